@@ -1,0 +1,33 @@
+"""Handwritten digits, embedded in scikit-learn. Alpaydin & Kaynak 1998, UCI.
+
+1,797 real images, 8x8, in 17 grey levels, ten classes: nothing to download.
+"""
+
+import numpy as np
+
+from bnresearch.data import Source, Spec
+
+SPEC = Spec((8, 8, 1), tuple('0123456789'))
+
+_GREYEST = 16  # the original grey levels are 0 to 16
+
+
+def load(split: str) -> Source:
+  """Returns the split 'train' (1,442 images) or 'test' (355).
+
+  The test split is fixed and stratified: within each class, in the order of
+  the original file, every fifth image.
+  """
+  from sklearn import datasets  # 3 s to import: only for whom it serves
+
+  digits = datasets.load_digits()
+  is_test_N = np.zeros(len(digits.target), bool)
+  for label in np.unique(digits.target):
+    is_test_N[np.flatnonzero(digits.target == label)[4::5]] = True
+  chosen_N = is_test_N if split == 'test' else ~is_test_N
+  images_NHWC = np.round(digits.images[chosen_N, :, :, None] * 255 / _GREYEST)
+  return Source(
+    images_NHWC.astype(np.uint8),
+    digits.target[chosen_N].astype(np.int32),
+    SPEC.class_names,
+  )

@@ -1,0 +1,36 @@
+"""Gaussian images with a mean per class: for tests and dry runs, learnable.
+
+Constant images would make batch normalization degenerate and hide its bugs;
+these have class-dependent, non-zero means and full variance.
+"""
+
+import numpy as np
+
+from bnresearch.data import Source, Spec
+
+SPEC = Spec((8, 8, 1), tuple('0123456789'))
+
+
+def load(split: str, *, examples: int = 600) -> Source:
+  """Returns `examples` images, the classes in turn; each split its own."""
+  return like(SPEC, split, examples)
+
+
+def like(spec: Spec, split: str, examples: int) -> Source:
+  """Returns synthetic images that have the shape and classes of `spec`.
+
+  Each class has a random mean image, levels 64 to 192, the same in all
+  splits; each image adds Gaussian noise with a standard deviation of 32.
+  """
+  K = len(spec.class_names)
+  means_KHWC = np.random.RandomState(0).uniform(
+    64, 192, (K, *spec.image_shape)
+  )
+  labels_N = np.arange(examples, dtype=np.int32) % K
+  noise = np.random.RandomState({'train': 1, 'test': 2}[split])
+  images_NHWC = noise.normal(means_KHWC[labels_N], 32)
+  return Source(
+    images_NHWC.round().clip(0, 255).astype(np.uint8),
+    labels_N,
+    spec.class_names,
+  )

@@ -1,0 +1,221 @@
+"""Checkpoints by Orbax: the latest few and the best, each proven whole.
+
+With the state goes `meta`: the step, versions, the config's digest, how the
+statistics were made, and a digest of every byte of the state, so that what is
+restored is what was saved.
+"""
+
+import hashlib
+import json
+import logging
+import pathlib
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from bnresearch.engine.state import State
+
+_CRITERION = 'accuracy'
+
+
+class RestoreError(RuntimeError):
+  """A checkpoint cannot be restored; the message says why and what is left."""
+
+
+class Damaged(RestoreError):
+  """A checkpoint is not what was saved."""
+
+
+class Checkpoints:
+  """The checkpoints of one run directory."""
+
+  def __init__(self, folder: pathlib.Path, keep: int):
+    """Opens `folder`, made if need be, to hold `keep` latest and the best."""
+    self._folder = folder.absolute()
+    self._set_unreadable_aside()
+    best = preservation_policy.BestN(
+      get_metric_fn=lambda metrics: metrics[_CRITERION],
+      n=1,
+      keep_checkpoints_without_metrics=False,
+    )
+    latest = preservation_policy.LatestN(keep)
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        best_fn=lambda metrics: metrics[_CRITERION],
+        preservation_policy=preservation_policy.AnyPreservationPolicy(
+          [latest, best]
+        ),
+      ),
+      item_handlers={
+        'state': ocp.StandardCheckpointHandler(),
+        'meta': ocp.JsonCheckpointHandler(),
+      },
+    )
+
+  @property
+  def steps(self) -> list[int]:
+    """The steps of the checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
+
+  def save(
+    self, state: State, metrics: dict[str, float] | None, meta: dict[str, Any]
+  ) -> None:
+    """Begins to save; the disk is written while training goes on.
+
+    Args:
+      state: it may be donated afterwards: a copy is saved.
+      metrics: of the test split at this step, for which is the best; None
+        where it was not evaluated.
+      meta: what to note beside it, ready for JSON.
+    """
+    step = int(state.step)
+    state = jax.tree.map(jnp.copy, state)
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(_tree(state)),
+        meta=ocp.args.JsonSave(
+          {**meta, 'step': step, 'metrics': metrics, 'digest': digest(state)}
+        ),
+      ),
+      metrics=metrics,
+    )
+
+  def restore(self, template: State, which: str | int = 'latest') -> State:
+    """Returns a saved state.
+
+    Args:
+      template: a state of the same tree, shapes and dtypes.
+      which: 'latest', 'best' (highest test accuracy), or a step.
+
+    Raises:
+      RestoreError: there is no such checkpoint, it is damaged, or its tree is
+        another one; names every leaf that differs.
+    """
+    step = self._step(which)
+    try:
+      meta = self.meta(step)
+      saved = self._manager.item_metadata(step)['state'].tree
+    except Exception as error:
+      raise self._damaged(step, error) from error
+    _compare(saved, _tree(template), step)
+    try:
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(_tree(template))
+        ),
+      )['state']
+    except Exception as error:
+      raise self._damaged(step, error) from error
+    state = flax.serialization.from_state_dict(template, restored)
+    if digest(state) != meta['digest']:
+      raise self._damaged(step, 'its digest is another one')
+    return state
+
+  def restore_newest_whole(self, template: State) -> State | None:
+    """Returns the newest state that is whole; None if there is none.
+
+    A damaged checkpoint is set aside, with a warning that names it: training
+    makes the same one again.
+    """
+    while self.steps:
+      try:
+        return self.restore(template, self.steps[-1])
+      except Damaged as error:
+        self._set_aside(self.steps[-1], error)
+        self._manager.reload()
+    return None
+
+  def meta(self, step: int) -> dict[str, Any]:
+    """Returns what was noted beside the checkpoint at `step`."""
+    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+    return self._manager.restore(step, args=args)['meta']
+
+  def close(self) -> None:
+    """Waits until everything is on disk."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  def _step(self, which):
+    steps = self.steps
+    if not steps:
+      raise RestoreError(f'{self._folder} holds no checkpoint yet.')
+    if which == 'latest':
+      return steps[-1]
+    if which == 'best':
+      accuracy = {s: (self.meta(s)['metrics'] or {}) for s in steps}
+      return max(steps, key=lambda s: (accuracy[s].get(_CRITERION, -1), s))
+    if int(which) not in steps:
+      raise RestoreError(
+        f'{self._folder} holds no checkpoint of step {which}. It holds '
+        f'{", ".join(map(str, steps))}; or say latest or best.'
+      )
+    return int(which)
+
+  def _damaged(self, step, why):
+    return Damaged(
+      f'The checkpoint {self._folder / str(step)} is damaged '
+      f'({str(why).splitlines()[0]}). There are steps '
+      f'{", ".join(map(str, self.steps))}.'
+    )
+
+  def _set_aside(self, step, why):
+    folder = self._folder / str(step)
+    aside = folder.with_suffix('.damaged')
+    logging.warning('%s It is now %s.', why, aside.name)
+    folder.rename(aside)
+
+  def _set_unreadable_aside(self):
+    """Does so before Orbax, which reads these files first, fails on them."""
+    for file in sorted(self._folder.glob('*/metrics/metrics')):
+      try:
+        json.loads(file.read_text())
+      except ValueError as error:
+        folder = file.parents[1]
+        why = f'The checkpoint {folder} is damaged ({file.name}: {error}).'
+        self._set_aside(folder.name, why)
+
+
+def digest(state: State) -> str:
+  """Returns a hash of every byte of a state, by the path of its leaves."""
+  hashed = hashlib.blake2b(digest_size=16)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(_tree(state)):
+    hashed.update(jax.tree_util.keystr(path).encode())
+    hashed.update(np.ascontiguousarray(leaf).tobytes())
+  return hashed.hexdigest()
+
+
+def _tree(state):
+  """Returns a state as nested dicts, the form in which it is on disk."""
+  return flax.serialization.to_state_dict(state)
+
+
+def _compare(saved, wanted, step):
+  """Raises RestoreError with every leaf that differs between two trees."""
+  a, b = (
+    {
+      jax.tree_util.keystr(path, simple=True, separator='/'): (
+        f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
+      )
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    for tree in (saved, wanted)
+  )
+  different = [
+    f'{name}: {a.get(name, "absent")} saved, {b.get(name, "absent")} wanted'
+    for name in sorted(a.keys() | b.keys())
+    if a.get(name) != b.get(name)
+  ]
+  if different:
+    raise RestoreError(
+      '\n  '.join(
+        [f'The checkpoint of step {step} has another tree:', *different]
+      )
+    )

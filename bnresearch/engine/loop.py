@@ -1,0 +1,253 @@
+"""The training loop: from a config and a directory to a finished run."""
+
+import contextlib
+import math
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from bnresearch import build
+from bnresearch.data import Source
+from bnresearch.engine import evaluate, optimizer, state, step
+from bnresearch.engine.checkpoint import Checkpoints
+from bnresearch.engine.order import batch_indices
+from bnresearch.probes import Batch, View
+from bnresearch.records import provenance, run_directory
+from bnresearch.records.config_file import Config, digest
+
+_STATUS_EVERY = 0.3  # seconds between two writes of status.json
+
+
+class Diverged(ArithmeticError):
+  """The loss has left the finite numbers."""
+
+
+def train(config: Config, path: pathlib.Path) -> str:
+  """Trains, or continues, the run of directory `path`; returns its status.
+
+  'done'; 'diverged', a result and no error; or 'preempted', saved on SIGTERM
+  or SIGINT to be continued. A run that is done or diverged is left as it is.
+
+  Raises:
+    run_directory.Refused: the directory is not this run's, or in use.
+  """
+  with run_directory.claim(path, config) as run:
+    if run.status.get('status') in ('done', 'diverged'):
+      return run.status['status']
+    run.update(status='running', message='', **run_directory.this_process())
+    message = ''
+    try:
+      with _interruptions() as interrupted:
+        status = _Session(config, run).run(interrupted)
+    except Diverged as error:
+      status, message = 'diverged', str(error)
+    except BaseException as error:
+      run.update(status='failed', message=f'{type(error).__name__}: {error}')
+      raise
+    run.update(status=status, message=message)
+    return status
+
+
+class _Session:
+  """What one process does for a run, from restored state to last checkpoint.
+
+  The order within the loop: dispatch a call of `log_every` steps; read, while
+  it runs, what the calls before it left; dispatch evaluation and probes of the
+  new state; save. So the device waits for the host at checkpoints only.
+  """
+
+  def __init__(self, config: Config, run: run_directory.RunDirectory):
+    spec = build.spec(config)
+    train_set = build.source(config, 'train')
+    test_set = build.source(config, 'test')
+    model = build.model(config, len(spec.class_names))
+    pixels = build.pixels(config)
+    updates = optimizer.make(config.optim, config.train.steps)
+    fresh = state.create(model, updates, spec.image_shape, config.seed)
+
+    self.config, self.run_directory = config, run
+    self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+    restored = self.checkpoints.restore_newest_whole(fresh)
+    self.state = fresh if restored is None else restored
+    run.logbook.keep_until(-1 if restored is None else int(restored.step))
+    self.split = jax.device_put(
+      step.Examples(train_set.images_NHWC, train_set.labels_N)
+    )
+    self.advance = step.make_advance(
+      step.make_train_step(model, updates, pixels),
+      config.train.scan,
+      (self.state, self.split),
+    )
+    self.evaluator = evaluate.Evaluator(
+      model, pixels, test_set, config.eval.batch_size, config.eval.statistics
+    )
+    self.measure = _make_measure(config, model, pixels, test_set)
+    self.unread: list[Callable[[], None]] = []
+    self.evaluated: dict[int, dict[str, float]] = {}
+    self.loss = math.nan
+
+  def run(self, interrupted: Callable[[], bool]) -> str:
+    """Makes all steps that are left; returns 'done' or 'preempted'."""
+    train = self.config.train
+    key = jax.random.key(self.config.seed)
+    start = int(self.state.step)
+    self.run_directory.begin_session(start, provenance.collect())
+    clock = _Clock(self.run_directory.status, start)
+    with contextlib.closing(self.checkpoints):
+      if start == 0:
+        self._observe(0)
+      for first in range(start, train.steps, train.log_every):
+        steps = range(first, first + train.log_every)
+        indices_TN = batch_indices(
+          len(self.split.labels), train.batch_size, self.config.seed, steps
+        )
+        self.state, metrics = self.advance(
+          self.state, self.split, indices_TN, key
+        )
+        self._read()
+        self.unread.append(lambda m=metrics, s=steps: self._log_training(s, m))
+        self._observe(steps.stop)
+        stop = interrupted()
+        if stop or self._due(steps.stop, self.config.checkpoint.every):
+          self._save(steps.stop)
+        self.run_directory.update(
+          throttle=_STATUS_EVERY,
+          **clock.read(steps.stop),
+          steps=train.steps,
+          loss=self.loss,
+        )
+        if stop and steps.stop < train.steps:
+          return 'preempted'
+    return 'done'
+
+  def _due(self, done, every):
+    return done % every == 0 or done == self.config.train.steps
+
+  def _observe(self, done):
+    """Dispatches the evaluation and the probes of the state after `done`."""
+    params, collections = self.state.params, self.state.collections
+    if self._due(done, self.config.eval.every):
+      sums = self.evaluator.sums(params, collections)
+      self.unread.append(lambda: self._log_evaluation(done, sums))
+    if self.config.probes.names and self._due(done, self.config.probes.every):
+      measured = self.measure(params, collections)
+      self.unread.append(
+        lambda: self.run_directory.logbook.write(
+          done, jax.device_get(measured)
+        )
+      )
+
+  def _read(self):
+    """Waits for what was dispatched before the last call, and writes it."""
+    while self.unread:
+      self.unread.pop(0)()
+
+  def _log_training(self, steps, metrics):
+    loss_T = np.asarray(metrics['loss'])
+    self.loss = float(loss_T[-1])
+    self.run_directory.logbook.write(
+      steps.stop,
+      {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},
+    )
+    bad = np.flatnonzero(~np.isfinite(loss_T))
+    if len(bad):
+      raise Diverged(
+        f'The loss is {loss_T[bad[0]]} at step {steps[bad[0]] + 1}, in the '
+        f'call of steps {steps.start + 1} to {steps.stop}. A smaller '
+        'optim.learning_rate may keep it finite.'
+      )
+
+  def _log_evaluation(self, done, sums):
+    means = self.evaluator.means(sums)
+    self.evaluated = {done: means}
+    self.run_directory.logbook.write(
+      done, {f'test/{name}': value for name, value in means.items()}
+    )
+
+  def _save(self, done):
+    self._read()
+    self.run_directory.logbook.sync()
+    norm = self.config.norm
+    self.checkpoints.save(
+      self.state,
+      self.evaluated.get(done),
+      {
+        'config': digest(self.config),
+        'provenance': provenance.collect(),
+        'statistics': {
+          'estimator': 'ema',
+          'momentum': norm.momentum,
+          'running_variance': norm.running_variance,
+          'of_step': done,
+        },
+      },
+    )
+
+
+class _Clock:
+  """Measures training time over all sessions, and this session's speed."""
+
+  def __init__(self, status: dict, start: int):
+    self.before, self.start = status.get('seconds', 0.0), start
+    self.began = time.monotonic()
+
+  def read(self, done: int) -> dict[str, float]:
+    here = time.monotonic() - self.began
+    return {
+      'step': done,
+      'seconds': round(self.before + here, 3),
+      'steps_per_second': round((done - self.start) / here, 1),
+    }
+
+
+def _make_measure(config, model, pixels, test_set: Source):
+  """Returns the compiled probes, `measure(params, collections)`."""
+  examples = slice(config.probes.examples)
+  images, labels_N = jax.device_put(
+    (test_set.images_NHWC[examples], test_set.labels_N[examples])
+  )
+  forward = evaluate.make_forward(model, config.probes.statistics)
+  probes = build.probes(config)
+
+  @jax.jit
+  def measure(params, collections, images, labels_N):
+    view = View(params, collections, forward)
+    return probes(view, Batch(pixels(images), labels_N))
+
+  return lambda params, collections: measure(
+    params, collections, images, labels_N
+  )
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+  """Yields a function that says whether SIGTERM or SIGINT has come.
+
+  A second signal has its usual effect, at once. Outside the main thread,
+  where Python delivers no signals, the function always says no.
+  """
+  came = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield came.is_set
+    return
+  usual = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+
+  def restore():
+    for number, handler in usual.items():
+      signal.signal(number, handler)
+
+  def note(number, frame):
+    came.set()
+    restore()
+
+  for number in usual:
+    signal.signal(number, note)
+  try:
+    yield came.is_set
+  finally:
+    restore()

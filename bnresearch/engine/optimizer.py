@@ -1,0 +1,54 @@
+"""Optimizers and learning-rate schedules by name, all of them optax's."""
+
+import inspect
+
+import jax
+import optax
+
+from bnresearch.records.config_file import Config
+
+
+def make(optim: Config, steps: int) -> optax.GradientTransformation:
+  """Returns the optimizer of `config.optim` for a run of `steps` updates.
+
+  An optimizer takes those options of the group that optax gives it by name.
+  `momentum = 0` keeps no velocity at all, which saves its time and memory.
+  """
+  function = getattr(optax, optim.name)
+  known = inspect.signature(function).parameters
+  options = {key: value for key, value in optim.items() if key in known}
+  options['learning_rate'] = schedule(optim, steps)
+  if options.get('momentum') == 0:
+    options['momentum'] = None
+  chain = [function(**options)]
+  if optim.l2:
+    chain.insert(0, optax.add_decayed_weights(optim.l2, mask=is_kernel))
+  return optax.chain(*chain)
+
+
+def schedule(optim: Config, steps: int) -> optax.Schedule:
+  """Returns the learning rate as a function of the step, warm-up included."""
+  peak = optim.learning_rate
+  after_warmup = {
+    'constant': lambda: optax.constant_schedule(peak),
+    'cosine': lambda: optax.cosine_decay_schedule(
+      peak, max(1, steps - optim.warmup_steps)
+    ),
+    'exponential': lambda: optax.exponential_decay(
+      peak, optim.decay_steps, optim.decay_rate
+    ),
+    'step': lambda: optax.exponential_decay(
+      peak, optim.decay_steps, optim.decay_rate, staircase=True
+    ),
+  }[optim.schedule]()
+  if not optim.warmup_steps:
+    return after_warmup
+  warmup = optax.linear_schedule(0.0, peak, optim.warmup_steps)
+  return optax.join_schedules([warmup, after_warmup], [optim.warmup_steps])
+
+
+def is_kernel(params):
+  """Returns, for each parameter, whether it is one of the kernels."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: path[-1].key == 'kernel', params
+  )

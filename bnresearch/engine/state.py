@@ -1,0 +1,45 @@
+"""The state of a run: all that a step changes, and nothing else."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class State:
+  """What is trained, checkpointed and restored.
+
+  Attributes:
+    step: number of completed updates, int32.
+    params: the parameters.
+    collections: all other state by collection name, `batch_stats` among it;
+      {} for a network without any, so that one path serves both.
+    opt_state: the optimizer's.
+  """
+
+  step: jax.Array
+  params: Any
+  collections: Any
+  opt_state: optax.OptState
+
+
+def create(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  image_shape: tuple[int, int, int],
+  seed: int,
+) -> State:
+  """Returns the state before the first update, a pure function of `seed`."""
+
+  @jax.jit
+  def init(key):
+    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    params = variables.pop('params')
+    step = jnp.zeros((), jnp.int32)
+    return State(step, params, variables, optimizer.init(params))
+
+  return init(jax.random.key(seed))

@@ -1,0 +1,1 @@
+"""After training: open a run, restore it, evaluate it, look inside."""

@@ -1,0 +1,150 @@
+"""A run, opened: its config, numbers and checkpoints, for scripts and notebooks.
+
+  import bnresearch as bnr
+
+  run = bnr.open_run('runs/figure1/norm.name=batch,seed=0')
+  steps, accuracy = run.metrics['test/accuracy']
+  state = run.restore('best')
+  logits_NK, taps = run.apply(state, images_NHWC, statistics='population')
+"""
+
+import functools
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from bnresearch import build
+from bnresearch.engine import evaluate, optimizer, population
+from bnresearch.engine import state as states
+from bnresearch.engine.checkpoint import Checkpoints
+from bnresearch.engine.state import State
+from bnresearch.records import logbook, run_directory
+from bnresearch.records.config_file import Config
+
+
+class Run:
+  """What a run directory holds. Reading it changes nothing in it.
+
+  Attributes:
+    path: the directory.
+    config: the run's complete config.
+  """
+
+  path: pathlib.Path
+  config: Config
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path)
+    self.config = run_directory.read_config(self.path)
+
+  def __repr__(self) -> str:
+    status = self.status.get('status', 'not begun')
+    return f'<Run {self.path}: {status}, checkpoints {self.checkpoints}>'
+
+  @property
+  def status(self) -> dict[str, Any]:
+    """The status ('done', 'running', ...), step, seconds and so on."""
+    return run_directory.read_status(self.path)
+
+  @property
+  def metrics(self) -> dict[str, logbook.Series]:
+    """{name: (steps (T,), values (T, ...))}, such as 'test/accuracy'."""
+    return logbook.read(self.path / 'metrics.jsonl')
+
+  @property
+  def checkpoints(self) -> list[int]:
+    """The steps that can be restored, ascending."""
+    folder = self.path / 'checkpoints'
+    return self._checkpoints.steps if folder.exists() else []
+
+  def restore(self, step: str | int = 'latest') -> State:
+    """Returns the state at a checkpoint: 'latest', 'best', or its step.
+
+    Raises:
+      checkpoint.RestoreError: there is none such, or it is damaged.
+    """
+    return self._checkpoints.restore(self._template, step)
+
+  def meta(self, state: State) -> dict[str, Any]:
+    """Returns what was noted beside a restored state's checkpoint."""
+    return self._checkpoints.meta(int(state.step))
+
+  def apply(
+    self, state: State, images: np.ndarray, statistics: str = 'ema'
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Runs the network on images.
+
+    Args:
+      state: from `restore`.
+      images: uint8 (N, H, W, C), as in `source(...).images_NHWC`.
+      statistics: that normalize: 'ema', the running averages of training;
+        'population', by Algorithm 2; or 'batch', those of `images`.
+
+    Returns:
+      Logits (N, K), and the taps: every pre-activation by layer name.
+    """
+    collections = self._collections(state, statistics)
+    return self._forward(statistics)(state.params, collections, images)
+
+  def evaluate(
+    self, state: State, statistics: str = 'ema', split: str = 'test'
+  ) -> dict[str, float]:
+    """Returns 'loss', 'accuracy' and 'examples' over a whole split, exactly."""
+    evaluator = self._evaluator(statistics, split)
+    collections = self._collections(state, statistics)
+    return evaluator.means(evaluator.sums(state.params, collections))
+
+  @functools.cache
+  def source(self, split: str):
+    """Returns the data that the run used: 'train' or 'test'."""
+    return build.source(self.config, split)
+
+  @functools.cached_property
+  def _model(self):
+    return build.model(self.config, len(build.spec(self.config).class_names))
+
+  @functools.cached_property
+  def _template(self):
+    config = self.config
+    updates = optimizer.make(config.optim, config.train.steps)
+    shape = build.spec(config).image_shape
+    return jax.eval_shape(
+      lambda: states.create(self._model, updates, shape, config.seed)
+    )
+
+  @functools.cached_property
+  def _checkpoints(self):
+    return Checkpoints(self.path / 'checkpoints', read_only=True)
+
+  @functools.cache
+  def _forward(self, statistics):
+    forward = evaluate.make_forward(self._model, statistics)
+    pixels = build.pixels(self.config)
+    return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
+
+  @functools.cache
+  def _evaluator(self, statistics, split):
+    return evaluate.Evaluator(
+      self._model,
+      build.pixels(self.config),
+      self.source(split),
+      self.config.eval.batch_size,
+      statistics,
+    )
+
+  def _collections(self, state, statistics):
+    if statistics != 'population':
+      return state.collections
+    return population.estimate(self.config, state, self.source('train'))
+
+
+def open_run(path: str | os.PathLike) -> Run:
+  """Opens a run directory, finished or not.
+
+  Raises:
+    FileNotFoundError: `path` is none; the message names those inside it.
+  """
+  return Run(path)

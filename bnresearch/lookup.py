@@ -1,0 +1,47 @@
+"""A file is an entry: what a room holds, and how to find it by name.
+
+A room is a folder of `bnresearch` whose every file is one choice of a config:
+`norms/batch.py` is what `config.norm.name = 'batch'` means. Files that begin
+with an underscore are shared by their room and are no entries.
+"""
+
+import difflib
+import importlib
+import pathlib
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+
+NOUNS = {
+  'norms': 'norm',
+  'models': 'model',
+  'data': 'data set',
+  'probes': 'probe',
+}
+
+
+def names(room: str) -> tuple[str, ...]:
+  """Returns the entries of a room, sorted: `names('norms')`."""
+  folder = pathlib.Path(__file__).parent / room
+  found = pkgutil.iter_modules([str(folder)])
+  return tuple(sorted(m.name for m in found if not m.name.startswith('_')))
+
+
+def find(room: str, name: str) -> ModuleType:
+  """Imports and returns the entry `name` of a room.
+
+  Raises:
+    LookupError: there is no such file; the message names the nearest one.
+  """
+  known = names(room)
+  if name not in known:
+    raise LookupError(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
+  return importlib.import_module(f'bnresearch.{room}.{name}')
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+  """Says which known word is nearest, and which there are."""
+  known = list(known)
+  near = difflib.get_close_matches(word, known, n=1)
+  hint = f'Did you mean {near[0]!r}? ' if near else ''
+  return f'{hint}Known: {", ".join(known)}.'

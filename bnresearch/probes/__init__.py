@@ -1,0 +1,40 @@
+"""Probes: one measurement per file, each a `measure(view, batch, **options)`.
+
+A probe is a pure function, compiled together with its neighbours. It receives
+a `View` of the network and a fixed batch of test images, and returns {name:
+array}, in most cases one array per tap. Its options bear the names of
+`config.probes`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class View(NamedTuple):
+  """A network at one step, as pure functions and arrays.
+
+  Attributes:
+    params: the parameters.
+    collections: all other state, running statistics among it.
+    forward: `forward(params, collections, images_NHWC)` gives `(logits_NK,
+      taps)`, normalized by the statistics that `config.probes` names. Images
+      are float.
+  """
+
+  params: Any
+  collections: Any
+  forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+  def taps(self, images_NHWC: jax.Array) -> dict[str, jax.Array]:
+    """Returns every pre-activation of every layer, each made (M, C)."""
+    _, taps = self.forward(self.params, self.collections, images_NHWC)
+    return {name: x.reshape(-1, x.shape[-1]) for name, x in taps.items()}
+
+
+class Batch(NamedTuple):
+  """The fixed probe batch: float images and integer labels."""
+
+  images_NHWC: jax.Array
+  labels_N: jax.Array

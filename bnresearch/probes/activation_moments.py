@@ -1,0 +1,16 @@
+"""Mean and standard deviation of the inputs to each nonlinearity."""
+
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+from bnresearch.probes import Batch, View
+
+
+def measure(view: View, batch: Batch) -> dict[str, jax.Array]:
+  """Returns {tap/mean: (C,), tap/std: (C,)}, in the tap's units."""
+  result = {}
+  for name, x_MC in view.taps(batch.images_NHWC).items():
+    mean_C, var_C = moments.moments(x_MC, axes=(0,))
+    result |= {f'{name}/mean': mean_C, f'{name}/std': jnp.sqrt(var_C)}
+  return result

@@ -1,0 +1,20 @@
+"""Saturation: how many inputs lie where the nonlinearity is flat.
+
+Ioffe & Szegedy 2015, section 2: "the saturation problem and the resulting
+vanishing gradients". At |x| = 4 the sigmoid's slope is 0.018, 7% of its most.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bnresearch.probes import Batch, View
+
+
+def measure(
+  view: View, batch: Batch, *, saturation_threshold: float
+) -> dict[str, jax.Array]:
+  """Returns {tap: fraction of values with |x| > saturation_threshold}."""
+  return {
+    name: (jnp.abs(x_MC) > saturation_threshold).mean()
+    for name, x_MC in view.taps(batch.images_NHWC).items()
+  }

@@ -1,0 +1,146 @@
+"""The run directory: claimed by one process, made by one config."""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import filelock
+
+from bnresearch.records import config_file, logbook
+
+_LOCK = '.lock'
+
+
+class Refused(RuntimeError):
+  """A directory cannot be used for this run; nothing in it was touched."""
+
+
+class RunDirectory:
+  """What a run that holds the directory writes into it.
+
+  Attributes:
+    path: the directory.
+    logbook: its metrics.
+    checkpoints: the folder of its checkpoints.
+    status: what status.json says.
+  """
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+    self.logbook = logbook.Logbook(path / 'metrics.jsonl')
+    self.checkpoints = path / 'checkpoints'
+    self.status = read_status(path)
+    self._written = -float('inf')
+
+  def update(self, *, throttle: float = 0.0, **fields: Any) -> None:
+    """Changes fields of status.json, at most once in `throttle` seconds."""
+    self.status |= fields
+    if time.monotonic() - self._written >= throttle:
+      _replace(self.path / 'status.json', json.dumps(self.status, indent=2))
+      self._written = time.monotonic()
+
+  def begin_session(self, step: int, provenance: dict[str, Any]) -> None:
+    """Notes with what a session that starts after `step` is made."""
+    file = self.path / 'provenance.json'
+    sessions = json.loads(file.read_text()) if file.exists() else []
+    sessions.append({'from_step': step, **provenance})
+    _replace(file, json.dumps(sessions, indent=2))
+
+
+@contextlib.contextmanager
+def claim(path: pathlib.Path, config: config_file.Config) -> Iterator[RunDirectory]:
+  """Holds a run directory for this process, made if it is not there.
+
+  Raises:
+    Refused: the directory was made by another config, holds something else,
+      or belongs to a process that runs.
+  """
+  check(path, config)
+  path.mkdir(parents=True, exist_ok=True)
+  lock = filelock.FileLock(path / _LOCK)
+  try:
+    lock.acquire(timeout=1)  # read_status may hold it for a moment
+  except filelock.Timeout:
+    status = read_status(path)
+    raise Refused(
+      f'{path} belongs to process {status.get("pid", "?")} on '
+      f'{status.get("host", "?")}, which is running. Wait for it or stop it.'
+    ) from None
+  try:
+    if not (path / 'config.json').exists():
+      _replace(path / 'config.json', config_file.to_json(config))
+    run = RunDirectory(path)
+    yield run
+  finally:
+    lock.release()
+
+
+def check(path: pathlib.Path, config: config_file.Config) -> None:
+  """Touches nothing; raises Refused if `config` did not make `path`."""
+  file = path / 'config.json'
+  if file.exists():
+    different = config_file.differences(read_config(path), config)
+    if different:
+      raise Refused(
+        '\n  '.join([f'{path} was made by a different config:', *different])
+        + '\nUse another --workdir, or the config that made this one.'
+      )
+  elif path.exists() and any(f.name != _LOCK for f in path.iterdir()):
+    raise Refused(
+      f'{path} holds files but no config.json, so it is no run directory. '
+      'Use another --workdir.'
+    )
+
+
+def read_config(path: pathlib.Path) -> config_file.Config:
+  """Returns the config of a run directory.
+
+  Raises:
+    FileNotFoundError: `path` is no run directory; names those inside it.
+  """
+  file = path / 'config.json'
+  if not file.exists():
+    inside = sorted(str(f.parent) for f in path.glob('*/config.json'))
+    raise FileNotFoundError(
+      f'{path} is no run directory: it has no config.json. '
+      f'Run directories inside it: {", ".join(inside) or "none"}.'
+    )
+  return config_file.from_json(file.read_text())
+
+
+def read_status(path: pathlib.Path) -> dict[str, Any]:
+  """Returns status.json, {} if there is none.
+
+  A run that was killed cannot say so: if its status is 'running' and nobody
+  holds the directory, it is 'preempted'.
+  """
+  file = path / 'status.json'
+  if not file.exists():
+    return {}
+  status = json.loads(file.read_text())
+  if status['status'] == 'running' and status['pid'] != os.getpid():
+    lock = filelock.FileLock(path / _LOCK)
+    with contextlib.suppress(filelock.Timeout):
+      with lock.acquire(timeout=0):
+        status['status'] = 'preempted'
+  return status
+
+
+def this_process() -> dict[str, Any]:
+  """Returns which process this is, for status.json."""
+  return {'pid': os.getpid(), 'host': socket.gethostname()}
+
+
+def _replace(file, text):
+  """Writes a file so that at every moment it is the old or the new one."""
+  partial = file.with_suffix('.partial')
+  with partial.open('w') as handle:
+    handle.write(text)
+    handle.flush()
+    os.fsync(handle.fileno())
+  partial.replace(file)

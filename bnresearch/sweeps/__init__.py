@@ -1,0 +1,1 @@
+"""Sweeps: the points of a config, and the launchers that run them."""

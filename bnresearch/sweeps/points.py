@@ -1,0 +1,62 @@
+"""The points of a sweep: one complete config and one directory name each."""
+
+import pathlib
+from typing import NamedTuple
+
+from bnresearch import config as configs
+
+
+class Point(NamedTuple):
+  """A run of a sweep.
+
+  Attributes:
+    name: its overrides, as 'model.init_std=0.01,norm.name=none,seed=0', which
+      is its directory too; '.' for the only point of a config without sweep.
+    config: complete, without sweep.
+  """
+
+  name: str
+  config: configs.Config
+
+  def directory(self, workdir: pathlib.Path) -> pathlib.Path:
+    """Returns where in `workdir` the run lives."""
+    return workdir / self.name
+
+
+def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
+  """Returns all points of a config under overrides from a command line.
+
+  Args:
+    config: left as it is.
+    values: {dotted key: text}, see `config.override`.
+
+  Raises:
+    ConfigError: lists every problem of every point.
+  """
+  base = config.copy_and_resolve_references()
+  found = configs.override(base, values)
+  sweep = configs.RULES['sweep']
+  if not sweep.holds(base.sweep):
+    raise configs.ConfigError([*found, f'sweep: needs {sweep.needs}.'])
+  swept = {key for overrides in base.sweep for key in overrides}
+  found += [
+    f'{key}: this config sweeps it, an override would be without effect. '
+    "Choose one point by --point, or drop the sweep by --config.sweep='()'."
+    for key in sorted(swept & values.keys())
+  ]
+  result = []
+  for overrides in base.sweep or ({},):
+    point = base.copy_and_resolve_references()
+    found += configs.override(point, overrides | {'sweep': ()})
+    found += configs.problems(point)
+    name = ','.join(f'{key}={value}' for key, value in overrides.items())
+    result.append(Point(name or '.', point.lock()))
+  names = [point.name for point in result]
+  found += [
+    f'sweep: {name!r} stands in it twice.'
+    for name in sorted(set(names))
+    if names.count(name) > 1
+  ]
+  if found:
+    raise configs.ConfigError(found)
+  return result

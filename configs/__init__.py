@@ -1,0 +1,1 @@
+"""Configs: the numbers one might sweep. `default.py` has every knob."""

@@ -1,0 +1,47 @@
+"""Figure 1 of Ioffe & Szegedy 2015: a sigmoid network with and without BN.
+
+Command:  python -m bnresearch.main --config=configs/figure1.py
+Expected: with BN about 96% of the test digits, soon; without, later and less.
+Time:     see README.md, which has the measured times.
+
+After a colon, comma-separated:
+  data=digits|mnist|fashion_mnist   mnist is the paper's
+  init=tight|easy|both   initial weights with std 0.01, 0.1, or each
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=50000            the paper's
+
+The paper gives the network, the batch of 60 and the 50,000 steps. Optimizer,
+learning rate, initial std and binarization threshold are our assumptions.
+"""
+
+from configs import default
+
+INIT_STD = {'tight': (0.01,), 'easy': (0.1,), 'both': (0.01, 0.1)}
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over norms (none, batch), initializations and seeds."""
+  chosen = default.parse(
+    arg, data='digits', init='tight', seeds=1, steps=50_000
+  )
+  if chosen['init'] not in INIT_STD:
+    raise ValueError(
+      f'init={chosen["init"]} after the colon: needs one of '
+      f'{", ".join(INIT_STD)}.'
+    )
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.data.binarize = True
+  config.train.steps = chosen['steps']
+  config.probes.names = (
+    'activation_percentiles',
+    'activation_moments',
+    'saturation',
+  )
+  config.sweep = tuple(
+    {'model.init_std': std, 'norm.name': norm, 'seed': seed}
+    for seed in range(chosen['seeds'])
+    for std in INIT_STD[chosen['init']]
+    for norm in ('none', 'batch')
+  )
+  return config
