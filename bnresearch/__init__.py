@@ -1,0 +1,37 @@
+"""Batch Normalization research in JAX: the 2015 paper and what came after.
+
+  import bnresearch as bnr
+  run = bnr.open_run('runs/figure1/init_std=0.01,norm=batch,seed=0')
+
+The tour, in the order of imports; each room's own text says what it promises.
+
+  lookup, moments   a file is an entry; means and variances, done right
+  norms  models  data  probes   rooms: one file per choice of a config
+  records           what a run leaves on disk
+  config  build     a config checked; its names turned into objects
+  engine            training: begin with engine/loop.py
+  inference         a run opened again
+  sweeps  reports   many runs; tables of them
+  main              python -m bnresearch.main --help
+
+Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
+`mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
+
+  N examples   H W space   C channels   D features   K classes
+  M values of a channel   T steps
+"""
+
+import importlib
+
+_PUBLIC = {
+  'Run': 'bnresearch.inference.run',
+  'open_run': 'bnresearch.inference.run',
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+  """Imports a public name when it is first used: JAX takes seconds."""
+  if name not in _PUBLIC:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  return getattr(importlib.import_module(_PUBLIC[name]), name)

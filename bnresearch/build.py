@@ -62,9 +62,7 @@ def source(config: Config, split: str) -> data.Source:
 
 def pixels(config: Config) -> Callable[[jax.Array], jax.Array]:
   """Returns the function from uint8 images to the network's input."""
-  return functools.partial(
-    data.pixels, **_keywords(data.pixels, config.data)
-  )
+  return functools.partial(data.pixels, **_keywords(data.pixels, config.data))
 
 
 def probes(config: Config) -> Callable[[View, Batch], dict[str, jax.Array]]:

@@ -69,9 +69,7 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       value = _as_type_of(known[key], value)
     except (ValueError, SyntaxError):
       kind = type(known[key]).__name__
-      problems.append(
-        f'{key} = {value!r}: needs {kind}, like {known[key]!r}.'
-      )
+      problems.append(f'{key} = {value!r}: needs {kind}, like {known[key]!r}.')
       continue
     *groups, leaf = key.split('.')
     node = config
@@ -146,7 +144,7 @@ def _entry(room: str) -> Rule:
 
 
 def _each(rule: Rule, *, some: bool) -> Rule:
-  """A tuple, empty only unless `some`, for each element of which `rule` holds."""
+  """A tuple of what `rule` allows; with `some`, not an empty one."""
   return Rule(
     f'a tuple, each element {rule.needs}',
     lambda value: (
@@ -246,3 +244,23 @@ def problems(config: Config) -> list[str]:
       )
   return found
 
+
+def tiny(config: Config) -> Config:
+  """Returns a config for a dry run: two steps of everything, on few images."""
+  small = config.copy_and_resolve_references()
+  override(
+    small,
+    {
+      'dry_run': True,
+      'train.steps': 2,
+      'train.log_every': 1,
+      'train.batch_size': 8,
+      'eval.every': 1,
+      'eval.batch_size': 8,
+      'eval.population_batches': 2,
+      'probes.every': 1,
+      'probes.examples': 8,
+      'checkpoint.every': 1,
+    },
+  )
+  return small.lock()

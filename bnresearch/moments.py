@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def moments(
-  x: jax.Array, axes: Sequence[int]
-) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
   """Returns the mean and the biased variance of `x` over `axes`.
 
   Args:

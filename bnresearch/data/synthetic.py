@@ -23,9 +23,7 @@ def like(spec: Spec, split: str, examples: int) -> Source:
   splits; each image adds Gaussian noise with a standard deviation of 32.
   """
   K = len(spec.class_names)
-  means_KHWC = np.random.RandomState(0).uniform(
-    64, 192, (K, *spec.image_shape)
-  )
+  means_KHWC = np.random.RandomState(0).uniform(64, 192, (K, *spec.image_shape))
   labels_N = np.arange(examples, dtype=np.int32) % K
   noise = np.random.RandomState({'train': 1, 'test': 2}[split])
   images_NHWC = noise.normal(means_KHWC[labels_N], 32)

@@ -20,8 +20,6 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from bnresearch.engine.state import State
 
-_CRITERION = 'accuracy'
-
 
 class RestoreError(RuntimeError):
   """A checkpoint cannot be restored; the message says why and what is left."""
@@ -34,24 +32,32 @@ class Damaged(RestoreError):
 class Checkpoints:
   """The checkpoints of one run directory."""
 
-  def __init__(self, folder: pathlib.Path, keep: int):
-    """Opens `folder`, made if need be, to hold `keep` latest and the best."""
+  def __init__(self, folder: pathlib.Path, keep: int | None):
+    """Opens a folder.
+
+    Args:
+      folder: made if need be.
+      keep: how many of the latest to hold, and the best besides; None opens
+        the folder for reading only, and changes nothing in it.
+    """
     self._folder = folder.absolute()
-    self._set_unreadable_aside()
-    best = preservation_policy.BestN(
-      get_metric_fn=lambda metrics: metrics[_CRITERION],
-      n=1,
-      keep_checkpoints_without_metrics=False,
-    )
-    latest = preservation_policy.LatestN(keep)
-    self._manager = ocp.CheckpointManager(
-      self._folder,
-      options=ocp.CheckpointManagerOptions(
-        best_fn=lambda metrics: metrics[_CRITERION],
+    if keep is None:
+      options = ocp.CheckpointManagerOptions(create=False)
+    else:
+      self._set_unreadable_aside()
+      latest = preservation_policy.LatestN(keep)
+      best = preservation_policy.BestN(
+        get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False
+      )
+      options = ocp.CheckpointManagerOptions(
+        best_fn=_accuracy,
         preservation_policy=preservation_policy.AnyPreservationPolicy(
           [latest, best]
         ),
-      ),
+      )
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=options,
       item_handlers={
         'state': ocp.StandardCheckpointHandler(),
         'meta': ocp.JsonCheckpointHandler(),
@@ -150,8 +156,9 @@ class Checkpoints:
     if which == 'latest':
       return steps[-1]
     if which == 'best':
-      accuracy = {s: (self.meta(s)['metrics'] or {}) for s in steps}
-      return max(steps, key=lambda s: (accuracy[s].get(_CRITERION, -1), s))
+      metrics = {s: self.meta(s)['metrics'] for s in steps}
+      evaluated = [s for s in steps if metrics[s]] or steps[-1:]
+      return max(evaluated, key=lambda s: (_accuracy(metrics[s] or {}), s))
     if int(which) not in steps:
       raise RestoreError(
         f'{self._folder} holds no checkpoint of step {which}. It holds '
@@ -181,6 +188,10 @@ class Checkpoints:
         folder = file.parents[1]
         why = f'The checkpoint {folder} is damaged ({file.name}: {error}).'
         self._set_aside(folder.name, why)
+
+
+def _accuracy(metrics):
+  return metrics.get('accuracy', -1.0)
 
 
 def digest(state: State) -> str:

@@ -137,9 +137,7 @@ class _Session:
     if self.config.probes.names and self._due(done, self.config.probes.every):
       measured = self.measure(params, collections)
       self.unread.append(
-        lambda: self.run_directory.logbook.write(
-          done, jax.device_get(measured)
-        )
+        lambda: self.run_directory.logbook.write(done, jax.device_get(measured))
       )
 
   def _read(self):

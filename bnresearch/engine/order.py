@@ -16,8 +16,8 @@ def batch_indices(
   call: a resumed run sees the batches of an uninterrupted one.
   """
   T, N = len(steps), batch_size
-  positions_TN = (
-    np.asarray(steps, np.int64)[:, None] * N + np.arange(N, dtype=np.int64)
+  positions_TN = np.asarray(steps, np.int64)[:, None] * N + np.arange(
+    N, dtype=np.int64
   )
   epochs_TN, offsets_TN = np.divmod(positions_TN, length)
   indices_TN = np.empty((T, N), np.int32)

@@ -1,11 +1,11 @@
-"""A run, opened: its config, numbers and checkpoints, for scripts and notebooks.
+"""A run, opened again: its config, numbers and checkpoints.
 
-  import bnresearch as bnr
+import bnresearch as bnr
 
-  run = bnr.open_run('runs/figure1/norm.name=batch,seed=0')
-  steps, accuracy = run.metrics['test/accuracy']
-  state = run.restore('best')
-  logits_NK, taps = run.apply(state, images_NHWC, statistics='population')
+run = bnr.open_run('runs/figure1/init_std=0.01,norm=batch,seed=0')
+steps, accuracy = run.metrics['test/accuracy']
+state = run.restore('best')
+logits_NK, taps = run.apply(state, images_NHWC, statistics='population')
 """
 
 import functools
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from bnresearch import build
+from bnresearch.data import Source
 from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
 from bnresearch.engine.checkpoint import Checkpoints
@@ -33,12 +34,12 @@ class Run:
     config: the run's complete config.
   """
 
-  path: pathlib.Path
-  config: Config
-
   def __init__(self, path: str | os.PathLike):
     self.path = pathlib.Path(path)
-    self.config = run_directory.read_config(self.path)
+    self.config: Config = run_directory.read_config(self.path)
+    self._source = functools.cache(self._load_source)
+    self._forward = functools.cache(self._make_forward)
+    self._evaluator = functools.cache(self._make_evaluator)
 
   def __repr__(self) -> str:
     status = self.status.get('status', 'not begun')
@@ -97,10 +98,9 @@ class Run:
     collections = self._collections(state, statistics)
     return evaluator.means(evaluator.sums(state.params, collections))
 
-  @functools.cache
-  def source(self, split: str):
+  def source(self, split: str) -> Source:
     """Returns the data that the run used: 'train' or 'test'."""
-    return build.source(self.config, split)
+    return self._source(split)
 
   @functools.cached_property
   def _model(self):
@@ -117,16 +117,17 @@ class Run:
 
   @functools.cached_property
   def _checkpoints(self):
-    return Checkpoints(self.path / 'checkpoints', read_only=True)
+    return Checkpoints(self.path / 'checkpoints', keep=None)
 
-  @functools.cache
-  def _forward(self, statistics):
+  def _load_source(self, split):
+    return build.source(self.config, split)
+
+  def _make_forward(self, statistics):
     forward = evaluate.make_forward(self._model, statistics)
     pixels = build.pixels(self.config)
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
-  @functools.cache
-  def _evaluator(self, statistics, split):
+  def _make_evaluator(self, statistics, split):
     return evaluate.Evaluator(
       self._model,
       build.pixels(self.config),

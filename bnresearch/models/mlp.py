@@ -38,6 +38,7 @@ class Model(nn.Module):
   def __call__(
     self, x_NHWC: jax.Array, *, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
     init = nn.initializers.normal(self.init_std)
     taps = {}
     x_ND = x_NHWC.reshape(x_NHWC.shape[0], -1)

@@ -51,6 +51,7 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Returns `x` normalized, in its shape (..., C) and dtype."""
     C = x.shape[-1]
     mean_C = self.variable('batch_stats', 'mean', jnp.zeros, C)
     var_C = self.variable('batch_stats', 'var', jnp.ones, C)

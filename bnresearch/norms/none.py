@@ -12,5 +12,6 @@ class Norm(nn.Module):
   cancels_bias: ClassVar[bool] = False
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Returns `x`."""
     del train
     return x

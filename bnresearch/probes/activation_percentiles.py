@@ -4,6 +4,8 @@ The paper plots the {15, 50, 85}th of one unit; here are all units' of all
 layers, so that the one can be chosen afterwards, and the others seen.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,32 @@ from bnresearch.probes import Batch, View
 def measure(
   view: View, batch: Batch, *, percentiles: tuple[float, ...]
 ) -> dict[str, jax.Array]:
-  """Returns {tap: (percentiles, C)}, in the units of the pre-activation."""
-  q = jnp.asarray(percentiles)
-  taps = view.taps(batch.images_NHWC)
-  return {name: jnp.percentile(x, q, axis=0) for name, x in taps.items()}
+  """Returns {tap: (percentiles, C)}, in the units of the pre-activation.
+
+  Between two values it interpolates linearly, as `np.percentile` does.
+  """
+  result = {}
+  for name, x_MC in view.taps(batch.images_NHWC).items():
+    sorted_CM = _sort(x_MC.T.astype(jnp.float32))
+    rows = []
+    for percentile in percentiles:
+      position = percentile / 100 * (x_MC.shape[0] - 1)
+      low, high = math.floor(position), math.ceil(position)
+      low_C, high_C = sorted_CM[:, low], sorted_CM[:, high]
+      rows.append(low_C + (position - low) * (high_C - low_C))
+    result[name] = jnp.stack(rows)
+  return result
+
+
+def _sort(x):
+  """Sorts float32 along the last axis, by its bits read as integers.
+
+  With the lower bits of negative numbers flipped, that is the same order; and
+  XLA sorts integers seven times faster than floats on a CPU.
+  """
+
+  def flip(i):
+    return i ^ ((i >> 31) & 0x7FFFFFFF)
+
+  bits = jax.lax.bitcast_convert_type(x, jnp.int32)
+  return jax.lax.bitcast_convert_type(flip(jnp.sort(flip(bits))), jnp.float32)

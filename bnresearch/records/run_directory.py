@@ -53,7 +53,9 @@ class RunDirectory:
 
 
 @contextlib.contextmanager
-def claim(path: pathlib.Path, config: config_file.Config) -> Iterator[RunDirectory]:
+def claim(
+  path: pathlib.Path, config: config_file.Config
+) -> Iterator[RunDirectory]:
   """Holds a run directory for this process, made if it is not there.
 
   Raises:
@@ -125,9 +127,8 @@ def read_status(path: pathlib.Path) -> dict[str, Any]:
   status = json.loads(file.read_text())
   if status['status'] == 'running' and status['pid'] != os.getpid():
     lock = filelock.FileLock(path / _LOCK)
-    with contextlib.suppress(filelock.Timeout):
-      with lock.acquire(timeout=0):
-        status['status'] = 'preempted'
+    with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
+      status['status'] = 'preempted'
   return status
 
 

@@ -10,8 +10,8 @@ class Point(NamedTuple):
   """A run of a sweep.
 
   Attributes:
-    name: its overrides, as 'model.init_std=0.01,norm.name=none,seed=0', which
-      is its directory too; '.' for the only point of a config without sweep.
+    name: its overrides, as 'init_std=0.01,norm=none,seed=0', which is its
+      directory too; '.' for the only point of a config without sweep.
     config: complete, without sweep.
   """
 
@@ -44,12 +44,13 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
     "Choose one point by --point, or drop the sweep by --config.sweep='()'."
     for key in sorted(swept & values.keys())
   ]
+  label = _labels(sorted(swept))
   result = []
   for overrides in base.sweep or ({},):
     point = base.copy_and_resolve_references()
     found += configs.override(point, overrides | {'sweep': ()})
     found += configs.problems(point)
-    name = ','.join(f'{key}={value}' for key, value in overrides.items())
+    name = ','.join(f'{label[key]}={overrides[key]}' for key in overrides)
     result.append(Point(name or '.', point.lock()))
   names = [point.name for point in result]
   found += [
@@ -60,3 +61,10 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   if found:
     raise configs.ConfigError(found)
   return result
+
+
+def _labels(keys):
+  """Returns {key: short form}: 'norm' for norm.name, 'init_std' likewise."""
+  short = {key: key.removesuffix('.name').split('.')[-1] for key in keys}
+  unique = len(set(short.values())) == len(keys)
+  return short if unique else {key: key for key in keys}

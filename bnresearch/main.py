@@ -1,0 +1,194 @@
+"""The command line: `python -m bnresearch.main --config=FILE --workdir=DIR`."""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch import config as configs
+from bnresearch import lookup
+from bnresearch.data import MissingData
+from bnresearch.engine.checkpoint import RestoreError
+from bnresearch.engine.evaluate import STATISTICS
+from bnresearch.inference.run import open_run
+from bnresearch.records.run_directory import Refused
+from bnresearch.reports import summary
+from bnresearch.sweeps import local
+from bnresearch.sweeps.points import Point, points
+
+_EXAMPLES = """
+train every point of a config's sweep; the same command again continues it
+  python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
+choose the data, change any knob (configs/default.py has them, explained)
+  python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
+      --config.optim.learning_rate=0.5 --workdir=runs/fast
+see the points; run the second only; try all in two tiny steps, kept nowhere
+  python -m bnresearch.main --config=configs/figure1.py --list
+  python -m bnresearch.main --config=configs/figure1.py --point=1
+  python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
+evaluate a checkpoint exactly, under each kind of statistics
+  python -m bnresearch.main --mode=eval --step=best \\
+      '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
+"""
+
+# What a user can mend: its message says how, a traceback would hide it.
+_EXPECTED = (
+  configs.ConfigError,
+  Refused,
+  RestoreError,
+  MissingData,
+  FileNotFoundError,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status.
+
+  0: all is done. 1: a run failed or was interrupted. 2: wrong use.
+  """
+  parser = _parser()
+  args, rest = parser.parse_known_args(argv)
+  try:
+    values = _overrides(rest, parser)
+    if args.mode == 'eval':
+      return _evaluate(args, values)
+    if not args.config:
+      raise configs.ConfigError(['--config=FILE is missing; see --help.'])
+    return _train(args, values)
+  except _EXPECTED as error:
+    print(error, file=sys.stderr)
+    return 2
+
+
+def _parser():
+  parser = argparse.ArgumentParser(
+    prog='python -m bnresearch.main',
+    description='Trains the points of a config, or evaluates a checkpoint.',
+    epilog=_EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
+  )
+  parser.add_argument(
+    '--config.KEY',
+    metavar='VALUE',
+    dest='unused',
+    help='override a knob, such as --config.train.steps=1000',
+  )
+  parser.add_argument(
+    '--workdir',
+    metavar='DIR',
+    type=pathlib.Path,
+    help='where runs are kept; default runs/<name of the config>',
+  )
+  parser.add_argument('--mode', choices=('train', 'eval'), default='train')
+  parser.add_argument(
+    '--list', action='store_true', help='print the points and stop'
+  )
+  parser.add_argument(
+    '--point', metavar='K', type=int, help='train only point K of --list'
+  )
+  parser.add_argument(
+    '--processes',
+    metavar='N',
+    type=int,
+    default=local.cores(),
+    help='points trained at a time, a core each; default %(default)s',
+  )
+  parser.add_argument(
+    '--step',
+    metavar='STEP',
+    default='latest',
+    help='checkpoint to evaluate: best, latest or a number; default latest',
+  )
+  return parser
+
+
+def _overrides(rest, parser):
+  """Reads `--config.key=value` arguments; refuses all others together."""
+  values, wrong = {}, []
+  flags = [flag for a in parser._actions for flag in a.option_strings]
+  for argument in rest:
+    key, equals, value = argument.partition('=')
+    if key.startswith('--config.') and equals:
+      values[key.removeprefix('--config.')] = value
+    elif key.startswith('--config.'):
+      wrong.append(f'{argument}: needs a value, {argument}=VALUE.')
+    else:
+      wrong.append(f'{argument}: no such flag. {lookup.suggest(key, flags)}')
+  if wrong:
+    raise configs.ConfigError(wrong)
+  return values
+
+
+def _train(args, values):
+  console = Console()
+  chosen = points(configs.load(args.config), values)
+  if args.point is not None and not 0 <= args.point < len(chosen):
+    raise configs.ConfigError(
+      [f'--point={args.point}: the points are 0 to {len(chosen) - 1}.']
+    )
+  if args.processes < 1:
+    raise configs.ConfigError(
+      [f'--processes={args.processes}: needs 1 or more.']
+    )
+  if args.list:
+    for k, point in enumerate(chosen):
+      print(f'{k:3}  {point.name}')
+    return 0
+  if args.point is not None:
+    chosen = [chosen[args.point]]
+  if chosen[0].config.dry_run:
+    return _dry_run(chosen, console)
+  file = pathlib.Path(args.config.partition(':')[0])
+  workdir = args.workdir or pathlib.Path('runs', file.stem)
+  result = local.run(chosen, workdir, args.processes, console)
+  console.print(summary.table(chosen, workdir))
+  ended = all(status in local.ENDED for status in result.values())
+  print('All is done.' if ended else 'The same command again continues.')
+  return 0 if ended else 1
+
+
+def _dry_run(chosen, console):
+  """Trains all points in a directory that is gone afterwards."""
+  tiny = [Point(p.name, configs.tiny(p.config)) for p in chosen]
+  with tempfile.TemporaryDirectory() as folder:
+    result = local.run(tiny, pathlib.Path(folder), 1, console)
+  for name, status in result.items():
+    print(f'dry run of {name}: {status}')
+  return 0 if all(s == 'done' for s in result.values()) else 1
+
+
+def _evaluate(args, values):
+  """Prints one checkpoint's loss and accuracy under each statistics."""
+  if args.workdir is None or args.config or values:
+    raise configs.ConfigError(
+      [
+        '--mode=eval needs --workdir=RUN, a run directory, and takes no '
+        '--config: the run has its own.'
+      ]
+    )
+  run = open_run(args.workdir)
+  state = run.restore(args.step)
+  table = Table('statistics', 'loss', 'accuracy', 'examples')
+  for statistics in STATISTICS:
+    means = run.evaluate(state, statistics)
+    table.add_row(
+      statistics,
+      f'{means["loss"]:.6f}',
+      f'{means["accuracy"]:.4%}',
+      f'{means["examples"]:,}',
+    )
+  print(f'{args.workdir}, test split, step {int(state.step):,}')
+  Console().print(table)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

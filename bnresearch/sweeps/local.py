@@ -1,0 +1,151 @@
+"""The local launcher: the points of a sweep on this machine's cores."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bnresearch import build
+from bnresearch.engine import loop, machine
+from bnresearch.records import config_file, run_directory
+from bnresearch.sweeps import progress
+from bnresearch.sweeps.points import Point
+
+ENDED = ('done', 'diverged')
+
+_stopped = False  # in a worker: whether a run was preempted, so begin no other
+
+
+def run(
+  points: Sequence[Point], workdir: Path, processes: int, console: Console
+) -> dict[str, str]:
+  """Trains all points that have not ended, and shows how far they are.
+
+  Each point lives in its own directory of `workdir`. A point that fails does
+  not stop the others. SIGINT or SIGTERM saves what runs, and begins no more.
+
+  Args:
+    points: of a sweep.
+    workdir: made if it is not there.
+    processes: how many points at a time, one CPU core each.
+    console: where progress and failures are printed.
+
+  Returns:
+    {name: final status}; 'waiting' for a point that has not begun.
+
+  Raises:
+    Refused: a directory was made by another config, before any is touched.
+    MissingData: a data set is not here.
+  """
+  for point in points:
+    run_directory.check(point.directory(workdir), point.config)
+  result = {p.name: _status(p.directory(workdir)) for p in points}
+  todo = [p for p in points if result[p.name] not in ENDED]
+  if not todo:
+    return result
+  machine.prepare()
+  for point in {p.config.data.to_json(): p for p in todo}.values():
+    build.source(point.config, 'train')  # missing data is missed here, once
+  with progress.shown(todo, workdir, console):
+    train = _train_one_by_one if processes == 1 else _train_in_processes
+    for point, outcome in train(todo, workdir, processes):
+      if isinstance(outcome, BaseException):
+        console.print(f'{point.name} failed: {outcome}', highlight=False)
+        outcome = 'failed'
+      result[point.name] = outcome
+  return result
+
+
+def cores() -> int:
+  """Returns how many points can train at a time: the cores we may use."""
+  return (
+    len(os.sched_getaffinity(0))
+    if hasattr(os, 'sched_getaffinity')
+    else (os.cpu_count() or 1)
+  )
+
+
+def _status(path):
+  return run_directory.read_status(path).get('status', 'waiting')
+
+
+def _train_one_by_one(points, workdir, processes):
+  """Yields each point and its status, or the exception that ended it."""
+  for point in points:
+    try:
+      outcome = loop.train(point.config, point.directory(workdir))
+    except Exception as error:
+      outcome = error
+    yield point, outcome
+    if outcome == 'preempted':
+      return
+
+
+def _train_in_processes(points, workdir, processes):
+  """Does the same, several at a time, in processes that serve many points."""
+  pool = concurrent.futures.ProcessPoolExecutor(
+    min(processes, len(points)),
+    mp_context=multiprocessing.get_context('spawn'),
+    initializer=_begin_worker,
+    initargs=(os.getpid(),),
+  )
+  with pool, _signals_to_children(pool):
+    futures = {
+      pool.submit(
+        _train_in_worker,
+        config_file.to_json(point.config),
+        point.directory(workdir),
+      ): point
+      for point in points
+    }
+    for future in concurrent.futures.as_completed(futures):
+      if not future.cancelled():
+        yield futures[future], future.exception() or future.result()
+
+
+def _begin_worker(parent):
+  """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
+  os.setpgrp()
+  threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+  machine.prepare()
+
+
+def _follow(parent):
+  """Ends this process, saved, when its parent is gone."""
+  while os.getppid() == parent:
+    time.sleep(1)
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train_in_worker(config_json, path):
+  global _stopped
+  if _stopped:
+    return _status(path)
+  status = loop.train(config_file.from_json(config_json), path)
+  _stopped = status == 'preempted'
+  return status
+
+
+@contextlib.contextmanager
+def _signals_to_children(pool) -> Iterator[None]:
+  """Hands SIGINT and SIGTERM to the workers as SIGTERM, and begins no more."""
+
+  def hand_on(number, frame):
+    for child in multiprocessing.active_children():
+      child.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  usual = {number: signal.signal(number, hand_on) for number in numbers}
+  try:
+    yield
+  finally:
+    for number, handler in usual.items():
+      signal.signal(number, handler)

@@ -1,0 +1,4 @@
+"""Experiments: one runnable study per published figure, table or claim.
+
+`python -m experiments` lists them with the verdicts of their last results.
+"""
