@@ -1,8 +1,8 @@
 """Every knob, with the value it has unless a config file says otherwise.
 
 Command:  python -m bnresearch.main --config=configs/default.py
-Expected: about 96% test accuracy on the embedded digits.
-Time:     about 10 s on one CPU core.
+Expected: about 94% test accuracy on the embedded digits.
+Time:     about 5 s on one CPU core.
 
 A config file is `get_config(arg)`: it takes these defaults, changes some and,
 for a study, adds a sweep, a tuple of overrides made by comprehension:

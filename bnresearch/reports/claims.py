@@ -16,7 +16,7 @@ class Claim:
     claim: what is claimed, in few words.
     published: the paper's number or words.
     measured: ours, with spread over seeds.
-    holds: for each seed, whether the claim holds.
+    holds: for each seed, or round, whether the claim holds.
   """
 
   setting: str
@@ -27,12 +27,12 @@ class Claim:
 
   @property
   def verdict(self) -> str:
-    """'reproduced', 'not reproduced', or for how many of the seeds."""
+    """'reproduced', 'not reproduced', or in how many of the seeds."""
     if all(self.holds):
       return 'reproduced'
     if not any(self.holds):
       return 'not reproduced'
-    return f'{sum(self.holds)} of {len(self.holds)} seeds'
+    return f'{sum(self.holds)} of {len(self.holds)} times'
 
 
 def text(claims: Sequence[Claim]) -> str:

@@ -54,7 +54,8 @@ def run(
   for point in {p.config.data.to_json(): p for p in todo}.values():
     build.source(point.config, 'train')  # missing data is missed here, once
   with progress.shown(todo, workdir, console):
-    train = _train_one_by_one if processes == 1 else _train_in_processes
+    processes = min(processes, len(todo))
+    train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes):
       if isinstance(outcome, BaseException):
         console.print(f'{point.name} failed: {outcome}', highlight=False)
@@ -91,7 +92,7 @@ def _train_one_by_one(points, workdir, processes):
 def _train_in_processes(points, workdir, processes):
   """Does the same, several at a time, in processes that serve many points."""
   pool = concurrent.futures.ProcessPoolExecutor(
-    min(processes, len(points)),
+    processes,
     mp_context=multiprocessing.get_context('spawn'),
     initializer=_begin_worker,
     initargs=(os.getpid(),),
@@ -102,6 +103,7 @@ def _train_in_processes(points, workdir, processes):
         _train_in_worker,
         config_file.to_json(point.config),
         point.directory(workdir),
+        os.getpid(),
       ): point
       for point in points
     }
@@ -118,18 +120,20 @@ def _begin_worker(parent):
 
 
 def _follow(parent):
-  """Ends this process, saved, when its parent is gone."""
+  """Stops this process, its run saved, once its parent is gone."""
   while os.getppid() == parent:
     time.sleep(1)
   os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _train_in_worker(config_json, path):
+def _train_in_worker(config_json, path, parent):
   global _stopped
   if _stopped:
     return _status(path)
   status = loop.train(config_file.from_json(config_json), path)
   _stopped = status == 'preempted'
+  if os.getppid() != parent:
+    os._exit(1)  # nobody waits for the result, and the queue would never end
   return status
 
 

@@ -1,0 +1,42 @@
+# make demo: Figure 1 of the BN paper on real digits. make test: all tests.
+# Both make .venv first, with uv where it is, else with pip.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/.demo
+	$(BIN)/python -m experiments.ioffe2015_figure1 --output=figure1
+	@echo 'Look at figure1.png.'
+
+test: .venv/.test
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# What stands in requirements.lock is what the tests ran with.
+.venv/.%: pyproject.toml requirements.lock | .venv/bin/python
+	@extra=$*; extras=$$([ $$extra = demo ] || echo "[$$extra]"); \
+	echo "Installing bnresearch$$extras into .venv (a minute or two)"; \
+	if command -v uv > /dev/null; then \
+	  uv pip install -q --python $(BIN)/python -c requirements.lock -e ".$$extras"; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check \
+	    -c requirements.lock -e ".$$extras"; \
+	fi
+	@touch $@
+
+.venv/bin/python:
+	@if command -v uv > /dev/null; then uv venv -q .venv; \
+	else $(PYTHON) -m venv .venv; fi
+
+# Writes requirements.lock anew from what .venv has.
+lock: .venv/.dev
+	$(BIN)/python -m pip freeze --exclude-editable --exclude torch \
+	  --exclude bnresearch > requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info

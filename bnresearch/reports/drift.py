@@ -1,0 +1,53 @@
+"""Drift: how the inputs to nonlinearities move during training.
+
+Read from what the probe `activation_percentiles` recorded. The first probe,
+before the first step, is left out: running statistics are no estimate of
+anything yet.
+"""
+
+import numpy as np
+
+from bnresearch.inference.run import Run
+
+PERCENTILES = 'probe/activation_percentiles'
+TYPICAL = 'the unit of the last layer whose largest drift is the median one'
+
+
+def layers(run: Run) -> list[str]:
+  """Returns the names of the tapped layers, bottom to top."""
+  return [
+    name.rpartition('/')[2]
+    for name in sorted(run.metrics)
+    if name.startswith(PERCENTILES)
+  ]
+
+
+def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps (T,) and how far each unit's percentiles have moved, (T, C).
+
+  The distance is the mean of |change| over the percentiles since the first
+  probe after the start, in units of the nonlinearity's input.
+  """
+  steps, values_TPC = run.metrics[f'{PERCENTILES}/{layer}']
+  return steps[1:], np.abs(values_TPC[1:] - values_TPC[1]).mean(axis=1)
+
+
+def typical_unit(run: Run) -> int:
+  """Returns the unit of the last layer that drifts more than half of them."""
+  _, drift_TC = of_layer(run, layers(run)[-1])
+  order = np.argsort(drift_TC.max(axis=0), kind='stable')
+  return int(order[len(order) // 2])
+
+
+def movement(run: Run) -> tuple[float, float]:
+  """Returns how the last layer moves: range of medians, ratio of spreads.
+
+  Both are over the run after its first probe: the mean over units of (largest
+  - smallest median), and the median over units of the largest over the
+  smallest distance between the outer percentiles.
+  """
+  _, values_TPC = run.metrics[f'{PERCENTILES}/{layers(run)[-1]}']
+  low_TC, median_TC, high_TC = np.moveaxis(values_TPC[1:], 1, 0)
+  spread_TC = high_TC - low_TC
+  ratio_C = spread_TC.max(axis=0) / np.maximum(spread_TC.min(axis=0), 1e-12)
+  return float(np.ptp(median_TC, axis=0).mean()), float(np.median(ratio_C))

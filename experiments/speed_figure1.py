@@ -1,0 +1,179 @@
+"""Speed of Figure 1's training: this code, a Flax-style loop, PyTorch eager.
+
+Claim:    Both networks of Figure 1 train here in at most a quarter of PyTorch
+          eager's time and half of that of a loop with one jitted call a step.
+Source:   our own goal; the arithmetic of the network sets the floor.
+Command:  python -m experiments.speed_figure1 --data=mnist --steps=50000
+Cost:     about five minutes on two CPU cores, the command above.
+Result:   experiments/results/speed_figure1_*.json
+
+Each contestant trains both networks, none and batch, with the same data,
+batches of 60, SGD and an evaluation on the test split every 500 steps, in
+processes of its own: here one process a network, in the others one network
+after the other with all cores, as their users do. Whole times begin with the
+start of the process.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch import build
+from bnresearch.records import provenance
+from bnresearch.reports import claims
+from experiments._speed_figure1_contestants import NORMS, PLAYERS
+
+GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
+CONTESTANTS = ('bnresearch', 'flax-style loop', 'PyTorch eager')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Measures all contestants, or, in a child process, plays one of them."""
+  args = _parse(argv)
+  if args.play:
+    print(json.dumps(PLAYERS[args.play](args)))
+    return 0
+  if args.dry_run:
+    args.data, args.steps = 'synthetic', 100
+  rounds = {name: [] for name in CONTESTANTS}
+  for k in range(args.rounds):
+    for name in rounds:
+      result = _measure(name, args)
+      print(f'round {k + 1}, {name}: {result}', flush=True)
+      rounds[name].append(result)
+  peak = _measure('peak', args)['gflops']
+  rows = [_row(name, rounds[name], args, peak) for name in rounds]
+  _print(rows, args, peak)
+  judged = [_judge(name, goal, rounds) for name, goal in GOALS.items()]
+  judged = [claim for claim in judged if claim]
+  print(claims.text(judged))
+  if args.output:
+    claims.write(
+      args.output,
+      judged,
+      experiment='speed_figure1',
+      data=args.data,
+      steps=args.steps,
+      rounds=args.rounds,
+      peak_gflops=round(peak, 1),
+      rows=rows,
+      **provenance.collect(),
+    )
+  return 0
+
+
+def _measure(name, args):
+  """Plays one contestant in a fresh process; adds its whole wall time."""
+  command = [sys.executable, '-m', 'experiments.speed_figure1']
+  command += [f'--play={name}', f'--data={args.data}', f'--steps={args.steps}']
+  began = time.monotonic()
+  child = subprocess.run(command, capture_output=True, text=True)
+  whole = time.monotonic() - began
+  if child.returncode:
+    raise RuntimeError(f'{name} failed:\n{child.stderr}')
+  result = json.loads(child.stdout.splitlines()[-1])
+  return (
+    result if 'skipped' in result else {**result, 'whole_s': round(whole, 2)}
+  )
+
+
+def _row(name, results, args, peak):
+  """Returns the medians over rounds, and the fraction of the peak reached."""
+  if 'skipped' in results[0]:
+    return {'contestant': name, **results[0]}
+  whole, train = (
+    float(np.median([r[key] for r in results]))
+    for key in ('whole_s', 'train_s')
+  )
+  gflop = len(NORMS) * args.steps * _step_flop(args.data) / 1e9
+  return {
+    'contestant': name,
+    'whole_s': whole,
+    'train_s': train,
+    'ms_per_step': train / (len(NORMS) * args.steps) * 1e3,
+    'fraction_of_peak': gflop / train / peak,
+  }
+
+
+def _judge(name, goal, rounds):
+  """Returns the claim about one contestant, by round; None if skipped."""
+  if 'skipped' in rounds[name][0]:
+    return None
+  ratios = np.array(
+    [
+      ours['whole_s'] / theirs['whole_s']
+      for ours, theirs in zip(rounds['bnresearch'], rounds[name])
+    ]
+  )
+  return claims.Claim(
+    'whole time, from the start of the process',
+    f'at most {goal} of {name}',
+    'our goal',
+    f'{np.median(ratios):.3f}, median of {np.round(ratios, 3).tolist()}',
+    tuple(bool(ratio <= goal) for ratio in ratios),
+  )
+
+
+def _step_flop(data):
+  """Returns the matrix products' operations of one step, forward and back.
+
+  Each layer: forward and weight gradient; from the second on also the input
+  gradient; each costs 2 * 60 * inputs * outputs.
+  """
+  H, W, C = build.lookup.find('data', data).SPEC.image_shape
+  sizes = [H * W * C, 100, 100, 100, 10]
+  layers = [a * b for a, b in itertools.pairwise(sizes)]
+  return 2 * 60 * (2 * sum(layers) + sum(layers[1:]))
+
+
+def _print(rows, args, peak):
+  table = Table(
+    title=f'Figure 1 on {args.data}: both networks, {args.steps:,} steps each'
+  )
+  for column in ('contestant', 'whole s', 'training s', 'ms/step', 'of peak'):
+    table.add_column(column, justify='right')
+  table.add_column('time over bnresearch', justify='right')
+  for row in rows:
+    if 'skipped' in row:
+      table.add_row(row['contestant'], row['skipped'])
+      continue
+    table.add_row(
+      row['contestant'],
+      f'{row["whole_s"]:.1f}',
+      f'{row["train_s"]:.1f}',
+      f'{row["ms_per_step"]:.3f}',
+      f'{row["fraction_of_peak"]:.0%}',
+      f'{row["whole_s"] / rows[0]["whole_s"]:.2f}',
+    )
+  Console(width=100).print(table)
+  print(f'Peak of the matrix product, all cores: {peak:.0f} GFLOP/s.')
+
+
+def _parse(argv):
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.speed_figure1',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('--data', default='digits', help='digits, mnist, ...')
+  parser.add_argument('--steps', type=int, default=10_000)
+  parser.add_argument('--rounds', type=int, default=1)
+  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument(
+    '--dry_run', action='store_true', help='100 steps on synthetic data'
+  )
+  parser.add_argument('--play', choices=PLAYERS, help=argparse.SUPPRESS)
+  return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

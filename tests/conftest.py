@@ -1,0 +1,80 @@
+"""What all tests share: eight devices, a scratch home, the original data."""
+
+import os
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+
+from bnresearch.data import _tfds
+
+# Eight devices on the CPU, also where there is a GPU, so that the tests are the
+# same everywhere. A subprocess inherits the platform by the environment.
+jax.config.update(
+  'jax_platforms', os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+)
+jax.config.update('jax_num_cpu_devices', 8)
+# An accidental broadcast of (N,) against (N, C) is an error here.
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Prepared data and compiled programs go to a folder of this test session, not
+# to the user's home. The workers of pytest-xdist inherit it from the process
+# that starts them, so that MNIST is prepared once for all.
+_scratch = None
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  _scratch = tempfile.TemporaryDirectory(
+    prefix='bnresearch-tests-', ignore_cleanup_errors=True
+  )
+  os.environ['TFDS_DATA_DIR'] = f'{_scratch.name}/tensorflow_datasets'
+  os.environ['XDG_CACHE_HOME'] = f'{_scratch.name}/cache'
+
+
+def pytest_unconfigure():
+  """Removes the scratch folder when the session is over."""
+  if _scratch:
+    _scratch.cleanup()
+
+
+@pytest.fixture(scope='session')
+def originals():
+  """Returns a function from a data set's name to the folder of its idx files.
+
+  It skips the test where they are not on this machine.
+  """
+
+  def folder(name: str) -> pathlib.Path:
+    root = os.environ.get('BNRESEARCH_DATA_DIR')
+    if not root:
+      pytest.skip(f'needs BNRESEARCH_DATA_DIR, a folder that holds {name}/')
+    path = pathlib.Path(root, name)
+    missing = [f for f in _tfds.IDX_FILES if not (path / f).exists()]
+    if missing:
+      pytest.skip(f'BNRESEARCH_DATA_DIR lacks {name}/{missing[0]}')
+    return path
+
+  return folder
+
+
+@pytest.fixture(scope='session')
+def assert_close():
+  """Returns a comparison of two trees of arrays, or of two arrays.
+
+  The tolerance is relative to the largest expected value of each array: next
+  to sums of large terms, a rounding error in a zero is no error.
+  """
+
+  def one(actual, expected, rtol):
+    expected = np.asarray(expected, np.float64)
+    np.testing.assert_allclose(
+      np.asarray(actual, np.float64),
+      expected,
+      rtol=rtol,
+      atol=rtol * np.abs(expected).max(initial=0),
+    )
+
+  def compare(actual, expected, rtol):
+    jax.tree.map(lambda a, e: one(a, e, rtol), actual, expected)
+
+  return compare

@@ -1,0 +1,194 @@
+"""The plan of the house, kept: who imports whom, how long, how documented."""
+
+import ast
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Each floor imports itself and the ones before it; rooms of one floor do not
+# import each other.
+FLOORS = (
+  ('lookup', 'moments'),
+  ('ops',),
+  ('norms', 'models', 'data', 'probes', 'records'),
+  ('config', 'build'),
+  ('engine',),
+  ('inference',),
+  ('sweeps',),
+  ('reports',),
+  ('main',),
+)
+FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+
+# Heavy (2 to 4 s to import) and needed by some users only.
+IMPORTED_LATE = {'sklearn', 'tensorflow_datasets', 'PIL', 'matplotlib'}
+
+PROJECT = {'bnresearch', 'configs', 'experiments', 'tests', 'colab'}
+
+
+def _files(*folders):
+  return sorted(f for name in folders for f in (ROOT / name).rglob('*.py'))
+
+
+def _tree(file):
+  return ast.parse(file.read_text(), str(file))
+
+
+def _imports(tree):
+  """Yields the dotted name of each module, or name in one, that is imported."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'relative import in line {node.lineno}'
+      for alias in node.names:
+        yield f'{node.module}.{alias.name}'
+
+
+def _room(file):
+  """Returns the room of a library file: the folder, or the file itself."""
+  return file.relative_to(ROOT / 'bnresearch').with_suffix('').parts[0]
+
+
+def _public(tree):
+  """Yields the public classes, functions and methods of a module."""
+  kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+  for node in tree.body:
+    if isinstance(node, kinds) and not node.name.startswith('_'):
+      yield node
+      if isinstance(node, ast.ClassDef):
+        yield from _public(node)
+
+
+def _functions(tree):
+  kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+  return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def _assert_none(wrong):
+  assert not wrong, '\n'.join(['', *wrong])
+
+
+def _at(file, node):
+  return f'{file.relative_to(ROOT)}:{node.lineno}'
+
+
+def test_every_library_file_has_its_place_in_the_plan():
+  homeless = {_room(f) for f in _files('bnresearch')} - set(FLOOR_OF)
+  assert homeless == {'__init__'}
+
+
+def test_imports_inside_the_library_point_one_way():
+  wrong = []
+  for file in _files('bnresearch'):
+    here = _room(file)
+    for name in _imports(_tree(file)):
+      package, _, rest = name.partition('.')
+      if package != 'bnresearch':
+        continue
+      there = rest.split('.')[0]
+      earlier = FLOOR_OF.get(there, 99) < FLOOR_OF.get(here, -1)
+      if there != here and not earlier:
+        wrong.append(f'{file.relative_to(ROOT)} imports {name}')
+  _assert_none(wrong)
+
+
+def test_the_library_knows_no_config_file_and_no_experiment():
+  wrong = [
+    f'{file.relative_to(ROOT)} imports {name}'
+    for file in _files('bnresearch')
+    for name in _imports(_tree(file))
+    if name.split('.')[0] in PROJECT - {'bnresearch'}
+  ]
+  _assert_none(wrong)
+
+
+def test_experiments_import_the_library_and_configs_only():
+  wrong = [
+    f'{file.relative_to(ROOT)} imports {name}'
+    for file in _files('experiments')
+    for name in _imports(_tree(file))
+    if name.split('.')[0] in PROJECT - {'bnresearch', 'configs'}
+  ]
+  _assert_none(wrong)
+
+
+def test_configs_import_ml_collections_and_the_defaults_only():
+  wrong = [
+    f'{file.relative_to(ROOT)} imports {name}'
+    for file in _files('configs')
+    for name in _imports(_tree(file))
+    if name.split('.')[0] != 'ml_collections' and name != 'configs.default'
+  ]
+  _assert_none(wrong)
+
+
+def test_imports_inside_functions_are_of_heavy_optional_packages_only():
+  wrong = [
+    f'{_at(file, function)} imports {name}'
+    for file in _files('bnresearch', 'configs', 'experiments')
+    for function in _functions(_tree(file))
+    for name in _imports(function)
+    if name.split('.')[0] not in IMPORTED_LATE
+  ]
+  _assert_none(wrong)
+
+
+def test_heavy_optional_packages_are_imported_inside_functions_only():
+  wrong = []
+  for file in _files('bnresearch', 'experiments'):
+    tree = _tree(file)
+    late = [name for f in _functions(tree) for name in _imports(f)]
+    wrong += [
+      f'{file.relative_to(ROOT)} imports {name} at its top'
+      for name in set(_imports(tree)) - set(late)
+      if name.split('.')[0] in IMPORTED_LATE
+    ]
+  _assert_none(wrong)
+
+
+def test_no_file_is_named_for_having_no_idea():
+  names = {'utils', 'common', 'helpers', 'base', 'misc'}
+  files = _files('bnresearch', 'configs', 'experiments', 'tests')
+  parts = {f: f.relative_to(ROOT).with_suffix('').parts for f in files}
+  _assert_none(
+    [str(f) for f in files if names & {p.strip('_') for p in parts[f]}]
+  )
+
+
+def test_files_and_functions_are_short():
+  long = []
+  for file in _files('bnresearch', 'configs', 'experiments'):
+    lines = len(file.read_text().splitlines())
+    if lines > 300:
+      long.append(f'{file.relative_to(ROOT)}: {lines} lines')
+    if file.parent.name == 'configs':
+      continue  # a list of knobs with a comment each is as long as it is
+    for function in _functions(_tree(file)):
+      lines = function.end_lineno - function.lineno + 1
+      if lines > 60:
+        long.append(f'{_at(file, function)} {function.name}: {lines} lines')
+  _assert_none(long)
+
+
+def test_everything_public_has_a_docstring():
+  bare = []
+  for file in _files('bnresearch', 'configs', 'experiments'):
+    tree = _tree(file)
+    if not ast.get_docstring(tree):
+      bare.append(f'{file.relative_to(ROOT)}')
+    bare += [
+      f'{_at(file, node)} {node.name}'
+      for node in _public(tree)
+      # Magic methods do what their names say.
+      if not node.name.startswith('__') and not ast.get_docstring(node)
+    ]
+  # In the files of a room that are no entries, one-line names may speak.
+  _assert_none([b for b in bare if '/_' not in b])
+
+
+def test_nothing_is_left_to_do():
+  word = 'TO' + 'DO'  # this file may hold it neither
+  files = _files('bnresearch', 'configs', 'experiments', 'tests')
+  _assert_none([str(f) for f in files if word in f.read_text()])

@@ -1,0 +1,285 @@
+"""The engine against independent implementations of the same training."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bnresearch import build
+from bnresearch import config as configs
+from bnresearch.engine import evaluate, loop, optimizer, population, state, step
+from bnresearch.engine.order import batch_indices
+from configs import default
+
+STEPS = 20
+
+
+def config_of(norm='batch', **values):
+  config = default.get_config()
+  dotted = {key.replace('__', '.'): value for key, value in values.items()}
+  assert not configs.override(
+    config,
+    {'data.name': 'synthetic', 'norm.name': norm, 'train.batch_size': 12}
+    | dotted,
+  )
+  return config
+
+
+def trained(config, steps=STEPS, scan='always'):
+  """Returns the first state, the last, and the metrics of each step."""
+  model = build.model(config, 10)
+  updates = optimizer.make(config.optim, steps)
+  source = build.source(config, 'train')
+  split = step.Examples(
+    jnp.asarray(source.images_NHWC), jnp.asarray(source.labels_N)
+  )
+  first = state.create(model, updates, (8, 8, 1), config.seed)
+  advance = step.make_advance(
+    step.make_train_step(model, updates, build.pixels(config)),
+    scan,
+    (first, split),
+  )
+  indices_TN = batch_indices(
+    len(source), config.train.batch_size, config.seed, range(steps)
+  )
+  copy = jax.tree.map(jnp.copy, first)
+  last, metrics = advance(copy, split, indices_TN, jax.random.key(0))
+  return first, last, metrics
+
+
+@pytest.fixture(scope='module')
+def with_bn():
+  return trained(config_of('batch'))
+
+
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+def test_twenty_steps_equal_pytorch(norm, with_bn):
+  torch = pytest.importorskip('torch', reason='PyTorch is not installed')
+  config = config_of(norm)
+  first, last, metrics = with_bn if norm == 'batch' else trained(config)
+
+  layers, width = [], 64
+  for _ in range(3):
+    layers.append(torch.nn.Linear(width, 100, bias=norm == 'none'))
+    if norm == 'batch':
+      layers.append(torch.nn.BatchNorm1d(100, momentum=1 - 0.99))
+    layers.append(torch.nn.Sigmoid())
+    width = 100
+  net = torch.nn.Sequential(*layers, torch.nn.Linear(100, 10))
+  dense = [m for m in net if isinstance(m, torch.nn.Linear)]
+  norms = [m for m in net if isinstance(m, torch.nn.BatchNorm1d)]
+  names = ['hidden_1', 'hidden_2', 'hidden_3', 'logits']
+  with torch.no_grad():
+    for name, module in zip(names, dense):
+      kernel = np.array(first.params[name]['kernel'])
+      module.weight.copy_(torch.from_numpy(kernel.T))
+      if module.bias is not None:
+        module.bias.zero_()
+
+  source = build.source(config, 'train')
+  sgd = torch.optim.SGD(net.parameters(), 0.1)
+  losses = []
+  for indices_N in batch_indices(len(source), 12, 0, range(STEPS)):
+    x = torch.from_numpy(source.images_NHWC[indices_N].reshape(12, -1) / 255)
+    y = torch.from_numpy(source.labels_N[indices_N]).long()
+    loss = torch.nn.functional.cross_entropy(net(x.float()), y)
+    sgd.zero_grad()
+    loss.backward()
+    sgd.step()
+    losses.append(loss.item())
+
+  np.testing.assert_allclose(metrics['loss'], losses, rtol=1e-5)
+  for name, module in zip(names, dense):
+    np.testing.assert_allclose(
+      last.params[name]['kernel'].T, module.weight.detach(), atol=2e-6
+    )
+  for k, module in enumerate(norms, start=1):
+    running = last.collections['batch_stats'][f'norm_{k}']
+    np.testing.assert_allclose(
+      running['mean'], module.running_mean, atol=1e-6, rtol=1e-4
+    )
+    np.testing.assert_allclose(running['var'], module.running_var, rtol=1e-5)
+
+
+def test_scanned_steps_equal_called_ones(with_bn):
+  _, scanned, metrics = with_bn
+  _, called, each = trained(config_of('batch'), scan='never')
+  assert int(called.step) == STEPS
+  np.testing.assert_allclose(metrics['loss'], each['loss'], rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), scanned, called
+  )
+
+
+def test_the_loss_falls_on_learnable_data(with_bn):
+  loss_T = with_bn[2]['loss']
+  assert loss_T[-3:].mean() < 0.7 * loss_T[:3].mean()
+
+
+class Convolution(nn.Module):
+  """The smallest network that convolves."""
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    return nn.Conv(10, (8, 8), padding='VALID')(x).reshape(-1, 10), {}
+
+
+def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
+  def scans(model):
+    updates = optax.sgd(0.1)
+    first = state.create(model, updates, (8, 8, 1), 0)
+    split = step.Examples(
+      jnp.zeros((5, 8, 8, 1), jnp.uint8), jnp.zeros(5, jnp.int32)
+    )
+    train_step = step.make_train_step(model, updates, lambda x: x / 255)
+    advance = step.make_advance(train_step, 'auto', (first, split))
+    return hasattr(advance, 'lower')  # a compiled whole, not a Python loop
+
+  assert scans(build.model(config_of(), 10))
+  assert not scans(Convolution())
+
+
+@pytest.mark.parametrize('name', configs.RULES['optim.name'].choices, ids=str)
+def test_every_optimizer_lowers_a_parabola(name):
+  optim = config_of(optim__name=name, optim__learning_rate=0.1).optim
+  updates = optimizer.make(optim, 50)
+  params = {'kernel': jnp.asarray([1.0, -2.0])}
+  opt_state = updates.init(params)
+
+  @jax.jit
+  def descend(params, opt_state):
+    grads = jax.grad(lambda p: (p['kernel'] ** 2).sum())(params)
+    change, opt_state = updates.update(grads, opt_state, params)
+    return optax.apply_updates(params, change), opt_state
+
+  for _ in range(10):
+    params, opt_state = descend(params, opt_state)
+  assert (params['kernel'] ** 2).sum() < 4
+
+
+def test_schedules_have_their_closed_forms():
+  def at(points, **options):
+    values = {f'optim__{key}': value for key, value in options.items()}
+    rate = optimizer.schedule(
+      config_of(optim__learning_rate=1.0, **values).optim, 100
+    )
+    return [float(rate(point)) for point in points]
+
+  assert at([0, 99], schedule='constant') == [1, 1]
+  np.testing.assert_allclose(
+    at([0, 50, 100], schedule='cosine'), [1, 0.5, 0], atol=1e-7
+  )
+  decay = {'decay_rate': 0.5, 'decay_steps': 10}
+  np.testing.assert_allclose(
+    at([0, 5, 20], schedule='exponential', **decay), [1, 0.5**0.5, 0.25]
+  )
+  np.testing.assert_allclose(
+    at([0, 9, 10, 25], schedule='step', **decay), [1, 1, 0.5, 0.25]
+  )
+  np.testing.assert_allclose(
+    at([0, 5, 10, 50], schedule='constant', warmup_steps=10), [0, 0.5, 1, 1]
+  )
+
+
+def test_l2_pulls_kernels_only():
+  optim = config_of(optim__l2=0.5, optim__learning_rate=1.0).optim
+  updates = optimizer.make(optim, 1)
+  params = {'a': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
+  zero = jax.tree.map(jnp.zeros_like, params)
+  change, _ = updates.update(zero, updates.init(params), params)
+  np.testing.assert_allclose(change['a']['kernel'], -0.5)
+  np.testing.assert_allclose(change['a']['bias'], 0)
+
+
+@pytest.mark.parametrize('batch_size', [7, 50, 1000])
+def test_evaluation_counts_every_example_once(with_bn, batch_size):
+  config = config_of('batch', data__examples=50)
+  _, last, _ = with_bn
+  model, pixels = build.model(config, 10), build.pixels(config)
+  source = build.source(config, 'test')
+  evaluator = evaluate.Evaluator(model, pixels, source, batch_size, 'ema')
+  means = evaluator.means(evaluator.sums(last.params, last.collections))
+
+  logits, _ = evaluate.make_forward(model, 'ema')(
+    last.params, last.collections, pixels(source.images_NHWC)
+  )
+  logits = np.asarray(logits, np.float64)
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  assert means['examples'] == 50
+  assert means['accuracy'] == (logits.argmax(-1) == source.labels_N).mean()
+  np.testing.assert_allclose(
+    means['loss'], -log_p[range(50), source.labels_N].mean(), rtol=1e-5
+  )
+
+
+def test_evaluation_refuses_a_wrong_count(with_bn):
+  config = config_of('batch', data__examples=50)
+  source = build.source(config, 'test')
+  evaluator = evaluate.Evaluator(
+    build.model(config, 10), build.pixels(config), source, 20, 'ema'
+  )
+  sums = evaluator.sums(with_bn[1].params, with_bn[1].collections)
+  sums['examples'] = sums['examples'] - 1
+  with pytest.raises(AssertionError, match='49 counted of 50'):
+    evaluator.means(sums)
+
+
+def test_batch_statistics_see_no_padding(with_bn):
+  """The last of two batches is smaller; its statistics are its own."""
+  config = config_of('batch', data__examples=50)
+  _, last, _ = with_bn
+  model, pixels = build.model(config, 10), build.pixels(config)
+  source = build.source(config, 'test')
+  evaluator = evaluate.Evaluator(model, pixels, source, 30, 'batch')
+  means = evaluator.means(evaluator.sums(last.params, last.collections))
+  forward = evaluate.make_forward(model, 'batch')
+  correct = 0
+  for part in (slice(0, 30), slice(30, 50)):
+    logits, _ = forward(
+      last.params, last.collections, pixels(source.images_NHWC[part])
+    )
+    correct += int((logits.argmax(-1) == source.labels_N[part]).sum())
+  assert means['accuracy'] == correct / 50
+
+
+def test_unknown_statistics_are_refused():
+  with pytest.raises(ValueError, match='needs one of ema, population, batch'):
+    evaluate.make_forward(build.model(config_of(), 10), 'median')
+
+
+def test_population_statistics_are_algorithm_2(with_bn):
+  """Mean of batch means; mean of m/(m-1) times batch variances; in float64."""
+  config = config_of('batch', eval__population_batches=7)
+  _, last, _ = with_bn
+  source = build.source(config, 'train')
+  collections = population.estimate(config, last, source)
+
+  kernel = np.asarray(last.params['hidden_1']['kernel'], np.float64)
+  means, variances = [], []
+  for indices_N in batch_indices(len(source), 12, 0, range(STEPS, STEPS + 7)):
+    x_ND = source.images_NHWC[indices_N].reshape(12, -1) / 255 @ kernel
+    means.append(x_ND.mean(0))
+    variances.append(x_ND.var(0, ddof=1))
+  found = collections['batch_stats']['norm_1']
+  np.testing.assert_allclose(found['mean'], np.mean(means, 0), atol=1e-5)
+  np.testing.assert_allclose(found['var'], np.mean(variances, 0), rtol=1e-4)
+
+
+def test_a_batch_of_one_is_refused_for_unbiased_statistics():
+  with pytest.raises(ValueError, match='at least 2 values per channel'):
+    trained(config_of('batch', train__batch_size=1), steps=1)
+
+
+def test_training_leaves_a_complete_run_directory(tmp_path):
+  config = configs.tiny(config_of(probes__names="('saturation',)"))
+  assert loop.train(config, tmp_path / 'run') == 'done'
+  names = {file.name for file in (tmp_path / 'run').iterdir()}
+  assert names >= {
+    'config.json',
+    'metrics.jsonl',
+    'status.json',
+    'provenance.json',
+    'checkpoints',
+  }

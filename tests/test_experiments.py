@@ -1,0 +1,119 @@
+"""Experiments: each passes a dry run, is listed, and tells what it is."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bnresearch.records.logbook import Logbook
+from bnresearch.reports import claims, drift
+from experiments import ioffe2015_figure1 as figure1
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXPERIMENTS = sorted(f.stem for f in (ROOT / 'experiments').glob('[!_]*.py'))
+
+
+def run(module, *arguments):
+  return subprocess.run(
+    [sys.executable, '-m', module, *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_an_experiment_passes_its_dry_run(name, tmp_path):
+  result = run(
+    f'experiments.{name}', '--dry_run', f'--output={tmp_path / "out.json"}'
+  )
+  assert result.returncode == 0, result.stderr
+  written = json.loads((tmp_path / 'out.json').read_text())
+  assert written['experiment'] == name
+  assert written['jax']
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_the_header_has_claim_source_command_cost_and_result(name):
+  text = ast.get_docstring(
+    ast.parse((ROOT / 'experiments' / f'{name}.py').read_text())
+  )
+  starts = [line.partition(' ')[0] for line in text.splitlines()]
+  for part in ('Claim:', 'Source:', 'Command:', 'Cost:', 'Result:'):
+    assert part in starts
+  assert f'python -m experiments.{name}' in text
+
+
+def test_all_experiments_are_listed_with_their_verdicts():
+  listed = run('experiments').stdout
+  for name in EXPERIMENTS:
+    assert f'experiments.{name}' in listed
+  assert 'reproduced      tight init, std 0.01: trains faster' in listed
+
+
+def test_figure1_draws_four_panels_for_each_initialization(tmp_path):
+  result = run(
+    'experiments.ioffe2015_figure1', '--dry_run', f'--output={tmp_path}/f'
+  )
+  assert result.returncode == 0, result.stderr
+  drawn = (tmp_path / 'f.svg').read_text()
+  assert drawn.count('<g id="axes_') == 8
+  assert (tmp_path / 'f.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.fixture
+def recorded(tmp_path):
+  """Makes runs whose logbooks say what the test wants."""
+
+  class Recorded(figure1.bnr.Run):
+    """A run of which only the logbook exists."""
+
+    def __init__(self, name, accuracy, medians, spreads):
+      self.path = tmp_path / name
+      self.path.mkdir()
+      book = Logbook(self.path / 'metrics.jsonl')
+      for k, rate in enumerate(accuracy):
+        book.write(100 * k, {'test/accuracy': rate})
+        low, high = medians[k] - spreads[k] / 2, medians[k] + spreads[k] / 2
+        unit = np.array([[low], [medians[k]], [high]])
+        # Unit 0 moves, unit 1 moves half as much, unit 2 not at all.
+        row = np.concatenate([unit, unit / 2, 0 * unit + [[0], [1], [2]]], 1)
+        book.write(100 * k, {f'{drift.PERCENTILES}/hidden_3': row})
+
+  return Recorded
+
+
+def test_verdicts_follow_from_the_recorded_numbers(recorded):
+  plain = recorded('plain', [0.1, 0.1, 0.8, 0.9], [0, 0, 3, 4], [1, 1, 2, 8])
+  normed = recorded('normed', [0.1, 0.9, 0.9, 0.95], [0, 0, 0, 1], [1, 2, 2, 2])
+  faster, higher, stable = figure1._judge_one('here', [plain], [normed])
+  assert faster.verdict == 'reproduced'
+  assert 'after 100 steps with BN, 300 without' in faster.measured
+  assert higher.verdict == 'reproduced'
+  assert '95.00% with BN, 90.00% without' in higher.measured
+  # Medians move by 1, 0.5, 0 with BN, 4, 2, 0 without; spreads 1-, 8-fold.
+  assert 'median moves by 0.50 with BN, 2.00 without' in stable.measured
+  assert stable.verdict == 'reproduced'
+  assert drift.typical_unit(plain) == 1
+
+  swapped = figure1._judge_one('here', [normed], [plain])
+  assert [c.verdict for c in swapped] == ['not reproduced'] * 3
+  mixed = figure1._judge_one('here', [plain, normed], [normed, plain])
+  assert [c.verdict for c in mixed] == ['1 of 2 times'] * 3
+  assert 'never with BN' in mixed[0].measured
+
+
+def test_claims_are_printed_and_written_with_their_verdict(tmp_path):
+  claim = claims.Claim('tight', 'faster', 'Fig. 1', '10 against 20', (True,))
+  assert claims.text([claim]).splitlines()[:2] == [
+    'tight:',
+    '  faster: REPRODUCED',
+  ]
+  claims.write(tmp_path / 'r.json', [claim], seeds=1)
+  written = json.loads((tmp_path / 'r.json').read_text())
+  assert written['seeds'] == 1
+  assert written['claims'][0]['verdict'] == 'reproduced'

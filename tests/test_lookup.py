@@ -1,0 +1,108 @@
+"""A file is an entry: `bnresearch.lookup`, and what each room's entries are."""
+
+import dataclasses
+import inspect
+import pathlib
+
+import flax.linen as nn
+import pytest
+
+from bnresearch import data, lookup
+from bnresearch.records.config_file import leaves
+from configs import default
+
+ENTRIES = [(r, n) for r in lookup.NOUNS for n in lookup.names(r)]
+
+
+@pytest.mark.parametrize('room', lookup.NOUNS)
+def test_every_file_of_a_room_is_an_entry_and_underscores_hide_one(room):
+  files = (pathlib.Path(lookup.__file__).parent / room).glob('*.py')
+  expected = sorted(f.stem for f in files if not f.stem.startswith('_'))
+  assert lookup.names(room) == tuple(expected)
+  assert len(expected) > 0
+
+
+def test_a_file_shared_by_its_room_is_no_entry():
+  assert '_tfds' not in lookup.names('data')
+  with pytest.raises(LookupError, match="No data set '_tfds'"):
+    lookup.find('data', '_tfds')
+
+
+@pytest.mark.parametrize(('room', 'name'), ENTRIES)
+def test_find_returns_the_module_of_that_name(room, name):
+  assert lookup.find(room, name).__name__ == f'bnresearch.{room}.{name}'
+
+
+def test_a_wrong_name_is_answered_by_the_nearest_one_and_all():
+  known = ', '.join(lookup.names('norms'))
+  message = rf"^No norm 'bacth'\. Did you mean 'batch'\? Known: {known}\.$"
+  with pytest.raises(LookupError, match=message):
+    lookup.find('norms', 'bacth')
+
+
+def test_a_name_like_no_other_is_answered_by_all():
+  with pytest.raises(LookupError, match=r"^No model 'zzz'\. Known: .*mlp"):
+    lookup.find('models', 'zzz')
+
+
+def test_suggest_takes_any_iterable():
+  words = (word for word in ('scale', 'bias'))
+  assert lookup.suggest('scael', words) == (
+    "Did you mean 'scale'? Known: scale, bias."
+  )
+
+
+@pytest.mark.parametrize('name', lookup.names('norms'))
+def test_every_norm_is_a_module_whose_options_are_keys_of_the_config(name):
+  cls = lookup.find('norms', name).Norm
+  assert issubclass(cls, nn.Module)
+  assert isinstance(cls.cancels_bias, bool)
+  assert _fields(cls) <= set(default.get_config().norm)
+  _assert_train_is_keyword_only(cls)
+
+
+@pytest.mark.parametrize('name', lookup.names('models'))
+def test_every_model_is_a_module_whose_options_are_keys_of_the_config(name):
+  cls = lookup.find('models', name).Model
+  assert issubclass(cls, nn.Module)
+  from_build = {'num_classes', 'norm'}
+  assert _fields(cls) - set(default.get_config().model) == from_build
+  _assert_train_is_keyword_only(cls)
+
+
+@pytest.mark.parametrize('name', lookup.names('data'))
+def test_every_data_set_has_a_spec_and_options_of_the_config(name):
+  entry = lookup.find('data', name)
+  assert isinstance(entry.SPEC, data.Spec)
+  assert len(entry.SPEC.image_shape) == 3
+  assert len(set(entry.SPEC.class_names)) == len(entry.SPEC.class_names) > 1
+  split, *options = inspect.signature(entry.load).parameters.values()
+  assert split.name == 'split'
+  _assert_options(options, default.get_config().data)
+
+
+@pytest.mark.parametrize('name', lookup.names('probes'))
+def test_every_probe_measures_with_options_of_the_config(name):
+  measure = lookup.find('probes', name).measure
+  view, batch, *options = inspect.signature(measure).parameters.values()
+  assert (view.name, batch.name) == ('view', 'batch')
+  _assert_options(options, default.get_config().probes)
+
+
+def _fields(cls):
+  names = {field.name for field in dataclasses.fields(cls)}
+  return names - {'name', 'parent'}
+
+
+def _assert_train_is_keyword_only(cls):
+  """Two switches, never one: nobody trains or evaluates by default."""
+  train = inspect.signature(cls.__call__).parameters['train']
+  assert train.kind is train.KEYWORD_ONLY
+  assert train.default is train.empty
+
+
+def _assert_options(options, group):
+  """`build` hands over keyword-only options, by their names in the config."""
+  for option in options:
+    assert option.kind is option.KEYWORD_ONLY
+    assert option.name in leaves(group)

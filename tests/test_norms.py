@@ -1,0 +1,210 @@
+"""The contract of every normalizer in `bnresearch/norms`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnresearch import lookup
+
+NAMES = lookup.names('norms')
+SHAPES = [(16, 6), (16, 3, 5, 6)]
+DTYPES = ['float32', 'bfloat16']
+
+
+def make(name):
+  return lookup.find('norms', name).Norm()
+
+
+def gaussian(shape, seed=0):
+  """Returns data whose channels and examples have means of their own.
+
+  On constant or centred data, most bugs of a normalizer do not show.
+  """
+  random = np.random.RandomState(seed)
+  mean_C = random.normal(2, 3, shape[-1])
+  label_N = np.arange(shape[0]) % 4
+  offset = random.normal(0, 2, (4, shape[-1]))[label_N]
+  middle = (1,) * (len(shape) - 2)
+  offset = offset.reshape(shape[0], *middle, shape[-1])
+  x = random.normal(mean_C.reshape(1, *middle, -1) + offset, 1.5, shape)
+  return jnp.asarray(x, jnp.float32)
+
+
+@functools.cache
+def trained(name, shape):
+  """Returns variables after an update: statistics are not the initial ones."""
+  norm, x = make(name), gaussian(shape)
+  variables = norm.init(jax.random.key(0), x, train=False)
+  _, updated = norm.apply(variables, x, train=True, mutable=states(variables))
+  return {**variables, **updated}
+
+
+def states(variables):
+  """Returns the names of the collections that are not parameters."""
+  return [name for name in variables if name != 'params']
+
+
+def training_pass(norm, variables, x):
+  """Returns output, new collections, and gradients of a scalar, in training.
+
+  The scalar weighs every output differently: the plain sum of a normalized
+  batch is constant, and its gradient zero.
+  """
+
+  def scalar(params, x):
+    y, new = norm.apply(
+      {**variables, 'params': params},
+      x,
+      train=True,
+      mutable=states(variables),
+    )
+    weights = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+    return (y * weights).sum(), (y, new)
+
+  params = variables.get('params', {})
+  gradient = jax.grad(scalar, argnums=(0, 1), has_aux=True)
+  gradients, (y, new) = gradient(params, x)
+  return y, new, gradients
+
+
+@functools.cache
+def compiled_pass(name):
+  """Returns the same, compiled; once for all tests that share a shape."""
+  return jax.jit(functools.partial(training_pass, make(name)))
+
+
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_shape_and_dtype_are_those_of_the_input(name, shape, dtype, train):
+  x = jnp.asarray(gaussian(shape), dtype)
+  y = make(name).apply(trained(name, shape), x, train=train)
+  assert y.shape == x.shape
+  assert y.dtype == x.dtype
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_parameters_and_statistics_are_float32_whatever_the_input(name):
+  norm, x = make(name), jnp.asarray(gaussian((16, 6)), 'bfloat16')
+  variables = norm.init(jax.random.key(0), x, train=False)
+  _, new = norm.apply(variables, x, train=True, mutable=states(variables))
+  for leaf in jax.tree.leaves([variables, new]):
+    assert leaf.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize('name', NAMES)
+def test_a_numpy_array_is_as_good_as_one_of_jax(name, train, assert_close):
+  norm, variables, x = make(name), trained(name, (16, 6)), gaussian((16, 6))
+  y = norm.apply(variables, np.asarray(x), train=train)
+  assert_close(y, norm.apply(variables, x, train=train), rtol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_gradients_are_finite_and_not_all_zero(name, shape, dtype):
+  x = jnp.asarray(gaussian(shape), dtype)
+  _, _, gradients = compiled_pass(name)(trained(name, shape), x)
+  for leaf in jax.tree.leaves(gradients):
+    assert jnp.isfinite(leaf).all()
+    assert jnp.any(leaf != 0)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_gradients_of_a_constant_channel_are_finite(name):
+  x = gaussian((16, 6)).at[:, 2].set(3)
+  _, _, gradients = compiled_pass(name)(trained(name, (16, 6)), x)
+  for leaf in jax.tree.leaves(gradients):
+    assert jnp.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_compiled_is_the_same_as_not_compiled(name, shape, assert_close):
+  variables, x = trained(name, shape), gaussian(shape)
+  eager = training_pass(make(name), variables, x)
+  assert_close(compiled_pass(name)(variables, x), eager, rtol=1e-5)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_one_four_and_eight_devices_give_the_same(name, shape, assert_close):
+  variables, x = trained(name, shape), gaussian(shape)
+  results = {}
+  for devices in (1, 4, 8):
+    mesh = jax.make_mesh(
+      (devices,),
+      ('data',),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=jax.devices('cpu')[:devices],
+    )
+    replicated = jax.NamedSharding(mesh, jax.P())
+    split = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
+    assert len(split.sharding.device_set) == devices
+    variables = jax.device_put(variables, replicated)
+    results[devices] = compiled_pass(name)(variables, split)
+  assert_close(results[4], results[1], rtol=1e-5)
+  assert_close(results[8], results[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_statistics_do_not_change_in_evaluation_though_mutable(name):
+  variables, x = trained(name, (16, 6)), gaussian((16, 6), seed=1)
+  _, new = make(name).apply(
+    variables, x, train=False, mutable=states(variables)
+  )
+  old = {key: variables[key] for key in states(variables)}
+  jax.tree.map(np.testing.assert_array_equal, new, old)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_statistics_change_in_training_where_mutable_only(name):
+  norm, variables = make(name), trained(name, (16, 6))
+  x = gaussian((16, 6), seed=1)
+  # Flax raises where a module writes to what is not mutable.
+  fixed = norm.apply(variables, x, train=True)
+  y, new = norm.apply(variables, x, train=True, mutable=states(variables))
+  np.testing.assert_array_equal(y, fixed)
+  for key in states(variables):
+    old = jax.tree.leaves(variables[key])
+    for a, b in zip(jax.tree.leaves(new[key]), old, strict=True):
+      assert jnp.any(a != b)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_in_evaluation_neighbours_do_not_matter(name, shape, assert_close):
+  norm, variables, x = make(name), trained(name, shape), gaussian(shape)
+  others = (gaussian(shape, seed=1) * 10).at[0].set(x[0])
+  y = norm.apply(variables, x, train=False)
+  among_others = norm.apply(variables, others, train=False)
+  alone = norm.apply(variables, x[:1], train=False)
+  np.testing.assert_array_equal(among_others[0], y[0])
+  assert_close(alone, y[:1], rtol=1e-6)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', NAMES)
+def test_cancels_bias_says_whether_a_constant_per_channel_is_lost(name, shape):
+  norm, variables, x = make(name), trained(name, shape), gaussian(shape)
+  bias_C = np.linspace(-3, 4, shape[-1], dtype=np.float32)
+  bias_C = bias_C.reshape((1,) * (len(shape) - 1) + (-1,))
+  y = norm.apply(variables, x, train=True)
+  shifted = norm.apply(variables, x + bias_C, train=True)
+  change = float(jnp.abs(shifted - y).max() / jnp.abs(y).max())
+  assert norm.cancels_bias == (change < 1e-4)
+  assert change < 1e-4 or change > 1e-2, 'neither lost nor kept'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_train_must_be_said_and_by_name(name):
+  variables, x = trained(name, (16, 6)), gaussian((16, 6))
+  with pytest.raises(TypeError, match='train'):
+    make(name).apply(variables, x)
+  with pytest.raises(TypeError, match='positional'):
+    make(name).apply(variables, x, True)

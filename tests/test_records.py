@@ -1,0 +1,311 @@
+"""What a run leaves on disk: the logbook, and a directory one process holds."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnresearch.records import logbook, provenance, run_directory
+from configs import default
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def config(**changed):
+  """Returns the defaults but for some top-level leaves."""
+  result = default.get_config()
+  with result.unlocked():
+    result.update(changed)
+  return result
+
+
+def snapshot(path):
+  """Returns every file and folder below a path, with size and times."""
+  return {
+    f: (f.stat().st_size, f.stat().st_mtime_ns, f.stat().st_ctime_ns)
+    for f in [path, *path.rglob('*')]
+  }
+
+
+# The logbook.
+
+
+@pytest.fixture
+def book(tmp_path):
+  return logbook.Logbook(tmp_path / 'metrics.jsonl')
+
+
+def test_float32_comes_back_bit_for_bit_and_short(book, tmp_path):
+  bits = np.random.RandomState(0).randint(0, 2**32, 500, dtype=np.uint32)
+  values = bits.view(np.float32)
+  values = values[np.isfinite(values)]
+  for step, value in enumerate([*values, np.float32(0.1), jnp.float32(0.1)]):
+    book.write(step, {'loss': value})
+  steps, read = logbook.read(tmp_path / 'metrics.jsonl')['loss']
+  np.testing.assert_array_equal(steps, np.arange(len(values) + 2))
+  written = np.append(values, np.float32([0.1, 0.1]))
+  assert read.astype(np.float32).tobytes() == written.tobytes()
+  last = (tmp_path / 'metrics.jsonl').read_text().splitlines()[-1]
+  assert last == f'{{"step": {len(values) + 1}, "loss": 0.1}}'
+
+
+def test_python_numbers_and_float64_come_back_as_they_were(book, tmp_path):
+  row = {'examples': 355, 'accuracy': 1 / 3, 'double': np.float64(2 / 3)}
+  book.write(10, row)
+  metrics = logbook.read(tmp_path / 'metrics.jsonl')
+  assert {name: s.values.tolist() for name, s in metrics.items()} == {
+    name: [value] for name, value in row.items()
+  }
+  assert metrics['examples'].values.dtype.kind == 'i'
+
+
+def test_arrays_come_back_with_a_leading_axis_of_time(book, tmp_path):
+  values = np.random.RandomState(0).normal(size=(4, 3, 5)).astype(np.float32)
+  for t, value in enumerate(values):
+    book.write(10 * t, {'probe': jnp.asarray(value) if t % 2 else value})
+  steps, read = logbook.read(tmp_path / 'metrics.jsonl')['probe']
+  np.testing.assert_array_equal(steps, [0, 10, 20, 30])
+  np.testing.assert_array_equal(read.astype(np.float32), values)
+
+
+def test_a_diverged_loss_comes_back(book, tmp_path):
+  values = [np.float32('nan'), np.float32('inf'), np.float32('-inf')]
+  for step, value in enumerate(values):
+    book.write(step, {'loss': value})
+  read = logbook.read(tmp_path / 'metrics.jsonl')['loss'].values
+  np.testing.assert_array_equal(read, values)
+
+
+def test_metrics_are_read_each_with_its_own_steps(book, tmp_path):
+  book.write(0, {'test/accuracy': 0.1})
+  book.write(100, {'train/loss': 2.0})
+  book.write(100, {'test/accuracy': 0.2})
+  metrics = logbook.read(tmp_path / 'metrics.jsonl')
+  assert metrics['test/accuracy'].steps.tolist() == [0, 100]
+  assert metrics['train/loss'].steps.tolist() == [100]
+
+
+def test_no_logbook_reads_as_no_metrics(tmp_path):
+  assert logbook.read(tmp_path / 'metrics.jsonl') == {}
+
+
+def test_keep_until_drops_later_rows_and_a_last_line_cut_off(book, tmp_path):
+  file = tmp_path / 'metrics.jsonl'
+  for step in (0, 100, 200, 300):
+    book.write(step, {'loss': np.float32(step) / 3})
+  whole = file.read_bytes()
+  file.write_bytes(whole + b'{"step": 100, "lo')
+  assert logbook.read(file)['loss'].steps.tolist() == [0, 100, 200, 300]
+  book.keep_until(200)
+  assert file.read_bytes() == b''.join(whole.splitlines(keepends=True)[:3])
+  book.write(300, {'loss': np.float32(300) / 3})
+  assert file.read_bytes() == whole, 'continued is not as if never stopped'
+  book.keep_until(-1)
+  assert file.read_bytes() == b''
+
+
+def test_keep_until_makes_no_file(book, tmp_path):
+  book.keep_until(100)
+  assert list(tmp_path.iterdir()) == []
+
+
+# The run directory.
+
+HOLDER = """
+import pathlib, sys
+from bnresearch.records import config_file, run_directory
+
+config = config_file.from_json(sys.stdin.readline())
+with run_directory.claim(pathlib.Path(sys.argv[1]), config) as run:
+  run.update(status='running', **run_directory.this_process())
+  print('held', flush=True)
+  sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+  """Another process that holds the directory tmp_path/run, and trains."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', HOLDER, str(tmp_path / 'run')],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+    cwd=ROOT,
+  )
+  with process:
+    text = json.dumps(config().to_dict())
+    process.stdin.write(f'{text}\n')
+    process.stdin.flush()
+    assert process.stdout.readline() == 'held\n'
+    yield process
+    process.kill()
+
+
+def test_a_claimed_directory_holds_its_config(tmp_path):
+  path = tmp_path / 'a' / 'run'
+  with run_directory.claim(path, config(seed=3)) as run:
+    assert run.path == path
+    assert run.status == {}
+  assert run_directory.read_config(path) == config(seed=3)
+  assert run_directory.read_config(path).is_locked
+  with run_directory.claim(path, config(seed=3)) as run:
+    run.update(status='done', step=7)
+  assert run_directory.read_status(path) == {'status': 'done', 'step': 7}
+
+
+def test_another_config_is_refused_key_by_key_and_nothing_is_touched(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='done')
+    run.logbook.write(1, {'loss': 1.0})
+  other = config(seed=3)
+  with other.unlocked():
+    other.norm.name = 'none'
+  before = snapshot(tmp_path)
+  message = (
+    'was made by a different config:\n'
+    "  norm.name: 'batch' -> 'none'\n"
+    '  seed: 0 -> 3\n'
+    'Use another --workdir'
+  )
+  with (
+    pytest.raises(run_directory.Refused, match=message),
+    run_directory.claim(tmp_path, other),
+  ):
+    pass
+  assert snapshot(tmp_path) == before
+
+
+def test_a_directory_of_other_files_is_refused_and_not_touched(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('Chapter 1')
+  before = snapshot(tmp_path)
+  message = 'holds files but no config.json, so it is no run directory'
+  with (
+    pytest.raises(run_directory.Refused, match=message),
+    run_directory.claim(tmp_path, config()),
+  ):
+    pass
+  assert snapshot(tmp_path) == before
+
+
+def test_a_file_is_refused_as_a_directory(tmp_path):
+  file = tmp_path / 'notes.txt'
+  file.write_text('something')
+  with (
+    pytest.raises(run_directory.Refused, match='notes'),
+    run_directory.claim(file, config()),
+  ):
+    pass
+  assert file.read_text() == 'something'
+
+
+def test_an_empty_directory_can_be_claimed(tmp_path):
+  with run_directory.claim(tmp_path, config()):
+    pass
+  assert run_directory.read_config(tmp_path) == config()
+
+
+def test_check_makes_no_directory(tmp_path):
+  run_directory.check(tmp_path / 'run', config())
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_is_refused_and_told_which_is_the_first(
+  tmp_path, holder
+):
+  path = tmp_path / 'run'
+  before = snapshot(path)
+  message = f'belongs to process {holder.pid} on .*, which is running'
+  with (
+    pytest.raises(run_directory.Refused, match=message),
+    run_directory.claim(path, config()),
+  ):
+    pass
+  assert snapshot(path) == before
+  assert run_directory.read_status(path)['status'] == 'running'
+
+
+def test_the_status_of_a_killed_process_is_preempted(tmp_path, holder):
+  path = tmp_path / 'run'
+  assert run_directory.read_status(path)['status'] == 'running'
+  holder.kill()
+  holder.wait()
+  status = run_directory.read_status(path)
+  assert status['status'] == 'preempted'
+  assert status['pid'] == holder.pid
+  with run_directory.claim(path, config()) as run:  # it can be continued
+    assert run.status['pid'] == holder.pid
+
+
+def test_this_process_does_not_take_its_own_run_for_preempted(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='running', **run_directory.this_process())
+    assert run_directory.read_status(tmp_path)['status'] == 'running'
+
+
+def test_a_directory_is_free_again_after_an_error(tmp_path):
+  def fail():
+    with run_directory.claim(tmp_path, config()):
+      raise ArithmeticError('diverged')
+
+  with pytest.raises(ArithmeticError, match='diverged'):
+    fail()
+  with run_directory.claim(tmp_path, config()) as run:
+    assert run.path == tmp_path
+
+
+def test_updates_are_throttled_and_none_is_forgotten(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='running', step=1, pid=os.getpid())
+    run.update(throttle=1000, step=2)
+    assert run_directory.read_status(tmp_path)['step'] == 1
+    run.update(loss=0.5)
+  status = run_directory.read_status(tmp_path)
+  assert (status['step'], status['loss']) == (2, 0.5)
+
+
+def test_a_directory_without_config_is_answered_by_the_runs_inside(tmp_path):
+  for seed in (1, 2):
+    with run_directory.claim(tmp_path / f'seed={seed}', config(seed=seed)):
+      pass
+  inside = f'{tmp_path / "seed=1"}, {tmp_path / "seed=2"}'
+  with pytest.raises(FileNotFoundError, match=f'no config.json.*: {inside}'):
+    run_directory.read_config(tmp_path)
+
+
+def test_every_session_is_noted(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.begin_session(0, {'jax': '1'})
+    run.begin_session(500, {'jax': '2'})
+  assert json.loads((tmp_path / 'provenance.json').read_text()) == [
+    {'from_step': 0, 'jax': '1'},
+    {'from_step': 500, 'jax': '2'},
+  ]
+
+
+def test_provenance_names_versions_and_device_and_fits_into_json():
+  collected = provenance.collect()
+  assert json.loads(json.dumps(collected)) == collected
+  assert set(provenance.PACKAGES) < set(collected)
+  assert collected['device']
+  assert collected['cores_per_run'] >= 1
+
+
+def test_no_unfinished_file_is_left(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='done')
+    run.begin_session(0, {})
+    run.logbook.write(1, {'loss': 1.0})
+    run.logbook.keep_until(1)
+  assert {f.name for f in tmp_path.iterdir()} == {
+    '.lock',
+    'config.json',
+    'metrics.jsonl',
+    'provenance.json',
+    'status.json',
+  }
