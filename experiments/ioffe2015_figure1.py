@@ -31,7 +31,7 @@ from configs import figure1
 INITS = {0.01: 'tight init, std 0.01', 0.1: 'easy init, std 0.1'}
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
-STYLES = ('-', '--', ':')  # of the layers, bottom to top
+STYLES = {'-': '—', '--': '- -', ':': '···'}  # of the layers, bottom to top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,7 +179,6 @@ def draw(
     row[2].sharey(row[1])
     _draw_drift(row[3], {n: runs[std, n] for n in NORMS})
   axes[0, 0].legend(loc='lower right', frameon=False)
-  axes[1, 3].legend(loc='center right', labelcolor='black', frameon=False)
   for panel in axes[-1]:
     panel.set_xlabel('training steps')
   for panel in axes.flat:
@@ -231,9 +230,9 @@ def _draw_drift(panel, groups):
         np.mean([drift_TC.mean(axis=1) for _, drift_TC in per_run], axis=0),
         style,
         color=COLORS[norm],
-        label=layer if norm == 'none' else None,
       )
-  panel.set_title('(d) drift of every layer')
+  key = ', '.join(f'{k} {sign}' for k, sign in enumerate(STYLES.values(), 1))
+  panel.set_title(f'(d) drift of layers {key}')
 
 
 def _parse(argv):

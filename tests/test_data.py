@@ -278,6 +278,7 @@ def test_missing_data_is_said_at_once_and_both_ways_to_get_it(tmp_path):
       text=True,
       cwd=ROOT,
       env=environment,
+      timeout=60,
     )
     message = done.stderr.splitlines()[-1]
     assert message.startswith('bnresearch.data.MissingData: mnist is not here')

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,25 @@ def test_another_config_is_refused_and_nothing_is_touched(finished):
   assert 'optim.learning_rate: 0.1 -> 0.5' in other.stderr
   assert 'train.steps: 1200 -> 2400' in other.stderr
   assert before == {f: f.stat().st_mtime_ns for f in workdir.rglob('*')}
+
+
+def test_a_sweep_may_grow_but_not_mix_with_another(finished, tmp_path):
+  workdir, _ = finished
+  shutil.copytree(workdir, tmp_path / 'grown')
+  arguments = (f'--workdir={tmp_path / "grown"}', *SHORT)
+  mixed = bnresearch(
+    f'{FIGURE1}:steps=1200,init=easy', *arguments, '--config.norm.momentum=0.9'
+  )
+  assert mixed.returncode == 2
+  assert 'norm.momentum: 0.99 -> 0.9' in mixed.stderr
+  grown = bnresearch(f'{FIGURE1}:steps=1200,seeds=2', *arguments)
+  assert grown.returncode == 0, grown.stderr
+  assert len(list((tmp_path / 'grown').iterdir())) == 4
+
+  run = workdir / 'init_std=0.01,norm=none,seed=0'
+  inside = bnresearch(f'{FIGURE1}:steps=1200', f'--workdir={run}', *SHORT)
+  assert inside.returncode == 2
+  assert 'is a run, not the directory of a sweep' in inside.stderr
 
 
 def test_evaluation_restores_and_counts_every_example(finished):

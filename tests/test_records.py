@@ -248,6 +248,13 @@ def test_this_process_does_not_take_its_own_run_for_preempted(tmp_path):
     assert run_directory.read_status(tmp_path)['status'] == 'running'
 
 
+def test_a_process_id_used_again_does_not_bring_a_dead_run_to_life(tmp_path):
+  # In a container, the run that continues a killed one has its number.
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='running', **run_directory.this_process())
+  assert run_directory.read_status(tmp_path)['status'] == 'preempted'
+
+
 def test_a_directory_is_free_again_after_an_error(tmp_path):
   def fail():
     with run_directory.claim(tmp_path, config()):

@@ -6,7 +6,7 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import filelock
@@ -82,11 +82,25 @@ def claim(
     lock.release()
 
 
-def check(path: pathlib.Path, config: config_file.Config) -> None:
-  """Touches nothing; raises Refused if `config` did not make `path`."""
+def check(
+  path: pathlib.Path,
+  config: config_file.Config,
+  varied: Collection[str] = (),
+) -> None:
+  """Touches nothing; raises Refused if `config` did not make `path`.
+
+  Args:
+    path: a run directory, or nothing yet.
+    config: a complete config.
+    varied: dotted keys in which the two may differ.
+  """
   file = path / 'config.json'
   if file.exists():
-    different = config_file.differences(read_config(path), config)
+    different = [
+      line
+      for line in config_file.differences(read_config(path), config)
+      if line.partition(':')[0] not in varied
+    ]
     if different:
       raise Refused(
         '\n  '.join([f'{path} was made by a different config:', *different])

@@ -46,6 +46,7 @@ def run(
   """
   for point in points:
     run_directory.check(point.directory(workdir), point.config)
+  _check_neighbours(points[0], workdir)
   result = {p.name: _status(p.directory(workdir)) for p in points}
   todo = [p for p in points if result[p.name] not in ENDED]
   if not todo:
@@ -75,6 +76,21 @@ def cores() -> int:
 
 def _status(path):
   return run_directory.read_status(path).get('status', 'waiting')
+
+
+def _check_neighbours(point, workdir):
+  """Raises Refused if runs of another study live in `workdir`.
+
+  A sweep may grow, by more seeds for instance; in what it does not vary, all
+  its runs are alike.
+  """
+  if point.name != '.' and (workdir / 'config.json').exists():
+    raise run_directory.Refused(
+      f'{workdir} is a run, not the directory of a sweep. Use another '
+      '--workdir.'
+    )
+  for file in sorted(workdir.glob('*/config.json')):
+    run_directory.check(file.parent, point.config, varied=point.swept)
 
 
 def _train_one_by_one(points, workdir, processes):

@@ -13,10 +13,12 @@ class Point(NamedTuple):
     name: its overrides, as 'init_std=0.01,norm=none,seed=0', which is its
       directory too; '.' for the only point of a config without sweep.
     config: complete, without sweep.
+    swept: the dotted keys in which the points of the sweep differ.
   """
 
   name: str
   config: configs.Config
+  swept: tuple[str, ...] = ()
 
   def directory(self, workdir: pathlib.Path) -> pathlib.Path:
     """Returns where in `workdir` the run lives."""
@@ -51,7 +53,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
     found += configs.override(point, overrides | {'sweep': ()})
     found += configs.problems(point)
     name = ','.join(f'{label[key]}={overrides[key]}' for key in overrides)
-    result.append(Point(name or '.', point.lock()))
+    result.append(Point(name or '.', point.lock(), tuple(sorted(swept))))
   names = [point.name for point in result]
   found += [
     f'sweep: {name!r} stands in it twice.'
