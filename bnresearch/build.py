@@ -53,7 +53,13 @@ def source(config: Config, split: str) -> data.Source:
   """Returns a split, 'train' or 'test', of `config.data`.
 
   A dry run gets synthetic images of the data set's shape and classes.
+
+  Raises:
+    ValueError: there is no such split.
+    MissingData: its files are not here.
   """
+  if split not in ('train', 'test'):
+    raise ValueError(f'split = {split!r}: needs train or test.')
   if config.dry_run:
     return synthetic.like(spec(config), split, _DRY_RUN_EXAMPLES)
   load = lookup.find('data', config.data.name).load

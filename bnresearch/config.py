@@ -67,7 +67,7 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       continue
     try:
       value = _as_type_of(known[key], value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, OverflowError):
       kind = type(known[key]).__name__
       problems.append(f'{key} = {value!r}: needs {kind}, like {known[key]!r}.')
       continue
@@ -91,20 +91,35 @@ def _nearest_key(key, known):
 
 def _as_type_of(example, value):
   """Converts `value`, or its text, to the type of `example`; or ValueError."""
+  if isinstance(example, tuple):
+    return _as_tuple_like(example, value)
   if isinstance(example, str):
     return str(value)
   if isinstance(value, str):
     literal = value.capitalize() if isinstance(example, bool) else value
     value = ast.literal_eval(literal)
-  if isinstance(example, tuple):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-  if isinstance(value, bool) or not isinstance(value, (int, float)):
-    if isinstance(example, bool) and isinstance(value, bool):
-      return value
+  kind = type(example)
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if isinstance(value, kind) and number != isinstance(example, bool):
+    return value
+  if isinstance(example, bool) or not number or kind(value) != value:
     raise ValueError
-  if isinstance(example, bool) or type(example)(value) != value:
-    raise ValueError
-  return type(example)(value)
+  return kind(value)
+
+
+def _as_tuple_like(example, value):
+  """Reads '(1, 2)', '1, 2', 'name,name' or one element as a tuple."""
+  if isinstance(value, str):
+    try:
+      value = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      value = tuple(value.split(','))
+      if not all(map(str.isidentifier, value)):
+        raise
+  value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+  if example and isinstance(example[0], float):
+    return tuple(_as_type_of(example[0], element) for element in value)
+  return value
 
 
 # What each leaf may be.

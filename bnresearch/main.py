@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bnresearch import config as configs
 from bnresearch import lookup
-from bnresearch.data import MissingData
+from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.engine.evaluate import STATISTICS
 from bnresearch.inference.run import open_run
@@ -40,6 +40,7 @@ _EXPECTED = (
   configs.ConfigError,
   Refused,
   RestoreError,
+  DamagedData,
   MissingData,
   FileNotFoundError,
 )

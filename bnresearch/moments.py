@@ -22,6 +22,7 @@ def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
   Returns:
     `mean` and `var = mean((x - mean)**2)`, float32 (float64 if `x` is).
   """
+  axes = tuple(axes)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   mean = x.mean(axes, keepdims=True)
   var = jnp.square(x - mean).mean(axes)

@@ -43,28 +43,30 @@ def play_bnresearch(args: argparse.Namespace) -> dict[str, float]:
   return {'train_s': time.monotonic() - began}
 
 
+class FlaxMLP(nn.Module):
+  """The network of Figure 1, as a user of Flax would write it."""
+
+  norm: str
+
+  @nn.compact
+  def __call__(self, x, train):
+    """Returns the logits."""
+    for _ in range(3):
+      x = nn.Dense(100, kernel_init=nn.initializers.normal(0.1))(x)
+      if self.norm == 'batch':
+        x = nn.BatchNorm(use_running_average=not train)(x)
+      x = nn.sigmoid(x)
+    return nn.Dense(10, kernel_init=nn.initializers.normal(0.1))(x)
+
+
+class FlaxState(TrainState):
+  """Flax's train state with running statistics."""
+
+  batch_stats: dict
+
+
 def play_flax(args: argparse.Namespace) -> dict[str, float]:
   """Trains one network after the other: one jitted call a step."""
-
-  class MLP(nn.Module):
-    """The network of Figure 1, as a user of Flax would write it."""
-
-    norm: str
-
-    @nn.compact
-    def __call__(self, x, train):
-      """Returns the logits."""
-      for _ in range(3):
-        x = nn.Dense(100, kernel_init=nn.initializers.normal(0.1))(x)
-        if self.norm == 'batch':
-          x = nn.BatchNorm(use_running_average=not train)(x)
-        x = nn.sigmoid(x)
-      return nn.Dense(10, kernel_init=nn.initializers.normal(0.1))(x)
-
-  class State(TrainState):
-    """Flax's train state with running statistics."""
-
-    batch_stats: dict
 
   @jax.jit
   def train_step(state, x, y):
@@ -97,9 +99,9 @@ def play_flax(args: argparse.Namespace) -> dict[str, float]:
   train, test, batches = _host_data(args)
   seconds = 0.0
   for norm in NORMS:
-    model = MLP(norm)
+    model = FlaxMLP(norm)
     variables = model.init(jax.random.key(0), train[0][:1], train=False)
-    state = State.create(
+    state = FlaxState.create(
       apply_fn=model.apply,
       params=variables['params'],
       tx=optax.sgd(0.1),

@@ -1,7 +1,6 @@
 """The notebooks: each tells its story by itself, and is committed clean."""
 
 import ast
-import os
 import pathlib
 
 import nbformat
@@ -79,4 +78,4 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
   assert len(pictures) >= 3
   stderr = ''.join(o.text for o in outputs if o.get('name') == 'stderr')
   assert 'Warning' not in stderr, 'a reader would see it'
-  assert len(os.listdir(tmp_path / 'runs')) == 4
+  assert len(list((tmp_path / 'runs').glob('*/*/config.json'))) == 4

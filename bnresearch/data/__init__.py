@@ -17,6 +17,10 @@ class MissingData(FileNotFoundError):
   """A data set's files are not on this machine; says how to get them."""
 
 
+class DamagedData(ValueError):
+  """A data set's file is not the original one."""
+
+
 class Spec(NamedTuple):
   """What a data set holds: one image's (H, W, C) and the classes' names."""
 

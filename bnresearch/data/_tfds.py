@@ -7,6 +7,7 @@ four original idx files are, once, into the standard layout that stock
 
 import contextlib
 import gzip
+import json
 import os
 import pathlib
 import sys
@@ -16,7 +17,7 @@ import filelock
 import numpy as np
 import platformdirs
 
-from bnresearch.data import MissingData, Source, Spec
+from bnresearch.data import DamagedData, MissingData, Source, Spec
 
 IDX_FILES = tuple(
   f'{part}-{kind}-ubyte.gz'
@@ -34,15 +35,13 @@ def load(name: str, split: str, spec: Spec) -> Source:
 
   Raises:
     MissingData: neither is there. Nothing is downloaded.
-    ValueError: an idx file is not the original one (sha256).
+    DamagedData: an idx file is not the original one (sha256).
   """
   tfds_dir = pathlib.Path(
     os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
   ).expanduser()
-  prepared = sorted(tfds_dir.glob(f'{name}/*/dataset_info.json'))
-  if not prepared:
-    prepared = [_prepare(name, tfds_dir)]
-  images_NHWC, labels_N = _read(name, split, prepared[-1].parent)
+  version_dir = _prepared(name, tfds_dir) or _prepare(name, tfds_dir)
+  images_NHWC, labels_N = _read(name, split, version_dir)
   return Source(images_NHWC, labels_N, spec.class_names)
 
 
@@ -69,8 +68,28 @@ def _read(name, split, version_dir):
   return images_NHWC, labels_N
 
 
+def _prepared(name, tfds_dir):
+  """Returns the folder of the newest prepared version, or None.
+
+  Raises:
+    MissingData: it is prepared, but not for random access.
+  """
+  # Not `incomplete.ABC_3.0.1`, which a preparation that was ended leaves.
+  infos = sorted(tfds_dir.glob(f'{name}/[0-9]*/dataset_info.json'))
+  if not infos:
+    return None
+  file_format = json.loads(infos[-1].read_text()).get('fileFormat')
+  if file_format != 'array_record':
+    raise MissingData(
+      f'{infos[-1].parent} is prepared as {file_format}, which cannot be read '
+      'at random: prepare it as array_record, or set TFDS_DATA_DIR to another '
+      'folder.'
+    )
+  return infos[-1].parent
+
+
 def _prepare(name, tfds_dir):
-  """Makes the TFDS layout from idx files; returns its dataset_info.json."""
+  """Makes the TFDS layout from idx files; returns its folder."""
   originals = os.environ.get('BNRESEARCH_DATA_DIR', '')
   folder = pathlib.Path(originals, name)
   if not originals or not all((folder / f).exists() for f in IDX_FILES):
@@ -82,11 +101,9 @@ def _prepare(name, tfds_dir):
     )
   tfds_dir.mkdir(parents=True, exist_ok=True)
   with filelock.FileLock(tfds_dir / f'.{name}.lock'):
-    prepared = sorted(tfds_dir.glob(f'{name}/*/dataset_info.json'))
-    if not prepared:
+    if not _prepared(name, tfds_dir):
       _run_builder(name, tfds_dir, folder)
-      prepared = sorted(tfds_dir.glob(f'{name}/*/dataset_info.json'))
-  return prepared[-1]
+  return _prepared(name, tfds_dir)
 
 
 def _run_builder(name, tfds_dir, folder):
@@ -113,10 +130,16 @@ def _run_builder(name, tfds_dir, folder):
             yield i, {'image': Image.fromarray(image_HW), 'label': int(label)}
 
     FromIdx.name = name
+    download_manager = tfds.core.download.download_manager
     builder = FromIdx(data_dir=tfds_dir, file_format='array_record')
-    builder.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(manual_dir=folder)
-    )
+    try:
+      builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=folder)
+      )
+    except download_manager.NonMatchingChecksumError as error:
+      raise DamagedData(
+        f'A file of {folder} is not the original one: {error}'
+      ) from error
 
 
 @contextlib.contextmanager

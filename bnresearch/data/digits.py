@@ -24,7 +24,7 @@ def load(split: str) -> Source:
   is_test_N = np.zeros(len(digits.target), bool)
   for label in np.unique(digits.target):
     is_test_N[np.flatnonzero(digits.target == label)[4::5]] = True
-  chosen_N = is_test_N if split == 'test' else ~is_test_N
+  chosen_N = {'train': ~is_test_N, 'test': is_test_N}[split]
   images_NHWC = np.round(digits.images[chosen_N, :, :, None] * 255 / _GREYEST)
   return Source(
     images_NHWC.astype(np.uint8),

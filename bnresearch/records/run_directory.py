@@ -74,6 +74,7 @@ def claim(
       f'{status.get("host", "?")}, which is running. Wait for it or stop it.'
     ) from None
   try:
+    check(path, config)  # another process may have come first
     if not (path / 'config.json').exists():
       _replace(path / 'config.json', config_file.to_json(config))
     run = RunDirectory(path)
@@ -95,6 +96,8 @@ def check(
     varied: dotted keys in which the two may differ.
   """
   file = path / 'config.json'
+  if path.exists() and not path.is_dir():
+    raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
   if file.exists():
     different = [
       line
@@ -139,7 +142,11 @@ def read_status(path: pathlib.Path) -> dict[str, Any]:
   if not file.exists():
     return {}
   status = json.loads(file.read_text())
-  if status['status'] == 'running' and status['pid'] != os.getpid():
+  if status['status'] != 'running':
+    return status
+  if not (path / _LOCK).exists():
+    status['status'] = 'preempted'  # a copy of a run; it stays as it is
+  else:
     lock = filelock.FileLock(path / _LOCK)
     with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
       status['status'] = 'preempted'
