@@ -55,12 +55,18 @@ class Evaluator:
       jax.device_put(batch)
       for batch in _batches(source, batch_size, pad=statistics != 'batch')
     ]
-    self._sum_batch = jax.jit(self._sum_batch)
+    self._add_batch = jax.jit(self._add_batch)
 
   def sums(self, params: Any, collections: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device, without waiting."""
-    parts = [self._sum_batch(params, collections, *b) for b in self._batches]
-    return jax.tree.map(lambda *column: sum(column), *parts)
+    sums = {
+      'loss': np.float32(0),
+      'correct': np.int32(0),
+      'examples': np.int32(0),
+    }
+    for batch in self._batches:
+      sums = self._add_batch(sums, params, collections, *batch)
+    return sums
 
   def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
     """Waits for `sums`; returns mean 'loss', 'accuracy', and 'examples'.
@@ -76,14 +82,14 @@ class Evaluator:
       'examples': count,
     }
 
-  def _sum_batch(self, params, collections, images, labels_N, mask_N):
+  def _add_batch(self, sums, params, collections, images, labels_N, mask_N):
     logits_NK, _ = self._forward(params, collections, self._pixels(images))
     loss_N = objective.cross_entropy(logits_NK, labels_N)
     correct_N = objective.correct(logits_NK, labels_N)
     return {
-      'loss': jnp.where(mask_N, loss_N, 0).sum(),
-      'correct': (correct_N & mask_N).sum(),
-      'examples': mask_N.sum(),
+      'loss': sums['loss'] + jnp.where(mask_N, loss_N, 0).sum(),
+      'correct': sums['correct'] + (correct_N & mask_N).sum(),
+      'examples': sums['examples'] + mask_N.sum(),
     }
 
 

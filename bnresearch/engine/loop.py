@@ -146,7 +146,8 @@ class _Session:
       self.unread.pop(0)()
 
   def _log_training(self, steps, metrics):
-    loss_T = np.asarray(metrics['loss'])
+    metrics = jax.device_get(metrics)
+    loss_T = metrics['loss']
     self.loss = float(loss_T[-1])
     self.run_directory.logbook.write(
       steps.stop,
