@@ -27,9 +27,10 @@ NORMS = ('none', 'batch')
 
 
 def _points(args):
-  """Returns both networks of Figure 1, without probes: nobody else has them."""
+  """Returns both networks, without what nobody else does: probes and saves."""
   arg = f'data={args.data},init=easy,steps={args.steps}'
-  return points(figure1.get_config(arg), {'probes.names': '()'})
+  only_training = {'probes.names': '()', 'checkpoint.every': str(args.steps)}
+  return points(figure1.get_config(arg), only_training)
 
 
 def play_bnresearch(args: argparse.Namespace) -> dict[str, float]:

@@ -8,10 +8,10 @@ Cost:     about five minutes on two CPU cores, the command above.
 Result:   experiments/results/speed_figure1_*.json
 
 Each contestant trains both networks, none and batch, with the same data,
-batches of 60, SGD and an evaluation on the test split every 500 steps, in
-processes of its own: here one process a network, in the others one network
-after the other with all cores, as their users do. Whole times begin with the
-start of the process.
+batches of 60, SGD and an evaluation on the test split every 500 steps, without
+probes and with no checkpoint but the last, in processes of its own: here one
+process a network, in the others one network after the other with all cores, as
+their users do. Whole times begin with the start of the process.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(json.dumps(PLAYERS[args.play](args)))
     return 0
   if args.dry_run:
-    args.data, args.steps = 'synthetic', 100
+    args.data, args.steps = 'synthetic', 500
   rounds = {name: [] for name in CONTESTANTS}
   for k in range(args.rounds):
     for name in rounds:
@@ -169,7 +169,7 @@ def _parse(argv):
   parser.add_argument('--rounds', type=int, default=1)
   parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
   parser.add_argument(
-    '--dry_run', action='store_true', help='100 steps on synthetic data'
+    '--dry_run', action='store_true', help='500 steps on synthetic data'
   )
   parser.add_argument('--play', choices=PLAYERS, help=argparse.SUPPRESS)
   return parser.parse_args(argv)

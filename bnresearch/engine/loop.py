@@ -90,13 +90,14 @@ class _Session:
     self.unread: list[Callable[[], None]] = []
     self.evaluated: dict[int, dict[str, float]] = {}
     self.loss = math.nan
+    self.provenance = provenance.collect()
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
     train = self.config.train
     key = jax.random.key(self.config.seed)
     start = int(self.state.step)
-    self.run_directory.begin_session(start, provenance.collect())
+    self.run_directory.begin_session(start, self.provenance)
     clock = _Clock(self.run_directory.status, start)
     with contextlib.closing(self.checkpoints):
       if start == 0:
@@ -177,7 +178,7 @@ class _Session:
       self.evaluated.get(done),
       {
         'config': digest(self.config),
-        'provenance': provenance.collect(),
+        'provenance': self.provenance,
         'statistics': {
           'estimator': 'ema',
           'momentum': norm.momentum,
