@@ -210,6 +210,14 @@ def test_an_empty_directory_can_be_claimed(tmp_path):
   assert run_directory.read_config(tmp_path) == config()
 
 
+def test_what_a_kill_at_the_very_start_leaves_can_be_claimed(tmp_path):
+  (tmp_path / '.lock').touch()
+  (tmp_path / 'config.partial').write_text('{"seed"')
+  with run_directory.claim(tmp_path, config()):
+    pass
+  assert run_directory.read_config(tmp_path) == config()
+
+
 def test_check_makes_no_directory(tmp_path):
   run_directory.check(tmp_path / 'run', config())
   assert list(tmp_path.iterdir()) == []

@@ -109,11 +109,16 @@ def check(
         '\n  '.join([f'{path} was made by a different config:', *different])
         + '\nUse another --workdir, or the config that made this one.'
       )
-  elif path.exists() and any(f.name != _LOCK for f in path.iterdir()):
+  elif path.exists() and not all(map(_is_ours, path.iterdir())):
     raise Refused(
       f'{path} holds files but no config.json, so it is no run directory. '
       'Use another --workdir.'
     )
+
+
+def _is_ours(file):
+  """Says whether a run that was killed at its very start may leave `file`."""
+  return file.name == _LOCK or file.suffix == '.partial'
 
 
 def read_config(path: pathlib.Path) -> config_file.Config:
