@@ -1,5 +1,7 @@
 """The engine against independent implementations of the same training."""
 
+import pathlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,12 @@ from bnresearch import build
 from bnresearch import config as configs
 from bnresearch.engine import evaluate, loop, optimizer, population, state, step
 from bnresearch.engine.order import batch_indices
+from bnresearch.sweeps.points import points
 from configs import default
 
 STEPS = 20
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / 'configs').glob('[!_]*.py'))
 
 
 def config_of(norm='batch', **values):
@@ -283,3 +288,10 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
     'provenance.json',
     'checkpoints',
   }
+
+
+@pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)
+def test_every_point_of_every_config_makes_two_steps(file, tmp_path):
+  for point in points(configs.load(str(file)), {}):
+    path = point.directory(tmp_path / 'runs')
+    assert loop.train(configs.tiny(point.config), path) == 'done'
