@@ -215,7 +215,7 @@ def test_the_files_of_a_room_are_the_allowed_values(room, key):
     ('train.steps', 150, 'train.log_every'),
     ('eval.every', 250, 'train.log_every'),
     ('probes.every', 150, 'train.log_every'),
-    ('checkpoint.every', 700, 'eval.every'),
+    ('checkpoint.every', 1500, 'eval.every'),
   ],
 )
 def test_a_period_that_does_not_divide_is_a_problem(key, value, divisor):
@@ -407,11 +407,11 @@ def test_a_wrong_argument_is_refused_with_what_the_config_takes(path):
 
 
 def test_figure1_takes_data_init_seeds_and_steps():
-  arg = 'data=mnist,init=both,seeds=3,steps=700'
+  arg = 'data=mnist,init=both,seeds=3,steps=1500'
   result = points(configs.load(f'configs/figure1.py:{arg}'), {})
   assert len(result) == 2 * 2 * 3
   assert {p.config.data.name for p in result} == {'mnist'}
-  assert {p.config.train.steps for p in result} == {700}
+  assert {p.config.train.steps for p in result} == {1500}
   assert {p.config.seed for p in result} == {0, 1, 2}
   assert {p.config.model.init_std for p in result} == {0.01, 0.1}
   assert {p.config.norm.name for p in result} == {'none', 'batch'}
