@@ -215,7 +215,7 @@ def test_the_files_of_a_room_are_the_allowed_values(room, key):
     ('train.steps', 150, 'train.log_every'),
     ('eval.every', 250, 'train.log_every'),
     ('probes.every', 150, 'train.log_every'),
-    ('checkpoint.every', 1500, 'eval.every'),
+    ('checkpoint.every', 700, 'eval.every'),
   ],
 )
 def test_a_period_that_does_not_divide_is_a_problem(key, value, divisor):
