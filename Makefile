@@ -30,7 +30,7 @@ lint: .venv/.dev
 	@touch $@
 
 .venv/bin/python:
-	@if command -v uv > /dev/null; then uv venv -q .venv; \
+	@if command -v uv > /dev/null; then uv venv -q --seed --python $(PYTHON) .venv; \
 	else $(PYTHON) -m venv .venv; fi
 
 # Writes requirements.lock anew from what .venv has.
