@@ -1,7 +1,7 @@
 """Every knob, with the value it has unless a config file says otherwise.
 
 Command:  python -m bnresearch.main --config=configs/default.py
-Expected: about 94% test accuracy on the embedded digits.
+Expected: 98.6% test accuracy on the embedded digits.
 Time:     about 5 s on one CPU core.
 
 A config file is `get_config(arg)`: it takes these defaults, changes some and,

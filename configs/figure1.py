@@ -3,7 +3,7 @@
 Command:  python -m bnresearch.main --config=configs/figure1.py
 Expected: test accuracy 94.1% with BN and 90.7% without it; on mnist 97.7% and
           94.1%. With init=easy they differ less: 94.6, 94.1; 97.5, 97.0%.
-Time:     about 15 s a point on one CPU core; on mnist about 35 s.
+Time:     about 15 s a point on one CPU core; on mnist about 45 s.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist   mnist is the paper's
@@ -38,7 +38,7 @@ def get_config(arg: str = ''):
   config.data.name = chosen['data']
   config.data.binarize = True
   config.train.steps = chosen['steps']
-  config.train.log_every = 500  # fewer, longer calls: 4% faster than 100
+  config.train.log_every = 500
   config.probes.names = (
     'activation_percentiles',
     'activation_moments',

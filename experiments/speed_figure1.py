@@ -4,7 +4,7 @@ Claim:    Both networks of Figure 1 train here in at most a quarter of PyTorch
           eager's time and half of that of a loop with one jitted call a step.
 Source:   our own goal; the arithmetic of the network sets the floor.
 Command:  python -m experiments.speed_figure1 --data=mnist --steps=50000
-Cost:     about five minutes on two CPU cores, the command above.
+Cost:     about four minutes on two CPU cores, the command above.
 Result:   experiments/results/speed_figure1_*.json
 
 Each contestant trains both networks, none and batch, with the same data,
