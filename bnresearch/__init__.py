@@ -6,9 +6,12 @@
 The tour, in the order of imports; each room's own text says what it promises.
 
   lookup, moments   a file is an entry; means and variances, done right
+  conventions       what momentum, epsilon and variance mean elsewhere
+  ops               fast forms of operations
   norms  models  data  probes   rooms: one file per choice of a config
   records           what a run leaves on disk
-  config  build     a config checked; its names turned into objects
+  rules  config     what each knob may be; a config loaded and overridden
+  build             a config's names turned into objects
   engine            training: begin with engine/loop.py
   inference         a run opened again
   sweeps  reports   many runs; tables of them
@@ -18,7 +21,7 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
 
   N examples   H W space   C channels   D features   K classes
-  M values of a channel   T steps
+  G groups   M examples of a group   S positions   T steps
 """
 
 import importlib

@@ -2,15 +2,14 @@
 
 A config is a tree of `ml_collections.ConfigDict` whose leaves are numbers,
 booleans, strings and tuples; a dotted key such as `norm.name` names a leaf.
-What each leaf may be stands in `RULES`.
+What each leaf may be stands in `rules.py`.
 """
 
 import ast
 import importlib.util
-import math
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 from bnresearch import lookup
 from bnresearch.records.config_file import Config, leaves
@@ -122,144 +121,6 @@ def _as_tuple_like(example, value):
   return value
 
 
-# What each leaf may be.
-
-
-class Rule(NamedTuple):
-  """`holds(value)` says whether it may be; `needs` is that in words."""
-
-  needs: str
-  holds: Callable[[Any], bool]
-  choices: tuple[str, ...] = ()
-
-
-def _number(kind, low, high=math.inf, *, above=False, below=False) -> Rule:
-  needs = f'{"an" if kind is int else "a"} {kind.__name__} '
-  needs += f'above {low}' if above else f'of at least {low}'
-  if high < math.inf:
-    needs += f' and {"below" if below else "at most"} {high}'
-
-  def holds(value):
-    return (
-      type(value) is kind
-      and (low < value if above else low <= value)
-      and (value < high if below else value <= high)
-      and math.isfinite(value)
-    )
-
-  return Rule(needs, holds)
-
-
-def _choice(*choices: str) -> Rule:
-  return Rule(f'one of {", ".join(choices)}', choices.__contains__, choices)
-
-
-def _entry(room: str) -> Rule:
-  return _choice(*lookup.names(room))
-
-
-def _each(rule: Rule, *, some: bool) -> Rule:
-  """A tuple of what `rule` allows; with `some`, not an empty one."""
-  return Rule(
-    f'a tuple, each element {rule.needs}',
-    lambda value: (
-      type(value) is tuple
-      and all(map(rule.holds, value))
-      and (len(value) > 0 or not some)
-    ),
-  )
-
-
-_FLAG = Rule('True or False', lambda value: type(value) is bool)
-_STEPS = _number(int, 1)
-_STATISTICS = _choice('ema', 'batch')
-
-RULES = {
-  'seed': _number(int, 0, 2**32 - 1),
-  'dry_run': _FLAG,
-  'sweep': Rule(
-    'a tuple of {"dotted.key": value}',
-    lambda v: type(v) is tuple and all(isinstance(p, dict) for p in v),
-  ),
-  'data.name': _entry('data'),
-  'data.binarize': _FLAG,
-  'data.binarize_threshold': _number(float, 0, 1, below=True),
-  'data.examples': _number(int, 1),
-  'model.name': _entry('models'),
-  'model.features': _each(_number(int, 1), some=True),
-  'model.activation': _choice(
-    'sigmoid', 'tanh', 'relu', 'relu6', 'elu', 'gelu', 'silu', 'softplus'
-  ),
-  'model.init_std': _number(float, 0, above=True),
-  'norm.name': _entry('norms'),
-  'norm.momentum': _number(float, 0, 1, below=True),
-  'norm.epsilon': _number(float, 0),
-  'norm.running_variance': _choice('unbiased', 'biased'),
-  'norm.use_scale': _FLAG,
-  'norm.use_bias': _FLAG,
-  'train.steps': _STEPS,
-  'train.batch_size': _number(int, 1),
-  'train.log_every': _STEPS,
-  'train.scan': _choice('auto', 'always', 'never'),
-  'optim.name': _choice(
-    'sgd', 'adam', 'adamw', 'adagrad', 'lamb', 'lion', 'nadam', 'rmsprop'
-  ),
-  'optim.learning_rate': _number(float, 0, above=True),
-  'optim.momentum': _number(float, 0, 1, below=True),
-  'optim.nesterov': _FLAG,
-  'optim.weight_decay': _number(float, 0),
-  'optim.l2': _number(float, 0),
-  'optim.schedule': _choice('constant', 'cosine', 'exponential', 'step'),
-  'optim.warmup_steps': _number(int, 0),
-  'optim.decay_rate': _number(float, 0, 1, above=True),
-  'optim.decay_steps': _STEPS,
-  'eval.every': _STEPS,
-  'eval.batch_size': _number(int, 1),
-  'eval.statistics': _STATISTICS,
-  'eval.population_batches': _number(int, 1),
-  'probes.names': _each(_entry('probes'), some=False),
-  'probes.every': _STEPS,
-  'probes.examples': _number(int, 1),
-  'probes.statistics': _STATISTICS,
-  'probes.percentiles': _each(_number(float, 0, 100), some=True),
-  'probes.saturation_threshold': _number(float, 0, above=True),
-  'checkpoint.every': _STEPS,
-  'checkpoint.keep': _number(int, 1),
-}
-
-# (key, key): the first is a multiple of the second, because a call of
-# `log_every` steps is not interrupted, and the best checkpoint is chosen by
-# an evaluation.
-_MULTIPLES = (
-  ('train.steps', 'train.log_every'),
-  ('eval.every', 'train.log_every'),
-  ('probes.every', 'train.log_every'),
-  ('checkpoint.every', 'eval.every'),
-)
-
-
-def problems(config: Config) -> list[str]:
-  """Returns everything that is wrong with the values of a config."""
-  values, found = leaves(config), []
-  for key, rule in RULES.items():
-    if key not in values:
-      found.append(f'{key}: missing. configs/default.py has every key.')
-    elif not rule.holds(values[key]):
-      value = values[key]
-      near = rule.choices and lookup.suggest(str(value), rule.choices)
-      hint = near.rpartition('Known')[0].strip() if near else ''
-      found.append(f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip())
-  if found:
-    return found
-  for key, divisor in _MULTIPLES:
-    if values[key] % values[divisor]:
-      found.append(
-        f'{key} = {values[key]}: must be a multiple of {divisor} = '
-        f'{values[divisor]}.'
-      )
-  return found
-
-
 def tiny(config: Config) -> Config:
   """Returns a config for a dry run: two steps of everything, on few images."""
   small = config.copy_and_resolve_references()
@@ -270,6 +131,7 @@ def tiny(config: Config) -> Config:
       'train.steps': 2,
       'train.log_every': 1,
       'train.batch_size': 8,
+      'norm.group_size': 4 if config.norm.group_size else 0,
       'eval.every': 1,
       'eval.batch_size': 8,
       'eval.population_batches': 2,

@@ -1,46 +1,170 @@
-"""Moments of a batch and their running estimates, in float32.
+"""Moments of a batch, of its groups, and their running estimates, in float32.
 
 Two decisions hold throughout. The variance is two-pass, the mean of
 `(x - mean)**2`: the one-pass `E[x^2] - E[x]^2` loses every digit once
-`|mean| >> std`. And `momentum` is the weight of the *old* value, as in flax
-and Keras; PyTorch's `momentum` is one minus it.
+`|mean| >> std`, and is here as an ablation only. And `momentum` is the weight
+of the *old* value, as in flax and Keras; PyTorch's is one minus it.
 """
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+VARIANCES = ('two_pass', 'one_pass')
 
-def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+
+def moments(
+  x: jax.Array,
+  axes: Sequence[int],
+  where: jax.Array | None = None,
+  variance: str = 'two_pass',
+) -> tuple[jax.Array, jax.Array]:
   """Returns the mean and the biased variance of `x` over `axes`.
 
   Args:
     x: any shape and floating dtype; at least float32 is used inside.
     axes: the axes that are averaged over; they are dropped from the result.
+    where: which values count, bool, of a shape that broadcasts to that of
+      `x`; None for all of them.
+    variance: 'two_pass', `mean((x - mean)**2)`; or 'one_pass', `mean(x**2) -
+      mean**2`, clipped at 0, which needs no second pass and is not accurate.
 
   Returns:
-    `mean` and `var = mean((x - mean)**2)`, float32 (float64 if `x` is).
+    `mean` and `var`, float32 (float64 if `x` is); both 0 where no value
+    counts.
   """
   axes = tuple(axes)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  mean = x.mean(axes, keepdims=True)
-  var = jnp.square(x - mean).mean(axes)
-  return mean.reshape(var.shape), var
+  if where is None:
+    count = math.prod(x.shape[axis] for axis in axes)
+  else:
+    count = jnp.broadcast_to(where, x.shape).sum(axes, keepdims=True)
+
+  def mean_of(x):
+    x = x if where is None else jnp.where(where, x, 0)
+    return x.sum(axes, keepdims=True) / jnp.maximum(count, 1)
+
+  mean = mean_of(x)
+  if variance == 'two_pass':
+    var = mean_of(jnp.square(x - mean))
+  elif variance == 'one_pass':
+    var = jnp.maximum(mean_of(jnp.square(x)) - jnp.square(mean), 0)
+  else:
+    raise ValueError(
+      f'variance = {variance!r}: needs one of {", ".join(VARIANCES)}.'
+    )
+  return mean.squeeze(axes), var.squeeze(axes)
 
 
-def unbiased(var: jax.Array, count: int) -> jax.Array:
-  """Returns `var * m / (m - 1)`, Bessel's correction for `m = count` values.
+class Groups(NamedTuple):
+  """A batch in groups, each of which has statistics of its own.
+
+  Attributes:
+    x_GMSC: G groups of M examples with S positions and C channels. Where
+      every activation has statistics of its own, S is 1 and C counts
+      activations.
+    where_GM11: which examples count; None for all.
+  """
+
+  x_GMSC: jax.Array
+  where_GM11: jax.Array | None
+
+  @property
+  def count_G(self) -> jax.Array:
+    """How many values each group has of each channel, float32."""
+    G, M, S, _ = self.x_GMSC.shape
+    if self.where_GM11 is None:
+      return jnp.full(G, M * S, jnp.float32)
+    return self.where_GM11.sum((1, 2, 3)).astype(jnp.float32) * S
+
+  def moments(self, variance: str = 'two_pass') -> tuple[jax.Array, jax.Array]:
+    """Returns each group's mean and biased variance, both (G, C).
+
+    A group of which no example counts has mean 0 and variance 1, so that
+    what is normalized by them stays finite.
+    """
+    mean_GC, var_GC = moments(self.x_GMSC, (1, 2), self.where_GM11, variance)
+    return mean_GC, jnp.where(self.count_G[:, None] > 0, var_GC, 1)
+
+
+def groups(
+  x: jax.Array,
+  mask_N: jax.Array | None,
+  group_size: int,
+  *,
+  per_activation: bool = False,
+) -> Groups:
+  """Splits a batch into groups of consecutive examples.
+
+  Args:
+    x: (N, ..., C).
+    mask_N: which examples count, bool; None for all.
+    group_size: examples in a group; 0 for one group of all.
+    per_activation: whether each position is a channel of its own (the paper's
+      fully connected form), instead of a value of its feature map's.
 
   Raises:
-    ValueError: one value has no unbiased variance.
+    ValueError: the groups do not fill the batch, or the mask is not (N,).
   """
-  if count < 2:
+  N, *positions, C = x.shape
+  M = group_size or N
+  if mask_N is not None and mask_N.shape != (N,):
     raise ValueError(
-      f'count = {count}: an unbiased variance needs at least 2 values per '
-      "channel. Use a larger batch, or norm.running_variance = 'biased'."
+      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
+      f'of the batch of shape {x.shape}.'
     )
-  return var * (count / (count - 1))
+  if M and N % M:
+    raise ValueError(
+      f'norm.group_size = {group_size} does not divide the batch of {N} '
+      'examples. Choose a divisor, 0 for one group of all, or pad the batch '
+      'and give a mask.'
+    )
+  G = N // M if M else 1
+  S = 1 if per_activation else math.prod(positions)
+  C = C * math.prod(positions) if per_activation else C
+  where = None if mask_N is None else mask_N.reshape(G, M, 1, 1)
+  return Groups(jnp.reshape(x, (G, M, S, C)), where)
+
+
+def combine(
+  mean_GC: jax.Array,
+  var_GC: jax.Array,
+  count_G: jax.Array,
+  *,
+  pooled: bool,
+  unbiased: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Merges the moments of groups, each by how many values it has.
+
+  The mean is that of all values. The variance is either that within groups,
+  `sum(m * var) / sum(m)`, or pooled, the variance of all values by the law of
+  total variance, `sum(m * (var + (mean - total mean)**2)) / sum(m)`. Unbiased,
+  the divisor is `sum(m - 1)` within groups and `sum(m) - 1` pooled; for groups
+  of one size the former is Algorithm 2's `m/(m-1) * mean(var)`.
+
+  Args:
+    mean_GC: the groups' means.
+    var_GC: their biased variances.
+    count_G: the numbers m of values.
+    pooled: whether the variance between groups counts too.
+    unbiased: whether to apply Bessel's correction.
+
+  Returns:
+    mean (C,), variance (C,), and whether there were values enough for them, a
+    bool scalar; where not, both are 0.
+  """
+  m_G1 = count_G[:, None].astype(var_GC.dtype)
+  mean_C = (m_G1 * mean_GC).sum(0) / jnp.maximum(m_G1.sum(), 1)
+  sum_GC = m_G1 * var_GC
+  lost_G1 = jnp.minimum(m_G1, 1)
+  if pooled:
+    sum_GC = sum_GC + m_G1 * jnp.square(mean_GC - mean_C[None])
+    lost_G1 = lost_G1.max(0, keepdims=True, initial=0)
+  divisor = m_G1.sum() - (lost_G1.sum() if unbiased else 0)
+  return mean_C, sum_GC.sum(0) / jnp.maximum(divisor, 1), divisor > 0
 
 
 def running(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:

@@ -8,9 +8,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('lookup', 'moments'),
+  ('lookup', 'moments', 'conventions'),
   ('ops',),
   ('norms', 'models', 'data', 'probes', 'records'),
+  ('rules',),
   ('config', 'build'),
   ('engine',),
   ('inference',),

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import lookup
+from bnresearch import lookup, rules
 from bnresearch.records import config_file
 from bnresearch.sweeps.points import points
 from configs import default, figure1
@@ -138,7 +138,7 @@ def test_an_overridden_config_is_still_locked():
 
 
 def test_every_key_of_the_defaults_has_a_rule_and_no_other():
-  assert set(configs.RULES) == set(config_file.leaves(default.get_config()))
+  assert set(rules.RULES) == set(config_file.leaves(default.get_config()))
 
 
 def test_no_leaf_is_none_or_a_list():
@@ -172,7 +172,7 @@ def test_no_leaf_is_none_or_a_list():
 )
 def test_a_value_out_of_its_range_is_a_problem(key, value):
   config, wrong = overridden({key: value})
-  problems = wrong or configs.problems(config)
+  problems = wrong or rules.problems(config)
   assert len(problems) == 1
   assert problems[0].startswith(f'{key} = {value!r}: needs ')
 
@@ -188,9 +188,9 @@ def test_a_value_out_of_its_range_is_a_problem(key, value):
 )
 def test_a_wrong_choice_lists_all_and_names_the_nearest(key, value, hint):
   config, _ = overridden({key: value})
-  choices = ', '.join(configs.RULES[key].choices)
+  choices = ', '.join(rules.RULES[key].choices)
   needs = f'{key} = {value!r}: needs one of {choices}. {hint}'
-  assert configs.problems(config) == [needs]
+  assert rules.problems(config) == [needs]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_wrong_choice_lists_all_and_names_the_nearest(key, value, hint):
   ],
 )
 def test_the_files_of_a_room_are_the_allowed_values(room, key):
-  rule = configs.RULES[key]
+  rule = rules.RULES[key]
   for name in lookup.names(room):
     assert rule.holds((name,) if room == 'probes' else name)
   assert f'one of {", ".join(lookup.names(room))}' in rule.needs
@@ -221,7 +221,7 @@ def test_the_files_of_a_room_are_the_allowed_values(room, key):
 def test_a_period_that_does_not_divide_is_a_problem(key, value, divisor):
   config, _ = overridden({key: value})
   step = config_file.leaves(config)[divisor]
-  assert configs.problems(config) == [
+  assert rules.problems(config) == [
     f'{key} = {value}: must be a multiple of {divisor} = {step}.'
   ]
 
@@ -230,7 +230,7 @@ def test_a_missing_key_is_a_problem():
   config = default.get_config()
   with config.unlocked():
     del config.norm.epsilon
-  assert configs.problems(config) == [
+  assert rules.problems(config) == [
     'norm.epsilon: missing. configs/default.py has every key.'
   ]
 
@@ -362,9 +362,9 @@ def test_every_point_of_every_config_file_is_valid_as_is_and_tiny(path):
   result = points(configs.load(path), {})
   assert len(result) > 0
   for point in result:
-    assert configs.problems(point.config) == []
+    assert rules.problems(point.config) == []
     tiny = configs.tiny(point.config)
-    assert configs.problems(tiny) == []
+    assert rules.problems(tiny) == []
     assert tiny.dry_run
     assert tiny.train.steps == 2
     assert not point.config.dry_run
@@ -383,7 +383,7 @@ def test_every_knob_has_a_comment():
   text = (ROOT / 'configs' / 'default.py').read_text()
   lines = text.partition('def get_config')[2].splitlines()
   knobs = [s for s in lines if s.startswith('  config.') and 'Dict()' not in s]
-  assert len(knobs) == len(configs.RULES)
+  assert len(knobs) == len(rules.RULES)
   assert [s for s in knobs if '  # ' not in s] == []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build
+from bnresearch import build, rules
 from bnresearch import config as configs
 from bnresearch.engine import evaluate, loop, optimizer, population, state, step
 from bnresearch.engine.order import batch_indices
@@ -146,7 +146,7 @@ def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
   assert not scans(Convolution())
 
 
-@pytest.mark.parametrize('name', configs.RULES['optim.name'].choices, ids=str)
+@pytest.mark.parametrize('name', rules.RULES['optim.name'].choices, ids=str)
 def test_every_optimizer_lowers_a_parabola(name):
   optim = config_of(optim__name=name, optim__learning_rate=0.1).optim
   updates = optimizer.make(optim, 50)

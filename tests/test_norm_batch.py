@@ -182,7 +182,9 @@ def test_scale_and_bias_can_be_left_out(use_scale, use_bias, assert_close):
 
 
 def test_one_value_per_channel_has_no_unbiased_running_variance():
-  with pytest.raises(ValueError, match=r'count = 1: .*norm\.running_variance'):
+  with pytest.raises(
+    ValueError, match=r'1 value per channel: .*norm\.running_variance'
+  ):
     updated(Norm(), variables(), batch((1, C)))
 
 

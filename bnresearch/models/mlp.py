@@ -26,6 +26,9 @@ class Model(nn.Module):
       times 100.
     init_std: standard deviation of the initial weights. The paper says
       "small" and no number.
+    norm_position: 'before' the activation, the paper's, or 'after' it.
+    keep_bias: whether a hidden layer keeps its bias where the normalizer
+      cancels it. The paper leaves it out (section 3.2).
   """
 
   num_classes: int
@@ -33,10 +36,12 @@ class Model(nn.Module):
   activation: Callable[[jax.Array], jax.Array] = nn.sigmoid
   features: Sequence[int] = (100, 100, 100)
   init_std: float = 0.1
+  norm_position: str = 'before'
+  keep_bias: bool = False
 
   @nn.compact
   def __call__(
-    self, x_NHWC: jax.Array, *, train: bool
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
     init = nn.initializers.normal(self.init_std)
@@ -44,14 +49,20 @@ class Model(nn.Module):
     x_ND = x_NHWC.reshape(x_NHWC.shape[0], -1)
     for layer, width in enumerate(self.features, start=1):
       norm = self.norm(name=f'norm_{layer}')
+      activation = (lambda x: x) if norm.activates else self.activation
+      before = self.norm_position == 'before'
       x_ND = nn.Dense(
         width,
-        use_bias=not norm.cancels_bias,
+        use_bias=self.keep_bias or not (before and norm.cancels_bias),
         kernel_init=init,
         name=f'hidden_{layer}',
       )(x_ND)
-      taps[f'hidden_{layer}'] = x_ND = norm(x_ND, train=train)
-      x_ND = self.activation(x_ND)
+      if before:
+        x_ND = norm(x_ND, train=train, mask=mask)
+      taps[f'hidden_{layer}'] = x_ND
+      x_ND = activation(x_ND)
+      if not before:
+        x_ND = norm(x_ND, train=train, mask=mask)
     logits_NK = nn.Dense(self.num_classes, kernel_init=init, name='logits')(
       x_ND
     )

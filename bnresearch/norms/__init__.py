@@ -1,12 +1,21 @@
 """Normalizers: one per file, each a `class Norm(nn.Module)`.
 
 A model receives `norm`, a factory, and calls `norm(name='norm_1')` for a
-module that it applies as `module(x, train=train)`. What every `Norm` promises:
+module that it applies as `module(x, train=train, mask=mask_N)`. What every
+`Norm` promises:
 
 - its fields are its options, and bear the names of `config.norm`;
 - `train` is keyword-only and has no default. It says which statistics
   normalize; whether running statistics change is said by `mutable=`;
-- shape and dtype of the output are those of the input;
-- `cancels_bias` says whether a constant added to each channel before it is
-  without effect, so that the layer below needs no bias.
+- `mask`, keyword-only, (N,) bool or None, says which examples enter the
+  statistics of a batch; a norm without any does not read it;
+- shape and dtype of the output are those of the input, and whatever the dtype,
+  statistics are float32;
+- parameters are in `params`, `scale` and `bias` among them where it has an
+  affine; running statistics in `batch_stats`, through `_running.py`;
+- its class says three things of it, which models read:
+  `cancels_bias`, whether a constant added to each channel before it is without
+  effect, so that the layer below needs no bias;
+  `activates`, whether it contains the nonlinearity that would follow;
+  `needs_positions`, whether it refuses an input (N, C) without positions.
 """

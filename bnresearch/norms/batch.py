@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments
+from bnresearch.norms import _affine
+from bnresearch.norms._running import Running
+from bnresearch.ops import normalize
 
 
 class Norm(nn.Module):
@@ -37,50 +40,133 @@ class Norm(nn.Module):
       names no value; 1e-5 is linen's and PyTorch's.
     running_variance: 'unbiased' averages `m/(m-1) * var`, m values per
       channel (Algorithm 2; PyTorch), 'biased' averages `var` (flax, Keras).
-    use_scale: whether to learn `scale` (gamma), initially 1.
+    debias: whether the running average counts what it has seen only, as an
+      average that starts at zero and is divided by its weight (Haiku). Adds
+      `weight` to the statistics.
+    group_size: examples that share statistics, consecutive ones (ghost
+      batches, Hoffer et al. 2017, 1705.08741); 0 for the whole batch. It is
+      independent of the number of devices.
+    group_variance: what the running variance is of where there are groups:
+      'within' averages the groups' variances, 'pooled' adds the variance of
+      their means.
+    variance: 'two_pass', or 'one_pass', an ablation, see `moments`.
+    per_activation: whether each position has statistics and parameters of its
+      own, shape (..., C) without the examples, as in a fully connected layer,
+      instead of sharing those of its feature map.
+    stop_gradient: whether the gradient takes mean and var for constants, the
+      failure of section 2 of the paper.
+    frozen_statistics: whether training too is by the running statistics, which
+      then never change.
+    frozen_affine: whether scale and bias get no gradient.
+    use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma. 0 closes the residual branch that it ends (Goyal
+      et al. 2017, 1706.02677).
+    backward: 'equations' or 'autodiff', see `ops/normalize.py`.
   """
 
   momentum: float = 0.99
   epsilon: float = 1e-5
   running_variance: str = 'unbiased'
+  debias: bool = False
+  group_size: int = 0
+  group_variance: str = 'within'
+  variance: str = 'two_pass'
+  per_activation: bool = False
+  stop_gradient: bool = False
+  frozen_statistics: bool = False
+  frozen_affine: bool = False
   use_scale: bool = True
   use_bias: bool = True
+  initial_scale: float = 1.0
+  backward: str = 'equations'
 
   cancels_bias: ClassVar[bool] = True
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns `x` normalized, in its shape (..., C) and dtype."""
-    C = x.shape[-1]
-    mean_C = self.variable('batch_stats', 'mean', jnp.zeros, C)
-    var_C = self.variable('batch_stats', 'var', jnp.ones, C)
-    if train:
-      batch_mean_C, batch_var_C = moments.moments(x, range(x.ndim - 1))
-      if self.is_mutable_collection('batch_stats') and not (
-        self.is_initializing()
-      ):
-        new_var_C = batch_var_C
-        if self.running_variance == 'unbiased':
-          m = math.prod(x.shape[:-1])
-          new_var_C = moments.unbiased(batch_var_C, m)
-        mean_C.value = moments.running(
-          mean_C.value, batch_mean_C, self.momentum
-        )
-        var_C.value = moments.running(var_C.value, new_var_C, self.momentum)
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` normalized, in its shape (N, ..., C) and dtype.
+
+    Args:
+      x: (N, ..., C), floating.
+      train: whether the batch's statistics normalize, or the running ones.
+      mask: (N,) bool, the examples that enter the statistics; None for all.
+        A group without any leaves the running statistics as they are.
+
+    Raises:
+      ValueError: the groups do not fill the batch, or an unbiased running
+        variance is wanted of one value.
+    """
+    shape = x.shape[1:] if self.per_activation else x.shape[-1:]
+    C = math.prod(shape)
+    scale_C, bias_C = (
+      value.reshape(C)
+      for value in _affine.parameters(
+        self,
+        shape,
+        use_scale=self.use_scale,
+        use_bias=self.use_bias,
+        initial_scale=self.initial_scale,
+        frozen=self.frozen_affine,
+      )
+    )
+    running = Running(
+      self,
+      {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)},
+      debias=self.debias,
+    )
+    if not train or self.frozen_statistics:
+      y = normalize.by_moments(
+        x.reshape(1, len(x), -1, C),
+        running['mean'].reshape(1, C),
+        running['var'].reshape(1, C),
+        scale_C,
+        bias_C,
+        self.epsilon,
+      )
+      return y.reshape(x.shape)
+
+    groups = moments.groups(
+      x, mask, self.group_size, per_activation=self.per_activation
+    )
+    if self.stop_gradient:
+      mean_GC, var_GC = jax.lax.stop_gradient(groups.moments(self.variance))
+      y = normalize.by_moments(
+        groups.x_GMSC, mean_GC, var_GC, scale_C, bias_C, self.epsilon
+      )
     else:
-      batch_mean_C, batch_var_C = mean_C.value, var_C.value
+      y, mean_GC, var_GC = normalize.by_own_moments(
+        groups,
+        scale_C,
+        bias_C,
+        self.epsilon,
+        variance=self.variance,
+        backward=self.backward,
+      )
+    if running.follows:
+      mean_C, var_C, enough = self._of_the_batch(mean_GC, var_GC, groups)
+      new = {'mean': mean_C.reshape(shape), 'var': var_C.reshape(shape)}
+      running.update(new, self.momentum, enough)
+    return y.reshape(x.shape)
 
-    gain_C = jax.lax.rsqrt(batch_var_C + self.epsilon)
-    if self.use_scale:
-      gain_C *= self.param('scale', nn.initializers.ones, C)
-    y = _per_channel(jnp.subtract, x, batch_mean_C)
-    y = _per_channel(jnp.multiply, y, gain_C)
-    if self.use_bias:
-      y = _per_channel(jnp.add, y, self.param('bias', nn.initializers.zeros, C))
-    return y.astype(x.dtype)
-
-
-def _per_channel(operation, x, value_C):
-  """Applies a binary operation along the last axis, whatever the rank."""
-  return operation(x, value_C.reshape((1,) * (x.ndim - 1) + (-1,)))
+  def _of_the_batch(self, mean_GC, var_GC, groups):
+    """Returns what the running statistics take from the groups' moments."""
+    G, M, S, _ = groups.x_GMSC.shape
+    unbiased = self.running_variance == 'unbiased'
+    pooled = self.group_variance == 'pooled'
+    m = G * M * S if pooled else M * S
+    if unbiased and m == 1:
+      raise ValueError(
+        f'A {"batch" if pooled or G == 1 else "group"} of the shape '
+        f'{groups.x_GMSC.shape} (groups, examples, positions, channels) has '
+        '1 value per channel: an unbiased variance needs at least 2. Use a '
+        "larger batch or norm.group_size, norm.group_variance = 'pooled', or "
+        "norm.running_variance = 'biased'."
+      )
+    return moments.combine(
+      mean_GC, var_GC, groups.count_G, pooled=pooled, unbiased=unbiased
+    )

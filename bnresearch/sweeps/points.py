@@ -4,6 +4,7 @@ import pathlib
 from typing import NamedTuple
 
 from bnresearch import config as configs
+from bnresearch import rules
 
 
 class Point(NamedTuple):
@@ -37,7 +38,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   """
   base = config.copy_and_resolve_references()
   found = configs.override(base, values)
-  sweep = configs.RULES['sweep']
+  sweep = rules.RULES['sweep']
   if not sweep.holds(base.sweep):
     raise configs.ConfigError([*found, f'sweep: needs {sweep.needs}.'])
   swept = {key for overrides in base.sweep for key in overrides}
@@ -51,7 +52,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   for overrides in base.sweep or ({},):
     point = base.copy_and_resolve_references()
     found += configs.override(point, overrides | {'sweep': ()})
-    found += configs.problems(point)
+    found += rules.problems(point)
     name = ','.join(f'{label[key]}={overrides[key]}' for key in overrides)
     result.append(Point(name or '.', point.lock(), tuple(sorted(swept))))
   names = [point.name for point in result]

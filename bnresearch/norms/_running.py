@@ -1,0 +1,63 @@
+"""Running statistics: the collection `batch_stats` of a normalizer."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+
+
+class Running:
+  """Running averages in `batch_stats`, made inside a compact `__call__`.
+
+  With `debias`, the average started at zero and is divided by the weight of
+  what it has seen, `1 - momentum**t` after t updates. It is kept divided, so
+  that mean and var have the same meaning with and without; the weight is kept
+  beside them.
+  """
+
+  def __init__(
+    self, module: nn.Module, initial: dict[str, jax.Array], *, debias: bool
+  ):
+    """Declares the variables with their values before any update."""
+    self._module = module
+    self._variables = {
+      name: module.variable('batch_stats', name, lambda v=value: v)
+      for name, value in initial.items()
+    }
+    self._weight = (
+      module.variable('batch_stats', 'weight', jnp.zeros, ())
+      if debias
+      else None
+    )
+
+  def __getitem__(self, name: str) -> jax.Array:
+    return self._variables[name].value
+
+  @property
+  def follows(self) -> bool:
+    """Whether an update is wanted: `mutable` says so, and not while init."""
+    mutable = self._module.is_mutable_collection('batch_stats')
+    return mutable and not self._module.is_initializing()
+
+  def update(
+    self,
+    new: dict[str, jax.Array],
+    momentum: float,
+    where: jax.Array | bool = True,
+  ) -> None:
+    """Takes a batch's statistics into the averages.
+
+    Args:
+      new: by name, as declared.
+      momentum: weight of the old value.
+      where: whether the batch had values enough; if not, all stays as it is.
+    """
+    keep = momentum
+    if self._weight is not None:
+      weight = moments.running(self._weight.value, jnp.ones(()), momentum)
+      keep = 1 - (1 - momentum) / weight
+      self._weight.value = jnp.where(where, weight, self._weight.value)
+    for name, variable in self._variables.items():
+      value = moments.running(variable.value, new[name], keep)
+      variable.value = jnp.where(where, value, variable.value)
