@@ -44,6 +44,15 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
   return cls(**options)
 
 
+def evaluated_model(config: Config, num_classes: int) -> nn.Module:
+  """Returns the same network for evaluation.
+
+  Where the statistics of a batch normalize, it is the batch that is evaluated:
+  groups and frozen statistics are matters of training.
+  """
+  return model(config, num_classes, group_size=0, frozen_statistics=False)
+
+
 def spec(config: Config) -> data.Spec:
   """Returns what `config.data` holds, without reading it."""
   return lookup.find('data', config.data.name).SPEC

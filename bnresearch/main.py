@@ -1,12 +1,14 @@
 """The command line: `python -m bnresearch.main --config=FILE --workdir=DIR`."""
 
 import argparse
+import functools
 import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from bnresearch import config as configs
@@ -14,6 +16,8 @@ from bnresearch import lookup
 from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.engine.evaluate import STATISTICS
+from bnresearch.engine.population import ESTIMATORS
+from bnresearch.inference.distances import distances
 from bnresearch.inference.run import open_run
 from bnresearch.records.run_directory import Refused
 from bnresearch.reports import summary
@@ -30,8 +34,8 @@ see the points; run the second only; try all in two tiny steps, kept nowhere
   python -m bnresearch.main --config=configs/figure1.py --list
   python -m bnresearch.main --config=configs/figure1.py --point=1
   python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
-evaluate a checkpoint exactly, under each kind of statistics
-  python -m bnresearch.main --mode=eval --step=best \\
+evaluate a checkpoint exactly, under each kind of statistics; keep these
+  python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
 """
 
@@ -108,6 +112,11 @@ def _parser():
     default='latest',
     help='checkpoint to evaluate: best, latest or a number; default latest',
   )
+  parser.add_argument(
+    '--save_statistics',
+    action='store_true',
+    help='with --mode=eval: keep the estimated statistics in RUN/statistics',
+  )
   return parser
 
 
@@ -175,20 +184,58 @@ def _evaluate(args, values):
         '--config: the run has its own.'
       ]
     )
+  console = Console()
   run = open_run(args.workdir)
   state = run.restore(args.step)
   table = Table('statistics', 'loss', 'accuracy', 'examples')
+  states, saved = {}, []
   for statistics in STATISTICS:
-    means = run.evaluate(state, statistics)
+    show = functools.partial(
+      track,
+      description=f'{statistics} statistics',
+      transient=True,
+      disable=not console.is_terminal,
+    )
+    states[statistics] = run.with_statistics(state, statistics, show)
+    by = 'batch' if statistics == 'batch' else 'ema'  # what the state holds
+    means = run.evaluate(states[statistics], by)
     table.add_row(
       statistics,
       f'{means["loss"]:.6f}',
       f'{means["accuracy"]:.4%}',
       f'{means["examples"]:,}',
     )
+    if args.save_statistics and statistics in ESTIMATORS:
+      saved.append(run.save_statistics(states[statistics], statistics, means))
   print(f'{args.workdir}, test split, step {int(state.step):,}')
-  Console().print(table)
+  console.print(table)
+  _print_distances(console, run, states)
+  for folder in saved:
+    print(f'Saved {folder}')
   return 0
+
+
+def _print_distances(console, run, states):
+  """Prints how far the estimates are from Algorithm 2's, layer by layer."""
+  table = Table(
+    'layer',
+    'statistics',
+    'shift',
+    'spread',
+    'divergence',
+    title='distance from the population statistics',
+    caption='shift in deviations, spread in ln, divergence KL in nats',
+  )
+  for statistics in ('ema', 'pooled'):
+    found = distances(
+      states['population'].collections,
+      states[statistics].collections,
+      run.config.norm.epsilon,
+    )
+    for layer, distance in found.items():
+      table.add_row(layer, statistics, *(f'{d:.2g}' for d in distance))
+  if table.row_count:
+    console.print(table)
 
 
 if __name__ == '__main__':

@@ -107,8 +107,11 @@ def groups(
       fully connected form), instead of a value of its feature map's.
 
   Raises:
-    ValueError: the groups do not fill the batch, or the mask is not (N,).
+    ValueError: the groups do not fill the batch, the mask is not (N,), or `x`
+      is not floating.
   """
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
   M = group_size or N
   if mask_N is not None and mask_N.shape != (N,):

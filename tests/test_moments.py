@@ -55,18 +55,128 @@ def test_a_constant_has_no_variance():
   np.testing.assert_array_less(var, 1e-14)
 
 
-def test_the_unbiased_variance_is_bessels():
-  x = np.random.RandomState(0).normal(2, 3, (60, 7))
-  np.testing.assert_allclose(
-    moments.unbiased(np.var(x, 0), 60), np.var(x, 0, ddof=1), rtol=1e-12
+def test_one_pass_is_the_ablation_that_loses_the_variance(assert_close):
+  x = jnp.asarray(np.random.RandomState(0).normal(0, 1, (256, 5)), jnp.float32)
+  _, var = moments.moments(x, (0,), variance='one_pass')
+  assert_close(var, np.asarray(x, np.float64).var(0), rtol=1e-5)
+  _, var = moments.moments(x + 1e4, (0,), variance='one_pass')
+  assert np.abs(var - 1).max() > 0.1
+  assert var.min() >= 0
+  with pytest.raises(ValueError, match="'welford': needs one of two_pass, one"):
+    moments.moments(x, (0,), variance='welford')
+
+
+def test_what_does_not_count_is_not_there(assert_close):
+  x = np.random.RandomState(0).normal(2, 3, (8, 5, 3))
+  where = np.arange(8) % 3 != 1
+  mean, var = moments.moments(
+    jnp.asarray(x, jnp.float32), (0, 1), where.reshape(8, 1, 1)
   )
+  assert_close(mean, x[where].mean((0, 1)), rtol=1e-6)
+  assert_close(var, x[where].var((0, 1)), rtol=1e-6)
+  nothing = moments.moments(jnp.asarray(x), (0, 1), np.zeros((8, 1, 1), bool))
+  np.testing.assert_array_equal(nothing, np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize('count', [0, 1])
-def test_one_value_has_no_unbiased_variance(count):
-  message = rf'^count = {count}: .*at least 2 values.*batch.*running_variance'
+# Groups.
+
+
+def test_groups_are_consecutive_examples():
+  x = np.arange(2 * 6 * 2 * 2 * 3.0).reshape(12, 2, 2, 3)
+  groups = moments.groups(x, None, 4)
+  assert groups.x_GMSC.shape == (3, 4, 4, 3)
+  np.testing.assert_array_equal(groups.x_GMSC[1, 0, 3], x[4, 1, 1])
+  np.testing.assert_array_equal(groups.count_G, [16, 16, 16])
+  per_activation = moments.groups(x, None, 0, per_activation=True)
+  assert per_activation.x_GMSC.shape == (1, 12, 1, 12)
+  mean_GC, var_GC = per_activation.moments()
+  np.testing.assert_allclose(mean_GC[0].reshape(2, 2, 3), x.mean(0))
+  np.testing.assert_allclose(var_GC[0].reshape(2, 2, 3), x.var(0), rtol=1e-6)
+
+
+def test_a_group_without_examples_has_mean_zero_and_variance_one():
+  x = np.random.RandomState(0).normal(2, 3, (6, 5, 3)).astype(np.float32)
+  mask_N = np.array([True, False, True, False, False, False])
+  groups = moments.groups(x, mask_N, 3)
+  np.testing.assert_array_equal(groups.count_G, [10, 0])
+  mean_GC, var_GC = groups.moments()
+  np.testing.assert_allclose(mean_GC[0], x[mask_N].mean((0, 1)), rtol=1e-5)
+  np.testing.assert_array_equal(mean_GC[1], 0)
+  np.testing.assert_array_equal(var_GC[1], 1)
+
+
+@pytest.mark.parametrize(
+  ('x', 'mask', 'message'),
+  [
+    (np.zeros((60, 3)), None, 'group_size = 7 does not divide .* 60 examples'),
+    (np.zeros((70, 3)), np.ones(60, bool), r'shape \(60,\): needs \(70,\)'),
+    (np.zeros((70, 3)), np.ones((70, 1), bool), r'shape \(70, 1\): needs'),
+    (np.zeros((70, 3), int), None, 'x is int64: needs floating'),
+  ],
+)
+def test_what_makes_no_groups_is_refused(x, mask, message):
   with pytest.raises(ValueError, match=message):
-    moments.unbiased(jnp.zeros(3), count)
+    moments.groups(x, mask, 7)
+
+
+COUNTS = [[5, 5, 5], [2, 9, 4], [1, 0, 7], [1, 1, 1]]
+
+
+@pytest.mark.parametrize('counts', COUNTS, ids=str)
+@pytest.mark.parametrize('unbiased', [False, True])
+def test_merged_groups_are_the_whole(counts, unbiased, assert_close):
+  """The law of total variance, with counts; the mean of variances is less."""
+  random = np.random.RandomState(0)
+  parts = [random.normal(random.normal(0, 3), 1, (m, 4)) for m in counts]
+  mean_GC = np.stack([p.mean(0) if len(p) else np.zeros(4) for p in parts])
+  var_GC = np.stack([p.var(0) if len(p) else np.ones(4) for p in parts])
+  mean, var, enough = moments.combine(
+    jnp.asarray(mean_GC),
+    jnp.asarray(var_GC),
+    jnp.asarray(counts),
+    pooled=True,
+    unbiased=unbiased,
+  )
+  whole = np.concatenate(parts)
+  assert enough
+  assert_close(mean, whole.mean(0), rtol=1e-6)
+  assert_close(var, whole.var(0, ddof=unbiased), rtol=1e-6)
+  assert np.all(var_GC.mean(0) < 0.95 * np.asarray(var)), 'no difference'
+
+
+def test_the_variance_within_groups_is_algorithm_2s(assert_close):
+  x = np.random.RandomState(0).normal(2, 3, (3, 20, 4))
+  mean_GC, var_GC = x.mean(1), x.var(1)
+  for unbiased in (False, True):
+    mean, var, _ = moments.combine(
+      *map(jnp.asarray, (mean_GC, var_GC, [20, 20, 20])),
+      pooled=False,
+      unbiased=unbiased,
+    )
+    assert_close(mean, x.mean((0, 1)), rtol=1e-6)
+    bessel = 20 / 19 if unbiased else 1
+    assert_close(var, bessel * var_GC.mean(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('counts', 'pooled', 'unbiased', 'enough'),
+  [
+    ([0, 0], False, False, False),
+    ([0, 0], True, True, False),
+    ([1, 1], False, True, False),
+    ([1, 1], False, False, True),
+    ([1, 1], True, True, True),
+    ([1, 0], True, True, False),
+    ([1, 2], False, True, True),
+  ],
+)
+def test_too_few_values_are_noticed(counts, pooled, unbiased, enough):
+  ones = jnp.ones((2, 3))
+  *found, said = moments.combine(
+    ones, ones, jnp.asarray(counts), pooled=pooled, unbiased=unbiased
+  )
+  assert bool(said) == enough
+  assert np.isfinite(found).all()
 
 
 def test_momentum_is_the_weight_of_the_old_value():

@@ -1,5 +1,6 @@
 """The contract of every normalizer in `bnresearch/norms`."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,14 +9,40 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
+from configs import default
 
 NAMES = lookup.names('norms')
 SHAPES = [(16, 6), (16, 3, 5, 6)]
 DTYPES = ['float32', 'bfloat16']
 
+# Half of the examples count, all of the first devices' and none of the last's.
+MASK = np.arange(16) % 5 < 2 + 2 * (np.arange(16) < 8)
 
-def make(name):
-  return lookup.find('norms', name).Norm()
+
+def norm_class(name):
+  return lookup.find('norms', name).Norm
+
+
+def make(name, **options):
+  return norm_class(name)(**options)
+
+
+def fits(name, shape):
+  return len(shape) > 2 or not norm_class(name).needs_positions
+
+
+def shape_of(name):
+  """Returns the smallest input that the norm takes."""
+  return next(shape for shape in SHAPES if fits(name, shape))
+
+
+def options(name):
+  fields = {field.name for field in dataclasses.fields(norm_class(name))}
+  return fields - {'name', 'parent'}
+
+
+CASES = [(name, s) for name in NAMES for s in SHAPES if fits(name, s)]
+GROUPED = [name for name in NAMES if 'group_size' in options(name)]
 
 
 def gaussian(shape, seed=0):
@@ -47,7 +74,7 @@ def states(variables):
   return [name for name in variables if name != 'params']
 
 
-def training_pass(norm, variables, x):
+def training_pass(norm, variables, x, mask=None):
   """Returns output, new collections, and gradients of a scalar, in training.
 
   The scalar weighs every output differently: the plain sum of a normalized
@@ -59,6 +86,7 @@ def training_pass(norm, variables, x):
       {**variables, 'params': params},
       x,
       train=True,
+      mask=mask,
       mutable=states(variables),
     )
     weights = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
@@ -76,10 +104,18 @@ def compiled_pass(name):
   return jax.jit(functools.partial(training_pass, make(name)))
 
 
+def assert_finite(tree):
+  for leaf in jax.tree.leaves(tree):
+    assert jnp.isfinite(leaf).all()
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
 @pytest.mark.parametrize('train', [False, True])
 @pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_shape_and_dtype_are_those_of_the_input(name, shape, dtype, train):
   x = jnp.asarray(gaussian(shape), dtype)
   y = make(name).apply(trained(name, shape), x, train=train)
@@ -89,51 +125,62 @@ def test_shape_and_dtype_are_those_of_the_input(name, shape, dtype, train):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_parameters_and_statistics_are_float32_whatever_the_input(name):
-  norm, x = make(name), jnp.asarray(gaussian((16, 6)), 'bfloat16')
+  norm, x = make(name), jnp.asarray(gaussian(shape_of(name)), 'bfloat16')
   variables = norm.init(jax.random.key(0), x, train=False)
   _, new = norm.apply(variables, x, train=True, mutable=states(variables))
   for leaf in jax.tree.leaves([variables, new]):
-    assert leaf.dtype == jnp.float32
+    assert leaf.dtype == jnp.float32 or jnp.issubdtype(leaf.dtype, jnp.integer)
 
 
 @pytest.mark.parametrize('train', [False, True])
 @pytest.mark.parametrize('name', NAMES)
 def test_a_numpy_array_is_as_good_as_one_of_jax(name, train, assert_close):
-  norm, variables, x = make(name), trained(name, (16, 6)), gaussian((16, 6))
+  shape = shape_of(name)
+  norm, variables, x = make(name), trained(name, shape), gaussian(shape)
   y = norm.apply(variables, np.asarray(x), train=train)
   assert_close(y, norm.apply(variables, x, train=train), rtol=1e-6)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_gradients_are_finite_and_not_all_zero(name, shape, dtype):
   x = jnp.asarray(gaussian(shape), dtype)
   _, _, gradients = compiled_pass(name)(trained(name, shape), x)
+  assert_finite(gradients)
   for leaf in jax.tree.leaves(gradients):
-    assert jnp.isfinite(leaf).all()
     assert jnp.any(leaf != 0)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_gradients_of_a_constant_channel_are_finite(name):
-  x = gaussian((16, 6)).at[:, 2].set(3)
-  _, _, gradients = compiled_pass(name)(trained(name, (16, 6)), x)
-  for leaf in jax.tree.leaves(gradients):
-    assert jnp.isfinite(leaf).all()
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_all_is_finite_for_a_constant_channel(name, shape):
+  x = gaussian(shape).at[..., 2].set(3)
+  assert_finite(compiled_pass(name)(trained(name, shape), x))
 
 
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_all_is_finite_at_zero(name, shape):
+  x = jnp.zeros(shape)
+  assert_finite(compiled_pass(name)(trained(name, shape), x))
+
+
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_all_is_finite_at_mean_ten_thousand(name, shape):
+  x = gaussian(shape) + 1e4
+  assert_finite(compiled_pass(name)(trained(name, shape), x))
+
+
+@pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_compiled_is_the_same_as_not_compiled(name, shape, assert_close):
   variables, x = trained(name, shape), gaussian(shape)
   eager = training_pass(make(name), variables, x)
   assert_close(compiled_pass(name)(variables, x), eager, rtol=1e-5)
 
 
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
-def test_one_four_and_eight_devices_give_the_same(name, shape, assert_close):
+@pytest.mark.parametrize('mask', [None, MASK], ids=['all', 'masked'])
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_one_four_and_eight_devices_give_the_same(
+  name, shape, mask, assert_close
+):
   variables, x = trained(name, shape), gaussian(shape)
   results = {}
   for devices in (1, 4, 8):
@@ -144,28 +191,93 @@ def test_one_four_and_eight_devices_give_the_same(name, shape, assert_close):
       devices=jax.devices('cpu')[:devices],
     )
     replicated = jax.NamedSharding(mesh, jax.P())
-    split = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
-    assert len(split.sharding.device_set) == devices
+    over_devices = jax.NamedSharding(mesh, jax.P('data'))
+    split = jax.device_put((x, mask), over_devices)
+    assert len(split[0].sharding.device_set) == devices
     variables = jax.device_put(variables, replicated)
-    results[devices] = compiled_pass(name)(variables, split)
+    results[devices] = compiled_pass(name)(variables, *split)
   assert_close(results[4], results[1], rtol=1e-5)
   assert_close(results[8], results[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_what_is_masked_does_not_matter_to_the_rest(name, shape, assert_close):
+  variables, x = trained(name, shape), gaussian(shape)
+  other = jnp.where(MASK.reshape(16, *(1,) * (x.ndim - 1)), x, 100)
+  y, new, _ = compiled_pass(name)(variables, x, MASK)
+  y_other, new_other, _ = compiled_pass(name)(variables, other, MASK)
+  assert_equal((y[MASK], new), (y_other[MASK], new_other))
+  # The rest is normalized as if it were the batch.
+  alone, new_alone, _ = training_pass(make(name), variables, x[MASK])
+  assert_close((y[MASK], new), (alone, new_alone), rtol=1e-5)
+
+
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_a_batch_that_is_all_masked_leaves_the_statistics(name, shape):
+  variables, x = trained(name, shape), gaussian(shape, seed=1)
+  result = compiled_pass(name)(variables, x, np.zeros(16, bool))
+  assert_finite(result)
+  _, new, _ = result
+  assert_equal(new, {key: variables[key] for key in states(variables)})
+
+
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_a_batch_of_nothing_gives_nothing_and_leaves_the_statistics(
+  name, shape, train
+):
+  variables, x = trained(name, shape), jnp.zeros((0, *shape[1:]))
+  old = {key: variables[key] for key in states(variables)}
+  y, new = make(name).apply(variables, x, train=train, mutable=list(old))
+  assert y.shape == x.shape
+  assert_equal(new, old)
+
+
+@pytest.mark.parametrize('name', GROUPED)
+def test_groups_are_batches_of_their_own(name, assert_close):
+  shape = (16, 3, 5, 6)
+  variables, x = trained(name, shape), gaussian(shape)
+  y = make(name, group_size=4).apply(variables, x, train=True)
+  one = lambda x: make(name).apply(variables, x, train=True)
+  apart = jax.vmap(one)(x.reshape(4, 4, 3, 5, 6)).reshape(shape)
+  assert_close(y, apart, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', GROUPED)
+def test_groups_that_do_not_fill_the_batch_are_refused(name):
+  with pytest.raises(ValueError, match=r'group_size = 7 .* batch of 16 .*mask'):
+    make(name, group_size=7).apply(
+      trained(name, (16, 6)), gaussian((16, 6)), train=True
+    )
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_option_is_a_knob(name):
+  assert options(name) <= set(default.get_config().norm)
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if not fits(n, (16, 6))])
+def test_what_needs_positions_says_so(name):
+  with pytest.raises(ValueError, match=r'\(16, 6\)'):
+    make(name).init(jax.random.key(0), gaussian((16, 6)), train=False)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_statistics_do_not_change_in_evaluation_though_mutable(name):
-  variables, x = trained(name, (16, 6)), gaussian((16, 6), seed=1)
+  shape = shape_of(name)
+  variables, x = trained(name, shape), gaussian(shape, seed=1)
   _, new = make(name).apply(
     variables, x, train=False, mutable=states(variables)
   )
   old = {key: variables[key] for key in states(variables)}
-  jax.tree.map(np.testing.assert_array_equal, new, old)
+  assert_equal(new, old)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_statistics_change_in_training_where_mutable_only(name):
-  norm, variables = make(name), trained(name, (16, 6))
-  x = gaussian((16, 6), seed=1)
+  shape = shape_of(name)
+  norm, variables = make(name), trained(name, shape)
+  x = gaussian(shape, seed=1)
   # Flax raises where a module writes to what is not mutable.
   fixed = norm.apply(variables, x, train=True)
   y, new = norm.apply(variables, x, train=True, mutable=states(variables))
@@ -176,8 +288,7 @@ def test_statistics_change_in_training_where_mutable_only(name):
       assert jnp.any(a != b)
 
 
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_in_evaluation_neighbours_do_not_matter(name, shape, assert_close):
   norm, variables, x = make(name), trained(name, shape), gaussian(shape)
   others = (gaussian(shape, seed=1) * 10).at[0].set(x[0])
@@ -188,8 +299,7 @@ def test_in_evaluation_neighbours_do_not_matter(name, shape, assert_close):
   assert_close(alone, y[:1], rtol=1e-6)
 
 
-@pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_cancels_bias_says_whether_a_constant_per_channel_is_lost(name, shape):
   norm, variables, x = make(name), trained(name, shape), gaussian(shape)
   bias_C = np.linspace(-3, 4, shape[-1], dtype=np.float32)
@@ -203,7 +313,8 @@ def test_cancels_bias_says_whether_a_constant_per_channel_is_lost(name, shape):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_train_must_be_said_and_by_name(name):
-  variables, x = trained(name, (16, 6)), gaussian((16, 6))
+  shape = shape_of(name)
+  variables, x = trained(name, shape), gaussian(shape)
   with pytest.raises(TypeError, match='train'):
     make(name).apply(variables, x)
   with pytest.raises(TypeError, match='positional'):

@@ -91,6 +91,7 @@ class Checkpoints:
         ),
       ),
       metrics=metrics or {'accuracy': _NEVER_BEST},
+      force=step not in self.steps,  # also one that is older than others
     )
 
   def restore(self, template: State, which: str | int = 'latest') -> State:

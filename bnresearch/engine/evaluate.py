@@ -11,28 +11,32 @@ import numpy as np
 from bnresearch.data import Source
 from bnresearch.engine import objective
 
-STATISTICS = ('ema', 'population', 'batch')
+STATISTICS = ('ema', 'population', 'pooled', 'batch')
 
 
 def make_forward(
   model: nn.Module, statistics: str
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
-  """Returns `forward(params, collections, x_NHWC) -> (logits, taps)`, pure.
+  """Returns `forward(params, collections, x_NHWC, mask_N=None)`, pure.
+
+  It gives `(logits_NK, taps)`; the mask says which examples enter the
+  statistics of a batch.
 
   Args:
-    model: the network.
+    model: the network, see `build.evaluated_model`.
     statistics: 'batch' normalizes by the statistics of the given examples,
-      and no collection changes; 'ema' and 'population' by those in
-      `collections`, which is where the two differ.
+      and no collection changes; the others by those in `collections`, which
+      is where they differ, see `population`.
   """
   if statistics not in STATISTICS:
     raise ValueError(
       f'statistics = {statistics!r}: needs one of {", ".join(STATISTICS)}.'
     )
 
-  def forward(params, collections, x_NHWC):
+  def forward(params, collections, x_NHWC, mask_N=None):
     variables = {'params': params, **collections}
-    return model.apply(variables, x_NHWC, train=statistics == 'batch')
+    train = statistics == 'batch'
+    return model.apply(variables, x_NHWC, train=train, mask=mask_N)
 
   return forward
 
@@ -52,8 +56,7 @@ class Evaluator:
     self._pixels = pixels
     self._examples = len(source)
     self._batches = [
-      jax.device_put(batch)
-      for batch in _batches(source, batch_size, pad=statistics != 'batch')
+      jax.device_put(batch) for batch in _batches(source, batch_size)
     ]
     self._add_batch = jax.jit(self._add_batch)
 
@@ -83,7 +86,8 @@ class Evaluator:
     }
 
   def _add_batch(self, sums, params, collections, images, labels_N, mask_N):
-    logits_NK, _ = self._forward(params, collections, self._pixels(images))
+    x_NHWC = self._pixels(images)
+    logits_NK, _ = self._forward(params, collections, x_NHWC, mask_N)
     loss_N = objective.cross_entropy(logits_NK, labels_N)
     correct_N = objective.correct(logits_NK, labels_N)
     return {
@@ -94,18 +98,18 @@ class Evaluator:
 
 
 def _batches(
-  source: Source, batch_size: int, *, pad: bool
+  source: Source, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Yields images, labels and a mask that is False where padded.
 
-  Padding would enter the statistics of a batch: where those normalize, the
-  last batch is smaller instead.
+  The last batch is padded to the size of the others, so that one compiled
+  program serves all.
   """
   for start in range(0, len(source), batch_size):
     here = slice(start, start + batch_size)
     images, labels = source.images_NHWC[here], source.labels_N[here]
     real = len(labels)
-    extra = batch_size - real if pad and start > 0 else 0
+    extra = batch_size - real if start > 0 else 0
     yield (
       np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)]),
       np.pad(labels, (0, extra)),

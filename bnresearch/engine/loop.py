@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, conventions
 from bnresearch.data import Source
-from bnresearch.engine import evaluate, optimizer, state, step
+from bnresearch.engine import evaluate, optimizer, population, state, step
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.order import batch_indices
 from bnresearch.probes import Batch, View
@@ -66,6 +66,7 @@ class _Session:
     train_set = build.source(config, 'train')
     test_set = build.source(config, 'test')
     model = build.model(config, len(spec.class_names))
+    evaluated = build.evaluated_model(config, len(spec.class_names))
     pixels = build.pixels(config)
     updates = optimizer.make(config.optim, config.train.steps)
     fresh = state.create(model, updates, spec.image_shape, config.seed)
@@ -84,13 +85,22 @@ class _Session:
       (self.state, self.split),
     )
     self.evaluator = evaluate.Evaluator(
-      model, pixels, test_set, config.eval.batch_size, config.eval.statistics
+      evaluated,
+      pixels,
+      test_set,
+      config.eval.batch_size,
+      config.eval.statistics,
     )
-    self.measure = _make_measure(config, model, pixels, test_set)
+    self.measure = _make_measure(config, evaluated, pixels, test_set)
     self.unread: list[Callable[[], None]] = []
     self.evaluated: dict[int, dict[str, float]] = {}
     self.loss = math.nan
-    self.provenance = provenance.collect()
+    self.provenance = {
+      **provenance.collect(),
+      'conventions': conventions.header(
+        config.norm, config.train.steps, build.norm(config).keywords
+      ),
+    }
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
@@ -172,19 +182,13 @@ class _Session:
   def _save(self, done):
     self._read()
     self.run_directory.logbook.sync()
-    norm = self.config.norm
     self.checkpoints.save(
       self.state,
       self.evaluated.get(done),
       {
         'config': digest(self.config),
         'provenance': self.provenance,
-        'statistics': {
-          'estimator': 'ema',
-          'momentum': norm.momentum,
-          'running_variance': norm.running_variance,
-          'of_step': done,
-        },
+        'statistics': population.provenance_of_ema(self.config, done),
       },
     )
 

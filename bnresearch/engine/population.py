@@ -1,9 +1,18 @@
 """Population statistics. Ioffe & Szegedy 2015, Algorithm 2, 1502.03167.
 
 The parameters frozen, several training batches are processed, and their
-statistics averaged: `E[x] = mean(mu)` and `Var[x] = mean(m/(m-1) * var)`.
+statistics put together, by one of two estimators:
+
+'population', Algorithm 2 exactly: `E[x] = mean(mu)` and `Var[x] = mean(m/(m-1)
+* var)` over the batches, or over their groups where there are groups.
+
+'pooled': the mean and the variance of all values of all batches, by the law of
+total variance, which adds the variance of the batches' means. It is what an
+evaluation in one huge batch would be normalized by. It is divided by the
+number of values, without Bessel's correction.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -15,24 +24,47 @@ from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
 from bnresearch.records.config_file import Config
 
+# What differs from training in the norm that takes one batch's statistics: an
+# average that forgets the old value at once is the batch's own.
+_OF_ONE_BATCH = {'momentum': 0.0, 'debias': False, 'frozen_statistics': False}
+ESTIMATORS = {
+  'population': {'running_variance': 'unbiased', 'group_variance': 'within'},
+  'pooled': {'running_variance': 'biased', 'group_variance': 'pooled'},
+}
 
-def estimate(config: Config, state: State, source: Source) -> Any:
+
+def estimate(
+  config: Config,
+  state: State,
+  source: Source,
+  estimator: str = 'population',
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> Any:
   """Returns `state.collections` with population statistics.
 
   They are those of `config.eval.population_batches` batches of
   `config.train.batch_size`, the ones that training would see next.
+
+  Args:
+    config: the run's.
+    state: its parameters are used, and its collections for what a batch has
+      no statistics of.
+    source: the training split.
+    estimator: 'population' or 'pooled', see above. A statistic that is no
+      mean, variance or covariance is averaged by both.
+    progress: wraps the batches, to show how far it is.
   """
-  # An average that forgets the old value at once is the batch's own.
-  model = build.model(
-    config,
-    len(source.class_names),
-    momentum=0.0,
-    running_variance='unbiased',
-  )
+  if estimator not in ESTIMATORS:
+    raise ValueError(
+      f'estimator = {estimator!r}: needs one of {", ".join(ESTIMATORS)}.'
+    )
+  classes = len(source.class_names)
+  changed = _OF_ONE_BATCH | ESTIMATORS[estimator]
+  model = build.model(config, classes, **changed)
   pixels = build.pixels(config)
 
   @jax.jit
-  def batch_statistics(images):
+  def statistics_of(images):
     _, collections = model.apply(
       {'params': state.params, **state.collections},
       pixels(images),
@@ -48,8 +80,80 @@ def estimate(config: Config, state: State, source: Source) -> Any:
     config.seed,
     range(first, first + count),
   )
-  total = None
-  for indices_N in indices_TN:
-    new = batch_statistics(source.images_NHWC[indices_N])
-    total = new if total is None else jax.tree.map(np.add, total, new)
-  return jax.tree.map(lambda x: x / count, total)
+  average = None
+  for k, indices_N in enumerate(progress(indices_TN)):
+    new = jax.tree.map(
+      lambda x: np.asarray(x, np.float64),
+      statistics_of(source.images_NHWC[indices_N]),
+    )
+    pooled = estimator == 'pooled'
+    average = _take_in(average, new, k, pooled=pooled) if k else new
+  return jax.tree.map(_like, state.collections, average)
+
+
+def _take_in(average, new, k, *, pooled):
+  """Returns the average of k batches with another one taken into it."""
+  if not isinstance(new, dict):
+    return average + (new - average) / (k + 1)
+  result = {
+    key: _take_in(average[key], new[key], k, pooled=pooled) for key in new
+  }
+  if pooled and 'mean' in new:
+    moved = new['mean'] - average['mean']
+    between = k / (k + 1) ** 2
+    if 'var' in new:
+      result['var'] += between * np.square(moved)
+    if 'covariance' in new:
+      moved = moved.reshape(new['covariance'].shape[:-1])
+      result['covariance'] += between * moved[..., None] * moved[..., None, :]
+  return result
+
+
+def _like(old, new):
+  """Returns `new` in the dtype of `old`; a counter keeps its count."""
+  return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
+
+
+def provenance(config: Config, step: int, estimator: str) -> dict[str, Any]:
+  """Returns how the statistics of the parameters at `step` are estimated."""
+  return {
+    'estimator': estimator,
+    'batches': config.eval.population_batches,
+    'batch_size': config.train.batch_size,
+    'group_size': config.norm.group_size,
+    'split': 'train',
+    'of_step': step,
+  }
+
+
+def provenance_of_ema(config: Config, step: int) -> dict[str, Any]:
+  """Returns how the running statistics that training leaves were made.
+
+  Frozen statistics are those from before the first step.
+  """
+  norm = config.norm
+  return {
+    'estimator': 'ema',
+    'momentum': norm.momentum,
+    'running_variance': norm.running_variance,
+    'debias': norm.debias,
+    'group_size': norm.group_size,
+    'group_variance': norm.group_variance,
+    'of_step': 0 if norm.frozen_statistics else step,
+  }
+
+
+def stale(statistics: dict[str, Any], step: int) -> str:
+  """Says that statistics are not of the parameters' step, or nothing.
+
+  Args:
+    statistics: their provenance.
+    step: of the parameters.
+  """
+  made = statistics['of_step']
+  if made == step:
+    return ''
+  return (
+    f'Stale statistics: {statistics["estimator"]} of step {made:,}, beside '
+    f'parameters of step {step:,}.'
+  )

@@ -6,11 +6,16 @@ run = bnr.open_run('runs/figure1/init_std=0.01,norm=batch,seed=0')
 steps, accuracy = run.metrics['test/accuracy']
 state = run.restore('best')
 logits_NK, taps = run.apply(state, images_NHWC, statistics='population')
+exact = run.with_statistics(state, 'population')  # Algorithm 2's, in a state
+run.save_statistics(exact, 'population')          # kept with provenance
 """
 
+import contextlib
 import functools
+import logging
 import os
 import pathlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -22,7 +27,7 @@ from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.state import State
-from bnresearch.records import logbook, run_directory
+from bnresearch.records import config_file, logbook, provenance, run_directory
 from bnresearch.records.config_file import Config
 
 
@@ -65,10 +70,17 @@ class Run:
   def restore(self, step: str | int = 'latest') -> State:
     """Returns the state at a checkpoint: 'latest', 'best', or its step.
 
+    Statistics that were not made at the step of the parameters, such as frozen
+    ones, are reported by a warning.
+
     Raises:
       checkpoint.RestoreError: there is none such, or it is damaged.
     """
-    return self._checkpoints.restore(self._template, step)
+    state = self._checkpoints.restore(self._template, step)
+    why = population.stale(self.meta(state)['statistics'], int(state.step))
+    if why and state.collections:
+      logging.warning(why)
+    return state
 
   def meta(self, state: State) -> dict[str, Any]:
     """Returns what was noted beside a restored state's checkpoint."""
@@ -82,22 +94,85 @@ class Run:
     Args:
       state: from `restore`.
       images: uint8 (N, H, W, C), as in `source(...).images_NHWC`.
-      statistics: that normalize: 'ema', the running averages of training;
-        'population', by Algorithm 2; or 'batch', those of `images`.
+      statistics: that normalize: 'ema', those of the state, which are the
+        running averages of training; 'population', by Algorithm 2; 'pooled',
+        of all values of the same batches; or 'batch', those of `images`.
 
     Returns:
       Logits (N, K), and the taps: every pre-activation by layer name.
     """
-    collections = self._collections(state, statistics)
-    return self._forward(statistics)(state.params, collections, images)
+    state = self.with_statistics(state, statistics)
+    return self._forward(statistics)(state.params, state.collections, images)
 
   def evaluate(
     self, state: State, statistics: str = 'ema', split: str = 'test'
   ) -> dict[str, float]:
     """Returns 'loss', 'accuracy' and 'examples' over a whole split, exactly."""
     evaluator = self._evaluator(statistics, split)
-    collections = self._collections(state, statistics)
-    return evaluator.means(evaluator.sums(state.params, collections))
+    state = self.with_statistics(state, statistics)
+    return evaluator.means(evaluator.sums(state.params, state.collections))
+
+  def with_statistics(
+    self,
+    state: State,
+    statistics: str,
+    progress: Callable[[Iterable], Iterable] = iter,
+  ) -> State:
+    """Returns the state with 'population' or 'pooled' statistics in it.
+
+    Those saved for this step are taken; else they are estimated, with a
+    warning if some of another step lie there. 'ema' and 'batch' change nothing.
+
+    Args:
+      state: from `restore`.
+      statistics: one of `evaluate.STATISTICS`.
+      progress: wraps the batches of an estimate, to show how far it is.
+    """
+    if statistics not in population.ESTIMATORS:
+      return state
+    folder, step = self._statistics_folder(statistics), int(state.step)
+    if folder.exists():
+      saved = Checkpoints(folder, keep=None)
+      if step in saved.steps:
+        kept = saved.restore(self._template, step)
+        return state.replace(collections=kept.collections)
+      for other in saved.steps[-1:]:
+        why = population.stale(saved.meta(other)['statistics'], step)
+        logging.warning('%s They are not used, but estimated anew.', why)
+    collections = population.estimate(
+      self.config, state, self.source('train'), statistics, progress
+    )
+    return state.replace(collections=collections)
+
+  def save_statistics(
+    self,
+    state: State,
+    estimator: str,
+    metrics: dict[str, float] | None = None,
+  ) -> pathlib.Path:
+    """Saves a state that `with_statistics` gave as a checkpoint of its own.
+
+    It notes the estimator, batches, group size and the parameters' step.
+
+    Args:
+      state: with the statistics in it.
+      estimator: 'population' or 'pooled'.
+      metrics: what `evaluate` gave with them.
+
+    Returns:
+      Its folder, statistics/<estimator> of the run.
+    """
+    folder, step = self._statistics_folder(estimator), int(state.step)
+    with contextlib.closing(
+      Checkpoints(folder, self.config.checkpoint.keep)
+    ) as saved:
+      meta = {
+        'config': config_file.digest(self.config),
+        'provenance': provenance.collect(),
+        'statistics': population.provenance(self.config, step, estimator),
+      }
+      saved.save(state, metrics, meta)
+    return folder
 
   def source(self, split: str) -> Source:
     """Returns the data that the run used: 'train' or 'test'."""
@@ -105,7 +180,8 @@ class Run:
 
   @functools.cached_property
   def _model(self):
-    return build.model(self.config, len(build.spec(self.config).class_names))
+    classes = len(build.spec(self.config).class_names)
+    return build.evaluated_model(self.config, classes)
 
   @functools.cached_property
   def _template(self):
@@ -137,10 +213,8 @@ class Run:
       statistics,
     )
 
-  def _collections(self, state, statistics):
-    if statistics != 'population':
-      return state.collections
-    return population.estimate(self.config, state, self.source('train'))
+  def _statistics_folder(self, estimator):
+    return self.path / 'statistics' / estimator
 
 
 def open_run(path: str | os.PathLike) -> Run:

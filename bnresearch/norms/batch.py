@@ -119,39 +119,43 @@ class Norm(nn.Module):
       {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)},
       debias=self.debias,
     )
-    if not train or self.frozen_statistics:
+    by_running = self.frozen_statistics or not train
+    groups = moments.groups(
+      x,
+      mask,
+      0 if by_running else self.group_size,
+      per_activation=self.per_activation,
+    )
+    if by_running:
+      mean_1C, var_1C = (running[k].reshape(1, C) for k in ('mean', 'var'))
       y = normalize.by_moments(
-        x.reshape(1, len(x), -1, C),
-        running['mean'].reshape(1, C),
-        running['var'].reshape(1, C),
-        scale_C,
-        bias_C,
-        self.epsilon,
+        groups.x_GMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
       )
       return y.reshape(x.shape)
 
-    groups = moments.groups(
-      x, mask, self.group_size, per_activation=self.per_activation
-    )
-    if self.stop_gradient:
-      mean_GC, var_GC = jax.lax.stop_gradient(groups.moments(self.variance))
-      y = normalize.by_moments(
-        groups.x_GMSC, mean_GC, var_GC, scale_C, bias_C, self.epsilon
-      )
-    else:
-      y, mean_GC, var_GC = normalize.by_own_moments(
-        groups,
-        scale_C,
-        bias_C,
-        self.epsilon,
-        variance=self.variance,
-        backward=self.backward,
-      )
+    y, mean_GC, var_GC = self._by_batch(groups, scale_C, bias_C)
     if running.follows:
       mean_C, var_C, enough = self._of_the_batch(mean_GC, var_GC, groups)
       new = {'mean': mean_C.reshape(shape), 'var': var_C.reshape(shape)}
       running.update(new, self.momentum, enough)
     return y.reshape(x.shape)
+
+  def _by_batch(self, groups, scale_C, bias_C):
+    """Returns the batch normalized, and its groups' moments."""
+    if self.stop_gradient:
+      mean_GC, var_GC = jax.lax.stop_gradient(groups.moments(self.variance))
+      y = normalize.by_moments(
+        groups.x_GMSC, mean_GC, var_GC, scale_C, bias_C, self.epsilon
+      )
+      return y, mean_GC, var_GC
+    return normalize.by_own_moments(
+      groups,
+      scale_C,
+      bias_C,
+      self.epsilon,
+      variance=self.variance,
+      backward=self.backward,
+    )
 
   def _of_the_batch(self, mean_GC, var_GC, groups):
     """Returns what the running statistics take from the groups' moments."""

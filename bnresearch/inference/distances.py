@@ -1,0 +1,70 @@
+"""How far two estimates of the same statistics are from each other."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class Distance(NamedTuple):
+  """How far a layer's statistics are from reference ones, over its channels.
+
+  Attributes:
+    shift: root mean square of the difference of means, in deviations of the
+      reference.
+    spread: root mean square of the logarithm of the ratio of deviations.
+    divergence: mean Kullback-Leibler divergence of the two Gaussians,
+      KL(reference || estimate), in nats.
+  """
+
+  shift: float
+  spread: float
+  divergence: float
+
+
+def distances(
+  reference: Any, estimate: Any, epsilon: float
+) -> dict[str, Distance]:
+  """Returns each layer's distance between two estimates of its statistics.
+
+  Args:
+    reference: collections.
+    estimate: collections of the same tree.
+    epsilon: what the normalizer adds to both variances.
+  """
+  gaussians, others = _gaussians(reference), _gaussians(estimate)
+  found = {}
+  for layer, (mean, var) in gaussians.items():
+    mean_e, var_e = others[layer]
+    var, var_e = var + epsilon, var_e + epsilon
+    moved, ratio = mean_e - mean, var / var_e
+    divergence = ratio + np.square(moved) / var_e - 1 - np.log(ratio)
+    found[layer] = Distance(
+      shift=float(np.sqrt(np.mean(np.square(moved) / var))),
+      spread=float(np.sqrt(np.mean(np.square(np.log(ratio) / 2)))),
+      divergence=float(np.mean(divergence) / 2),
+    )
+  return found
+
+
+def _gaussians(collections):
+  """Returns {layer: (mean, variance)} of all layers that have both."""
+  nodes = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(collections):
+    *layer, name = (key.key for key in path)
+    node = nodes.setdefault('/'.join(layer[1:]), {})
+    node[name] = np.asarray(leaf, np.float64)
+  return {
+    layer: (node['mean'], _variance(node))
+    for layer, node in nodes.items()
+    if 'mean' in node
+  }
+
+
+def _variance(node):
+  if 'var' in node:
+    return node['var']
+  if 'covariance' in node:
+    diagonal = np.diagonal(node['covariance'], axis1=-2, axis2=-1)
+    return diagonal.reshape(node['mean'].shape)
+  return np.square(node['deviation'])

@@ -1,0 +1,252 @@
+"""Population statistics: both estimators, their provenance, their distance."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bnresearch as bnr
+from bnresearch import build, main, rules
+from bnresearch import config as configs
+from bnresearch.engine import loop, population, state
+from bnresearch.engine.checkpoint import Checkpoints
+from bnresearch.engine.optimizer import make as make_optimizer
+from bnresearch.engine.order import batch_indices
+from bnresearch.inference import distances
+from configs import default
+
+BATCHES, BATCH = 7, 12
+
+
+def config_of(**values):
+  config = default.get_config()
+  dotted = {key.replace('__', '.'): value for key, value in values.items()}
+  assert not configs.override(
+    config,
+    {
+      'data.name': 'synthetic',
+      'model.features': (9, 8),
+      'train.batch_size': BATCH,
+      'eval.population_batches': BATCHES,
+    }
+    | dotted,
+  )
+  assert not rules.problems(config)
+  return config
+
+
+@functools.cache
+def setting(**values):
+  """Returns a config, a random state that is said to be of step 20, data."""
+  config = config_of(**values)
+  model = build.model(config, 10)
+  made = state.create(model, make_optimizer(config.optim, 20), (8, 8, 1), 3)
+  step = jnp.asarray(20, jnp.int32)
+  return config, made.replace(step=step), build.source(config, 'train')
+
+
+def first_layer(config, state, source):
+  """Returns the first layer's values, (batches, examples, channels)."""
+  kernel = np.asarray(state.params['hidden_1']['kernel'], np.float64)
+  first = int(state.step)
+  indices_TN = batch_indices(
+    len(source), BATCH, config.seed, range(first, first + BATCHES)
+  )
+  pixels = source.images_NHWC[indices_TN].reshape(BATCHES, BATCH, -1) / 255
+  return pixels @ kernel
+
+
+@pytest.mark.parametrize('group_size', [0, 4])
+def test_population_is_algorithm_2(group_size):
+  """Mean of batch means; mean of m/(m-1) times batch variances; in float64."""
+  config, before, source = setting(norm__group_size=group_size)
+  found = population.estimate(config, before, source)['batch_stats']['norm_1']
+  x = first_layer(config, before, source)
+  groups = x.reshape(-1, group_size or BATCH, 9)
+  np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
+  var = groups.var(1, ddof=1).mean(0)
+  np.testing.assert_allclose(found['var'], var, rtol=1e-5)
+
+
+def test_pooled_is_the_variance_of_all_values():
+  config, before, source = setting(norm__group_size=4)
+  # In order of their classes, the batches differ in mean.
+  order = np.argsort(source.labels_N, kind='stable')
+  source = dataclasses.replace(
+    source,
+    images_NHWC=source.images_NHWC[order],
+    labels_N=source.labels_N[order],
+  )
+  found = population.estimate(config, before, source, 'pooled')
+  found = found['batch_stats']['norm_1']
+  x = first_layer(config, before, source)
+  np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
+  np.testing.assert_allclose(found['var'], x.var((0, 1)), rtol=1e-5)
+  assert np.all(x.var(1).mean(0) < x.var((0, 1))), 'no difference'
+
+
+def test_pooled_covariances_are_those_of_all_values(assert_close):
+  config, before, source = setting(norm__name='iterative_whitening')
+  found = population.estimate(config, before, source, 'pooled')
+  found = found['batch_stats']['norm_1']
+  x = first_layer(config, before, source).reshape(-1, 9)
+  expected = np.cov(x.T, ddof=0).reshape(found['covariance'].shape)
+  assert_close(found['covariance'], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('estimator', population.ESTIMATORS)
+def test_what_is_no_statistic_of_a_batch_stays(estimator):
+  config, before, source = setting(norm__name='batch_renorm')
+  old = before.collections['batch_stats']['norm_1']
+  new = population.estimate(config, before, source, estimator)
+  new = new['batch_stats']['norm_1']
+  assert new.keys() == old.keys()
+  for name in old:
+    assert new[name].dtype == old[name].dtype
+  assert new['updates'] == old['updates'] == 0
+
+  config, before, source = setting(norm__debias=True)
+  new = population.estimate(config, before, source, estimator)
+  assert new['batch_stats']['norm_1']['weight'] == 0
+
+
+def test_frozen_statistics_are_estimated_all_the_same():
+  config, before, source = setting(norm__frozen_statistics=True)
+  new = population.estimate(config, before, source)
+  mean = new['batch_stats']['norm_1']['mean']
+  x = first_layer(config, before, source)
+  np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-5)
+
+
+def test_an_unknown_estimator_is_refused():
+  with pytest.raises(ValueError, match="'ema': needs one of population, pool"):
+    population.estimate(*setting(), 'ema')
+
+
+# Their distance.
+
+
+def test_distances_are_those_of_gaussians():
+  random = np.random.RandomState(0)
+  mean, moved = random.normal(size=(2, 4))
+  var, var_e = random.uniform(0.5, 2, (2, 4))
+  layer = lambda mean, var: {
+    'batch_stats': {'block': {'norm': {'mean': mean, 'var': var}}}
+  }
+  found = distances.distances(layer(mean, var), layer(moved, var_e), 0.0)
+  # KL(p || q) by numerical integration of p log(p/q).
+  z = np.linspace(-12, 12, 20_001)[:, None]
+  log_p = -((z - mean) ** 2) / (2 * var) - np.log(var) / 2
+  log_q = -((z - moved) ** 2) / (2 * var_e) - np.log(var_e) / 2
+  p = np.exp(log_p) / np.sqrt(2 * np.pi)
+  kl = np.trapezoid(p * (log_p - log_q), z, axis=0).mean()
+  assert found['block/norm'].divergence == pytest.approx(kl, rel=1e-6)
+  shift = np.sqrt(np.mean((mean - moved) ** 2 / var))
+  assert found['block/norm'].shift == pytest.approx(shift)
+  spread = np.sqrt(np.mean(np.log(np.sqrt(var / var_e)) ** 2))
+  assert found['block/norm'].spread == pytest.approx(spread)
+  same = distances.distances(layer(mean, var), layer(mean, var), 1e-5)
+  assert same['block/norm'] == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+  'norm', ['batch', 'iterative_whitening', 'lp', 'none', 'evonorm_b0']
+)
+def test_every_kind_of_statistics_has_a_distance_or_none(norm):
+  config, before, source = setting(norm__name=norm)
+  new = population.estimate(config, before, source)
+  found = distances.distances(new, before.collections, 1e-5)
+  with_means = norm in ('batch', 'iterative_whitening', 'lp')
+  assert list(found) == (['norm_1', 'norm_2'] if with_means else [])
+  assert all(np.isfinite(d).all() and min(d) > 0 for d in found.values())
+
+
+# Kept with the run.
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """Returns the directory of a run with checkpoints at 20 and 40."""
+  path = tmp_path_factory.mktemp('population') / 'run'
+  config = config_of(
+    train__steps=40,
+    train__log_every=20,
+    eval__every=20,
+    checkpoint__every=20,
+    probes__every=20,
+  )
+  assert loop.train(config, path) == 'done'
+  return path
+
+
+def test_saved_statistics_are_used_at_their_step_only(trained, caplog):
+  run = bnr.open_run(trained)
+  state = run.restore(40)
+  exact = run.with_statistics(state, 'population')
+  # Marked, so that one sees where they come from.
+  mark = jax.tree.map(lambda x: x + 1, exact.collections)
+  folder = run.save_statistics(
+    exact.replace(collections=mark), 'population', {'accuracy': 0.5}
+  )
+  assert folder == trained / 'statistics' / 'population'
+  again = bnr.open_run(trained).with_statistics(state, 'population')
+  jax.tree.map(np.testing.assert_array_equal, again.collections, mark)
+  assert not caplog.records
+
+  old = run.restore(20)
+  other = run.with_statistics(old, 'population')
+  assert caplog.messages == [
+    'Stale statistics: population of step 40, beside parameters of step 20. '
+    'They are not used, but estimated anew.'
+  ]
+  anew = population.estimate(run.config, old, run.source('train'))
+  jax.tree.map(np.testing.assert_array_equal, other.collections, anew)
+
+
+def test_saved_statistics_say_how_they_were_made(trained):
+  run = bnr.open_run(trained)
+  exact = run.with_statistics(run.restore(40), 'pooled')
+  folder = run.save_statistics(exact, 'pooled')
+  meta = Checkpoints(folder, keep=None).meta(40)
+  assert meta['statistics'] == {
+    'estimator': 'pooled',
+    'batches': BATCHES,
+    'batch_size': BATCH,
+    'group_size': 0,
+    'split': 'train',
+    'of_step': 40,
+  }
+  assert meta['provenance']['jax'] == jax.__version__
+
+
+def test_frozen_statistics_are_reported_as_stale(tmp_path, caplog):
+  config = config_of(
+    train__steps=2,
+    train__log_every=1,
+    eval__every=1,
+    checkpoint__every=2,
+    probes__every=1,
+    norm__frozen_statistics=True,
+  )
+  loop.train(config, tmp_path / 'run')
+  bnr.open_run(tmp_path / 'run').restore()
+  assert caplog.messages == [
+    'Stale statistics: ema of step 0, beside parameters of step 2.'
+  ]
+
+
+def test_the_command_line_shows_all_estimates_and_saves_them(
+  trained, tmp_path, capsys
+):
+  arguments = ['--mode=eval', f'--workdir={trained}', '--step=20']
+  assert main.main([*arguments, '--save_statistics']) == 0
+  shown = capsys.readouterr().out
+  for word in ('ema', 'population', 'pooled', 'batch', 'norm_2', 'KL in'):
+    assert word in shown
+  assert (trained / 'statistics' / 'pooled' / '20').is_dir()
+  assert main.main(arguments) == 0
+  again = capsys.readouterr().out
+  assert again == shown[: len(again)]
