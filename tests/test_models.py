@@ -14,7 +14,18 @@ from bnresearch import config as configs
 from configs import default
 
 MNIST = (28, 28, 1)
-PAIRS = list(itertools.product(lookup.names('models'), lookup.names('norms')))
+MODELS = lookup.names('models')
+PAIRS = list(itertools.product(MODELS, lookup.names('norms')))
+# Fully connected, so without positions.
+DENSE = ('mlp',)
+
+
+def fits(model, norm):
+  needs = lookup.find('norms', norm).Norm.needs_positions
+  return not (needs and model in DENSE)
+
+
+ON_MLP = [norm for norm in lookup.names('norms') if fits('mlp', norm)]
 
 
 def network(model, norm, **values):
@@ -56,6 +67,10 @@ def test_the_number_of_parameters_is_the_published_one(model, norm, count):
 @pytest.mark.parametrize(('model', 'norm'), PAIRS)
 def test_every_model_runs_with_every_norm(model, norm):
   N = 4
+  if not fits(model, norm):
+    with pytest.raises(ValueError, match=r'shape \(4, 100\)'):
+      shapes(network(model, norm), N=N)
+    return
   _, (logits_NK, taps) = shapes(network(model, norm), N=N)
   assert logits_NK.shape == (N, 10)
   assert logits_NK.dtype == jnp.float32
@@ -65,7 +80,7 @@ def test_every_model_runs_with_every_norm(model, norm):
     assert x.ndim >= 2, name
 
 
-@pytest.mark.parametrize('norm', lookup.names('norms'))
+@pytest.mark.parametrize('norm', ON_MLP)
 @pytest.mark.parametrize('features', [(100, 100, 100), (7,), (5, 4)])
 def test_the_mlp_taps_every_hidden_layer(norm, features):
   model = network('mlp', norm, **{'model.features': features})
@@ -75,7 +90,7 @@ def test_the_mlp_taps_every_hidden_layer(norm, features):
   }
 
 
-@pytest.mark.parametrize('norm', lookup.names('norms'))
+@pytest.mark.parametrize('norm', ON_MLP)
 def test_a_norm_that_cancels_the_bias_leaves_none_below_it(norm):
   variables, _ = shapes(network('mlp', norm))
   cancels = lookup.find('norms', norm).Norm.cancels_bias

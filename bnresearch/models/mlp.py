@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 
+from bnresearch.models import _standardized
+
 
 class Model(nn.Module):
   """Linear, norm, activation; repeated; then a linear map to the logits.
@@ -29,6 +31,8 @@ class Model(nn.Module):
     norm_position: 'before' the activation, the paper's, or 'after' it.
     keep_bias: whether a hidden layer keeps its bias where the normalizer
       cancels it. The paper leaves it out (section 3.2).
+    weight_standardization: 'none', or how the kernels of the hidden layers
+      are standardized, 'standard' or 'scaled', see `_standardized.py`.
   """
 
   num_classes: int
@@ -38,6 +42,7 @@ class Model(nn.Module):
   init_std: float = 0.1
   norm_position: str = 'before'
   keep_bias: bool = False
+  weight_standardization: str = 'none'
 
   @nn.compact
   def __call__(
@@ -45,13 +50,14 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
     init = nn.initializers.normal(self.init_std)
+    dense = _standardized.layer(nn.Dense, self.weight_standardization)
     taps = {}
     x_ND = x_NHWC.reshape(x_NHWC.shape[0], -1)
     for layer, width in enumerate(self.features, start=1):
       norm = self.norm(name=f'norm_{layer}')
       activation = (lambda x: x) if norm.activates else self.activation
       before = self.norm_position == 'before'
-      x_ND = nn.Dense(
+      x_ND = dense(
         width,
         use_bias=self.keep_bias or not (before and norm.cancels_bias),
         kernel_init=init,

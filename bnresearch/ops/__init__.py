@@ -1,1 +1,4 @@
-"""Fast forms of operations, each equal to its plain form and tested so."""
+"""Operations on arrays that norms and models are made of.
+
+A fast form is equal to its plain form, and tested so.
+"""

@@ -1,0 +1,53 @@
+"""Scale and bias alone. Ioffe & Szegedy 2015, Algorithm 1, 1502.03167."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+
+from bnresearch.norms import _affine
+
+
+class Norm(nn.Module):
+  """Applies the last line of Algorithm 1 to an input that is not normalized.
+
+  `y = scale * x + bias`
+
+  It has no statistics: a network with it has the parameters of one with
+  another normalizer, and tells what these do from what normalizing does.
+  Scale and bias are each channel's. Training and evaluation are the same.
+
+  Attributes:
+    frozen_affine: whether scale and bias get no gradient.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma. 1 makes it the identity before training.
+  """
+
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = False
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` (N, ..., C) scaled and shifted, in its shape and dtype."""
+    del train, mask
+    C = x.shape[-1]
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    # The parameters are float32: so is what is computed of a lower precision.
+    y = x.reshape(-1, C) * scale_C[None] + bias_C[None]
+    return y.reshape(x.shape).astype(x.dtype)

@@ -1,0 +1,100 @@
+"""Filter response normalization. Singh & Krishnan 2019, 1911.09737."""
+
+import math
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch.norms import _affine
+
+
+class Norm(nn.Module):
+  """Divides each feature map by its root mean square, and thresholds it (TLU).
+
+  `y = max(scale * x / sqrt(mean(x**2) + |epsilon|) + bias, tau)`
+
+  The mean is that of an example's feature map, over its positions. Scale, bias
+  and the threshold `tau` are each channel's; `tau` is initially 0, a ReLU, and
+  is always learned. Training and evaluation are the same.
+
+  With one position, the mean square is that of a single value: unless `x**2`
+  is as small as epsilon, only the sign of `x` is left, and the gradient to `x`
+  is nearly 0. For this the paper learns epsilon, `learn_epsilon`, from 1e-4.
+
+  *Differs from the paper:* its learned epsilon starts at 1e-4, this one at
+  whatever the field `epsilon` is.
+
+  Attributes:
+    epsilon: added to the mean square, in squared units of the input. 1e-6 is
+      the paper's where it is not learned.
+    learn_epsilon: whether it is a parameter, `epsilon`, one for all channels,
+      that starts at the field's value.
+    frozen_affine: whether scale and bias get no gradient; tau does.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma. The paper's is 1.
+  """
+
+  epsilon: float = 1e-6
+  learn_epsilon: bool = False
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = False
+  activates: ClassVar[bool] = True
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
+    del train, mask
+    N, *positions, C = x.shape
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    tau_C = self.param('tau', nn.initializers.zeros, (C,))
+    epsilon = self.epsilon
+    if self.learn_epsilon:
+      initial = nn.initializers.constant(self.epsilon)
+      epsilon = jnp.abs(self.param('epsilon', initial, ()))
+    # Float32 to the end: the threshold is applied before the output is rounded.
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    x_NSC = x.reshape(N, math.prod(positions), C).astype(dtype)
+    if x_NSC.shape[1] == 1:
+      y = _over_its_own_root(x_NSC, jnp.asarray(epsilon, dtype))
+    else:
+      mean_square = jnp.square(x_NSC).mean(1, keepdims=True)
+      y = x_NSC * jax.lax.rsqrt(mean_square + epsilon)
+    y = y * scale_C[None, None] + bias_C[None, None]
+    y = jnp.maximum(y, tau_C[None, None])
+    return y.reshape(x.shape).astype(x.dtype)
+
+
+@jax.custom_jvp
+def _over_its_own_root(x, epsilon):
+  """Returns `x / sqrt(x**2 + epsilon)`.
+
+  Its derivative is `epsilon / (x**2 + epsilon)**1.5`, which automatic
+  differentiation finds as the difference of two numbers that are nearly equal:
+  in float32, it would be rounding errors.
+  """
+  return x * jax.lax.rsqrt(jnp.square(x) + epsilon)
+
+
+@_over_its_own_root.defjvp
+def _derivative(primals, tangents):
+  (x, epsilon), (dx, d_epsilon) = primals, tangents
+  cube = jax.lax.rsqrt(jnp.square(x) + epsilon) ** 3
+  dy = cube * (epsilon * dx - x * d_epsilon / 2)
+  return _over_its_own_root(x, epsilon), dy

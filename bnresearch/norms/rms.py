@@ -1,0 +1,70 @@
+"""Root mean square normalization. Zhang & Sennrich 2019, eq. 4, 1910.07467."""
+
+import math
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch.norms import _affine
+from bnresearch.ops import normalize
+
+
+class Norm(nn.Module):
+  """Divides each example by its root mean square.
+
+  `y = scale * x / sqrt(mean(x**2) + epsilon)`
+
+  The mean is that of an example, over its positions and channels: the axes of
+  `layer.py`, of which this is the ablation without the mean, so that the two
+  differ in nothing else. Scale is each channel's; there is no bias. Training
+  and evaluation are the same.
+
+  *Differs from the paper:* it adds no epsilon to the mean square. Where there
+  are positions, a feature map has one scale; the paper has one per neuron.
+
+  Attributes:
+    epsilon: added to the mean square, in squared units of the input. 1e-6 is
+      linen's.
+    frozen_affine: whether scale gets no gradient.
+    use_scale: whether to learn `scale`, the paper's gain.
+    initial_scale: of `scale`. The paper's is 1.
+  """
+
+  epsilon: float = 1e-6
+  frozen_affine: bool = False
+  use_scale: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = False
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
+    del train, mask
+    N, *positions, C = x.shape
+    scale_C, zero_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=False,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    x_NMSC = x.reshape(N, 1, math.prod(positions), C)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    mean_square_N1 = jnp.square(x_NMSC.astype(dtype)).mean((1, 2, 3))[:, None]
+    y = normalize.by_moments(
+      x_NMSC,
+      jnp.zeros_like(mean_square_N1),
+      mean_square_N1,
+      scale_C,
+      zero_C,
+      self.epsilon,
+    )
+    return y.reshape(x.shape)
