@@ -136,47 +136,42 @@ RULES = {
   'checkpoint.keep': _number(int, 1),
 }
 
-# (key, key): the first is a multiple of the second, because a call of
-# `log_every` steps is not interrupted, and the best checkpoint is chosen by
-# an evaluation.
+# (key, key): the first is a multiple of the second, unless that is 0, because a
+# call of `log_every` steps is not interrupted, the best checkpoint is chosen by
+# an evaluation, and groups fill the batch.
 _MULTIPLES = (
   ('train.steps', 'train.log_every'),
   ('eval.every', 'train.log_every'),
   ('probes.every', 'train.log_every'),
   ('checkpoint.every', 'eval.every'),
+  ('train.batch_size', 'norm.group_size'),
 )
 
 
 def problems(config: Config) -> list[str]:
   """Returns everything that is wrong with the values of a config."""
-  values, found = leaves(config), []
+  values, found = leaves(config), {}
   for key, rule in RULES.items():
     if key not in values:
-      found.append(f'{key}: missing. configs/default.py has every key.')
+      found[key] = f'{key}: missing. configs/default.py has every key.'
     elif not rule.holds(values[key]):
       value = values[key]
       near = rule.choices and lookup.suggest(str(value), rule.choices)
       hint = near.rpartition('Known')[0].strip() if near else ''
-      found.append(f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip())
-  if found:
-    return found
+      found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
+  together = []
   for key, divisor in _MULTIPLES:
-    if values[key] % values[divisor]:
-      found.append(
-        f'{key} = {values[key]}: must be a multiple of {divisor} = '
-        f'{values[divisor]}.'
-      )
-  found += _group_problems(values)
-  return found
+    if found.keys() & {key, divisor}:
+      continue  # said already
+    if values[divisor] and values[key] % values[divisor]:
+      together.append(_not_a_multiple(key, divisor, values))
+  return [*found.values(), *together]
 
 
-def _group_problems(values):
-  """Groups of examples must fill every batch that trains."""
-  size, batch = values['norm.group_size'], values['train.batch_size']
-  if size and batch % size:
-    fits = ', '.join(str(d) for d in range(1, batch + 1) if batch % d == 0)
-    return [
-      f'norm.group_size = {size}: must divide train.batch_size = {batch}. '
-      f'Choose one of {fits}, or 0 for the whole batch.'
-    ]
-  return []
+def _not_a_multiple(key, divisor, values):
+  value, by = values[key], values[divisor]
+  problem = f'{key} = {value}: must be a multiple of {divisor} = {by}.'
+  if divisor != 'norm.group_size':
+    return problem
+  sizes = ', '.join(str(d) for d in range(1, value + 1) if value % d == 0)
+  return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'

@@ -251,6 +251,25 @@ def test_all_problems_are_listed_at_once():
     assert any(p.startswith(start) for p in problems), start
 
 
+def test_groups_that_do_not_fill_the_batch_are_refused_with_all_else():
+  problems = refusal(
+    {
+      'norm.momentum': '-0.1',
+      'norm.group_size': '7',
+      'train.batch_size': '60',
+      'norm.name': 'bacth',
+    }
+  )
+  assert sorted(problems) == [
+    'norm.momentum = -0.1: needs a float of at least 0 and below 1.',
+    f"norm.name = 'bacth': needs {rules.RULES['norm.name'].needs}. "
+    "Did you mean 'batch'?",
+    'train.batch_size = 60: must be a multiple of norm.group_size = 7. Groups '
+    'may be of 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, or 0 for the whole '
+    'batch.',
+  ]
+
+
 def test_the_message_counts_the_problems_and_lists_each_once():
   error = configs.ConfigError(['a: wrong.', 'b: wrong.', 'a: wrong.'])
   assert str(error) == '2 problems in the config:\n  a: wrong.\n  b: wrong.'

@@ -64,14 +64,14 @@ def estimate(
   pixels = build.pixels(config)
 
   @jax.jit
-  def statistics_of(images):
-    _, collections = model.apply(
-      {'params': state.params, **state.collections},
+  def statistics_of(params, collections, images):
+    _, new = model.apply(
+      {'params': params, **collections},
       pixels(images),
       train=True,
-      mutable=list(state.collections),
+      mutable=list(collections),
     )
-    return collections
+    return new
 
   first, count = int(state.step), config.eval.population_batches
   indices_TN = batch_indices(
@@ -82,10 +82,10 @@ def estimate(
   )
   average = None
   for k, indices_N in enumerate(progress(indices_TN)):
-    new = jax.tree.map(
-      lambda x: np.asarray(x, np.float64),
-      statistics_of(source.images_NHWC[indices_N]),
+    new = statistics_of(
+      state.params, state.collections, source.images_NHWC[indices_N]
     )
+    new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
     pooled = estimator == 'pooled'
     average = _take_in(average, new, k, pooled=pooled) if k else new
   return jax.tree.map(_like, state.collections, average)
