@@ -113,10 +113,10 @@ def parse(arg: str, **defaults: str | int) -> dict[str, str | int]:
   Args:
     arg: the text after the colon.
     **defaults: the keys that this config knows; a value takes its default's
-      type.
+      type, and a number is at least 1.
 
   Raises:
-    ValueError: a key is unknown or a value has the wrong type.
+    ValueError: a key is unknown, a value has the wrong type or is too small.
   """
   values = dict(defaults)
   for item in filter(None, arg.split(',')):
@@ -129,4 +129,6 @@ def parse(arg: str, **defaults: str | int) -> dict[str, str | int]:
     except ValueError:
       kind = type(defaults[key]).__name__
       raise ValueError(f'{item!r} after the colon: needs {kind}.') from None
+    if isinstance(values[key], int) and values[key] < 1:
+      raise ValueError(f'{item} after the colon: needs 1 or more.')
   return values

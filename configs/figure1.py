@@ -30,10 +30,6 @@ def get_config(arg: str = ''):
       f'init={chosen["init"]} after the colon: needs one of '
       f'{", ".join(INIT_STD)}.'
     )
-  if chosen['seeds'] < 1:
-    raise ValueError(
-      f'seeds={chosen["seeds"]} after the colon: needs 1 or more.'
-    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.data.binarize = True

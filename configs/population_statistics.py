@@ -23,10 +23,6 @@ AVERAGES = ((0.9, False), (0.99, False), (0.999, False), (0.999, True))
 def get_config(arg: str = ''):
   """Returns the sweep over memories of the running statistics, and seeds."""
   chosen = default.parse(arg, data='digits', seeds=1, steps=3200)
-  if chosen['seeds'] < 1:
-    raise ValueError(
-      f'seeds={chosen["seeds"]} after the colon: needs 1 or more.'
-    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.train.steps = chosen['steps']

@@ -12,7 +12,8 @@ def main() -> None:
   for file in sorted(FOLDER.glob('[!_]*.py')):
     text = ast.get_docstring(ast.parse(file.read_text()))
     print(f'python -m experiments.{file.stem}\n  {text.splitlines()[0]}')
-    for stored in sorted((FOLDER / 'results').glob(f'{file.stem}_*.json')):
+    results = (FOLDER / 'results').glob(f'{file.stem}*.json')
+    for stored in sorted(results):
       result = json.loads(stored.read_text())
       print(
         f'  On {result["data"]}, {result["steps"]:,} steps, '

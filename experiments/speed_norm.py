@@ -9,10 +9,11 @@ Cost:     about a minute on two CPU cores.
 Result:   experiments/results/speed_norm_*.json
 
 All contestants make the output, the new running statistics and the gradients
-of input, scale and bias, in turns, all cores each. Three numbers of memory, over
-the input's: what the forward pass keeps for the backward pass (the input itself
-is 1); the temporaries of the compiled program; and the bytes that it accesses,
-of which 8 are the least: read x twice, write y; read x and dy twice, write dx.
+of input, scale and bias, in turns, all cores each. Three numbers of memory,
+over the input's: what the forward pass keeps for the backward pass (the input
+itself is 1); the temporaries of the compiled program; and the bytes that it
+accesses, of which 8 are the least: read x twice, write y; read x and dy twice,
+write dx.
 
 The temporaries depend on which results XLA lets share their memory with them:
 flax's are 2 with the gradient of x before those of the parameters, as here, and

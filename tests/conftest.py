@@ -19,9 +19,12 @@ jax.config.update('jax_num_cpu_devices', 8)
 # An accidental broadcast of (N,) against (N, C) is an error here.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Prepared data and compiled programs go to a folder of this test session, not
-# to the user's home. The workers of pytest-xdist inherit it from the process
-# that starts them, so that MNIST is prepared once for all.
+# Keras, which some tests compare with, reads it when it is imported.
+os.environ.setdefault('KERAS_BACKEND', 'jax')
+
+# Prepared data, compiled programs and Keras's settings go to a folder of this
+# test session, not to the user's home. The workers of pytest-xdist inherit it
+# from the process that starts them, so that MNIST is prepared once for all.
 _scratch = None
 if 'PYTEST_XDIST_WORKER' not in os.environ:
   _scratch = tempfile.TemporaryDirectory(
@@ -29,6 +32,7 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
   )
   os.environ['TFDS_DATA_DIR'] = f'{_scratch.name}/tensorflow_datasets'
   os.environ['XDG_CACHE_HOME'] = f'{_scratch.name}/cache'
+  os.environ['KERAS_HOME'] = f'{_scratch.name}/keras'
 
 
 def pytest_unconfigure():

@@ -13,6 +13,7 @@ from bnresearch import build, rules
 from bnresearch import config as configs
 from bnresearch.engine import evaluate, loop, optimizer, state, step
 from bnresearch.engine.order import batch_indices
+from bnresearch.records.config_file import digest
 from bnresearch.sweeps.points import points
 from configs import default
 
@@ -45,6 +46,7 @@ def trained(config, steps=STEPS, scan='always'):
     step.make_train_step(model, updates, build.pixels(config)),
     scan,
     (first, split),
+    config.train.batch_size,
   )
   indices_TN = batch_indices(
     len(source), config.train.batch_size, config.seed, range(steps)
@@ -139,7 +141,7 @@ def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
       jnp.zeros((5, 8, 8, 1), jnp.uint8), jnp.zeros(5, jnp.int32)
     )
     train_step = step.make_train_step(model, updates, lambda x: x / 255)
-    advance = step.make_advance(train_step, 'auto', (first, split))
+    advance = step.make_advance(train_step, 'auto', (first, split), 12)
     return hasattr(advance, 'lower')  # a compiled whole, not a Python loop
 
   assert scans(build.model(config_of(), 10))
@@ -274,6 +276,13 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
 
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)
 def test_every_point_of_every_config_makes_two_steps(file, tmp_path):
+  tried = set()
   for point in points(configs.load(str(file)), {}):
+    config = configs.tiny(point.config)
+    config = config.copy_and_resolve_references()
+    config.seed = 0  # points that now are the same are tried once
+    if digest(config) in tried:
+      continue
+    tried.add(digest(config))
     path = point.directory(tmp_path / 'runs')
-    assert loop.train(configs.tiny(point.config), path) == 'done'
+    assert loop.train(config.lock(), path) == 'done'

@@ -83,6 +83,7 @@ class _Session:
       step.make_train_step(model, updates, pixels),
       config.train.scan,
       (self.state, self.split),
+      config.train.batch_size,
     )
     self.evaluator = evaluate.Evaluator(
       evaluated,

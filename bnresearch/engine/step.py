@@ -61,7 +61,10 @@ def make_train_step(
 
 
 def make_advance(
-  train_step: TrainStep, scan: str, example: tuple[State, Examples]
+  train_step: TrainStep,
+  scan: str,
+  example: tuple[State, Examples],
+  batch_size: int,
 ) -> Callable[..., tuple[State, Metrics]]:
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
 
@@ -75,6 +78,7 @@ def make_advance(
       compiled step T times, 'auto' scans unless XLA runs the gradient of a
       convolution on a CPU, which inside a loop is about 50 times slower.
     example: a state and a split, for the shapes.
+    batch_size: of the steps.
   """
 
   def batch_at(split, indices):
@@ -107,7 +111,7 @@ def make_advance(
 
   if scan == 'auto':
     state, split = example
-    indices_N = jnp.zeros(2, jnp.int32)
+    indices_N = jnp.zeros(batch_size, jnp.int32)
     program = jax.make_jaxpr(one)(state, split, indices_N, jax.random.key(0))
     convolves = 'conv_general_dilated' in str(program)
     slow = convolves and jax.default_backend() == 'cpu'

@@ -61,3 +61,43 @@ class Running:
     for name, variable in self._variables.items():
       value = moments.running(variable.value, new[name], keep)
       variable.value = jnp.where(where, value, variable.value)
+
+
+def of_the_batch(
+  groups: moments.Groups,
+  mean_GC: jax.Array,
+  var_GC: jax.Array,
+  *,
+  running_variance: str,
+  group_variance: str = 'within',
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns what running statistics take from the moments of groups.
+
+  Args:
+    groups: of the batch.
+    mean_GC: their means.
+    var_GC: their biased variances; if 'within', also covariances, flattened.
+    running_variance: 'unbiased' or 'biased'.
+    group_variance: 'within' or 'pooled', see `moments.combine`.
+
+  Returns:
+    mean and variance of the batch, and whether there were values enough for
+    them, a bool scalar.
+
+  Raises:
+    ValueError: an unbiased variance is wanted of one value.
+  """
+  unbiased = running_variance == 'unbiased'
+  pooled = group_variance == 'pooled'
+  G, M, S, _ = groups.x_GMSC.shape
+  if unbiased and (G * M * S if pooled else M * S) == 1:
+    raise ValueError(
+      f'A {"batch" if pooled or G == 1 else "group"} of the shape '
+      f'{groups.x_GMSC.shape} (groups, examples, positions, channels) has '
+      '1 value per channel: an unbiased variance needs at least 2. Use a '
+      "larger batch or norm.group_size, norm.group_variance = 'pooled', or "
+      "norm.running_variance = 'biased'."
+    )
+  return moments.combine(
+    mean_GC, var_GC, groups.count_G, pooled=pooled, unbiased=unbiased
+  )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bnresearch import build
+from bnresearch import build, conventions
 from bnresearch.engine import loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress
@@ -54,6 +54,7 @@ def run(
   machine.prepare()
   for point in {p.config.data.to_json(): p for p in todo}.values():
     build.source(point.config, 'train')  # missing data is missed here, once
+  _print_conventions(todo, console)
   with progress.shown(todo, workdir, console):
     processes = min(processes, len(todo))
     train = _train_in_processes if processes > 1 else _train_one_by_one
@@ -72,6 +73,18 @@ def cores() -> int:
     if hasattr(os, 'sched_getaffinity')
     else (os.cpu_count() or 1)
   )
+
+
+def _print_conventions(points, console):
+  """Prints what the norms of the points mean, each line once."""
+  lines = {}  # a set that keeps the order
+  for config in (point.config for point in points):
+    options = build.norm(config).keywords
+    header = conventions.header(config.norm, config.train.steps, options)
+    # That two steps are too few for a running average is no news.
+    lines |= dict.fromkeys(header[:1] if config.dry_run else header)
+  for line in lines:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _status(path):

@@ -1,0 +1,158 @@
+"""The command line: `python -m bnresearch.conventions`, a table or a sum."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch import conventions
+from bnresearch.conventions.frameworks import FRAMEWORKS, Framework, find
+
+_EXAMPLES = """
+what each framework's parameters mean, and their defaults
+  python -m bnresearch.conventions
+a PyTorch layer in flax; its running variance too, of batches of 60 values
+  python -m bnresearch.conventions --from=pytorch --to=flax --momentum=0.1
+  python -m bnresearch.conventions --from=pytorch --to=flax --var=1.0 --count=60
+the same after 10 updates only, so that the initial variance 1 still counts
+  python -m bnresearch.conventions --from=pytorch --to=flax --var=1.0 \\
+      --count=60 --steps=10
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Prints the table, or a conversion; returns 2 for wrong use, else 0."""
+  args = _parser().parse_args(argv)
+  try:
+    if any(value is not None for value in vars(args).values()):
+      _print_conversion(args)
+    else:
+      _print_table(Console())
+  except (ValueError, LookupError) as error:
+    print(error, file=sys.stderr)
+    return 2
+  return 0
+
+
+def _parser():
+  parser = argparse.ArgumentParser(
+    prog='python -m bnresearch.conventions',
+    description='Shows, and converts, the conventions of batch normalization.',
+    epilog=_EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  names = ', '.join(FRAMEWORKS)
+  add = parser.add_argument
+  add('--from', metavar='NAME', dest='source', help=f'one of {names}')
+  add('--to', metavar='NAME', dest='target', help='likewise')
+  add(
+    '--momentum',
+    type=float,
+    help='of the running average, as --from means it; its default if absent',
+  )
+  add('--epsilon', type=float, help='default: that of --from')
+  add('--var', type=float, help='running variance of a channel')
+  add('--mean', type=float, help='running mean of a channel')
+  add(
+    '--count',
+    type=int,
+    help='values per channel of each batch: N * H * W, or N; for --var',
+  )
+  add(
+    '--steps',
+    type=int,
+    help='updates made; default: enough to forget the initial statistics',
+  )
+  return parser
+
+
+def _print_table(console):
+  table = Table(
+    *('framework', 'parameter', 'default', 'weighs', 'epsilon'),
+    *('running variance', 'debiased', 'tested'),
+    box=box.SIMPLE,
+    padding=0,  # so that it fits into 80 columns
+  )
+  for name, f in FRAMEWORKS.items():
+    table.add_row(
+      name,
+      f.parameter,
+      'none' if f.default is None else f'{f.default:g}',
+      f.weighs,
+      f'{f.epsilon:g}',
+      f.running_variance,
+      'yes' if f.debias else 'no',
+      'yes' if f.tested else '',
+    )
+  console.print(table)
+  for name, f in FRAMEWORKS.items():
+    console.print(f'{name}: {f.layer}. {f.remark}', markup=False)
+  console.print(
+    '\nweighs: the value, old or new, whose weight the parameter is. tested: '
+    'tests/test_conventions.py compares the row with the layer itself.'
+  )
+
+
+def _print_conversion(args):
+  if args.source is None or args.target is None:
+    flag = '--from' if args.source is None else '--to'
+    raise ValueError(
+      f'{flag} is missing: a conversion needs --from=NAME and --to=NAME of '
+      f'{", ".join(FRAMEWORKS)}.'
+    )
+  source, target = find(args.source), find(args.target)
+  if args.target == 'bnresearch':
+    # Its conventions are knobs, and can be those of any framework.
+    target = target._replace(
+      running_variance=source.running_variance, debias=source.debias
+    )
+  momentum = source.default if args.momentum is None else args.momentum
+  if momentum is None:
+    raise ValueError(
+      f'--momentum is missing: {source.layer} has no default for '
+      f'{source.parameter}.'
+    )
+  epsilon = source.epsilon if args.epsilon is None else args.epsilon
+  old = conventions.Values(momentum, epsilon, args.var, args.mean)
+  new = conventions.convert(old, source, target, args.count, args.steps)
+  ours = FRAMEWORKS['bnresearch']
+  settings = conventions.Values(momentum, epsilon)
+  knobs = conventions.convert(settings, source, ours)
+  for name, framework, values in (
+    (args.source, source, old),
+    (args.target, target, new),
+  ):
+    print(f'{name}: {_text(framework, values)}')
+  print(
+    f'knobs of bnresearch that do as {args.source}: '
+    f'--config.norm.momentum={knobs.momentum:.12g} '
+    f'--config.norm.epsilon={knobs.epsilon:.12g} '
+    f'--config.norm.running_variance={source.running_variance} '
+    f'--config.norm.debias={source.debias}'
+  )
+  half, most = (conventions.forgotten(knobs.momentum, s) for s in (0.5, 0.01))
+  print(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
+
+
+def _text(framework: Framework, values: conventions.Values) -> str:
+  """Returns what to write for a layer, and its statistics."""
+  fields = {
+    framework.parameter: values.momentum,
+    framework.epsilon_parameter: values.epsilon,
+    'running mean': values.mean,
+    'running variance': values.var,
+  }
+  shown = [f'{k}={v:.12g}' for k, v in fields.items() if v is not None]
+  return (
+    f'{", ".join(shown)} ({framework.parameter} weighs the {framework.weighs} '
+    f'value, running variance {framework.running_variance}, '
+    f'{"" if framework.debias else "not "}debiased)'
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,110 @@
+"""EvoNorm-B0, normalization and activation in one. Liu et al. 2020, 2004.02967.
+
+A search over graphs of simple functions found it; it depends on the batch, as
+its letter says, and needs no activation after it.
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+from bnresearch.norms import _affine
+from bnresearch.norms._running import Running, of_the_batch
+
+
+class Norm(nn.Module):
+  """Divides by the larger of two deviations, one of which knows the input.
+
+  `y = scale * x / max(sqrt(var + epsilon), v * x + sqrt(var_I + epsilon))
+  + bias`
+
+  `var` is the batch's, of each channel over examples and positions; `var_I`
+  each example's own, over positions, and 0 without any. No mean is subtracted.
+  Both are biased. Where `v * x` is large, y saturates at `scale / v + bias`.
+
+  Training: `var` is that of the batch. Evaluation: it is the running one, from
+  1; `var_I` is the example's own in both.
+
+  Attributes:
+    momentum: weight of the old running variance, in [0, 1). 0.99 is that of
+      `batch.py`.
+    epsilon: added to both variances, in squared units of the input. The
+      paper's 1e-5.
+    running_variance: 'unbiased' averages `m/(m-1) * var` of m values, as
+      `batch.py`; 'biased' averages `var`.
+    group_size: consecutive examples that share `var`; 0 for the whole batch.
+    group_variance: what the running variance is of where there are groups:
+      'within' or 'pooled', see `batch.py`.
+    frozen_affine: whether scale and bias get no gradient; `v` does.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
+  """
+
+  momentum: float = 0.99
+  epsilon: float = 1e-5
+  running_variance: str = 'unbiased'
+  group_size: int = 0
+  group_variance: str = 'within'
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = False
+  activates: ClassVar[bool] = True
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` normalized and activated, in its shape (N, ..., C) and dtype.
+
+    Args:
+      x: (N, ..., C), floating.
+      train: whether the batch's variance takes part, or the running one.
+      mask: (N,) bool, the examples that enter the batch's variance; None for
+        all. A batch without any leaves the running one as it is.
+
+    Raises:
+      ValueError: the groups do not fill the batch, or an unbiased running
+        variance is wanted of one value.
+    """
+    C = x.shape[-1]
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    v_C = self.param('v', nn.initializers.ones, (C,))
+    running = Running(self, {'var': jnp.ones(C)}, debias=False)
+    groups = moments.groups(x, mask, self.group_size if train else 0)
+    if train:
+      mean_GC, var_GC = groups.moments()
+    else:
+      var_GC = running['var'][None]
+    _, own_GMC = moments.moments(groups.x_GMSC, (2,))
+    x_GMSC = groups.x_GMSC.astype(own_GMC.dtype)
+    y = x_GMSC / jnp.maximum(
+      jnp.sqrt(var_GC + self.epsilon)[:, None, None],
+      v_C[None, None, None] * x_GMSC
+      + jnp.sqrt(own_GMC + self.epsilon)[:, :, None],
+    )
+    y = y * scale_C[None, None, None] + bias_C[None, None, None]
+    if train and running.follows:
+      _, var_C, enough = of_the_batch(
+        groups,
+        mean_GC,
+        var_GC,
+        running_variance=self.running_variance,
+        group_variance=self.group_variance,
+      )
+      running.update({'var': var_C}, self.momentum, enough)
+    return y.astype(x.dtype).reshape(x.shape)

@@ -1,0 +1,161 @@
+"""Iterative normalization, ZCA by Newton. Huang et al. 2019, 1904.03441.
+
+It whitens what decorrelated batch normalization (Huang et al. 2018,
+1804.08450) whitens by eigendecomposition, whose gradient is ill-conditioned.
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+from bnresearch.norms import _affine
+from bnresearch.norms._running import Running, of_the_batch
+
+
+class Norm(nn.Module):
+  """Whitens the channels of a batch, in blocks.
+
+  `y = scale * W (x - mean) + bias`, `W ~ (covariance + epsilon * I)**(-1/2)`
+
+  Channels are in consecutive blocks of one size, the largest divisor of C that
+  is not above `whitened_channels`; W is that of each block. It is approached
+  by Newton's iterations, `P <- (3 P - P**3 A) / 2` from `P = I`, of the
+  covariance divided by its trace, `A`, so that they converge; and `W = P /
+  sqrt(trace)`. Directions of large variance are whitened after few iterations,
+  and those of small variance hardly, which the paper wants.
+
+  Training: mean and covariance are those of the batch, over all axes but the
+  last, the covariance of centred values. Evaluation: they are the running
+  ones, from mean 0 and covariance I, whitened by the same iterations.
+
+  *Differs from the paper:* it averages the whitening matrices of batches for
+  evaluation. An average of covariances has a meaning of its own, and Algorithm
+  2's population statistics apply to it. The iterations are in the coupled
+  form (Higham 1997, Stable iterations for the matrix square root), which has
+  the same iterates and does not let rounding errors grow.
+
+  Attributes:
+    momentum: weight of the old running statistics, in [0, 1). 0.99 is that
+      of `batch.py`; the authors' code has 0.9.
+    epsilon: added to the covariance's diagonal, in squared units of the input.
+      1e-5 is that of the authors' code.
+    running_variance: 'unbiased' averages `m/(m-1) * covariance` of m values,
+      as `batch.py`; 'biased' averages the covariance.
+    group_size: consecutive examples that share statistics; 0 for the batch.
+    whitened_channels: most channels that are whitened together. 64 is our
+      default; 1 is batch normalization.
+    whitening_iterations: Newton's. The paper's 5.
+    frozen_affine: whether scale and bias get no gradient.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma.
+  """
+
+  momentum: float = 0.99
+  epsilon: float = 1e-5
+  running_variance: str = 'unbiased'
+  group_size: int = 0
+  whitened_channels: int = 64
+  whitening_iterations: int = 5
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = True
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` whitened, in its shape (N, ..., C) and dtype.
+
+    Args:
+      x: (N, ..., C), floating.
+      train: whether the batch's statistics whiten, or the running ones.
+      mask: (N,) bool, the examples that enter the statistics; None for all.
+        A batch without any leaves the running statistics as they are.
+
+    Raises:
+      ValueError: the groups do not fill the batch, or an unbiased running
+        covariance is wanted of one value.
+    """
+    C = x.shape[-1]
+    D = next(d for d in range(self.whitened_channels, 0, -1) if C % d == 0)
+    B = C // D
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    eye_BDD = jnp.broadcast_to(jnp.eye(D), (B, D, D))
+    initial = {'mean': jnp.zeros(C), 'covariance': eye_BDD}
+    running = Running(self, initial, debias=False)
+    groups = moments.groups(x, mask, self.group_size if train else 0)
+    if train:
+      mean_GC, _ = groups.moments()
+    else:
+      mean_GC = running['mean'][None]
+    centred = groups.x_GMSC.astype(mean_GC.dtype) - mean_GC[:, None, None]
+    if train:
+      covariance_GBDD = _covariance(centred, groups, D)
+    else:
+      covariance_GBDD = running['covariance'][None]
+    whitening_GBDD = _inverse_root(
+      covariance_GBDD + self.epsilon * eye_BDD[None], self.whitening_iterations
+    )
+    y = jnp.einsum(
+      'gmsbd,gbde->gmsbe',
+      centred.reshape(*centred.shape[:3], B, D),
+      whitening_GBDD,
+      precision='highest',
+    ).reshape(centred.shape)
+    y = y * scale_C[None, None, None] + bias_C[None, None, None]
+    if train and running.follows:
+      G = len(mean_GC)
+      mean_C, covariance, enough = of_the_batch(
+        groups,
+        mean_GC,
+        covariance_GBDD.reshape(G, -1),
+        running_variance=self.running_variance,
+      )
+      new = {'mean': mean_C, 'covariance': covariance.reshape(B, D, D)}
+      running.update(new, self.momentum, enough)
+    return y.astype(x.dtype).reshape(x.shape)
+
+
+def _covariance(centred_GMSC, groups, D):
+  """Returns the biased covariance of each group's blocks; I of no values."""
+  G, M, S, C = centred_GMSC.shape
+  if groups.where_GM11 is not None:
+    centred_GMSC = jnp.where(groups.where_GM11, centred_GMSC, 0)
+  blocks = centred_GMSC.reshape(G, M, S, C // D, D)
+  products = jnp.einsum(
+    'gmsbd,gmsbe->gbde', blocks, blocks, precision='highest'
+  )
+  count_G111 = groups.count_G[:, None, None, None]
+  eye = jnp.broadcast_to(jnp.eye(D), products.shape)
+  return jnp.where(count_G111 > 0, products / jnp.maximum(count_G111, 1), eye)
+
+
+def _inverse_root(covariance, iterations):
+  """Returns `covariance**(-1/2)` of the last two axes, by Newton's iterations.
+
+  `root` goes to the square root and `inverse`, the paper's P, to its inverse.
+  """
+  trace = jnp.trace(covariance, axis1=-2, axis2=-1)[..., None, None]
+  eye = jnp.broadcast_to(jnp.eye(covariance.shape[-1]), covariance.shape)
+  root, inverse = covariance / trace, eye
+  for _ in range(iterations):
+    step = 1.5 * eye - 0.5 * jnp.matmul(inverse, root, precision='highest')
+    root = jnp.matmul(root, step, precision='highest')
+    inverse = jnp.matmul(step, inverse, precision='highest')
+  return inverse * jax.lax.rsqrt(trace)

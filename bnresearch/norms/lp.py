@@ -1,0 +1,126 @@
+"""Normalization by lp deviations. Santurkar et al. 2018, 3.3, 1805.11604."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+from bnresearch.norms import _affine
+from bnresearch.norms._running import Running
+from bnresearch.ops import normalize
+
+ORDERS = ('l1', 'l2', 'linf')
+
+
+class Norm(nn.Module):
+  """Batch normalization whose deviation is of another order.
+
+  `y = scale * (x - mean) / sqrt(deviation**2 + epsilon) + bias`
+
+  `deviation` is, of `|x - mean|` over all axes but the last, the mean ('l1'),
+  the root of the mean square ('l2', which is batch normalization), or the
+  maximum ('linf'). No factor makes them equal for Gaussian `x`, where l1 is
+  0.8 standard deviations and linf grows with the batch: `scale` learns it.
+
+  Training: mean and deviation are those of the batch. Evaluation: they are
+  the running ones, from mean 0 and deviation 1. The running deviation averages
+  the deviation itself, not its square, without Bessel's correction: so 'l2'
+  differs from batch normalization in evaluation.
+
+  *Differs from the paper:* it says that activations are divided by the
+  average of their lp norm, taken before the mean is subtracted. We read the
+  norm as that of the deviations from the mean, so that p = 2 is batch
+  normalization, and a constant is cancelled. The paper has no epsilon.
+
+  Attributes:
+    order: 'l1', 'l2' or 'linf'.
+    momentum: weight of the old running statistics, in [0, 1). 0.99 is linen's
+      default for batch normalization.
+    epsilon: added to the squared deviation, in squared units of the input, as
+      in `batch.py`.
+    group_size: consecutive examples that share statistics; 0 for the batch.
+    frozen_affine: whether scale and bias get no gradient.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma.
+  """
+
+  order: str = 'l1'
+  momentum: float = 0.99
+  epsilon: float = 1e-5
+  group_size: int = 0
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = True
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` normalized, in its shape (N, ..., C) and dtype.
+
+    Args:
+      x: (N, ..., C), floating.
+      train: whether the batch's statistics normalize, or the running ones.
+      mask: (N,) bool, the examples that enter the statistics; None for all.
+        A batch without any leaves the running statistics as they are.
+
+    Raises:
+      ValueError: the groups do not fill the batch, or there is no such order.
+    """
+    C = x.shape[-1]
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    initial = {'mean': jnp.zeros(C), 'deviation': jnp.ones(C)}
+    running = Running(self, initial, debias=False)
+    groups = moments.groups(x, mask, self.group_size if train else 0)
+    if train:
+      mean_GC, square_GC = _mean_and_square(groups, self.order)
+    else:
+      mean_GC = running['mean'][None]
+      square_GC = jnp.square(running['deviation'])[None]
+    y = normalize.by_moments(
+      groups.x_GMSC, mean_GC, square_GC, scale_C, bias_C, self.epsilon
+    )
+    if train and running.follows:
+      # Not differentiated: the root has no derivative at a constant's 0.
+      deviation_GC = jnp.sqrt(jax.lax.stop_gradient(square_GC))
+      mean_C, deviation_C, enough = moments.combine(
+        mean_GC, deviation_GC, groups.count_G, pooled=False, unbiased=False
+      )
+      new = {'mean': mean_C, 'deviation': deviation_C}
+      running.update(new, self.momentum, enough)
+    return y.reshape(x.shape)
+
+
+def _mean_and_square(groups, order):
+  """Returns each group's mean and squared deviation, (G, C); 0, 1 of none."""
+  if order not in ORDERS:
+    raise ValueError(f'norm.order = {order!r}: needs one of l1, l2, linf.')
+  mean_GC, var_GC = groups.moments()
+  if order == 'l2':
+    return mean_GC, var_GC
+  distance_GMSC = jnp.abs(
+    groups.x_GMSC.astype(mean_GC.dtype) - mean_GC[:, None, None]
+  )
+  if groups.where_GM11 is not None:
+    distance_GMSC = jnp.where(groups.where_GM11, distance_GMSC, 0)
+  count_G1 = groups.count_G[:, None]
+  if order == 'l1':
+    deviation_GC = distance_GMSC.sum((1, 2)) / jnp.maximum(count_G1, 1)
+  else:
+    deviation_GC = distance_GMSC.max((1, 2), initial=0)
+  return mean_GC, jnp.where(count_G1 > 0, jnp.square(deviation_GC), 1)

@@ -1,0 +1,137 @@
+"""Switchable normalization. Luo et al. 2018, 1806.10779."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import moments
+from bnresearch.norms import _affine
+from bnresearch.norms._running import Running, of_the_batch
+
+
+class Norm(nn.Module):
+  """Normalizes by a learned mixture of instance, layer and batch statistics.
+
+  `y = scale * (x - mean) / sqrt(var + epsilon) + bias`, with
+  `mean = sum_k softmax(mean_weights)_k * mean_k`,
+  `var = sum_k softmax(var_weights)_k * var_k`.
+
+  k is, in this order: the instance, each example's channel over its positions;
+  the layer, each example over positions and channels; the batch, each channel
+  over examples and positions. All variances are biased. `mean_weights` and
+  `var_weights`, (3,) and initially ones, are shared by the channels.
+
+  Training: the batch's statistics are its own. Evaluation: they are the
+  running ones, from mean 0 and variance 1; instance and layer are the
+  example's own in both.
+
+  Without positions, or with one only, an instance is a single value: its mean
+  is that value and its variance 0, which would only shrink the input towards
+  0. There the softmax is over layer and batch alone (so is the authors'
+  SwitchNorm1d), and the first weights are without effect.
+
+  *Differs from the paper:* in evaluation it uses averages over batches after
+  training; that is `engine/population.py`, the running average is the default
+  here. `use_scale` and the following fields are ours.
+
+  Attributes:
+    momentum: weight of the old running statistics, in [0, 1). 0.99 is that
+      of `batch.py`; the authors' code has 0.997 or 0.9.
+    epsilon: added to the mixed variance, in squared units of the input. 1e-5
+      is that of the authors' code.
+    running_variance: 'unbiased' averages `m/(m-1) * var` of m values, as
+      `batch.py`; 'biased', the authors' code, averages `var`.
+    group_size: consecutive examples that share the batch's statistics; 0 for
+      the whole batch. The paper's are the examples of one device.
+    group_variance: what the running variance is of where there are groups:
+      'within' or 'pooled', see `batch.py`.
+    frozen_affine: whether scale and bias get no gradient.
+    use_scale: whether to learn `scale` (gamma).
+    use_bias: whether to learn `bias` (beta), initially 0.
+    initial_scale: of gamma.
+  """
+
+  momentum: float = 0.99
+  epsilon: float = 1e-5
+  running_variance: str = 'unbiased'
+  group_size: int = 0
+  group_variance: str = 'within'
+  frozen_affine: bool = False
+  use_scale: bool = True
+  use_bias: bool = True
+  initial_scale: float = 1.0
+
+  cancels_bias: ClassVar[bool] = False
+  activates: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Returns `x` normalized, in its shape (N, ..., C) and dtype.
+
+    Args:
+      x: (N, ..., C), floating.
+      train: whether the batch's statistics take part, or the running ones.
+      mask: (N,) bool, the examples that enter the batch's statistics; None for
+        all. A batch without any leaves the running statistics as they are.
+
+    Raises:
+      ValueError: the groups do not fill the batch, or an unbiased running
+        variance is wanted of one value.
+    """
+    C = x.shape[-1]
+    scale_C, bias_C = _affine.parameters(
+      self,
+      (C,),
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      frozen=self.frozen_affine,
+    )
+    ones = nn.initializers.ones
+    mean_weights = self.param('mean_weights', ones, (3,))
+    var_weights = self.param('var_weights', ones, (3,))
+    initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
+    running = Running(self, initial, debias=False)
+    groups = moments.groups(x, mask, self.group_size if train else 0)
+    batch = mean_GC, var_GC = (
+      groups.moments()
+      if train
+      else (running['mean'][None], running['var'][None])
+    )
+    instance = moments.moments(groups.x_GMSC, (2,))
+    layer = moments.moments(groups.x_GMSC, (2, 3))
+    mean, var = (
+      _mixture(*k, positions=groups.x_GMSC.shape[2])
+      for k in zip((mean_weights, var_weights), instance, layer, batch)
+    )
+    y = (groups.x_GMSC.astype(mean.dtype) - mean) * jax.lax.rsqrt(
+      var + self.epsilon
+    )
+    y = y * scale_C[None, None, None] + bias_C[None, None, None]
+    if train and running.follows:
+      mean_C, var_C, enough = of_the_batch(
+        groups,
+        mean_GC,
+        var_GC,
+        running_variance=self.running_variance,
+        group_variance=self.group_variance,
+      )
+      running.update({'mean': mean_C, 'var': var_C}, self.momentum, enough)
+    return y.astype(x.dtype).reshape(x.shape)
+
+
+def _mixture(weights, instance_GMC, layer_GM, batch_GC, *, positions):
+  """Returns statistics weighed by a softmax, to be used with (G, M, S, C)."""
+  statistics = (
+    instance_GMC[:, :, None],
+    layer_GM[:, :, None, None],
+    batch_GC[:, None, None],
+  )
+  first = 0 if positions > 1 else 1
+  softmax = jax.nn.softmax(weights[first:])
+  return sum(w * s for w, s in zip(softmax, statistics[first:]))

@@ -1,0 +1,44 @@
+"""Where the normalizer stands: before the activation, after it, or nowhere.
+
+Command:  python -m bnresearch.main --config=configs/placement.py
+Expected: test accuracy about 98% with BN in either place; without it 93%
+          with sigmoids, 97% with the others.
+Time:     about 4 s a point on one CPU core.
+
+After a colon, comma-separated:
+  data=digits|mnist|fashion_mnist
+  models=mlp             files of bnresearch/models, joined by +
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=5000
+
+The paper normalizes Wu, before the activation (section 3.2). All points share
+one learning rate, optimizer and initialization, so that none is tuned for one
+place.
+"""
+
+from configs import default
+
+ACTIVATIONS = ('sigmoid', 'relu', 'tanh')
+PLACES = (('none', 'before'), ('batch', 'before'), ('batch', 'after'))
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over models, activations, places and seeds."""
+  chosen = default.parse(arg, data='digits', models='mlp', seeds=1, steps=5000)
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.train.steps = chosen['steps']
+  config.sweep = tuple(
+    {
+      'model.name': model,
+      'model.activation': activation,
+      'norm.name': norm,
+      'model.norm_position': position,
+      'seed': seed,
+    }
+    for seed in range(chosen['seeds'])
+    for model in chosen['models'].split('+')
+    for activation in ACTIVATIONS
+    for norm, position in PLACES
+  )
+  return config

@@ -1,0 +1,157 @@
+"""The part that experiments which train a sweep share: from flags to verdicts.
+
+An experiment brings its config, `judge` and `draw`; here its points are run,
+or their runs reused, and what was measured is printed and written.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import bnresearch as bnr
+from bnresearch import config as configs
+from bnresearch.records import config_file, provenance
+from bnresearch.reports import claims, summary
+from bnresearch.sweeps import local
+from bnresearch.sweeps.points import Point, points
+
+Judge = Callable[[Sequence[bnr.Run]], list[claims.Claim]]
+Draw = Callable[[Sequence[bnr.Run], argparse.Namespace], None]
+
+
+def parser(name: str, text: str, *, steps: int) -> argparse.ArgumentParser:
+  """Returns the flags that such an experiment has at least."""
+  result = argparse.ArgumentParser(
+    prog=f'python -m experiments.{name}',
+    description=text,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  result.set_defaults(name=name)
+  result.add_argument('--data', default='digits', help='digits, mnist, ...')
+  result.add_argument('--seeds', type=int, default=1)
+  result.add_argument('--steps', type=int, default=steps)
+  result.add_argument('--processes', type=int, default=local.cores())
+  result.add_argument(
+    '--workdir', type=pathlib.Path, help=f'default runs/{name}-DATA'
+  )
+  result.add_argument(
+    '--output',
+    type=pathlib.Path,
+    default=pathlib.Path(name),
+    help=f'path of the picture without its ending; default {name}',
+  )
+  result.add_argument(
+    '--dry_run', action='store_true', help='two steps, synthetic data'
+  )
+  return result
+
+
+def conduct(
+  args: argparse.Namespace,
+  get_config: Callable[[str], config_file.Config],
+  arg: str,
+  judge: Judge,
+  draw: Draw,
+) -> int:
+  """Runs or reuses the runs, judges, draws; returns the exit status.
+
+  A run that has diverged is a result like another.
+  """
+  console = Console()
+  with tempfile.TemporaryDirectory() as scratch:
+    workdir = args.workdir or pathlib.Path('runs', f'{args.name}-{args.data}')
+    try:
+      chosen = points(get_config(arg), {})
+      if args.dry_run:
+        workdir = pathlib.Path(scratch)
+        chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]
+      local.run(chosen, workdir, args.processes, console)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+      print(error, file=sys.stderr)
+      return 2
+    console.print(summary.table(chosen, workdir))
+    runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
+    if any(run.status['status'] not in local.ENDED for run in runs):
+      print('Not all runs have ended: the same command continues them.')
+      return 1
+    judged = judge(runs)
+    print(claims.text(judged))
+    draw(runs, args)
+    claims.write(
+      args.output.with_suffix('.json'),
+      judged,
+      experiment=args.name,
+      data=args.data,
+      seeds=args.seeds,
+      steps=chosen[0].config.train.steps,
+      runs=[_row(point, run) for point, run in zip(chosen, runs)],
+      processes=args.processes,
+      **provenance.collect(),
+    )
+  print(f'Wrote {args.output}.png, .svg and .json')
+  return 0
+
+
+def _row(point: Point, run: bnr.Run) -> dict[str, Any]:
+  return {
+    'run': point.name,
+    'status': run.status['status'],
+    'step': run.status['step'],
+    'test_accuracy': final(run),
+    'seconds': run.status['seconds'],
+  }
+
+
+def final(run: bnr.Run, metric: str = 'test/accuracy') -> float:
+  return float(run.metrics[metric].values[-1])
+
+
+def grouped(
+  runs: Sequence[bnr.Run], *keys: str
+) -> dict[tuple[Any, ...], list[bnr.Run]]:
+  """Returns the runs by the values that these dotted keys have in them.
+
+  The runs of a group differ in their seed, in the order of the sweep.
+  """
+  result: dict[tuple[Any, ...], list[bnr.Run]] = {}
+  for run in runs:
+    values = config_file.leaves(run.config)
+    result.setdefault(tuple(values[key] for key in keys), []).append(run)
+  return result
+
+
+def spread(values: Sequence[float] | np.ndarray, form: str) -> str:
+  """Writes the mean, and the standard deviation if there are several."""
+  mean = format(np.mean(values), form)
+  return (
+    mean if len(values) == 1 else f'{mean} ± {np.std(values, ddof=1):{form}}'
+  )
+
+
+def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
+  """Returns an empty figure and its panels, (rows, columns)."""
+  import matplotlib
+
+  matplotlib.use('Agg')
+  from matplotlib import pyplot as plt
+
+  plt.rcParams.update({'font.size': 9, 'svg.hashsalt': 'bnresearch'})
+  figure, panels = plt.subplots(
+    rows, columns, figsize=size, layout='constrained', squeeze=False, **options
+  )
+  for panel in panels.flat:
+    panel.spines[['top', 'right']].set_visible(False)
+    panel.grid(alpha=0.3)
+  return figure, panels
+
+
+def save(figure, output: pathlib.Path) -> None:
+  """Writes `output`.png and .svg, the same bytes for the same numbers."""
+  figure.savefig(output.with_suffix('.png'), dpi=130)
+  figure.savefig(output.with_suffix('.svg'), metadata={'Date': None})
