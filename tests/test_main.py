@@ -262,6 +262,33 @@ def test_an_interrupted_sweep_saves_and_continues(finished, tmp_path, number):
     assert digest(old.restore()) == digest(new.restore())
 
 
+def test_an_idle_process_does_not_end_the_ones_that_save(tmp_path):
+  """One point is done, and its process idle, when the signal comes."""
+  config = tmp_path / 'unequal.py'
+  config.write_text(
+    'from configs import default\n'
+    'def get_config(arg):\n'
+    '  c = default.get_config()\n'
+    '  c.train.log_every = c.eval.every = c.probes.every = 20\n'
+    '  c.checkpoint.every = 20_000\n'
+    "  c.sweep = tuple({'train.steps': s} for s in (20, 200_000))\n"
+    '  return c\n'
+  )
+  workdir = tmp_path / 'runs'
+  process = begin(f'--config={config}', '--processes=2', f'--workdir={workdir}')
+  wait_for_rows(process, workdir / 'steps=200000', 10)
+  short = workdir / 'steps=20'
+  while bnr.open_run(short).status.get('status') != 'done':
+    time.sleep(0.01)
+  time.sleep(1)  # its process has handed the result over, and is idle
+  process.send_signal(signal.SIGTERM)
+  printed, errors = process.communicate(timeout=60)
+  assert process.returncode == 1, errors
+  assert 'failed' not in printed
+  status = bnr.open_run(workdir / 'steps=200000').status
+  assert status['status'] == 'preempted'
+
+
 def test_divergence_is_a_result_and_the_sweep_goes_on(tmp_path):
   config = tmp_path / 'diverge.py'
   config.write_text(

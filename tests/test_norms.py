@@ -251,6 +251,55 @@ def test_groups_that_do_not_fill_the_batch_are_refused(name):
     )
 
 
+# What checkpoints hold, of 6 channels: a change here makes old ones unreadable.
+# A shape is (6,) unless it is said.
+TREES = {
+  'affine': 'params: bias scale',
+  'batch': 'params: bias scale, batch_stats: mean var',
+  'batch_renorm': 'params: bias scale, batch_stats: mean updates() var',
+  'evonorm_b0': 'params: bias scale v, batch_stats: var',
+  'evonorm_s0': 'params: bias scale v',
+  'filter_response': 'params: bias scale tau',
+  'group': 'params: bias scale',
+  'instance': 'params: bias scale',
+  'iterative_whitening': (
+    'params: bias scale, batch_stats: covariance(1, 6, 6) mean'
+  ),
+  'layer': 'params: bias scale',
+  'lp': 'params: bias scale, batch_stats: deviation mean',
+  'noisy_batch': 'params: bias scale, batch_stats: mean var',
+  'none': '',
+  'rms': 'params: scale',
+  'switchable': (
+    'params: bias mean_weights(3,) scale var_weights(3,), batch_stats: mean var'
+  ),
+}
+
+
+def described(variables):
+  return ', '.join(
+    f'{collection}: '
+    + ' '.join(
+      name + ('' if leaf.shape == (6,) else f'{leaf.shape}')
+      for name, leaf in sorted(variables[collection].items())
+    )
+    for collection in sorted(variables, reverse=True)
+  )
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_checkpoints_hold_what_they_held(name):
+  assert described(trained(name, (16, 3, 5, 6))) == TREES[name]
+
+
+@pytest.mark.parametrize(('name', 'shape'), CASES)
+def test_there_are_parameters_and_running_statistics_only(name, shape):
+  fresh = make(name).init(jax.random.key(0), gaussian(shape), train=True)
+  assert set(fresh) <= {'params', 'batch_stats'}
+  same = lambda a, b: a.shape == b.shape and a.dtype == b.dtype
+  assert jax.tree.all(jax.tree.map(same, fresh, trained(name, shape)))
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_every_option_is_a_knob(name):
   assert options(name) <= set(default.get_config().norm)

@@ -8,28 +8,23 @@ import jax.numpy as jnp
 
 
 def parameters(
-  module: nn.Module,
-  shape: Sequence[int],
-  *,
-  use_scale: bool,
-  use_bias: bool,
-  initial_scale: float = 1.0,
-  frozen: bool = False,
+  module: nn.Module, shape: Sequence[int]
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the parameters `scale` and `bias` of a module, or 1 and 0.
+  """Returns the parameters `scale` and `bias` of a normalizer, or 1 and 0.
 
   Args:
-    module: inside whose compact `__call__` this is.
+    module: inside whose compact `__call__` this is. Its fields `use_scale`,
+      `use_bias` (False if it has none), `initial_scale` and `frozen_affine`
+      say what they are.
     shape: of both.
-    use_scale: whether `scale` is a parameter.
-    use_bias: whether `bias` is one.
-    initial_scale: the value of every `scale` before training.
-    frozen: whether they get no gradient.
   """
+  shape = tuple(shape)
   scale, bias = jnp.ones(shape), jnp.zeros(shape)
-  if use_scale:
-    ones = nn.initializers.constant(initial_scale)
-    scale = module.param('scale', ones, tuple(shape))
-  if use_bias:
-    bias = module.param('bias', nn.initializers.zeros, tuple(shape))
-  return jax.lax.stop_gradient((scale, bias)) if frozen else (scale, bias)
+  if module.use_scale:
+    initial = nn.initializers.constant(module.initial_scale)
+    scale = module.param('scale', initial, shape)
+  if getattr(module, 'use_bias', False):
+    bias = module.param('bias', nn.initializers.zeros, shape)
+  if module.frozen_affine:
+    return jax.lax.stop_gradient((scale, bias))
+  return scale, bias

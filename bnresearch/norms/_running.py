@@ -17,7 +17,11 @@ class Running:
   """
 
   def __init__(
-    self, module: nn.Module, initial: dict[str, jax.Array], *, debias: bool
+    self,
+    module: nn.Module,
+    initial: dict[str, jax.Array],
+    *,
+    debias: bool = False,
   ):
     """Declares the variables with their values before any update."""
     self._module = module

@@ -40,14 +40,7 @@ class Norm(nn.Module):
     """Returns `x` (N, ..., C) scaled and shifted, in its shape and dtype."""
     del train, mask
     C = x.shape[-1]
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     # The parameters are float32: so is what is computed of a lower precision.
     y = x.reshape(-1, C) * scale_C[None] + bias_C[None]
     return y.reshape(x.shape).astype(x.dtype)

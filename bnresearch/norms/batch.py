@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bnresearch import moments
 from bnresearch.norms import _affine
-from bnresearch.norms._running import Running
+from bnresearch.norms._running import Running, of_the_batch
 from bnresearch.ops import normalize
 
 
@@ -104,15 +104,7 @@ class Norm(nn.Module):
     shape = x.shape[1:] if self.per_activation else x.shape[-1:]
     C = math.prod(shape)
     scale_C, bias_C = (
-      value.reshape(C)
-      for value in _affine.parameters(
-        self,
-        shape,
-        use_scale=self.use_scale,
-        use_bias=self.use_bias,
-        initial_scale=self.initial_scale,
-        frozen=self.frozen_affine,
-      )
+      value.reshape(C) for value in _affine.parameters(self, shape)
     )
     running = Running(
       self,
@@ -135,7 +127,13 @@ class Norm(nn.Module):
 
     y, mean_GC, var_GC = self._by_batch(groups, scale_C, bias_C)
     if running.follows:
-      mean_C, var_C, enough = self._of_the_batch(mean_GC, var_GC, groups)
+      mean_C, var_C, enough = of_the_batch(
+        groups,
+        mean_GC,
+        var_GC,
+        running_variance=self.running_variance,
+        group_variance=self.group_variance,
+      )
       new = {'mean': mean_C.reshape(shape), 'var': var_C.reshape(shape)}
       running.update(new, self.momentum, enough)
     return y.reshape(x.shape)
@@ -155,22 +153,4 @@ class Norm(nn.Module):
       self.epsilon,
       variance=self.variance,
       backward=self.backward,
-    )
-
-  def _of_the_batch(self, mean_GC, var_GC, groups):
-    """Returns what the running statistics take from the groups' moments."""
-    G, M, S, _ = groups.x_GMSC.shape
-    unbiased = self.running_variance == 'unbiased'
-    pooled = self.group_variance == 'pooled'
-    m = G * M * S if pooled else M * S
-    if unbiased and m == 1:
-      raise ValueError(
-        f'A {"batch" if pooled or G == 1 else "group"} of the shape '
-        f'{groups.x_GMSC.shape} (groups, examples, positions, channels) has '
-        '1 value per channel: an unbiased variance needs at least 2. Use a '
-        "larger batch or norm.group_size, norm.group_variance = 'pooled', or "
-        "norm.running_variance = 'biased'."
-      )
-    return moments.combine(
-      mean_GC, var_GC, groups.count_G, pooled=pooled, unbiased=unbiased
     )

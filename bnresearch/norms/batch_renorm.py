@@ -98,16 +98,9 @@ class Norm(nn.Module):
         variance is wanted of one value.
     """
     C = x.shape[-1]
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
-    running = Running(self, initial, debias=False)
+    running = Running(self, initial)
     updates = self.variable('batch_stats', 'updates', jnp.zeros, (), jnp.int32)
     groups = moments.groups(x, mask, self.group_size if train else 0)
     mean_1C, var_1C = running['mean'][None], running['var'][None]

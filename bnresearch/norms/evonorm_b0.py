@@ -75,16 +75,9 @@ class Norm(nn.Module):
         variance is wanted of one value.
     """
     C = x.shape[-1]
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     v_C = self.param('v', nn.initializers.ones, (C,))
-    running = Running(self, {'var': jnp.ones(C)}, debias=False)
+    running = Running(self, {'var': jnp.ones(C)})
     groups = moments.groups(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, var_GC = groups.moments()

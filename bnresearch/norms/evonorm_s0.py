@@ -61,14 +61,7 @@ class Norm(nn.Module):
     del train, mask
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     v_C = self.param('v', nn.initializers.ones, (C,))
     x_NSGD = x.reshape(N, S, G, C // G)
     _, var_NG = moments.moments(x_NSGD, (1, 3))

@@ -55,14 +55,7 @@ class Norm(nn.Module):
     """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
     del train, mask
     N, *positions, C = x.shape
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     tau_C = self.param('tau', nn.initializers.zeros, (C,))
     epsilon = self.epsilon
     if self.learn_epsilon:

@@ -60,14 +60,7 @@ class Norm(nn.Module):
     del train, mask
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     mean_NG, var_NG = moments.moments(x.reshape(N, S, G, C // G), (1, 3))
     mean_NC, var_NC = (
       jnp.repeat(value, C // G, axis=1) for value in (mean_NG, var_NG)

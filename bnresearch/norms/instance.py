@@ -61,14 +61,7 @@ class Norm(nn.Module):
         f'{S}, and needs at least 2. Normalize a larger feature map, or use '
         "another norm.name, such as 'layer' or 'group'."
       )
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     x_NMSC = x.reshape(N, 1, S, C)  # groups of M = 1 example
     mean_NC, var_NC = moments.moments(x_NMSC, (1, 2))
     y = normalize.by_moments(

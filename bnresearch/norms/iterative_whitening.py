@@ -88,17 +88,10 @@ class Norm(nn.Module):
     C = x.shape[-1]
     D = next(d for d in range(self.whitened_channels, 0, -1) if C % d == 0)
     B = C // D
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     eye_BDD = jnp.broadcast_to(jnp.eye(D), (B, D, D))
     initial = {'mean': jnp.zeros(C), 'covariance': eye_BDD}
-    running = Running(self, initial, debias=False)
+    running = Running(self, initial)
     groups = moments.groups(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, _ = groups.moments()

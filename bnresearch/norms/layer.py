@@ -49,14 +49,7 @@ class Norm(nn.Module):
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
     del train, mask
     N, *positions, C = x.shape
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     mean_N, var_N = moments.moments(x, range(1, x.ndim))
     y = normalize.by_moments(
       x.reshape(N, 1, math.prod(positions), C),

@@ -76,16 +76,9 @@ class Norm(nn.Module):
       ValueError: the groups do not fill the batch, or there is no such order.
     """
     C = x.shape[-1]
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     initial = {'mean': jnp.zeros(C), 'deviation': jnp.ones(C)}
-    running = Running(self, initial, debias=False)
+    running = Running(self, initial)
     groups = moments.groups(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, square_GC = _mean_and_square(groups, self.order)

@@ -48,14 +48,7 @@ class Norm(nn.Module):
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
     del train, mask
     N, *positions, C = x.shape
-    scale_C, zero_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=False,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, zero_C = _affine.parameters(self, (C,))
     x_NMSC = x.reshape(N, 1, math.prod(positions), C)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     mean_square_N1 = jnp.square(x_NMSC.astype(dtype)).mean((1, 2, 3))[:, None]

@@ -84,19 +84,12 @@ class Norm(nn.Module):
         variance is wanted of one value.
     """
     C = x.shape[-1]
-    scale_C, bias_C = _affine.parameters(
-      self,
-      (C,),
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      frozen=self.frozen_affine,
-    )
+    scale_C, bias_C = _affine.parameters(self, (C,))
     ones = nn.initializers.ones
     mean_weights = self.param('mean_weights', ones, (3,))
     var_weights = self.param('var_weights', ones, (3,))
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
-    running = Running(self, initial, debias=False)
+    running = Running(self, initial)
     groups = moments.groups(x, mask, self.group_size if train else 0)
     batch = mean_GC, var_GC = (
       groups.moments()

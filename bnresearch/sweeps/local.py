@@ -20,7 +20,9 @@ from bnresearch.sweeps.points import Point
 
 ENDED = ('done', 'diverged')
 
-_stopped = False  # in a worker: whether a run was preempted, so begin no other
+# In a worker: whether it shall begin no other point; whether it trains one.
+_stopped = False
+_training = False
 
 
 def run(
@@ -144,23 +146,43 @@ def _train_in_processes(points, workdir, processes):
 def _begin_worker(parent):
   """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
   os.setpgrp()
+  signal.signal(signal.SIGTERM, _stop)
   threading.Thread(target=_follow, args=(parent,), daemon=True).start()
   machine.prepare()
+
+
+def _stop(number, frame):
+  """Keeps an idle worker from beginning a point; a second signal ends it.
+
+  It must not end at the first: the pool would take itself for broken, and end
+  the workers that are saving their runs. While it trains, the run's own
+  handler stands in place of this one.
+  """
+  global _stopped
+  if _stopped:
+    os._exit(1)
+  _stopped = True
 
 
 def _follow(parent):
   """Stops this process, its run saved, once its parent is gone."""
   while os.getppid() == parent:
     time.sleep(1)
+  if not _training:
+    os._exit(1)
   os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _train_in_worker(config_json, path, parent):
-  global _stopped
+  global _stopped, _training
   if _stopped:
     return _status(path)
-  status = loop.train(config_file.from_json(config_json), path)
-  _stopped = status == 'preempted'
+  _training = True
+  try:
+    status = loop.train(config_file.from_json(config_json), path)
+  finally:
+    _training = False
+  _stopped = _stopped or status == 'preempted'
   if os.getppid() != parent:
     os._exit(1)  # nobody waits for the result, and the queue would never end
   return status
