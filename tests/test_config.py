@@ -456,7 +456,7 @@ def test_figure1_is_the_network_of_the_paper():
     ('seeds', "'seeds' after the colon: this config takes data=digits"),
     ('seed=3', "'seed=3' after the colon: this config takes .*seeds=1"),
     ('seeds=0', 'seeds=0'),  # no seed at all would leave no sweep
-    ('steps=0', 'train.steps = 0: needs an int of at least 1'),
+    ('steps=0', 'steps=0 after the colon: needs 1 or more'),
     ('steps=150', 'train.steps = 150: must be a multiple of train.log_every'),
     ('data=mnits', "data.name = 'mnits': .*Did you mean 'mnist'"),
   ],

@@ -21,7 +21,14 @@ from bnresearch.probes import (
 from configs import default
 
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
-PAIRS = list(itertools.product(lookup.names('models'), lookup.names('norms')))
+PAIRS = [
+  (model, norm)
+  for model, norm in itertools.product(
+    lookup.names('models'), lookup.names('norms')
+  )
+  # The mlp has none.
+  if model != 'mlp' or not lookup.find('norms', norm).Norm.needs_positions
+]
 
 
 # A network whose one tap is its input, so that a test chooses the tap.
