@@ -13,8 +13,8 @@ of input, scale and bias, in turns, all cores each. Three numbers of memory,
 over the input's: what the forward pass keeps for the backward pass (the input
 itself is 1); the temporaries of the compiled program; and the bytes that it
 accesses, of which 8 are the least: read x twice, write y; read x and dy twice,
-write dx. 'of copy' is the bandwidth that these 8 mean over that of a copy; where
-the input fits into a cache, it is not one of memory.
+write dx. 'of copy' is the bandwidth that these 8 mean over that of a copy;
+where the input fits into a cache, it is not one of memory.
 
 The temporaries depend on which results XLA lets share their memory with them:
 flax's are 2 with the gradient of x before those of the parameters, as here, and

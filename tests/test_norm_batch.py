@@ -271,22 +271,26 @@ def test_ten_steps_are_those_of_torch(shape, assert_close):
 
   @jax.jit
   def step(stats, x, dy):
-    def forward(x):
+    def forward(x, params):
       v = {'params': params, 'batch_stats': stats}
       return norm.apply(v, x, train=True, mutable=['batch_stats'])
 
-    y, vjp, new = jax.vjp(forward, x, has_aux=True)
-    return y, vjp(dy)[0], new['batch_stats']
+    y, vjp, new = jax.vjp(forward, x, params, has_aux=True)
+    return y, vjp(dy), new['batch_stats']
 
   stats = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
   for t in range(10):
     x, dy = batch(shape, seed=t), batch(shape, seed=100 + t)
-    y, dx, stats = step(stats, x, dy)
+    y, (dx, d_params), stats = step(stats, x, dy)
+    theirs.zero_grad()
     x_torch = _channels_first(torch.tensor(np.asarray(x))).requires_grad_()
     y_torch = theirs(x_torch)
     y_torch.backward(_channels_first(torch.tensor(np.asarray(dy))))
     assert_close(y, _channels_last(y_torch.detach()), rtol=1e-5)
     assert_close(dx, _channels_last(x_torch.grad), rtol=1e-5)
+    # Here large terms nearly cancel: of their size, the errors are 1e-6.
+    assert_close(d_params['scale'], theirs.weight.grad, rtol=1e-4)
+    assert_close(d_params['bias'], theirs.bias.grad, rtol=1e-5)
     assert_close(stats['mean'], theirs.running_mean, rtol=1e-5)
     assert_close(stats['var'], theirs.running_var, rtol=1e-5)
 
