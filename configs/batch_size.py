@@ -3,7 +3,7 @@
 Command:  python -m bnresearch.main --config=configs/batch_size.py
 Expected: test accuracy 98% with BN over four or more examples, 55% over two,
           10% over one.
-Time:     about 4 s a point on one CPU core.
+Time:     1 to 3 s a point on one CPU core.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

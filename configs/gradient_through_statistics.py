@@ -3,7 +3,7 @@
 Command:  python -m bnresearch.main --config=configs/gradient_through_statistics.py
 Expected: with the gradient the biases stay at 0; without it they grow all
           along, and with learning rate 1 the network does not learn.
-Time:     about 10 s a point on one CPU core.
+Time:     about 5 s a point on one CPU core.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

@@ -3,7 +3,7 @@
 Command:  python -m bnresearch.main --config=configs/placement.py
 Expected: test accuracy about 98% with BN in either place; without it 93%
           with sigmoids, 97% with the others.
-Time:     about 4 s a point on one CPU core.
+Time:     about 1 s a point on one CPU core.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

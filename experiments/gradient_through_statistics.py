@@ -5,7 +5,7 @@ Claim:    If the gradient takes the batch's statistics for constants, the bias
           depend on it, and the model blows up.
 Source:   Ioffe & Szegedy 2015, section 2, arXiv 1502.03167.
 Command:  python -m experiments.gradient_through_statistics --seeds=3
-Cost:     about two minutes on two CPU cores, the command above.
+Cost:     82 s on two CPU cores, the command above.
 Result:   experiments/results/gradient_through_statistics_*.{png,svg,json}
 
 The network of Figure 1 with a bias b below each normalization. Section 2 speaks

@@ -4,7 +4,7 @@ Claim:    For a scalar a, BN(Wu) = BN((aW)u), dBN((aW)u)/du = dBN(Wu)/du and
           dBN((aW)u)/d(aW) = 1/a dBN(Wu)/dW.
 Source:   Ioffe & Szegedy 2015, section 3.3, arXiv 1502.03167.
 Command:  python -m experiments.ioffe2015_scale_invariance
-Cost:     about 15 seconds on one CPU core; nothing is trained.
+Cost:     6 s on two CPU cores; nothing is trained.
 Result:   experiments/results/ioffe2015_scale_invariance.{png,svg,json}
 
 From the first follows that the gradient by a unit's weights is perpendicular
