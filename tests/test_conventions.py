@@ -280,23 +280,20 @@ def test_describe_says_in_a_line_what_a_run_means():
   assert conventions.describe(norm_group(), BATCH) == (
     "batch: momentum 0.99 weighs the old statistics (PyTorch's 0.01), 99% "
     'forgotten after 458 updates; epsilon 1e-05 inside the root; running '
-    'variance unbiased, m/(m-1), as in pytorch, slim, chainer; not debiased; '
-    'group_size 0: the whole batch'
+    'variance unbiased, m/(m-1), as in pytorch, slim, chainer; not debiased'
   )
   other = norm_group(
     momentum=0.9997,
     epsilon=0.001,
     running_variance='biased',
     debias=True,
-    group_size=16,
     frozen_statistics=True,
   )
   assert conventions.describe(other, BATCH) == (
     "batch: momentum 0.9997 weighs the old statistics (PyTorch's 0.0003), 99% "
     'forgotten after 15,348 updates; epsilon 0.001 inside the root; running '
     'variance biased, as in flax, nnx, keras, haiku, equinox; debiased, as in '
-    'haiku, equinox; group_size 16: each 16 examples apart; frozen: training '
-    'neither uses nor follows its batches'
+    'haiku, equinox; frozen: training neither uses nor follows its batches'
   )
 
 

@@ -109,10 +109,6 @@ def describe(norm: Any, options: Collection[str]) -> str:
   if 'debias' in options:
     alike = f', as in {", ".join(_names(debias=True))}'
     parts.append(f'debiased{alike}' if norm.debias else 'not debiased')
-  if 'group_size' in options:
-    size = norm.group_size
-    which = f'each {size} examples apart' if size else 'the whole batch'
-    parts.append(f'group_size {size}: {which}')
   if _frozen(norm, options):
     parts.append('frozen: training neither uses nor follows its batches')
   return f'{norm.name}: {"; ".join(parts)}'
