@@ -190,13 +190,22 @@ def test_schedules_have_their_closed_forms():
   )
 
 
-def test_l2_pulls_kernels_only():
-  optim = config_of(optim__l2=0.5, optim__learning_rate=1.0).optim
+@pytest.mark.parametrize(
+  'pull',
+  [{'l2': 0.5}]
+  + [{'weight_decay': 0.5, 'name': name} for name in ('adamw', 'lamb', 'lion')],
+  ids=str,
+)
+def test_what_pulls_weights_to_zero_pulls_kernels_only(pull):
+  dotted = {f'optim__{key}': value for key, value in pull.items()}
+  optim = config_of(optim__learning_rate=1.0, **dotted).optim
   updates = optimizer.make(optim, 1)
   params = {'a': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
   zero = jax.tree.map(jnp.zeros_like, params)
   change, _ = updates.update(zero, updates.init(params), params)
-  np.testing.assert_allclose(change['a']['kernel'], -0.5)
+  # lamb makes the step as long as the kernel.
+  expected = -1.0 if pull.get('name') == 'lamb' else -0.5
+  np.testing.assert_allclose(change['a']['kernel'], expected, rtol=1e-6)
   np.testing.assert_allclose(change['a']['bias'], 0)
 
 

@@ -17,6 +17,8 @@ def make(optim: Config, steps: int) -> optax.GradientTransformation:
   function = getattr(optax, optim.name)
   known = inspect.signature(function).parameters
   options = {key: value for key, value in optim.items() if key in known}
+  if 'mask' in known:
+    options['mask'] = is_kernel  # what is decayed
   options['learning_rate'] = schedule(optim, steps)
   if options.get('momentum') == 0:
     options['momentum'] = None
