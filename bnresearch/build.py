@@ -48,9 +48,15 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
   """Returns the same network for evaluation.
 
   Where the statistics of a batch normalize, it is the batch that is evaluated:
-  groups and frozen statistics are matters of training.
+  groups, frozen statistics and renormalization are matters of training.
   """
-  return model(config, num_classes, group_size=0, frozen_statistics=False)
+  only_in_training = {
+    'group_size': 0,
+    'frozen_statistics': False,
+    'r_max': 1.0,
+    'd_max': 0.0,
+  }
+  return model(config, num_classes, **only_in_training)
 
 
 def spec(config: Config) -> data.Spec:

@@ -131,7 +131,7 @@ def tiny(config: Config) -> Config:
       'train.steps': 2,
       'train.log_every': 1,
       'train.batch_size': 8,
-      'norm.group_size': 4 if config.norm.group_size else 0,
+      'norm.group_size': min(config.norm.group_size, 2),
       'eval.every': 1,
       'eval.batch_size': 8,
       'eval.population_batches': 2,

@@ -63,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       return _evaluate(args, values)
     if not args.config:
       raise configs.ConfigError(['--config=FILE is missing; see --help.'])
+    if args.save_statistics or args.step:
+      raise configs.ConfigError(
+        ['--step and --save_statistics are for --mode=eval.']
+      )
     return _train(args, values)
   except _EXPECTED as error:
     print(error, file=sys.stderr)
@@ -109,7 +113,6 @@ def _parser():
   parser.add_argument(
     '--step',
     metavar='STEP',
-    default='latest',
     help='checkpoint to evaluate: best, latest or a number; default latest',
   )
   parser.add_argument(
@@ -177,42 +180,54 @@ def _dry_run(chosen, console):
 
 def _evaluate(args, values):
   """Prints one checkpoint's loss and accuracy under each statistics."""
-  if args.workdir is None or args.config or values:
+  training = args.config or values or args.list or args.point is not None
+  if args.workdir is None or training:
     raise configs.ConfigError(
       [
         '--mode=eval needs --workdir=RUN, a run directory, and takes no '
-        '--config: the run has its own.'
+        '--config, --list or --point: the run has its own config.'
       ]
     )
   console = Console()
   run = open_run(args.workdir)
-  state = run.restore(args.step)
+  state = run.restore(args.step or 'latest')
   table = Table('statistics', 'loss', 'accuracy', 'examples')
   states, saved = {}, []
-  for statistics in STATISTICS:
+  for statistics in STATISTICS if state.collections else ('ema',):
     show = functools.partial(
       track,
       description=f'{statistics} statistics',
       transient=True,
       disable=not console.is_terminal,
     )
-    states[statistics] = run.with_statistics(state, statistics, show)
+    try:
+      if args.save_statistics and statistics in ESTIMATORS:
+        saved.append(run.save_statistics(state, statistics, show))
+      states[statistics] = run.with_statistics(state, statistics, show)
+    except ValueError as error:  # one value has no unbiased variance
+      table.add_row(statistics, 'undefined', str(error))
+      continue
     by = 'batch' if statistics == 'batch' else 'ema'  # what the state holds
     means = run.evaluate(states[statistics], by)
     table.add_row(
-      statistics,
+      _row_name(run, state, statistics),
       f'{means["loss"]:.6f}',
       f'{means["accuracy"]:.4%}',
       f'{means["examples"]:,}',
     )
-    if args.save_statistics and statistics in ESTIMATORS:
-      saved.append(run.save_statistics(states[statistics], statistics, means))
   print(f'{args.workdir}, test split, step {int(state.step):,}')
   console.print(table)
   _print_distances(console, run, states)
   for folder in saved:
     print(f'Saved {folder}')
   return 0
+
+
+def _row_name(run, state, statistics):
+  if not state.collections:
+    return 'none in this network'
+  batch = f'batch, of {run.config.eval.batch_size:,}'
+  return batch if statistics == 'batch' else statistics
 
 
 def _print_distances(console, run, states):
@@ -227,6 +242,8 @@ def _print_distances(console, run, states):
     caption='shift in deviations, spread in ln, divergence KL in nats',
   )
   for statistics in ('ema', 'pooled'):
+    if not states.keys() >= {'population', statistics}:
+      continue
     found = distances(
       states['population'].collections,
       states[statistics].collections,

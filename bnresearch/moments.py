@@ -101,18 +101,26 @@ def groups(
 
   Args:
     x: (N, ..., C).
-    mask_N: which examples count, bool; None for all.
+    mask_N: which examples count, bool; None for all. The others must be
+      finite all the same.
     group_size: examples in a group; 0 for one group of all.
     per_activation: whether each position is a channel of its own (the paper's
       fully connected form), instead of a value of its feature map's.
 
   Raises:
-    ValueError: the groups do not fill the batch, the mask is not (N,), or `x`
-      is not floating.
+    ValueError: the groups do not fill the batch, the mask is not (N,), `x` is
+      not floating, or one group of all is wanted of a device's share of it.
   """
   if not jnp.issubdtype(x.dtype, jnp.floating):
     raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
+  axes = jax.typeof(x).manual_axis_type.varying
+  if axes and not group_size:
+    raise ValueError(
+      f'norm.group_size = 0, the whole batch, inside a shard_map over '
+      f'{", ".join(sorted(axes))}: a device sees its {N} examples only. Give '
+      'a group size that divides them, or use jit, which sees the batch.'
+    )
   M = group_size or N
   if mask_N is not None and mask_N.shape != (N,):
     raise ValueError(
@@ -150,24 +158,42 @@ def combine(
 
   Args:
     mean_GC: the groups' means.
-    var_GC: their biased variances.
+    var_GC: their biased variances; or covariances of blocks (G, B, D, D).
     count_G: the numbers m of values.
     pooled: whether the variance between groups counts too.
     unbiased: whether to apply Bessel's correction.
 
   Returns:
-    mean (C,), variance (C,), and whether there were values enough for them, a
-    bool scalar; where not, both are 0.
+    mean (C,), variance (C,) or covariance (B, D, D), and whether there were
+    values enough for them, a bool scalar; where not, both are 0.
   """
   m_G1 = count_G[:, None].astype(var_GC.dtype)
   mean_C = (m_G1 * mean_GC).sum(0) / jnp.maximum(m_G1.sum(), 1)
-  sum_GC = m_G1 * var_GC
   lost_G1 = jnp.minimum(m_G1, 1)
   if pooled:
-    sum_GC = sum_GC + m_G1 * jnp.square(mean_GC - mean_C[None])
+    moved_GC = mean_GC - mean_C[None]
+    covariances = var_GC.ndim > 2
+    var_GC += (
+      products_in_blocks(moved_GC, var_GC.shape[1:])
+      if covariances
+      else jnp.square(moved_GC)
+    )
     lost_G1 = lost_G1.max(0, keepdims=True, initial=0)
   divisor = m_G1.sum() - (lost_G1.sum() if unbiased else 0)
-  return mean_C, sum_GC.sum(0) / jnp.maximum(divisor, 1), divisor > 0
+  m_G = m_G1.reshape(-1, *(1,) * (var_GC.ndim - 1))
+  sum_C = (m_G * var_GC).sum(0)
+  return mean_C, sum_C / jnp.maximum(divisor, 1), divisor > 0
+
+
+def products_in_blocks(x_GC: jax.Array, shape: Sequence[int]) -> jax.Array:
+  """Returns `x_i * x_j` for i, j of each block of channels, (G, B, D, D).
+
+  Args:
+    x_GC: G vectors.
+    shape: (B, D, D), with B * D = C.
+  """
+  x_GBD = x_GC.reshape(-1, *shape[:-1])
+  return x_GBD[..., :, None] * x_GBD[..., None, :]
 
 
 def running(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:

@@ -1,5 +1,6 @@
 """What each knob of a config may be, and what several must be together."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -148,6 +149,17 @@ _MULTIPLES = (
 )
 
 
+# What changes the statistics, and its value where it does not.
+_OFF = {
+  'norm.debias': False,
+  'norm.group_variance': 'within',
+  'norm.variance': 'two_pass',
+  'norm.per_activation': False,
+  'norm.stop_gradient': False,
+  'norm.frozen_statistics': False,
+}
+
+
 def problems(config: Config) -> list[str]:
   """Returns everything that is wrong with the values of a config."""
   values, found = leaves(config), {}
@@ -165,6 +177,8 @@ def problems(config: Config) -> list[str]:
       continue  # said already
     if values[divisor] and values[key] % values[divisor]:
       together.append(_not_a_multiple(key, divisor, values))
+  if not any(key.startswith('norm.') for key in found):
+    together += _without_effect(values)
   return [*found.values(), *together]
 
 
@@ -175,3 +189,30 @@ def _not_a_multiple(key, divisor, values):
     return problem
   sizes = ', '.join(str(d) for d in range(1, value + 1) if value % d == 0)
   return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'
+
+
+def _without_effect(values):
+  """Finds what a norm that follows batches is told in vain."""
+  found = []
+  name = values['norm.name']
+  fields = dataclasses.fields(lookup.find('norms', name).Norm)
+  options = {f'norm.{field.name}' for field in fields}
+  # A norm of the example alone is the baseline of a sweep over these.
+  if 'norm.momentum' in options:
+    found += [
+      f'{key} = {values[key]!r}: norm.name = {name!r} has no such option. '
+      f'Leave it at {off!r}, or choose another norm, such as batch.'
+      for key, off in _OFF.items()
+      if key not in options and values[key] != off
+    ]
+  scale = values['norm.initial_scale']
+  if scale != 1 and not values['norm.use_scale']:
+    found.append(
+      f'norm.initial_scale = {scale}: without effect, as norm.use_scale is '
+      'False.'
+    )
+  if scale == 0 and values['norm.frozen_affine']:
+    found.append(
+      'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.'
+    )
+  return found

@@ -15,9 +15,10 @@ def main() -> None:
     results = (FOLDER / 'results').glob(f'{file.stem}*.json')
     for stored in sorted(results):
       result = json.loads(stored.read_text())
+      steps = f'{result["steps"]:,} steps, ' if result['steps'] else ''
       print(
-        f'  On {result["data"]}, {result["steps"]:,} steps, '
-        f'{result["device"]}, jax {result["jax"]}, {result["date"][:10]}:'
+        f'  On {result["data"]}, {steps}{result["device"]}, '
+        f'jax {result["jax"]}, {result["date"][:10]}:'
       )
       for claim in result['claims']:
         print(f'    {claim["verdict"]:<16}{claim["setting"]}: {claim["claim"]}')

@@ -270,6 +270,40 @@ def test_groups_that_do_not_fill_the_batch_are_refused_with_all_else():
   ]
 
 
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    (
+      {'norm.name': 'batch_renorm', 'norm.frozen_statistics': True},
+      "norm.frozen_statistics = True: norm.name = 'batch_renorm' has no such "
+      'option. Leave it at False, or choose another norm, such as batch.',
+    ),
+    (
+      {'norm.name': 'lp', 'norm.group_variance': 'pooled'},
+      "norm.group_variance = 'pooled': norm.name = 'lp' has no such option. "
+      "Leave it at 'within', or choose another norm, such as batch.",
+    ),
+    (
+      {'norm.initial_scale': 0.5, 'norm.use_scale': False},
+      'norm.initial_scale = 0.5: without effect, as norm.use_scale is False.',
+    ),
+    (
+      {'norm.initial_scale': 0.0, 'norm.frozen_affine': True},
+      'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.',
+    ),
+  ],
+)
+def test_what_would_be_without_effect_is_refused(values, message):
+  assert refusal(values) == (message,)
+
+
+def test_a_norm_without_statistics_is_the_baseline_of_any_option():
+  config, _ = overridden(
+    {'norm.name': 'layer', 'norm.debias': True, 'norm.group_size': 4}
+  )
+  assert rules.problems(config) == []
+
+
 def test_the_message_counts_the_problems_and_lists_each_once():
   error = configs.ConfigError(['a: wrong.', 'b: wrong.', 'a: wrong.'])
   assert str(error) == '2 problems in the config:\n  a: wrong.\n  b: wrong.'

@@ -300,7 +300,7 @@ def test_describe_says_in_a_line_what_a_run_means():
 def test_describe_says_only_what_the_norm_has():
   norm = norm_group(name='layer')
   described = conventions.describe(norm, {'epsilon', 'use_scale'})
-  assert described == 'layer: no running statistics'
+  assert described == 'layer: no running statistics; epsilon 1e-05'
   few = types.SimpleNamespace(name='new', momentum=0.0, epsilon=1e-3)
   assert conventions.describe(few, {'momentum', 'epsilon'}) == (
     "new: momentum 0 weighs the old statistics (PyTorch's 1), 99% forgotten "

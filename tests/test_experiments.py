@@ -49,7 +49,9 @@ def test_the_header_has_claim_source_command_cost_and_result(name):
 
 
 def test_all_experiments_are_listed_with_their_verdicts():
-  listed = run('experiments').stdout
+  result = run('experiments')
+  assert result.returncode == 0, result.stderr
+  listed = result.stdout
   for name in EXPERIMENTS:
     assert f'experiments.{name}' in listed
   assert 'reproduced      tight init, std 0.01: trains faster' in listed

@@ -2,12 +2,14 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bnresearch.moments import Groups
+from bnresearch.norms.batch import Norm
 from bnresearch.ops import normalize
 
 G, M, S, C = 3, 8, 4, 5
@@ -47,10 +49,10 @@ def assert_same(actual, expected, rtol=1e-12):
 @pytest.mark.parametrize('where', MASKS.values(), ids=MASKS)
 def test_the_equations_are_autodiff_to_1e_12_in_float64(where):
   with jax.enable_x64(True):
-    gradient = jax.grad(scalar, argnums=(0, 1, 2))
+    gradient = jax.grad(scalar, argnums=(0, 1, 2, 5))  # epsilon too
     assert_same(
-      gradient(*inputs(), where, 'equations'),
-      gradient(*inputs(), where, 'autodiff'),
+      gradient(*inputs(), where, 'equations', 1e-3),
+      gradient(*inputs(), where, 'autodiff', 1e-3),
     )
 
 
@@ -169,6 +171,59 @@ def test_forward_mode_needs_autodiff():
   with pytest.raises(TypeError, match='forward-mode'):
     tangent(lambda x: scalar(x, scale, bias))
   tangent(lambda x: scalar(x, scale, bias, backward='autodiff'))
+
+
+def test_one_pass_has_linens_gradient_also_where_it_is_wrong(assert_close):
+  x = np.random.RandomState(0).normal(1e4, 1, (256, C))
+  x = jnp.asarray(x, jnp.float32)
+  dy = jnp.sin(jnp.arange(x.size, dtype=jnp.float32)).reshape(x.shape)
+  scale, bias = jnp.ones(C), jnp.zeros(C)
+  linen = nn.BatchNorm(use_running_average=False, epsilon=1e-3)
+
+  def theirs(x):
+    variables = linen.init(jax.random.key(0), x)
+    return (linen.apply(variables, x, mutable=['batch_stats'])[0] * dy).sum()
+
+  def ours(x):
+    y, _, _ = normalize.by_own_moments(
+      Groups(x.reshape(1, 256, 1, C), None),
+      scale,
+      bias,
+      1e-3,
+      variance='one_pass',
+    )
+    return (y.reshape(x.shape) * dy).sum()
+
+  assert_close(jax.grad(ours)(x), jax.grad(theirs)(x), rtol=1e-5)
+
+
+def test_the_whole_batch_is_refused_inside_a_shard_map():
+  mesh = jax.make_mesh(
+    (4,),
+    ('data',),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices('cpu')[:4],
+  )
+  split = jax.P('data')
+
+  def normalized(x, group_size):
+    norm = Norm(group_size=group_size)
+    variables = {
+      'params': {'scale': jnp.ones(C), 'bias': jnp.zeros(C)},
+      'batch_stats': {'mean': jnp.zeros(C), 'var': jnp.ones(C)},
+    }
+    return norm.apply(variables, x, train=True)
+
+  def mapped(group_size):
+    function = functools.partial(normalized, group_size=group_size)
+    return jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split)
+
+  x = jnp.asarray(np.random.RandomState(0).normal(size=(16, C)), jnp.float32)
+  with pytest.raises(ValueError, match=r'shard_map over data.* its 4 examples'):
+    mapped(0)(x)
+  np.testing.assert_allclose(
+    jax.jit(mapped(4))(x), normalized(x, 4), rtol=1e-5, atol=1e-5
+  )
 
 
 def test_an_unknown_backward_pass_is_refused():

@@ -104,6 +104,20 @@ def compiled_pass(name):
   return jax.jit(functools.partial(training_pass, make(name)))
 
 
+def over_devices(devices, variables, x, mask):
+  """Returns them on a mesh: examples split, variables on every device."""
+  mesh = jax.make_mesh(
+    (devices,),
+    ('data',),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices('cpu')[:devices],
+  )
+  variables = jax.device_put(variables, jax.NamedSharding(mesh, jax.P()))
+  x, mask = jax.device_put((x, mask), jax.NamedSharding(mesh, jax.P('data')))
+  assert len(x.sharding.device_set) == devices
+  return variables, x, mask
+
+
 def assert_finite(tree):
   for leaf in jax.tree.leaves(tree):
     assert jnp.isfinite(leaf).all()
@@ -182,22 +196,26 @@ def test_one_four_and_eight_devices_give_the_same(
   name, shape, mask, assert_close
 ):
   variables, x = trained(name, shape), gaussian(shape)
-  results = {}
-  for devices in (1, 4, 8):
-    mesh = jax.make_mesh(
-      (devices,),
-      ('data',),
-      axis_types=(jax.sharding.AxisType.Auto,),
-      devices=jax.devices('cpu')[:devices],
-    )
-    replicated = jax.NamedSharding(mesh, jax.P())
-    over_devices = jax.NamedSharding(mesh, jax.P('data'))
-    split = jax.device_put((x, mask), over_devices)
-    assert len(split[0].sharding.device_set) == devices
-    variables = jax.device_put(variables, replicated)
-    results[devices] = compiled_pass(name)(variables, *split)
-  assert_close(results[4], results[1], rtol=1e-5)
-  assert_close(results[8], results[1], rtol=1e-5)
+  results = [
+    compiled_pass(name)(*over_devices(n, variables, x, mask)) for n in (1, 4, 8)
+  ]
+  assert_close(results[1], results[0], rtol=1e-5)
+  assert_close(results[2], results[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize('group_size', [2, 8])
+@pytest.mark.parametrize('name', GROUPED)
+def test_groups_are_the_same_on_one_four_and_eight_devices(
+  name, group_size, assert_close
+):
+  """Groups smaller and larger than what a device has of 16 examples."""
+  shape = (16, 3, 5, 6)
+  variables, x = trained(name, shape), gaussian(shape)
+  norm = make(name, group_size=group_size)
+  program = jax.jit(functools.partial(training_pass, norm))
+  results = [program(*over_devices(n, variables, x, MASK)) for n in (1, 4, 8)]
+  assert_close(results[1], results[0], rtol=1e-5)
+  assert_close(results[2], results[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(('name', 'shape'), CASES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -88,8 +89,11 @@ def test_pooled_is_the_variance_of_all_values():
   assert np.all(x.var(1).mean(0) < x.var((0, 1))), 'no difference'
 
 
-def test_pooled_covariances_are_those_of_all_values(assert_close):
-  config, before, source = setting(norm__name='iterative_whitening')
+@pytest.mark.parametrize('group_size', [0, 4])
+def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
+  config, before, source = setting(
+    norm__name='iterative_whitening', norm__group_size=group_size
+  )
   found = population.estimate(config, before, source, 'pooled')
   found = found['batch_stats']['norm_1']
   x = first_layer(config, before, source).reshape(-1, 9)
@@ -159,9 +163,11 @@ def test_every_kind_of_statistics_has_a_distance_or_none(norm):
   config, before, source = setting(norm__name=norm)
   new = population.estimate(config, before, source)
   found = distances.distances(new, before.collections, 1e-5)
-  with_means = norm in ('batch', 'iterative_whitening', 'lp')
-  assert list(found) == (['norm_1', 'norm_2'] if with_means else [])
-  assert all(np.isfinite(d).all() and min(d) > 0 for d in found.values())
+  assert list(found) == ([] if norm == 'none' else ['norm_1', 'norm_2'])
+  for distance in found.values():
+    assert np.isfinite(distance).all()
+    assert (distance.shift > 0) == (norm != 'evonorm_b0')  # it keeps no mean
+    assert min(distance.spread, distance.divergence) > 0
 
 
 # Kept with the run.
@@ -182,18 +188,19 @@ def trained(tmp_path_factory):
   return path
 
 
-def test_saved_statistics_are_used_at_their_step_only(trained, caplog):
+def test_saved_statistics_are_used_at_their_step_only(
+  trained, caplog, monkeypatch
+):
   run = bnr.open_run(trained)
   state = run.restore(40)
-  exact = run.with_statistics(state, 'population')
-  # Marked, so that one sees where they come from.
-  mark = jax.tree.map(lambda x: x + 1, exact.collections)
-  folder = run.save_statistics(
-    exact.replace(collections=mark), 'population', {'accuracy': 0.5}
-  )
+  exact = run.with_statistics(state, 'population').collections
+  folder = run.save_statistics(state, 'population')
   assert folder == trained / 'statistics' / 'population'
-  again = bnr.open_run(trained).with_statistics(state, 'population')
-  jax.tree.map(np.testing.assert_array_equal, again.collections, mark)
+  with monkeypatch.context() as patch:
+    patch.delattr(population, 'estimate')  # they need not be estimated
+    again = bnr.open_run(trained).with_statistics(state, 'population')
+  jax.tree.map(np.testing.assert_array_equal, again.collections, exact)
+  jax.tree.map(np.testing.assert_array_equal, again.params, state.params)
   assert not caplog.records
 
   old = run.restore(20)
@@ -206,10 +213,31 @@ def test_saved_statistics_are_used_at_their_step_only(trained, caplog):
   jax.tree.map(np.testing.assert_array_equal, other.collections, anew)
 
 
+def test_damaged_statistics_are_estimated_anew(trained, tmp_path, caplog):
+  copy = shutil.copytree(trained, tmp_path / 'run')
+  run = bnr.open_run(copy)
+  state = run.restore(40)
+  folder = run.save_statistics(state, 'pooled') / '40'
+  exact = run.with_statistics(state, 'pooled').collections
+  for part in ('metrics/metrics', 'state/_METADATA'):
+    file = folder / part
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    found = bnr.open_run(copy).with_statistics(state, 'pooled')
+    jax.tree.map(np.testing.assert_array_equal, found.collections, exact)
+    assert 'estimated anew' in caplog.messages[-1]
+    file.write_bytes(whole)
+
+
+def test_statistics_are_saved_under_their_own_name_only(trained):
+  run = bnr.open_run(trained)
+  with pytest.raises(ValueError, match="'ema': needs one of population, pool"):
+    run.save_statistics(run.restore(40), 'ema')
+
+
 def test_saved_statistics_say_how_they_were_made(trained):
   run = bnr.open_run(trained)
-  exact = run.with_statistics(run.restore(40), 'pooled')
-  folder = run.save_statistics(exact, 'pooled')
+  folder = run.save_statistics(run.restore(40), 'pooled')
   meta = Checkpoints(folder, keep=None).meta(40)
   assert meta['statistics'] == {
     'estimator': 'pooled',
@@ -250,3 +278,37 @@ def test_the_command_line_shows_all_estimates_and_saves_them(
   assert main.main(arguments) == 0
   again = capsys.readouterr().out
   assert again == shown[: len(again)]
+
+
+def test_what_is_undefined_is_said_in_its_row(tmp_path, capsys):
+  """Algorithm 2's variance, of groups of one value."""
+  config = config_of(
+    train__steps=1,
+    train__log_every=1,
+    eval__every=1,
+    checkpoint__every=1,
+    probes__every=1,
+    norm__group_size=1,
+    norm__group_variance='pooled',
+  )
+  loop.train(config, tmp_path / 'run')
+  assert main.main(['--mode=eval', f'--workdir={tmp_path / "run"}']) == 0
+  shown = capsys.readouterr().out
+  assert 'undefined' in shown
+  assert 'pooled' in shown
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (
+      ['--mode=eval', '--workdir={}', '--step=foo'],
+      'no checkpoint of step foo',
+    ),
+    (['--mode=eval', '--workdir={}', '--list'], 'takes no --config, --list'),
+    (['--config=configs/default.py', '--step=7'], 'are for --mode=eval'),
+  ],
+)
+def test_flags_that_make_no_sense_are_refused(trained, flags, message, capsys):
+  assert main.main([flag.format(trained) for flag in flags]) == 2
+  assert message in capsys.readouterr().err

@@ -93,7 +93,8 @@ def describe(norm: Any, options: Collection[str]) -> str:
       no running statistics.
   """
   if 'momentum' not in options:
-    return f'{norm.name}: no running statistics'
+    epsilon = f'; epsilon {norm.epsilon:g}' if 'epsilon' in options else ''
+    return f'{norm.name}: no running statistics{epsilon}'
   parts = [
     f"momentum {norm.momentum:.12g} weighs the old statistics (PyTorch's "
     f'{1 - norm.momentum:.12g}), 99% forgotten after '

@@ -160,7 +160,7 @@ class Checkpoints:
       metrics = {s: self.meta(s)['metrics'] for s in steps}
       evaluated = [s for s in steps if metrics[s]] or steps[-1:]
       return max(evaluated, key=lambda s: (_accuracy(metrics[s] or {}), s))
-    if int(which) not in steps:
+    if not str(which).isdecimal() or int(which) not in steps:
       raise RestoreError(
         f'{self._folder} holds no checkpoint of step {which}. It holds '
         f'{", ".join(map(str, steps))}; or say latest or best.'

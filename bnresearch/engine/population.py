@@ -7,9 +7,9 @@ statistics put together, by one of two estimators:
 * var)` over the batches, or over their groups where there are groups.
 
 'pooled': the mean and the variance of all values of all batches, by the law of
-total variance, which adds the variance of the batches' means. It is what an
-evaluation in one huge batch would be normalized by. It is divided by the
-number of values, without Bessel's correction.
+total variance, which adds the variance of the batches' means. It is divided by
+the number of values, without Bessel's correction. Both process the network as
+training does, each layer on inputs that were normalized batch by batch.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,6 +22,7 @@ from bnresearch import build
 from bnresearch.data import Source
 from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
+from bnresearch.moments import products_in_blocks
 from bnresearch.records.config_file import Config
 
 # What differs from training in the norm that takes one batch's statistics: an
@@ -104,8 +105,8 @@ def _take_in(average, new, k, *, pooled):
     if 'var' in new:
       result['var'] += between * np.square(moved)
     if 'covariance' in new:
-      moved = moved.reshape(new['covariance'].shape[:-1])
-      result['covariance'] += between * moved[..., None] * moved[..., None, :]
+      shape = new['covariance'].shape
+      result['covariance'] += between * products_in_blocks(moved, shape)[0]
   return result
 
 
@@ -131,15 +132,12 @@ def provenance_of_ema(config: Config, step: int) -> dict[str, Any]:
 
   Frozen statistics are those from before the first step.
   """
-  norm = config.norm
+  options = build.norm(config).keywords
+  told = ('momentum', 'running_variance', 'debias', 'group_size')
   return {
     'estimator': 'ema',
-    'momentum': norm.momentum,
-    'running_variance': norm.running_variance,
-    'debias': norm.debias,
-    'group_size': norm.group_size,
-    'group_variance': norm.group_variance,
-    'of_step': 0 if norm.frozen_statistics else step,
+    **{key: options[key] for key in told if key in options},
+    'of_step': 0 if options.get('frozen_statistics') else step,
   }
 
 

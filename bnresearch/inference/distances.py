@@ -9,6 +9,8 @@ import numpy as np
 class Distance(NamedTuple):
   """How far a layer's statistics are from reference ones, over its channels.
 
+  Of covariances, the variances only enter.
+
   Attributes:
     shift: root mean square of the difference of means, in deviations of the
       reference.
@@ -48,16 +50,19 @@ def distances(
 
 
 def _gaussians(collections):
-  """Returns {layer: (mean, variance)} of all layers that have both."""
+  """Returns {layer: (mean, variance)} of all layers that have statistics.
+
+  Where no mean is kept, both are taken for 0.
+  """
   nodes = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(collections):
     *layer, name = (key.key for key in path)
     node = nodes.setdefault('/'.join(layer[1:]), {})
     node[name] = np.asarray(leaf, np.float64)
   return {
-    layer: (node['mean'], _variance(node))
+    layer: (node.get('mean', 0.0), _variance(node))
     for layer, node in nodes.items()
-    if 'mean' in node
+    if node.keys() & {'var', 'covariance', 'deviation'}
   }
 
 
@@ -66,5 +71,5 @@ def _variance(node):
     return node['var']
   if 'covariance' in node:
     diagonal = np.diagonal(node['covariance'], axis1=-2, axis2=-1)
-    return diagonal.reshape(node['mean'].shape)
+    return diagonal.reshape(-1)
   return np.square(node['deviation'])

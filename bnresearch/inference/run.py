@@ -7,7 +7,7 @@ steps, accuracy = run.metrics['test/accuracy']
 state = run.restore('best')
 logits_NK, taps = run.apply(state, images_NHWC, statistics='population')
 exact = run.with_statistics(state, 'population')  # Algorithm 2's, in a state
-run.save_statistics(exact, 'population')          # kept with provenance
+run.save_statistics(state, 'population')          # kept, with provenance
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from bnresearch import build
 from bnresearch.data import Source
 from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
-from bnresearch.engine.checkpoint import Checkpoints
+from bnresearch.engine.checkpoint import Checkpoints, RestoreError
 from bnresearch.engine.state import State
 from bnresearch.records import config_file, logbook, provenance, run_directory
 from bnresearch.records.config_file import Config
@@ -130,58 +130,79 @@ class Run:
     """Returns the state with 'population' or 'pooled' statistics in it.
 
     Those saved for this step are taken; else they are estimated, with a
-    warning if some of another step lie there. 'ema' and 'batch' change nothing.
+    warning if some of another step, or damaged ones, lie there. 'ema' and
+    'batch' change nothing.
 
     Args:
       state: from `restore`.
       statistics: one of `evaluate.STATISTICS`.
       progress: wraps the batches of an estimate, to show how far it is.
     """
-    if statistics not in population.ESTIMATORS:
+    if statistics not in population.ESTIMATORS or not state.collections:
       return state
-    folder, step = self._statistics_folder(statistics), int(state.step)
-    if folder.exists():
-      saved = Checkpoints(folder, keep=None)
-      if step in saved.steps:
-        kept = saved.restore(self._template, step)
-        return state.replace(collections=kept.collections)
-      for other in saved.steps[-1:]:
-        why = population.stale(saved.meta(other)['statistics'], step)
-        logging.warning('%s They are not used, but estimated anew.', why)
-    collections = population.estimate(
-      self.config, state, self.source('train'), statistics, progress
-    )
+    collections = self._saved_statistics(int(state.step), statistics)
+    if collections is None:
+      collections = population.estimate(
+        self.config, state, self.source('train'), statistics, progress
+      )
     return state.replace(collections=collections)
 
   def save_statistics(
     self,
     state: State,
     estimator: str,
-    metrics: dict[str, float] | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
   ) -> pathlib.Path:
-    """Saves a state that `with_statistics` gave as a checkpoint of its own.
+    """Saves a state with its population statistics as a checkpoint.
 
-    It notes the estimator, batches, group size and the parameters' step.
+    It holds no optimizer's state. It notes the estimator, batches, group size
+    and the parameters' step.
 
     Args:
-      state: with the statistics in it.
+      state: from `restore`.
       estimator: 'population' or 'pooled'.
-      metrics: what `evaluate` gave with them.
+      progress: as for `with_statistics`, which then finds them.
 
     Returns:
       Its folder, statistics/<estimator> of the run.
+
+    Raises:
+      ValueError: there is no such estimator, or the network has no statistics.
     """
-    folder, step = self._statistics_folder(estimator), int(state.step)
-    with contextlib.closing(
-      Checkpoints(folder, self.config.checkpoint.keep)
-    ) as saved:
-      meta = {
-        'config': config_file.digest(self.config),
-        'provenance': provenance.collect(),
-        'statistics': population.provenance(self.config, step, estimator),
-      }
-      saved.save(state, metrics, meta)
+    if estimator not in population.ESTIMATORS or not state.collections:
+      raise ValueError(
+        f'estimator = {estimator!r}: needs one of '
+        f'{", ".join(population.ESTIMATORS)}, and a network with statistics.'
+      )
+    step = int(state.step)
+    exact = self.with_statistics(state, estimator, progress)
+    meta = {
+      'config': config_file.digest(self.config),
+      'provenance': provenance.collect(),
+      'statistics': population.provenance(self.config, step, estimator),
+    }
+    folder = self._statistics_folder(estimator)
+    keep = self.config.checkpoint.keep
+    with contextlib.closing(Checkpoints(folder, keep)) as saved:
+      saved.save(exact.replace(opt_state=()), None, meta)
     return folder
+
+  def _saved_statistics(self, step, estimator):
+    """Returns what was saved for a step; None if there is nothing to use."""
+    folder = self._statistics_folder(estimator)
+    if not folder.exists():
+      return None
+    try:
+      saved = Checkpoints(folder, keep=None)
+      if step in saved.steps:
+        template = self._template.replace(opt_state=())
+        return saved.restore(template, step).collections
+      for other in saved.steps[-1:]:
+        why = population.stale(saved.meta(other)['statistics'], step)
+        logging.warning('%s They are not used, but estimated anew.', why)
+    except (RestoreError, ValueError) as error:
+      logging.warning('%s Its statistics are estimated anew.', error)
+    return None
 
   def source(self, split: str) -> Source:
     """Returns the data that the run used: 'train' or 'test'."""

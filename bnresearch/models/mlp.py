@@ -57,15 +57,15 @@ class Model(nn.Module):
       norm = self.norm(name=f'norm_{layer}')
       activation = (lambda x: x) if norm.activates else self.activation
       before = self.norm_position == 'before'
-      x_ND = dense(
+      wx_ND = dense(
         width,
         use_bias=self.keep_bias or not (before and norm.cancels_bias),
         kernel_init=init,
         name=f'hidden_{layer}',
       )(x_ND)
-      if before:
-        x_ND = norm(x_ND, train=train, mask=mask)
-      taps[f'hidden_{layer}'] = x_ND
+      x_ND = norm(wx_ND, train=train, mask=mask) if before else wx_ND
+      # What enters the nonlinearity, or the norm that contains it.
+      taps[f'hidden_{layer}'] = wx_ND if norm.activates else x_ND
       x_ND = activation(x_ND)
       if not before:
         x_ND = norm(x_ND, train=train, mask=mask)

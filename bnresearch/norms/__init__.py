@@ -18,4 +18,7 @@ module that it applies as `module(x, train=train, mask=mask_N)`. What every
   effect, so that the layer below needs no bias;
   `activates`, whether it contains the nonlinearity that would follow;
   `needs_positions`, whether it refuses an input (N, C) without positions.
+
+A class's defaults are its paper's or linen's; in a run all options are those of
+`config.norm`, one epsilon for all norms among them.
 """

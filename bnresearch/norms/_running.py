@@ -80,7 +80,7 @@ def of_the_batch(
   Args:
     groups: of the batch.
     mean_GC: their means.
-    var_GC: their biased variances; if 'within', also covariances, flattened.
+    var_GC: their biased variances; or covariances of blocks (G, B, D, D).
     running_variance: 'unbiased' or 'biased'.
     group_variance: 'within' or 'pooled', see `moments.combine`.
 

@@ -56,7 +56,7 @@ class Norm(nn.Module):
     stop_gradient: whether the gradient takes mean and var for constants, the
       failure of section 2 of the paper.
     frozen_statistics: whether training too is by the running statistics, which
-      then never change.
+      then never change. They cancel no constant: `bias` is the layer's own.
     frozen_affine: whether scale and bias get no gradient.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.

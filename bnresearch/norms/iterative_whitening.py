@@ -45,6 +45,8 @@ class Norm(nn.Module):
     running_variance: 'unbiased' averages `m/(m-1) * covariance` of m values,
       as `batch.py`; 'biased' averages the covariance.
     group_size: consecutive examples that share statistics; 0 for the batch.
+    group_variance: what the running covariance is of where there are groups:
+      'within' or 'pooled', see `batch.py`.
     whitened_channels: most channels that are whitened together. 64 is our
       default; 1 is batch normalization.
     whitening_iterations: Newton's. The paper's 5.
@@ -58,6 +60,7 @@ class Norm(nn.Module):
   epsilon: float = 1e-5
   running_variance: str = 'unbiased'
   group_size: int = 0
+  group_variance: str = 'within'
   whitened_channels: int = 64
   whitening_iterations: int = 5
   frozen_affine: bool = False
@@ -113,14 +116,14 @@ class Norm(nn.Module):
     ).reshape(centred.shape)
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
     if train and running.follows:
-      G = len(mean_GC)
-      mean_C, covariance, enough = of_the_batch(
+      mean_C, covariance_BDD, enough = of_the_batch(
         groups,
         mean_GC,
-        covariance_GBDD.reshape(G, -1),
+        covariance_GBDD,
         running_variance=self.running_variance,
+        group_variance=self.group_variance,
       )
-      new = {'mean': mean_C, 'covariance': covariance.reshape(B, D, D)}
+      new = {'mean': mean_C, 'covariance': covariance_BDD}
       running.update(new, self.momentum, enough)
     return y.astype(x.dtype).reshape(x.shape)
 

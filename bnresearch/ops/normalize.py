@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from bnresearch.moments import Groups
 
+BACKWARDS = ('equations', 'autodiff')
+
 
 def by_moments(
   x_GMSC: jax.Array,
@@ -45,52 +47,52 @@ def by_own_moments(
     variance: how it is computed, see `moments`.
     backward: 'equations', the paper's six: of the forward pass they need `x`,
       the mean and the inverse deviation only. 'autodiff' needs more memory,
-      and allows forward-mode differentiation, `jvp` and `hessian`.
+      and allows forward-mode differentiation, `jvp` and `hessian`. What
+      'one_pass' gets wrong has a gradient of its own: it is always autodiff's.
 
   Returns:
     y (G, M, S, C) of the dtype of x; mean and biased variance (G, C).
   """
-  if backward == 'autodiff':
-    return _forward(variance, *groups, scale_C, bias_C, epsilon)
-  if backward == 'equations':
-    # Under shard_map, where each device holds its own groups, the parameters
-    # are made each device's own: their gradients are then added up by JAX.
-    varying = _varying(groups.x_GMSC)
-    scale_C, bias_C, epsilon = (
-      _vary(jnp.asarray(value), varying) for value in (scale_C, bias_C, epsilon)
+  if backward not in BACKWARDS:
+    raise ValueError(
+      f'backward = {backward!r}: needs one of {", ".join(BACKWARDS)}.'
     )
-    return _by_own_moments(variance, *groups, scale_C, bias_C, epsilon)
-  raise ValueError(
-    f'backward = {backward!r}: needs one of equations, autodiff.'
-  )
+  inputs = *groups, scale_C, bias_C, epsilon
+  if backward == 'autodiff' or variance != 'two_pass':
+    return _forward(*inputs, variance)
+  # Under shard_map, where each device holds its own groups, the parameters are
+  # made each device's own: their gradients are then added up by JAX.
+  inputs = jax.tree.map(jnp.asarray, inputs)
+  axes = frozenset().union(*map(_varying, jax.tree.leaves(inputs)))
+  return _by_own_moments(*jax.tree.map(lambda v: _vary(v, axes), inputs))
 
 
-def _forward(variance, x_GMSC, where_GM11, scale_C, bias_C, epsilon):
+def _forward(x_GMSC, where_GM11, scale_C, bias_C, epsilon, variance='two_pass'):
   mean_GC, var_GC = Groups(x_GMSC, where_GM11).moments(variance)
   y = by_moments(x_GMSC, mean_GC, var_GC, scale_C, bias_C, epsilon)
   return y, mean_GC, var_GC
 
 
-_by_own_moments = jax.custom_vjp(_forward, nondiff_argnums=(0,))
+@jax.custom_vjp
+def _by_own_moments(x_GMSC, where_GM11, scale_C, bias_C, epsilon):
+  return _forward(x_GMSC, where_GM11, scale_C, bias_C, epsilon)
 
 
-def _forward_and_residuals(variance, x_GMSC, where, scale_C, bias_C, epsilon):
-  y, mean_GC, var_GC = _forward(
-    variance, x_GMSC, where, scale_C, bias_C, epsilon
-  )
+def _forward_and_residuals(x_GMSC, where, scale_C, bias_C, epsilon):
+  y, mean_GC, var_GC = _forward(x_GMSC, where, scale_C, bias_C, epsilon)
   inverse_GC = jax.lax.rsqrt(var_GC + epsilon)
-  residuals = x_GMSC, where, scale_C, bias_C, mean_GC, inverse_GC
+  residuals = x_GMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC
   return (y, mean_GC, var_GC), residuals
 
 
-def _backward(variance, residuals, cotangents):
-  """The six equations; they hold for every way to compute the variance.
+def _backward(residuals, cotangents):
+  """The six equations.
 
   The last two are put together, `dx = gain * dy + slope * (x - mean) +
   offset`, so that one pass makes dx out of x, dy and numbers per channel.
   Besides the output, mean and variance may be differentiated too.
   """
-  x_GMSC, where, scale_C, bias_C, mean_GC, inverse_GC = residuals
+  x_GMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
   dy_GMSC, d_mean_GC, d_var_GC = cotangents
   m_G1 = jnp.maximum(Groups(x_GMSC, where).count_G, 1)[:, None]
   dy = dy_GMSC.astype(mean_GC.dtype)
@@ -99,7 +101,9 @@ def _backward(variance, residuals, cotangents):
   gain_GC = scale_C[None] * inverse_GC
   d_bias_GC = dy.sum((1, 2))
   dy_centred_GC = (dy * centred).sum((1, 2))
-  d_var_GC -= 0.5 * gain_GC * jnp.square(inverse_GC) * dy_centred_GC
+  # Of var + epsilon, through y.
+  d_sum_GC = -0.5 * gain_GC * jnp.square(inverse_GC) * dy_centred_GC
+  d_var_GC += d_sum_GC
   d_mean_GC -= gain_GC * d_bias_GC
   slope_GC = 2 * d_var_GC / m_G1
   offset_GC = d_mean_GC / m_G1
@@ -112,7 +116,7 @@ def _backward(variance, residuals, cotangents):
     None,
     (dy_centred_GC * inverse_GC).sum(0).astype(scale_C.dtype),
     d_bias_GC.sum(0).astype(bias_C.dtype),
-    None,
+    d_sum_GC.sum().astype(epsilon.dtype),
   )
 
 
