@@ -22,7 +22,6 @@ the order of the gradients: both are here, x or the parameters first.
 
 import argparse
 import functools
-import itertools
 import os
 import pathlib
 import sys
@@ -103,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(shape, args):
-  """Returns a row for each contestant: the fastest of rounds, taken in turns.
+  """Returns a row for each contestant: the fastest of rounds.
 
-  What the machine does besides can only add to a time.
+  What the machine does besides can only add to a time. In each round the order
+  is another one: whoever comes after PyTorch meets its threads, still spinning.
   """
   random = np.random.RandomState(0)
   x, dy = (random.normal(2, 3, shape).astype(np.float32) for _ in range(2))
@@ -122,8 +122,10 @@ def _measure(shape, args):
 
   repeats = {name: _repeats(call) for name, call in calls.items()}
   seconds = {name: [] for name in calls}
-  for _, name in itertools.product(range(args.rounds), calls):
-    time.sleep(0.1)  # the threads of the one before spin until they rest
+  turns = (
+    name for _ in range(args.rounds) for name in random.permutation([*calls])
+  )
+  for name in turns:
     calls[name]()
     began = time.perf_counter()
     for _ in range(repeats[name]):
