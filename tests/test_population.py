@@ -213,6 +213,18 @@ def test_saved_statistics_are_used_at_their_step_only(
   jax.tree.map(np.testing.assert_array_equal, other.collections, anew)
 
 
+def test_saved_statistics_are_not_those_of_changed_parameters(trained, caplog):
+  run = bnr.open_run(trained)
+  state = run.restore(40)
+  run.save_statistics(state, 'population')
+  changed = state.replace(params=jax.tree.map(lambda p: 2 * p, state.params))
+  found = run.with_statistics(changed, 'population').collections
+  assert 'of other parameters' in caplog.messages[-1]
+  source = run.source('train')
+  anew = population.estimate(run.config, changed, source)
+  jax.tree.map(np.testing.assert_array_equal, found, anew)
+
+
 def test_damaged_statistics_are_estimated_anew(trained, tmp_path, caplog):
   copy = shutil.copytree(trained, tmp_path / 'run')
   run = bnr.open_run(copy)

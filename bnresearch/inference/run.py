@@ -129,8 +129,8 @@ class Run:
   ) -> State:
     """Returns the state with 'population' or 'pooled' statistics in it.
 
-    Those saved for this step are taken; else they are estimated, with a
-    warning if some of another step, or damaged ones, lie there. 'ema' and
+    Those saved for this step and these parameters are taken; else they are
+    estimated, with a warning if others, or damaged ones, lie there. 'ema' and
     'batch' change nothing.
 
     Args:
@@ -140,7 +140,7 @@ class Run:
     """
     if statistics not in population.ESTIMATORS or not state.collections:
       return state
-    collections = self._saved_statistics(int(state.step), statistics)
+    collections = self._saved_statistics(state, statistics)
     if collections is None:
       collections = population.estimate(
         self.config, state, self.source('train'), statistics, progress
@@ -187,16 +187,22 @@ class Run:
       saved.save(exact.replace(opt_state=()), None, meta)
     return folder
 
-  def _saved_statistics(self, step, estimator):
-    """Returns what was saved for a step; None if there is nothing to use."""
-    folder = self._statistics_folder(estimator)
+  def _saved_statistics(self, state, estimator):
+    """Returns what was saved for a state; None if there is nothing to use."""
+    folder, step = self._statistics_folder(estimator), int(state.step)
     if not folder.exists():
       return None
     try:
       saved = Checkpoints(folder, keep=None)
       if step in saved.steps:
         template = self._template.replace(opt_state=())
-        return saved.restore(template, step).collections
+        kept = saved.restore(template, step)
+        same = jax.tree.map(np.array_equal, kept.params, state.params)
+        if jax.tree.all(same):
+          return kept.collections
+        why = f'Stale statistics: {estimator} of other parameters.'
+        logging.warning('%s They are not used, but estimated anew.', why)
+        return None
       for other in saved.steps[-1:]:
         why = population.stale(saved.meta(other)['statistics'], step)
         logging.warning('%s They are not used, but estimated anew.', why)
