@@ -58,10 +58,12 @@ def conduct(
   arg: str,
   judge: Judge,
   draw: Draw,
+  notes: Callable[[Sequence[bnr.Run]], dict[str, Any]] = lambda runs: {},
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
-  A run that has diverged is a result like another.
+  A run that has diverged is a result like another. `notes` of the runs are
+  written beside the claims.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -92,6 +94,7 @@ def conduct(
       steps=chosen[0].config.train.steps,
       runs=[_row(point, run) for point, run in zip(chosen, runs)],
       processes=args.processes,
+      **notes(runs),
       **provenance.collect(),
     )
   print(f'Wrote {args.output}.png, .svg and .json')

@@ -11,22 +11,16 @@ The paper leaves open what decides the outcome, the size of the initial
 weights: each row of the figure is one reading of "small random Gaussian".
 """
 
-import argparse
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 
 import bnresearch as bnr
-from bnresearch import config as configs
-from bnresearch.records import provenance
-from bnresearch.reports import claims, drift, summary
-from bnresearch.sweeps import local
-from bnresearch.sweeps.points import Point, points
+from bnresearch.reports import claims, drift
 from configs import figure1
+from experiments import _study
 
 INITS = {0.01: 'tight init, std 0.01', 0.1: 'easy init, std 0.1'}
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
@@ -36,49 +30,32 @@ STYLES = {'-': '—', '--': '- -', ':': '···'}  # of the layers, bottom to to
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  args = _parse(argv)
+  parser = _study.parser('ioffe2015_figure1', __doc__, steps=50_000)
+  args = parser.parse_args(argv)
   arg = f'data={args.data},init=both,seeds={args.seeds},steps={args.steps}'
-  chosen = points(figure1.get_config(arg), {})
-  workdir = args.workdir or pathlib.Path('runs', f'figure1-{args.data}')
-  console = Console()
-  with tempfile.TemporaryDirectory() as scratch:
-    if args.dry_run:
-      workdir = pathlib.Path(scratch)
-      chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]
-    try:
-      local.run(chosen, workdir, args.processes, console)
-    except (configs.ConfigError, FileNotFoundError, RuntimeError) as error:
-      print(error, file=sys.stderr)
-      return 2
-    console.print(summary.table(chosen, workdir))
-    runs = {}
-    for point in chosen:
-      run = bnr.open_run(point.directory(workdir))
-      if run.status['status'] != 'done':
-        print('Not all runs are done: the same command continues them.')
-        return 1
-      key = (run.config.model.init_std, run.config.norm.name)
-      runs.setdefault(key, []).append(run)
-    judged = judge(runs)
-    print(claims.text(judged))
-    draw(runs, args.data, args.output)
-    claims.write(
-      args.output.with_suffix('.json'),
-      judged,
-      experiment='ioffe2015_figure1',
-      data=args.data,
-      seeds=args.seeds,
-      steps=chosen[0].config.train.steps,
-      units={
-        f'{k[0]},{k[1]}': drift.typical_unit(r[0]) for k, r in runs.items()
-      },
-      unit_is=drift.TYPICAL,
-      seconds_per_run=[r.status['seconds'] for rs in runs.values() for r in rs],
-      processes=args.processes,
-      **provenance.collect(),
-    )
-  print(f'Wrote {args.output}.png, .svg and .json')
-  return 0
+  return _study.conduct(
+    args,
+    figure1.get_config,
+    arg,
+    lambda runs: judge(_by_point(runs)),
+    lambda runs, args: draw(_by_point(runs), args.data, args.output),
+    _typical_units,
+  )
+
+
+def _by_point(runs):
+  return _study.grouped(runs, 'model.init_std', 'norm.name')
+
+
+def _typical_units(runs):
+  """Notes which unit's inputs the panels show."""
+  return {
+    'units': {
+      f'{std},{norm}': drift.typical_unit(group[0])
+      for (std, norm), group in _by_point(runs).items()
+    },
+    'unit_is': drift.TYPICAL,
+  }
 
 
 def judge(runs: dict[tuple[float, str], list[bnr.Run]]) -> list[claims.Claim]:
@@ -93,9 +70,7 @@ def judge(runs: dict[tuple[float, str], list[bnr.Run]]) -> list[claims.Claim]:
 def _judge_one(setting, plain, normed):
   final = {}
   for name, group in (('plain', plain), ('normed', normed)):
-    final[name] = np.array(
-      [run.metrics['test/accuracy'].values[-1] for run in group]
-    )
+    final[name] = np.array([_study.final(run) for run in group])
   reached = [
     (_first_step(n, target), _first_step(p, target))
     for p, n, target in zip(plain, normed, final['plain'])
@@ -123,8 +98,8 @@ def _judge_one(setting, plain, normed):
       setting,
       'higher test accuracy',
       'yes, Fig. 1(a)',
-      f'{_spread(final["normed"], ".2%")} with BN, '
-      f'{_spread(final["plain"], ".2%")} without',
+      f'{_study.spread(final["normed"], ".2%")} with BN, '
+      f'{_study.spread(final["plain"], ".2%")} without',
       tuple(bool(h) for h in final['normed'] > final['plain']),
     ),
     claims.Claim(
@@ -132,10 +107,10 @@ def _judge_one(setting, plain, normed):
       'more stable distributions',
       'yes, Fig. 1(b, c)',
       'inputs to the last sigmoids over the run: median moves by '
-      f'{_spread(moved["normed"][:, 0], ".2f")} with BN, '
-      f'{_spread(moved["plain"][:, 0], ".2f")} without; spread changes '
-      f'{_spread(moved["normed"][:, 1], ".3g")}-fold with BN, '
-      f'{_spread(moved["plain"][:, 1], ".3g")}-fold without',
+      f'{_study.spread(moved["normed"][:, 0], ".2f")} with BN, '
+      f'{_study.spread(moved["plain"][:, 0], ".2f")} without; spread changes '
+      f'{_study.spread(moved["normed"][:, 1], ".3g")}-fold with BN, '
+      f'{_study.spread(moved["plain"][:, 1], ".3g")}-fold without',
       tuple(
         bool((n < p).all()) for n, p in zip(moved['normed'], moved['plain'])
       ),
@@ -149,26 +124,16 @@ def _first_step(run, accuracy):
   return int(steps[there[0]]) if len(there) else None
 
 
-def _spread(values, form):
-  mean = format(np.mean(values), form)
-  return (
-    mean if len(values) == 1 else f'{mean} ± {np.std(values, ddof=1):{form}}'
-  )
-
-
 def draw(
   runs: dict[tuple[float, str], list[bnr.Run]], data: str, output: pathlib.Path
 ) -> None:
   """Writes `output`.png and .svg: a row of four panels an initialization."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot as plt
-
-  plt.rcParams.update({'font.size': 9, 'svg.hashsalt': 'bnresearch'})
-  figure, axes = plt.subplots(
-    len(INITS), 4, figsize=(13, 6), layout='constrained', sharex=True
-  )
+  figure, axes = _study.canvas(len(INITS), 4, (13, 6), sharex=True)
+  for panel in axes.flat:
+    panel.grid(False)
+    panel.xaxis.set_major_formatter(
+      lambda x, _: f'{x / 1000:g}K' if x >= 1000 else f'{x:g}'
+    )
   for row, (std, setting) in zip(axes, INITS.items()):
     _draw_accuracy(row[0], {n: runs[std, n] for n in NORMS})
     row[0].set_ylabel(f'{setting}\n\ntest accuracy')
@@ -181,19 +146,12 @@ def draw(
   axes[0, 0].legend(loc='lower right', frameon=False)
   for panel in axes[-1]:
     panel.set_xlabel('training steps')
-  for panel in axes.flat:
-    panel.spines[['top', 'right']].set_visible(False)
-    panel.xaxis.set_major_formatter(
-      lambda x, _: f'{x / 1000:g}K' if x >= 1000 else f'{x:g}'
-    )
   seeds = len(runs[next(iter(INITS)), 'none'])
   figure.suptitle(
     f'Ioffe & Szegedy 2015, Figure 1, on {data} '
     f'({seeds} seed{"s" * (seeds > 1)})'
   )
-  figure.savefig(output.with_suffix('.png'), dpi=130)
-  figure.savefig(output.with_suffix('.svg'), metadata={'Date': None})
-  plt.close(figure)
+  _study.save(figure, output)
 
 
 def _draw_accuracy(panel, groups):
@@ -233,31 +191,6 @@ def _draw_drift(panel, groups):
       )
   key = ', '.join(f'{k} {sign}' for k, sign in enumerate(STYLES.values(), 1))
   panel.set_title(f'(d) drift of layers {key}')
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.ioffe2015_figure1',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--data', default='digits', help='digits, mnist, ...')
-  parser.add_argument('--seeds', type=int, default=1)
-  parser.add_argument('--steps', type=int, default=50_000)
-  parser.add_argument('--processes', type=int, default=local.cores())
-  parser.add_argument(
-    '--workdir', type=pathlib.Path, help='default runs/figure1-DATA'
-  )
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    default=pathlib.Path('figure1'),
-    help='path of the picture without its ending; default figure1',
-  )
-  parser.add_argument(
-    '--dry_run', action='store_true', help='two steps, synthetic data'
-  )
-  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':
