@@ -12,6 +12,7 @@ The tour, in the order of imports; each room's own text says what it promises.
   records           what a run leaves on disk
   rules  config     what each knob may be; a config loaded and overridden
   build             a config's names turned into objects
+  zoo  pretrained   networks as published; weights that others have trained
   engine            training: begin with engine/loop.py
   inference         a run opened again
   sweeps  reports   many runs; tables of them

@@ -5,6 +5,7 @@ has by name, so that a new file needs no line here.
 """
 
 import dataclasses
+import fnmatch
 import functools
 import inspect
 from collections.abc import Callable
@@ -12,36 +13,96 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from bnresearch import data, lookup
 from bnresearch.data import synthetic
+from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config
 
 _DRY_RUN_EXAMPLES = 40
 
 
-def norm(config: Config, **changed: Any) -> Callable[..., nn.Module]:
-  """Returns the factory of `config.norm`'s normalizers.
+def norm_options(config: Config, **changed: Any) -> dict[str, Any]:
+  """Returns the options of `config.norm` that its normalizers have.
 
   Args:
     config: the complete config.
     **changed: options that differ from `config.norm`.
   """
-  cls = lookup.find('norms', config.norm.name).Norm
-  return functools.partial(cls, **_fields(cls, {**config.norm, **changed}))
+  options = {}
+  for name in (config.norm.name, *(name for _, name in _sites(config))):
+    cls = lookup.find('norms', name).Norm
+    options |= lookup.picked(cls, {**config.norm, **changed})
+  return options
 
 
 def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
-  """Returns the network of `config.model` with `config.norm`."""
+  """Returns the network of `config.model` with `config.norm`.
+
+  Options that are 'own' or (), and a dropout rate of -1, are left to the
+  architecture.
+
+  Raises:
+    ValueError: a pattern of `config.norm.sites` fits no layer.
+  """
   cls = lookup.find('models', config.model.name).Model
-  options = _fields(cls, config.model) | {
-    'num_classes': num_classes,
-    'norm': norm(config, **norm_changed),
+  words = {'yes': True, 'no': False}
+  options = {
+    key: words.get(value, value)
+    for key, value in config.model.items()
+    if value not in ('own', ()) and (key, value) != ('dropout_rate', -1)
   }
-  if 'activation' in options:
-    options['activation'] = getattr(nn, options['activation'])
-  return cls(**options)
+  layers = Layers(
+    norm=_norm(config, norm_changed), **lookup.picked(Layers, options)
+  )
+  network = cls(num_classes, layers, **lookup.picked(cls, options))
+  if config.norm.sites:
+    _check_sites(config, network)
+  return network
+
+
+def _norm(config, changed):
+  """Returns the function from a layer's path to its normalizer.
+
+  Of the patterns in `config.norm.sites` that fit a path, the last one counts.
+  """
+  by_pattern = [('*', config.norm.name), *_sites(config)]
+
+  def norm(site):
+    fits = [n for p, n in by_pattern if fnmatch.fnmatchcase(site, p)]
+    cls = lookup.find('norms', fits[-1]).Norm
+    options = lookup.picked(cls, {**config.norm, **changed})
+    return functools.partial(cls, **options)
+
+  return norm
+
+
+def _sites(config):
+  """Returns `config.norm.sites` as (pattern, name of a norm)."""
+  return [site.rpartition('=')[::2] for site in config.norm.sites]
+
+
+def _check_sites(config, network):
+  """Refuses a pattern that is for no layer: it would be without effect."""
+  seen = set()
+
+  def spy(site):
+    seen.add(site)
+    return network.layers.norm(site)
+
+  spied = network.clone(layers=dataclasses.replace(network.layers, norm=spy))
+  x_NHWC = jax.ShapeDtypeStruct((2, *spec(config).image_shape), jnp.float32)
+  init = functools.partial(spied.init, train=False)
+  jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  seen.discard('')  # what stands for the network in general
+  for pattern, _ in _sites(config):
+    if not fnmatch.filter(seen, pattern):
+      raise ValueError(
+        f'norm.sites: {pattern!r} fits no layer with a norm. There are '
+        f'{", ".join(sorted(seen))}.'
+      )
 
 
 def evaluated_model(config: Config, num_classes: int) -> nn.Module:
@@ -105,12 +166,6 @@ def probes(config: Config) -> Callable[[View, Batch], dict[str, jax.Array]]:
     }
 
   return measure_all
-
-
-def _fields(cls, group):
-  """Picks from a config group what a dataclass has a field for."""
-  own = {field.name for field in dataclasses.fields(cls)} - {'name', 'parent'}
-  return {key: value for key, value in group.items() if key in own}
 
 
 def _keywords(function, group):

@@ -2,7 +2,7 @@
 
 A config is a tree of `ml_collections.ConfigDict` whose leaves are numbers,
 booleans, strings and tuples; a dotted key such as `norm.name` names a leaf.
-What each leaf may be stands in `rules.py`.
+What each leaf may be stands in `rules/`.
 """
 
 import ast

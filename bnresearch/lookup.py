@@ -5,18 +5,21 @@ A room is a folder of `bnresearch` whose every file is one choice of a config:
 with an underscore are shared by their room and are no entries.
 """
 
+import dataclasses
 import difflib
 import importlib
 import pathlib
 import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 NOUNS = {
   'norms': 'norm',
   'models': 'model',
   'data': 'data set',
   'probes': 'probe',
+  'pretrained': 'pretrained weights',
 }
 
 
@@ -37,6 +40,12 @@ def find(room: str, name: str) -> ModuleType:
   if name not in known:
     raise LookupError(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
   return importlib.import_module(f'bnresearch.{room}.{name}')
+
+
+def picked(cls: type, options: dict[str, Any]) -> dict[str, Any]:
+  """Returns those options for which a dataclass has a field of that name."""
+  own = {field.name for field in dataclasses.fields(cls)} - {'name', 'parent'}
+  return {key: value for key, value in options.items() if key in own}
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -29,17 +29,42 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.data.binarize_threshold = 0.5  # fraction of white; not in the paper
   config.data.examples = 600  # size of each split, data set synthetic only
 
+  # 'own' and -1 leave a knob to what the architecture was published with.
   config.model = ml_collections.ConfigDict()
   config.model.name = 'mlp'  # a file of bnresearch/models
-  config.model.features = (100, 100, 100)  # units of the hidden layers
-  config.model.activation = 'sigmoid'  # its name in flax.linen
-  config.model.init_std = 0.1  # of the Gaussian weights; not in the paper
+  config.model.variant = 'own'  # one of VARIANTS in that file
+  config.model.features = (100, 100, 100)  # mlp: units of the hidden layers
+  config.model.units = 100  # lstm: of the state; the paper's
+  config.model.recurrent_scale = 0.1  # lstm: instead of norm.initial_scale
+  config.model.forget_bias = 1.0  # lstm: of the forget gate, before training
+  config.model.blocks = ()  # units of each stage; () for the variant's
+  config.model.stem = 'paper'  # or small, for images of 8 to 64 pixels
+  config.model.head = 'own'  # alexnet, lenet, vgg: dense or convolutional
+  config.model.width = 1.0  # factor on the channels of every layer
+  config.model.min_width = 16  # channels that `width` leaves; slim's
+  config.model.activation = 'own'  # own, or a name of models/_activations.py
+  config.model.initializer = 'own'  # or a name of models/_initializers.py
+  config.model.init_std = 0.1  # of mlp, normal, truncated_normal; not in paper
   config.model.norm_position = 'before'  # or after the activation
   config.model.keep_bias = False  # also where the norm cancels it
   config.model.weight_standardization = 'none'  # none, standard, scaled
+  config.model.dropout_rate = -1.0  # where the architecture has dropout
+  config.model.auxiliary_heads = False  # googlenet, inception_v2 and later
+  config.model.lrn = 'own'  # alexnet, googlenet, inception_v2: own, yes, no
+  config.model.count_padding = False  # as zeros, in average pooling
+  config.model.zero_init = False  # resnet: branches begin closed
+  config.model.version = 'own'  # resnet: v1, v1.5 or v2, pre-activation
+  config.model.strides_at = 'first'  # resnet: or last, unit of a stage; slim's
+  config.model.five_by_five = 'own'  # googlenet: 5x5, two_3x3 or 3x3
+  config.model.pool_projection = 128  # inception_v2: or 96, in 4c and 4d
+  config.model.separable_stem = True  # inception_v2: depth multiplier 8
+  config.model.normalized_stem = True  # inception_v2: slim has no norm there
+  config.model.reduction = 'strided'  # inception_v2: or pooled, 3c and 4e
+  config.model.asymmetric = True  # inception_v3: 1x7 and 7x1 instead of 7x7
 
   config.norm = ml_collections.ConfigDict()
   config.norm.name = 'batch'  # a file of bnresearch/norms
+  config.norm.sites = ()  # other norms by path, as ('stem*=none',)
   config.norm.momentum = 0.99  # weight of the old running statistics
   config.norm.epsilon = 1e-5  # added to the variance; not in the paper
   config.norm.running_variance = 'unbiased'  # m/(m-1), the paper's; or biased
@@ -68,6 +93,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.norm.noise_shift = 0.5  # noisy_batch: mean of the noise, at most
   config.norm.noise_scale = 0.25  # noisy_batch: its deviation over 1, at most
   config.norm.noise_jitter = 0.1  # noisy_batch: spread between examples
+
+  config.objective = ml_collections.ConfigDict()
+  config.objective.auxiliary = 'weighted'  # heads: none, weighted, alternating
+  config.objective.auxiliary_weight = 0.3  # GoogLeNet's; of each head's loss
 
   config.train = ml_collections.ConfigDict()
   config.train.steps = 5000  # updates

@@ -7,7 +7,8 @@ Time:     about 1 s a point on one CPU core.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
-  models=mlp             files of bnresearch/models, joined by +
+  models=mlp             files of bnresearch/models, joined by +; deep ones have
+                         the stem for small images and a quarter of their width
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=5000
 
@@ -19,6 +20,8 @@ place.
 from configs import default
 
 ACTIVATIONS = ('sigmoid', 'relu', 'tanh')
+_SMALL = {'model.stem': 'small', 'model.width': 0.25}
+OPTIONS = {'mlp': {}, 'vgg': _SMALL | {'model.variant': '11'}}  # others: _SMALL
 PLACES = (('none', 'before'), ('batch', 'before'), ('batch', 'after'))
 
 
@@ -36,6 +39,7 @@ def get_config(arg: str = ''):
       'model.norm_position': position,
       'seed': seed,
     }
+    | OPTIONS.get(model, _SMALL)
     for seed in range(chosen['seeds'])
     for model in chosen['models'].split('+')
     for activation in ACTIVATIONS

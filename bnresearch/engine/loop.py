@@ -1,6 +1,7 @@
 """The training loop: from a config and a directory to a finished run."""
 
 import contextlib
+import functools
 import math
 import pathlib
 import signal
@@ -13,9 +14,17 @@ import numpy as np
 
 from bnresearch import build, conventions
 from bnresearch.data import Source
-from bnresearch.engine import evaluate, optimizer, population, state, step
+from bnresearch.engine import (
+  evaluate,
+  objective,
+  optimizer,
+  population,
+  state,
+  step,
+)
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.order import batch_indices
+from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
 from bnresearch.records import provenance, run_directory
 from bnresearch.records.config_file import Config, digest
@@ -68,8 +77,17 @@ class _Session:
     model = build.model(config, len(spec.class_names))
     evaluated = build.evaluated_model(config, len(spec.class_names))
     pixels = build.pixels(config)
-    updates = optimizer.make(config.optim, config.train.steps)
-    fresh = state.create(model, updates, spec.image_shape, config.seed)
+    passes = _passes(config, model, spec.image_shape)
+    updates = optimizer.make(config.optim, config.train.steps, len(passes))
+    fresh = state.create(
+      model,
+      updates,
+      spec.image_shape,
+      config.seed,
+      pixels(train_set.images_NHWC[: config.train.batch_size])
+      if config.model.initializer == 'lsuv'
+      else None,
+    )
 
     self.config, self.run_directory = config, run
     self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
@@ -80,7 +98,7 @@ class _Session:
       step.Examples(train_set.images_NHWC, train_set.labels_N)
     )
     self.advance = step.make_advance(
-      step.make_train_step(model, updates, pixels),
+      step.make_train_step(model, updates, pixels, passes),
       config.train.scan,
       (self.state, self.split),
       config.train.batch_size,
@@ -99,7 +117,7 @@ class _Session:
     self.provenance = {
       **provenance.collect(),
       'conventions': conventions.header(
-        config.norm, config.train.steps, build.norm(config).keywords
+        config.norm, config.train.steps, build.norm_options(config)
       ),
     }
 
@@ -210,14 +228,31 @@ class _Clock:
     }
 
 
+def _passes(config, model, image_shape):
+  """Returns the passes of a step, by how many heads the network has."""
+  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  init = functools.partial(model.init_with_output, train=False)
+  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  return objective.passes(
+    len(objective.heads(logits, taps)),
+    config.objective.auxiliary,
+    config.objective.auxiliary_weight,
+  )
+
+
 def _make_measure(config, model, pixels, test_set: Source):
   """Returns the compiled probes, `measure(params, collections)`."""
   examples = slice(config.probes.examples)
   images, labels_N = jax.device_put(
     (test_set.images_NHWC[examples], test_set.labels_N[examples])
   )
-  forward = evaluate.make_forward(model, config.probes.statistics)
+  whole = evaluate.make_forward(model, config.probes.statistics)
   probes = build.probes(config)
+
+  def forward(params, collections, x_NHWC):
+    logits_NK, taps = whole(params, collections, x_NHWC)
+    heads = [name for name in taps if name.startswith(AUXILIARY)]
+    return logits_NK, {k: x for k, x in taps.items() if k not in heads}
 
   @jax.jit
   def measure(params, collections, images, labels_N):

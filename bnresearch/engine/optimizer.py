@@ -8,9 +8,12 @@ import optax
 from bnresearch.records.config_file import Config
 
 
-def make(optim: Config, steps: int) -> optax.GradientTransformation:
-  """Returns the optimizer of `config.optim` for a run of `steps` updates.
+def make(
+  optim: Config, steps: int, passes: int = 1
+) -> optax.GradientTransformation:
+  """Returns the optimizer of `config.optim` for a run of `steps`.
 
+  A step updates `passes` times, all by the step's learning rate.
   An optimizer takes those options of the group that optax gives it by name.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
   """
@@ -19,7 +22,8 @@ def make(optim: Config, steps: int) -> optax.GradientTransformation:
   options = {key: value for key, value in optim.items() if key in known}
   if 'mask' in known:
     options['mask'] = is_kernel  # what is decayed
-  options['learning_rate'] = schedule(optim, steps)
+  rate = schedule(optim, steps)
+  options['learning_rate'] = lambda updates: rate(updates // passes)
   if options.get('momentum') == 0:
     options['momentum'] = None
   chain = [function(**options)]

@@ -9,7 +9,8 @@ statistics put together, by one of two estimators:
 'pooled': the mean and the variance of all values of all batches, by the law of
 total variance, which adds the variance of the batches' means. It is divided by
 the number of values, without Bessel's correction. Both process the network as
-training does, each layer on inputs that were normalized batch by batch.
+training does, each layer on inputs that were normalized batch by batch, but
+without dropout.
 """
 
 from collections.abc import Callable, Iterable
@@ -132,7 +133,7 @@ def provenance_of_ema(config: Config, step: int) -> dict[str, Any]:
 
   Frozen statistics are those from before the first step.
   """
-  options = build.norm(config).keywords
+  options = build.norm_options(config)
   told = ('momentum', 'running_variance', 'debias', 'group_size')
   return {
     'estimator': 'ema',

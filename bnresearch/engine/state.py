@@ -32,14 +32,21 @@ def create(
   optimizer: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
   seed: int,
+  x_NHWC: jax.Array | None = None,
 ) -> State:
-  """Returns the state before the first update, a pure function of `seed`."""
+  """Returns the state before the first update, a pure function of `seed`.
+
+  It also depends on `x_NHWC`, a batch of the network's input, if there is one:
+  the initializer 'lsuv' looks at it.
+  """
+  if x_NHWC is None:
+    x_NHWC = jnp.zeros((1, *image_shape))
 
   @jax.jit
-  def init(key):
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+  def init(key, x_NHWC):
+    variables = model.init(key, x_NHWC, train=False)
     params = variables.pop('params')
     step = jnp.zeros((), jnp.int32)
     return State(step, params, variables, optimizer.init(params))
 
-  return init(jax.random.key(seed))
+  return init(jax.random.key(seed), x_NHWC)

@@ -27,35 +27,49 @@ def make_train_step(
   model: nn.Module,
   optimizer: optax.GradientTransformation,
   pixels: Callable[[jax.Array], jax.Array],
+  passes: objective.Passes = ((1.0,),),
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
-  `key` is the run's; each step folds its number into it. The metrics are
-  those of this batch before the update: mean 'loss' in nats, 'accuracy'.
+  `key` is the run's; each step folds its number into it. A step is one or more
+  `passes`, see `objective.passes`: each goes forward and backward, updates the
+  parameters and lets the statistics follow. The metrics are those of the
+  network's own logits on this batch in the first pass, before any update: mean
+  'loss' in nats, 'accuracy'.
   """
 
-  def train_step(state, batch, key):
+  def one_pass(state, batch, dropout, weights):
     x_NHWC = pixels(batch.images)
-    dropout = jax.random.fold_in(key, state.step)
 
     def loss_fn(params):
-      (logits_NK, _), collections = model.apply(
+      (logits_NK, taps), collections = model.apply(
         {'params': params, **state.collections},
         x_NHWC,
         train=True,
         mutable=list(state.collections),
         rngs={'dropout': dropout},
       )
-      loss = objective.cross_entropy(logits_NK, batch.labels).mean()
+      heads = objective.heads(logits_NK, taps)
+      loss = objective.weighted_loss(heads, batch.labels, weights)
       return loss, (logits_NK, collections)
 
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (logits_NK, collections)), grads = gradient(state.params)
+    gradient = jax.grad(loss_fn, has_aux=True)
+    grads, (logits_NK, collections) = gradient(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    correct_N = objective.correct(logits_NK, batch.labels)
-    metrics = {'loss': loss, 'accuracy': correct_N.mean()}
-    return State(state.step + 1, params, collections, opt_state), metrics
+    return State(state.step, params, collections, opt_state), logits_NK
+
+  def train_step(state, batch, key):
+    key = jax.random.fold_in(key, state.step)
+    logits = []
+    for k, weights in enumerate(passes):
+      dropout = jax.random.fold_in(key, k) if k else key
+      state, logits_NK = one_pass(state, batch, dropout, weights)
+      logits.append(logits_NK)
+    loss_N = objective.cross_entropy(logits[0], batch.labels)
+    correct_N = objective.correct(logits[0], batch.labels)
+    metrics = {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
+    return state.replace(step=state.step + 1), metrics
 
   return train_step
 

@@ -71,5 +71,5 @@ def _variance(node):
     return node['var']
   if 'covariance' in node:
     diagonal = np.diagonal(node['covariance'], axis1=-2, axis2=-1)
-    return diagonal.reshape(-1)
+    return diagonal.reshape(*diagonal.shape[:-2], -1)
   return np.square(node['deviation'])

@@ -1,11 +1,31 @@
 """Networks: one architecture per file, each a `class Model(nn.Module)`.
 
-`Model(...)(x, *, train, mask=None)` takes images NHWC, float, and returns
-`(logits_NK, taps)`. `mask` (N,) says which examples enter the statistics of the
-batch, and goes to every normalizer. `taps` holds every pre-activation by layer
-name, the array that enters each nonlinearity (or the normalizer that contains
-it): probes need no hooks, and what nobody reads the compiler removes.
+`Model(num_classes, layers, ...)(x, *, train, mask=None)` takes images NHWC,
+float, and returns `(logits_NK, taps)`. `mask` (N,) says which examples enter
+the statistics of the batch, and goes to every normalizer. `taps` holds every
+pre-activation by the layer's path, the array that enters the nonlinearity (or
+the normalizer that contains it): probes need no hooks, and what nobody reads
+the compiler removes. Among the taps are the logits of auxiliary heads, from
+the bottom to the top, under names that begin with `AUXILIARY`.
 
-A model imports no normalizer: it receives `norm`, see `bnresearch/norms`. Its
-other fields bear the names of `config.model`.
+`layers`, a `Layers`, is what all layers of a network have in common: their
+normalizer, activation, initializer and so on. The other fields are the
+architecture's own. All bear the names of `config.model`, and have by default
+what was published. `VARIANTS` of a file are what its field `variant` may be,
+`CHOICES` what others may be that are words.
+
+`python -m bnresearch.models` prints the networks, and the layers of one.
 """
+
+from bnresearch.models._call import AUXILIARY, Layers
+from bnresearch.models._cost import measure
+from bnresearch.models._size import TooSmall, shapes, smallest_size
+
+__all__ = [
+  'AUXILIARY',
+  'Layers',
+  'TooSmall',
+  'measure',
+  'shapes',
+  'smallest_size',
+]

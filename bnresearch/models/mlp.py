@@ -5,12 +5,13 @@ Section 4.1: three hidden layers of 100 sigmoid units, ten classes, weights
 between each hidden layer's linear map and its sigmoid, `z = g(BN(Wu))`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 
-from bnresearch.models import _standardized
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Dense, Logits
 
 
 class Model(nn.Module):
@@ -22,54 +23,30 @@ class Model(nn.Module):
 
   Attributes:
     num_classes: K, the width of the logits.
-    norm: factory of normalizers, `norm(name=...)(x, train=...)`.
-    activation: what follows each hidden layer. The paper's is the sigmoid.
+    layers: what all layers have in common. Its `init_std` is that of the
+      initial Gaussian weights: the paper says "small" and no number.
     features: width of each hidden layer, bottom to top. The paper's is three
       times 100.
-    init_std: standard deviation of the initial weights. The paper says
-      "small" and no number.
-    norm_position: 'before' the activation, the paper's, or 'after' it.
-    keep_bias: whether a hidden layer keeps its bias where the normalizer
-      cancels it. The paper leaves it out (section 3.2).
-    weight_standardization: 'none', or how the kernels of the hidden layers
-      are standardized, 'standard' or 'scaled', see `_standardized.py`.
   """
 
   num_classes: int
-  norm: Callable[..., nn.Module]
-  activation: Callable[[jax.Array], jax.Array] = nn.sigmoid
+  layers: Layers
   features: Sequence[int] = (100, 100, 100)
-  init_std: float = 0.1
-  norm_position: str = 'before'
-  keep_bias: bool = False
-  weight_standardization: str = 'none'
 
   @nn.compact
   def __call__(
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
-    init = nn.initializers.normal(self.init_std)
-    dense = _standardized.layer(nn.Dense, self.weight_standardization)
-    taps = {}
-    x_ND = x_NHWC.reshape(x_NHWC.shape[0], -1)
-    for layer, width in enumerate(self.features, start=1):
-      norm = self.norm(name=f'norm_{layer}')
-      activation = (lambda x: x) if norm.activates else self.activation
-      before = self.norm_position == 'before'
-      wx_ND = dense(
-        width,
-        use_bias=self.keep_bias or not (before and norm.cancels_bias),
-        kernel_init=init,
-        name=f'hidden_{layer}',
-      )(x_ND)
-      x_ND = norm(wx_ND, train=train, mask=mask) if before else wx_ND
-      # What enters the nonlinearity, or the norm that contains it.
-      taps[f'hidden_{layer}'] = wx_ND if norm.activates else x_ND
-      x_ND = activation(x_ND)
-      if not before:
-        x_ND = norm(x_ND, train=train, mask=mask)
-    logits_NK = nn.Dense(self.num_classes, kernel_init=init, name='logits')(
-      x_ND
+    call = Call(
+      self,
+      x_NHWC,
+      train=train,
+      mask=mask,
+      activation='sigmoid',
+      init=nn.initializers.normal(self.layers.init_std),
     )
-    return logits_NK, taps
+    x = call.images_NHWC
+    for layer, width in enumerate(self.features, start=1):
+      x = Dense(width, name=f'hidden_{layer}')(x, call)
+    return Logits(self.num_classes, name='logits')(x, call), call.taps

@@ -1,8 +1,8 @@
 """Normalizers: one per file, each a `class Norm(nn.Module)`.
 
-A model receives `norm`, a factory, and calls `norm(name='norm_1')` for a
-module that it applies as `module(x, train=train, mask=mask_N)`. What every
-`Norm` promises:
+A model receives a function from a layer's path to a `Norm` or, with options, a
+`functools.partial` of one; what it makes of it, it applies as
+`module(x, train=train, mask=mask_N)`. What every `Norm` promises:
 
 - its fields are its options, and bear the names of `config.norm`;
 - `train` is keyword-only and has no default. It says which statistics
@@ -16,7 +16,8 @@ module that it applies as `module(x, train=train, mask=mask_N)`. What every
 - its class says three things of it, which models read:
   `cancels_bias`, whether a constant added to each channel before it is without
   effect, so that the layer below needs no bias;
-  `activates`, whether it contains the nonlinearity that would follow;
+  `activates`, whether it contains the nonlinearity that would follow; where it
+  does, that is a field, which models set to False where they are linear;
   `needs_positions`, whether it refuses an input (N, C) without positions.
 
 A class's defaults are its paper's or linen's; in a run all options are those of

@@ -42,6 +42,8 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
+    activates: if False, `y = scale * x + bias`: the authors' form for where a
+      network is linear, as at the end of a residual branch.
   """
 
   momentum: float = 0.99
@@ -53,9 +55,9 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  activates: bool = True
 
   cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = True
   needs_positions: ClassVar[bool] = False
 
   @nn.compact
@@ -76,6 +78,10 @@ class Norm(nn.Module):
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
+    if not self.activates:
+      middle = (1,) * (x.ndim - 1)
+      y = x * scale_C.reshape(*middle, C) + bias_C.reshape(*middle, C)
+      return y.astype(x.dtype)
     v_C = self.param('v', nn.initializers.ones, (C,))
     running = Running(self, {'var': jnp.ones(C)})
     groups = moments.groups(x, mask, self.group_size if train else 0)

@@ -34,6 +34,8 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
+    activates: if False, `y = scale * x + bias`: the authors' form for where a
+      network is linear, as at the end of a residual branch.
   """
 
   channel_groups: int = 32
@@ -42,9 +44,9 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  activates: bool = True
 
   cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = True
   needs_positions: ClassVar[bool] = False
 
   @nn.compact
@@ -62,6 +64,10 @@ class Norm(nn.Module):
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
     scale_C, bias_C = _affine.parameters(self, (C,))
+    if not self.activates:
+      middle = (1,) * (x.ndim - 1)
+      y = x * scale_C.reshape(*middle, C) + bias_C.reshape(*middle, C)
+      return y.astype(x.dtype)
     v_C = self.param('v', nn.initializers.ones, (C,))
     x_NSGD = x.reshape(N, S, G, C // G)
     _, var_NG = moments.moments(x_NSGD, (1, 3))

@@ -35,6 +35,8 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma. The paper's is 1.
+    activates: if False, there is no threshold, for where a network is linear,
+      as at the end of a residual branch.
   """
 
   epsilon: float = 1e-6
@@ -43,9 +45,9 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  activates: bool = True
 
   cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = True
   needs_positions: ClassVar[bool] = False
 
   @nn.compact
@@ -56,7 +58,6 @@ class Norm(nn.Module):
     del train, mask
     N, *positions, C = x.shape
     scale_C, bias_C = _affine.parameters(self, (C,))
-    tau_C = self.param('tau', nn.initializers.zeros, (C,))
     epsilon = self.epsilon
     if self.learn_epsilon:
       initial = nn.initializers.constant(self.epsilon)
@@ -70,7 +71,9 @@ class Norm(nn.Module):
       mean_square = jnp.square(x_NSC).mean(1, keepdims=True)
       y = x_NSC * jax.lax.rsqrt(mean_square + epsilon)
     y = y * scale_C[None, None] + bias_C[None, None]
-    y = jnp.maximum(y, tau_C[None, None])
+    if self.activates:
+      tau_C = self.param('tau', nn.initializers.zeros, (C,))
+      y = jnp.maximum(y, tau_C[None, None])
     return y.reshape(x.shape).astype(x.dtype)
 
 

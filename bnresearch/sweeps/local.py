@@ -81,7 +81,7 @@ def _print_conventions(points, console):
   """Prints what the norms of the points mean, each line once."""
   lines = {}  # a set that keeps the order
   for config in (point.config for point in points):
-    options = build.norm(config).keywords
+    options = build.norm_options(config)
     header = conventions.header(config.norm, config.train.steps, options)
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)

@@ -1,12 +1,10 @@
-"""What each knob of a config may be, and what several must be together."""
+"""What each knob of a config may be."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bnresearch import lookup
-from bnresearch.records.config_file import Config, leaves
 
 
 class Rule(NamedTuple):
@@ -54,6 +52,13 @@ def _each(rule: Rule, *, some: bool) -> Rule:
   )
 
 
+def _is_site(value: Any) -> bool:
+  if type(value) is not str:
+    return False
+  pattern, _, norm = value.rpartition('=')
+  return bool(pattern) and norm in lookup.names('norms')
+
+
 _FLAG = Rule('True or False', lambda value: type(value) is bool)
 _STEPS = _number(int, 1)
 _STATISTICS = _choice('ema', 'batch')
@@ -70,15 +75,64 @@ RULES = {
   'data.binarize_threshold': _number(float, 0, 1, below=True),
   'data.examples': _number(int, 1),
   'model.name': _entry('models'),
+  'model.variant': Rule('a text', lambda v: type(v) is str),
   'model.features': _each(_number(int, 1), some=True),
+  'model.units': _number(int, 1),
+  'model.recurrent_scale': _number(float, 0, above=True),
+  'model.forget_bias': _number(float, -100),
+  'model.blocks': _each(_number(int, 0), some=False),
+  'model.stem': _choice('paper', 'small'),
+  'model.head': _choice('own', 'dense', 'conv'),
+  'model.width': _number(float, 0, above=True),
+  'model.min_width': _number(int, 1),
   'model.activation': _choice(
-    'sigmoid', 'tanh', 'relu', 'relu6', 'elu', 'gelu', 'silu', 'softplus'
+    'own',
+    'relu',
+    'relu6',
+    'sigmoid',
+    'tanh',
+    'elu',
+    'gelu',
+    'silu',
+    'softplus',
+    'prelu',
+    'maxout',
+  ),
+  'model.initializer': _choice(
+    'own',
+    'xavier',
+    'kaiming',
+    'orthogonal',
+    'normal',
+    'truncated_normal',
+    'lsuv',
   ),
   'model.init_std': _number(float, 0, above=True),
   'model.norm_position': _choice('before', 'after'),
   'model.keep_bias': _FLAG,
   'model.weight_standardization': _choice('none', 'standard', 'scaled'),
+  'model.dropout_rate': Rule(
+    'a float of at least 0 and below 1, or -1',
+    lambda v: type(v) is float and (0 <= v < 1 or v == -1),
+  ),
+  'model.auxiliary_heads': _FLAG,
+  'model.lrn': _choice('own', 'yes', 'no'),
+  'model.count_padding': _FLAG,
+  'model.zero_init': _FLAG,
+  'model.version': _choice('own', 'v1', 'v1.5', 'v2'),
+  'model.strides_at': _choice('first', 'last'),
+  'model.five_by_five': _choice('own', '5x5', 'two_3x3', '3x3'),
+  'model.pool_projection': Rule('one of 96, 128', (96, 128).__contains__),
+  'model.separable_stem': _FLAG,
+  'model.normalized_stem': _FLAG,
+  'model.reduction': _choice('strided', 'pooled'),
+  'model.asymmetric': _FLAG,
   'norm.name': _entry('norms'),
+  'norm.sites': Rule(
+    "a tuple of 'PATTERN=NORM', the norm one of "
+    f'{", ".join(lookup.names("norms"))}',
+    lambda v: type(v) is tuple and all(map(_is_site, v)),
+  ),
   'norm.momentum': _number(float, 0, 1, below=True),
   'norm.epsilon': _number(float, 0),
   'norm.running_variance': _choice('unbiased', 'biased'),
@@ -107,6 +161,8 @@ RULES = {
   'norm.noise_shift': _number(float, 0),
   'norm.noise_scale': _number(float, 0),
   'norm.noise_jitter': _number(float, 0),
+  'objective.auxiliary': _choice('none', 'weighted', 'alternating'),
+  'objective.auxiliary_weight': _number(float, 0),
   'train.steps': _STEPS,
   'train.batch_size': _number(int, 1),
   'train.log_every': _STEPS,
@@ -136,83 +192,3 @@ RULES = {
   'checkpoint.every': _STEPS,
   'checkpoint.keep': _number(int, 1),
 }
-
-# (key, key): the first is a multiple of the second, unless that is 0, because a
-# call of `log_every` steps is not interrupted, the best checkpoint is chosen by
-# an evaluation, and groups fill the batch.
-_MULTIPLES = (
-  ('train.steps', 'train.log_every'),
-  ('eval.every', 'train.log_every'),
-  ('probes.every', 'train.log_every'),
-  ('checkpoint.every', 'eval.every'),
-  ('train.batch_size', 'norm.group_size'),
-)
-
-
-# What changes the statistics, and its value where it does not.
-_OFF = {
-  'norm.debias': False,
-  'norm.group_variance': 'within',
-  'norm.variance': 'two_pass',
-  'norm.per_activation': False,
-  'norm.stop_gradient': False,
-  'norm.frozen_statistics': False,
-}
-
-
-def problems(config: Config) -> list[str]:
-  """Returns everything that is wrong with the values of a config."""
-  values, found = leaves(config), {}
-  for key, rule in RULES.items():
-    if key not in values:
-      found[key] = f'{key}: missing. configs/default.py has every key.'
-    elif not rule.holds(values[key]):
-      value = values[key]
-      near = rule.choices and lookup.suggest(str(value), rule.choices)
-      hint = near.rpartition('Known')[0].strip() if near else ''
-      found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
-  together = []
-  for key, divisor in _MULTIPLES:
-    if found.keys() & {key, divisor}:
-      continue  # said already
-    if values[divisor] and values[key] % values[divisor]:
-      together.append(_not_a_multiple(key, divisor, values))
-  if not any(key.startswith('norm.') for key in found):
-    together += _without_effect(values)
-  return [*found.values(), *together]
-
-
-def _not_a_multiple(key, divisor, values):
-  value, by = values[key], values[divisor]
-  problem = f'{key} = {value}: must be a multiple of {divisor} = {by}.'
-  if divisor != 'norm.group_size':
-    return problem
-  sizes = ', '.join(str(d) for d in range(1, value + 1) if value % d == 0)
-  return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'
-
-
-def _without_effect(values):
-  """Finds what a norm that follows batches is told in vain."""
-  found = []
-  name = values['norm.name']
-  fields = dataclasses.fields(lookup.find('norms', name).Norm)
-  options = {f'norm.{field.name}' for field in fields}
-  # A norm of the example alone is the baseline of a sweep over these.
-  if 'norm.momentum' in options:
-    found += [
-      f'{key} = {values[key]!r}: norm.name = {name!r} has no such option. '
-      f'Leave it at {off!r}, or choose another norm, such as batch.'
-      for key, off in _OFF.items()
-      if key not in options and values[key] != off
-    ]
-  scale = values['norm.initial_scale']
-  if scale != 1 and not values['norm.use_scale']:
-    found.append(
-      f'norm.initial_scale = {scale}: without effect, as norm.use_scale is '
-      'False.'
-    )
-  if scale == 0 and values['norm.frozen_affine']:
-    found.append(
-      'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.'
-    )
-  return found

@@ -1,0 +1,50 @@
+"""Nonlinearities by name."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+PIECES = 2  # of maxout: linear maps, of which the largest is taken
+
+_FUNCTIONS = {
+  name: getattr(nn, name)
+  for name in (
+    'relu',
+    'relu6',
+    'sigmoid',
+    'tanh',
+    'elu',
+    'gelu',
+    'silu',
+    'softplus',
+  )
+}
+NAMES = (*_FUNCTIONS, 'prelu', 'maxout')
+
+
+def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
+  """Applies a nonlinearity inside a module's compact call.
+
+  Args:
+    kind: one of `NAMES`.
+    x: (..., C), or for 'maxout' (..., C * PIECES).
+    name: of its parameters in the module, if it has any.
+  """
+  if kind == 'prelu':
+    return _PReLU(name=name)(x)
+  if kind == 'maxout':  # Goodfellow et al. 2013, 1302.4389
+    return x.reshape(*x.shape[:-1], -1, PIECES).max(-1)
+  return _FUNCTIONS[kind](x)
+
+
+class _PReLU(nn.Module):
+  """`x` where positive, `slope * x` elsewhere. He et al. 2015, 1502.01852.
+
+  Unlike flax's, each channel has its slope, initially the paper's 0.25.
+  """
+
+  @nn.compact
+  def __call__(self, x):
+    slope_C = self.param('slope', nn.initializers.constant(0.25), x.shape[-1:])
+    slope = slope_C.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    return jnp.where(x > 0, x, slope * x)

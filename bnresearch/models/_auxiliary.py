@@ -1,0 +1,36 @@
+"""GoogLeNet's auxiliary head. Szegedy et al. 2014, 1409.4842, section 5."""
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call
+from bnresearch.models._layers import Conv, Dense, Logits, pool
+
+
+class Auxiliary(nn.Module):
+  """Logits from a map further down: average pooling, 1x1, a hidden layer.
+
+  The pooling is 5x5/3, over the whole map where that is smaller. The hidden
+  layer has no normalizer, as in all published networks with BN.
+
+  Attributes:
+    num_classes: K.
+    dropout: whether the paper's 70% of the hidden units are dropped.
+  """
+
+  num_classes: int
+  dropout: bool = True
+
+  @nn.compact
+  def __call__(self, x_NHWC: jax.Array, call: Call) -> None:
+    """Leaves logits (N, K) with `call`."""
+    N, H, W, _ = x_NHWC.shape
+    window, strides = (min(5, H), min(5, W)), 3 if min(H, W) > 1 else 1
+    x = pool('avg', x_NHWC, window, strides, 'VALID', call)
+    x = Conv(128, 1, name='conv')(x, call)
+    x = Dense(1024, normalized=False, name='hidden')(x, call)
+    logits = Logits(
+      self.num_classes, 0.7 if self.dropout else 0.0, name='logits'
+    )
+    # A loss is of (N, K), also where the network's own logits keep positions.
+    call.add_auxiliary(logits(x, call).reshape(N, self.num_classes))

@@ -1,0 +1,300 @@
+"""What one call of a network tells all its layers, and what they leave behind.
+
+A network is `Model(num_classes, layers, ...)`: `Layers` is what all its layers
+have in common, whatever the architecture; the rest is the architecture's own.
+"""
+
+import copy
+import dataclasses
+import sys
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import lookup
+from bnresearch.models import _activations, _initializers, _standardized
+from bnresearch.models._size import TooSmall
+
+FORMATS = ('NHWC', 'NCHW')
+POSITIONS = ('before', 'after')
+AUXILIARY = 'auxiliary_logits_'
+OWN = 'own'  # what the architecture has in its publication
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+  """What all layers of a network have in common.
+
+  Attributes:
+    norm: from a layer's path, such as 'mixed_5b/branch_1/conv_1', to its
+      normalizer: a class of `bnresearch.norms` or a partial of one. So
+      `lambda path: functools.partial(batch.Norm, momentum=0.9)`.
+    activation: a name in `_activations.py`, or 'own', the architecture's.
+    norm_position: 'before' the activation, the paper's, or 'after' it.
+    keep_bias: whether a layer keeps its bias where a normalizer cancels it.
+      The paper leaves it out (section 3.2).
+    weight_standardization: 'none', or how kernels are standardized, 'standard'
+      or 'scaled', see `_standardized.py`. Not those of the logits.
+    initializer: of the kernels, a name in `_initializers.py`, or 'own'.
+    init_std: of the initializers 'normal' and 'truncated_normal'.
+    width: multiplies the channels of every layer but the logits (Howard et al.
+      2017, 1704.04861; slim's `depth_multiplier`).
+    min_width: no layer gets narrower than this by `width`. Slim's 16.
+    count_padding: whether average pooling counts padding as pixels, which are
+      0, as Caffe and PyTorch do; TensorFlow and Keras do not.
+    input_format: 'NHWC', or 'NCHW', which is converted.
+    squeeze: whether logits are (N, K). If not, they are (N, h, w, K), a map
+      where the network is applied to more than one position.
+  """
+
+  norm: Callable[[str], Callable[..., nn.Module]]
+  activation: str = OWN
+  norm_position: str = 'before'
+  keep_bias: bool = False
+  weight_standardization: str = 'none'
+  initializer: str = OWN
+  init_std: float = 0.1
+  width: float = 1.0
+  min_width: int = 16
+  count_padding: bool = False
+  input_format: str = 'NHWC'
+  squeeze: bool = True
+
+  def __post_init__(self):
+    for name, allowed in (
+      ('activation', (OWN, *_activations.NAMES)),
+      ('norm_position', POSITIONS),
+      ('weight_standardization', _standardized.KINDS),
+      ('initializer', (OWN, *_initializers.NAMES)),
+      ('input_format', FORMATS),
+    ):
+      value = getattr(self, name)
+      if value not in allowed:
+        known = ', '.join(allowed)
+        raise ValueError(f'{name} = {value!r}: needs one of {known}.')
+
+
+class Call:
+  """One call of a network: all layers read it, and write their taps to it.
+
+  Attributes:
+    layers: what the network's layers have in common.
+    train: which statistics normalize, see `norms`.
+    mask: (N,) bool, the examples that enter a batch's statistics, or None.
+    taps: what enters each nonlinearity, by the layer's site.
+  """
+
+  def __init__(
+    self,
+    model: nn.Module,
+    x: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None,
+    activation: str = 'relu',
+    init: nn.initializers.Initializer = _initializers.KAIMING,
+  ):
+    """Begins a call of `model` on `x`.
+
+    Args:
+      model: with fields `num_classes` and `layers`.
+      x: the images.
+      train: see above.
+      mask: see above.
+      activation: the architecture's own.
+      init: the architecture's own initializer of kernels.
+
+    Raises:
+      ValueError: `x` is no batch of images, or there are no two classes.
+    """
+    _check_choices(model)
+    self.layers: Layers = model.layers
+    self.train, self.mask = train, mask
+    self.taps: dict[str, jax.Array] = {}
+    self.model = model.clone(parent=None, name=None)
+    self._own_activation, self._own_init = activation, init
+    if model.num_classes < 2:
+      raise ValueError(
+        f'num_classes = {model.num_classes}: needs 2 or more. For a yes or no, '
+        'take two.'
+      )
+    form = self.layers.input_format
+    if x.ndim != 4 or 0 in x.shape[1:]:
+      raise ValueError(
+        f'Images of shape {x.shape}: needs {form}, four axes, none empty but '
+        'N. A single image is x[None].'
+      )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(
+        f'Images of dtype {x.dtype}: needs floating. Bytes become numbers from '
+        '0 to 1 by bnresearch.data.pixels.'
+      )
+    self.images_NHWC = x if form == 'NHWC' else x.transpose(0, 2, 3, 1)
+    self.shape = self.images_NHWC.shape
+
+  @property
+  def activation(self) -> str:
+    """The name of the activation."""
+    name = self.layers.activation
+    return self._own_activation if name == OWN else name
+
+  def features(self, own: int) -> int:
+    """Returns how many channels a layer has that is published with `own`."""
+    layers = self.layers
+    return max(int(own * layers.width), min(layers.min_width, own))
+
+  def layer(
+    self,
+    module: nn.Module,
+    cls: type[nn.Module],
+    x: jax.Array,
+    *,
+    init: nn.initializers.Initializer | None = None,
+    standardized: bool = True,
+    **options,
+  ) -> jax.Array:
+    """Applies a new layer, whose parameters are directly those of `module`.
+
+    Args:
+      module: where it is made.
+      cls: nn.Conv or nn.Dense.
+      x: its input.
+      init: its own initializer, if it is not the architecture's.
+      standardized: whether its kernel is, if the network's are.
+      **options: of `cls`.
+
+    Raises:
+      ValueError: its kernel was made for another number of channels.
+    """
+    if standardized:
+      cls = _standardized.layer(cls, self.layers.weight_standardization)
+    kernel = module.variables.get('params', {}).get('kernel')
+    if kernel is not None:
+      C, groups = x.shape[-1], options.get('feature_group_count', 1)
+      made_for = kernel.shape[-2] * groups
+      if getattr(module, 'depthwise', False):  # outputs tell, so many of each
+        made_for = kernel.shape[-1] * C // options['features']
+      if made_for != C:
+        raise ValueError(
+          f'{"/".join(module.path)} meets {C} channels, and its kernel of '
+          f'shape {kernel.shape} is for {made_for}: were these parameters made '
+          'for other images?'
+        )
+    kind = self.layers.initializer
+    if kind == OWN:
+      options['kernel_init'] = init or self._own_init
+    elif kind == 'lsuv':
+      layer = cls(**options, parent=None)
+      options['kernel_init'] = _initializers.unit_variance(layer, x)
+    else:
+      options['kernel_init'] = _initializers.find(kind, self.layers.init_std)
+    layer = cls(**options)
+    nn.share_scope(module, layer)
+    return layer(x)
+
+  def norm(self, module: nn.Module, **wanted) -> nn.Module:
+    """Returns the normalizer of `module`, made in it, named 'norm'.
+
+    `wanted` are options that the network needs there; a normalizer that lacks
+    one does without.
+    """
+    make = self.layers.norm('/'.join(module.path))
+    cls = getattr(make, 'func', make)
+    return make(name='norm', **lookup.picked(cls, wanted))
+
+  def cancels_bias(self, module: nn.Module | None) -> bool:
+    """Returns whether a normalizer cancels a bias.
+
+    That of `module`; or, of the path '', that of the network in general.
+    """
+    make = self.layers.norm('/'.join(module.path) if module else '')
+    return getattr(make, 'func', make).cancels_bias
+
+  def normalize_and_activate(
+    self,
+    x: jax.Array,
+    norm: nn.Module | None,
+    site: str,
+    *,
+    activated: bool,
+    name: str = 'activation',
+  ) -> jax.Array:
+    """Applies a normalizer, or none, and the activation, in their order.
+
+    The tap of `site` is what enters the nonlinearity, or the normalizer that
+    contains it. Without `activated`, there is no nonlinearity. `name` is that
+    of the activation's parameters, if it has any.
+    """
+    normalize = lambda x: (
+      x if norm is None else norm(x, train=self.train, mask=self.mask)
+    )
+    if not activated:
+      return normalize(x)
+    if norm is not None and norm.activates:
+      if self.activation == 'maxout':
+        raise ValueError(
+          f"activation = 'maxout': at {site} the normalizer is the activation. "
+          'Take another of the two.'
+        )
+      self.taps[site] = x
+      return normalize(x)
+    before = self.layers.norm_position == 'before'
+    if before:
+      x = normalize(x)
+    self.taps[site] = x
+    x = _activations.apply(self.activation, x, name=name)
+    return x if before else normalize(x)
+
+  def with_own_taps(self) -> 'Call':
+    """Returns the same call with no taps yet, for the body of a loop."""
+    inside = copy.copy(self)
+    inside.taps = {}
+    return inside
+
+  def add_auxiliary(self, logits_NK: jax.Array) -> None:
+    """Leaves the logits of the next auxiliary head among the taps."""
+    before = [name for name in self.taps if name.startswith(AUXILIARY)]
+    self.taps[f'{AUXILIARY}{len(before) + 1}'] = logits_NK
+
+  def dropout(self, x: jax.Array, rate: float) -> jax.Array:
+    """Zeroes a fraction `rate` in training, where there is an rng 'dropout'.
+
+    So statistics can be estimated by the network as it is without dropout.
+    """
+    layer = nn.Dropout(rate)
+    return layer(x, deterministic=not (self.train and layer.has_rng('dropout')))
+
+  def check_window(self, site, x_NHWC, window, strides, padding) -> None:
+    """Refuses a map that is too small for what is done to it at `site`.
+
+    Raises:
+      TooSmall: the window does not fit, or strides meet a single pixel.
+    """
+    _, H, W, _ = x_NHWC.shape
+    if padding != 'SAME':
+      more = 0 if padding == 'VALID' else 2 * padding
+      if H + more < window[0] or W + more < window[1]:
+        why = f'a window of {window[0]}x{window[1]} meets a map of {H}x{W}'
+        raise TooSmall(self, site, why)
+    if strides > 1 and (H == 1 or W == 1):
+      why = f'a stride of {strides} meets a map of {H}x{W}'
+      raise TooSmall(self, site, why)
+
+
+def _check_choices(model):
+  """Refuses a value that an architecture's file does not know."""
+  file = sys.modules[type(model).__module__]
+  choices = {
+    'stem': ('paper', 'small'),
+    'variant': getattr(file, 'VARIANTS', ()),
+    **getattr(file, 'CHOICES', {}),
+  }
+  for name, allowed in choices.items():
+    value = getattr(model, name, None)
+    if value is not None and value not in allowed:
+      known = lookup.suggest(str(value), map(str, allowed))
+      raise ValueError(
+        f'{name} = {value!r}: this network has none such. {known}'
+      )

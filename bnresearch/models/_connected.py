@@ -1,0 +1,54 @@
+"""Fully connected layers, which are also convolutions with whole maps."""
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call
+from bnresearch.models._layers import Conv, Dense
+
+
+def connect(
+  model: nn.Module,
+  name: str,
+  features: int,
+  x: jax.Array,
+  call: Call,
+  *,
+  head: str,
+  **options,
+) -> jax.Array:
+  """Applies a new layer whose units see all positions of a map.
+
+  With `head` 'dense' it is a `Dense` of the flattened map. With 'conv' it is a
+  convolution whose window is the map that its kernel was made for: there the
+  two are equal, their kernels reshaped, and on a larger map it goes on to all
+  positions (LeCun et al. 1998, section III; Simonyan & Zisserman 2014,
+  1409.1556, section 3.2).
+
+  Args:
+    model: where it is made.
+    name: of the layer.
+    features: its units at width 1.
+    x: its input, (N, h, w, C), or (N, C) for 'dense'.
+    call: see `Call`.
+    head: 'dense' or 'conv'.
+    **options: of `Dense`.
+
+  Returns:
+    (N, units), or for 'conv' (N, positions down, positions across, units).
+
+  Raises:
+    ValueError: the kernel was made for a larger map.
+  """
+  if head == 'dense':
+    return Dense(features, **options, name=name)(x, call)
+  _, H, W, _ = x.shape
+  kernel = model.variables.get('params', {}).get(name, {}).get('kernel')
+  h, w = (H, W) if kernel is None else kernel.shape[:2]
+  if h > H or w > W:
+    raise ValueError(
+      f'{name} meets a map of {H}x{W}, and its kernel is for {h}x{w}: were '
+      'these parameters made for larger images?'
+    )
+  conv = Conv(features, (h, w), padding='VALID', **options, name=name)
+  return conv(x, call)

@@ -1,0 +1,126 @@
+"""What a network costs: parameters, multiply-adds, depth, layer by layer."""
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend import core
+
+from bnresearch.models._size import images, shapes
+
+_MARK = 'layer '
+
+
+class Layer(NamedTuple):
+  """A layer with a kernel, and the normalizer inside of it.
+
+  Attributes:
+    path: of the layer.
+    kernel: its shape.
+    output: shape of its output, without the examples.
+    parameters: how many, those of the normalizer among them.
+    macs: multiply-adds for one example.
+  """
+
+  path: str
+  kernel: tuple[int, ...]
+  output: tuple[int, ...]
+  parameters: int
+  macs: int
+
+
+class Cost(NamedTuple):
+  """What a network costs for one image.
+
+  Attributes:
+    layers: in the order of the call.
+    parameters: how many, gamma and beta among them.
+    macs: multiply-adds of convolutions and dense layers; nothing else counts.
+    depth: layers with kernels on the longest way from image to logits; in a
+      loop, of one turn.
+  """
+
+  layers: tuple[Layer, ...]
+  parameters: int
+  macs: int
+  depth: int
+
+
+def measure(model: nn.Module, size: int, channels: int = 3) -> Cost:
+  """Measures a network by shapes alone, without running or compiling it.
+
+  Args:
+    model: the network. Its auxiliary heads count as parameters and layers, but
+      not as multiply-adds or depth, as they are not used after training.
+    size: height and width of the images, in pixels.
+    channels: of the images.
+  """
+  x, variables = images(model, size, channels), shapes(model, size, channels)
+  seen = {}
+
+  def mark(layer, args, kwargs, context):
+    y = layer(*args, **kwargs)
+    module = context.module
+    if context.method_name != '__call__':
+      return y
+    if not isinstance(module, (nn.Conv, nn.Dense)):
+      return y
+    params = module.variables['params']
+    kernel, output = params['kernel'].shape, y.shape[1:]
+    positions = math.prod(output[:-1])
+    macs = positions * math.prod(kernel)
+    path = '/'.join(module.path)
+    seen[path] = Layer(path, kernel, output, _size(params), macs)
+    return checkpoint_name(y, f'{_MARK}{path}')
+
+  def logits(variables, x):
+    with nn.intercept_methods(mark):
+      return model.apply(variables, x, train=False)[0]
+
+  program = jax.make_jaxpr(logits)(variables, x).jaxpr
+  macs, depth = _follow(_needed(program), seen)
+  return Cost(tuple(seen.values()), _size(variables['params']), macs, depth)
+
+
+def _size(tree):
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _needed(program):
+  """Returns the equations on which the results of a program depend."""
+  wanted = {id(var) for var in program.outvars}
+  kept = []
+  for equation in reversed(program.eqns):
+    if any(id(var) in wanted for var in equation.outvars):
+      kept.append(equation)
+      wanted |= {id(var) for var in equation.invars}
+  return kept[::-1]
+
+
+def _follow(equations, layers):
+  """Returns the multiply-adds, and the depth, of a program."""
+  macs, depth_of = 0, {}
+  for equation in equations:
+    depth = max((depth_of.get(id(v), 0) for v in equation.invars), default=0)
+    name = str(equation.params.get('name', ''))
+    if equation.primitive.name == 'name' and name.startswith(_MARK):
+      macs += layers[name.removeprefix(_MARK)].macs
+      depth += 1
+    for inner in _programs_in(equation):
+      inner_macs, inner_depth = _follow(_needed(inner), layers)
+      macs += inner_macs * equation.params.get('length', 1)
+      depth += inner_depth
+    depth_of |= {id(var): depth for var in equation.outvars}
+  return macs, max(depth_of.values(), default=0)
+
+
+def _programs_in(equation):
+  """Yields the programs that an equation calls, such as the body of a loop."""
+  for value in equation.params.values():
+    for program in value if isinstance(value, tuple) else (value,):
+      if isinstance(program, core.ClosedJaxpr):
+        yield program.jaxpr
+      elif isinstance(program, core.Jaxpr):
+        yield program

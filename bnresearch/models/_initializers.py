@@ -1,0 +1,49 @@
+"""Initial kernels by name; the architectures' own are in their files."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# He et al. 2015, 1502.01852: keeps the variance of what ReLUs pass on.
+KAIMING = nn.initializers.he_normal()
+
+_OF_SHAPE = {
+  'xavier': nn.initializers.glorot_uniform(),  # Glorot & Bengio 2010
+  'kaiming': KAIMING,
+  'orthogonal': nn.initializers.orthogonal(),  # Saxe et al. 2014, 1312.6120
+}
+_OF_STD = {
+  'normal': nn.initializers.normal,
+  'truncated_normal': nn.initializers.truncated_normal,  # at two deviations
+}
+NAMES = (*_OF_SHAPE, *_OF_STD, 'lsuv')
+
+
+def find(name: str, std: float) -> nn.initializers.Initializer:
+  """Returns an initializer by name, except 'lsuv', which depends on data."""
+  return _OF_SHAPE[name] if name in _OF_SHAPE else _OF_STD[name](std)
+
+
+def unit_variance(
+  layer: nn.Module, x: jax.Array
+) -> nn.initializers.Initializer:
+  """Returns LSUV's initializer of a layer (Mishkin & Matas 2016, 1511.06422).
+
+  The kernel is orthonormal, divided by the deviation of what the layer makes
+  of `x`. Networks are initialized bottom to top in one pass, so that each
+  layer meets what those below it pass on. Where that is constant, as zeros
+  are, the kernel stays orthonormal.
+
+  Args:
+    layer: not yet bound; its own initializer is not used.
+    x: its input, from real images.
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    kernel = nn.initializers.orthogonal()(key, shape, dtype)
+    same = layer.clone(kernel_init=lambda *_: kernel, parent=None)
+    y, _ = same.init_with_output(key, x)
+    std = y.std()
+    return kernel / jnp.where(std > 0, std, 1)
+
+  return init

@@ -1,0 +1,232 @@
+"""The layers of which the networks are made."""
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models import _activations
+from bnresearch.models._call import Call
+from bnresearch.ops import convolution, pooling
+
+Window = int | tuple[int, int]
+
+
+class Conv(nn.Module):
+  """Convolution, normalizer and activation.
+
+  Attributes:
+    features: channels of the output at width 1; with `depthwise`, of each
+      input channel.
+    window: size of the kernel, (height, width) or one number for both.
+    strides: of both axes.
+    padding: 'SAME', 'VALID', or a number of pixels on each side.
+    groups: of channels that are convolved apart.
+    depthwise: whether each input channel is convolved apart.
+    exact: whether there are `features` channels at any width.
+    normalized: whether there is a normalizer.
+    activated: whether there is a nonlinearity.
+    initial_scale: of the normalizer, if it is not its own: 0 closes the
+      residual branch that this layer ends.
+    normalized_later: where there is no normalizer, whether those that come
+      next, taken to be as the network's in general, cancel a bias.
+    init: the kernel's own initializer; None for the architecture's.
+  """
+
+  features: int
+  window: Window = 1
+  strides: int = 1
+  padding: str | int = 'SAME'
+  groups: int = 1
+  depthwise: bool = False
+  exact: bool = False
+  normalized: bool = True
+  activated: bool = True
+  normalized_later: bool = False
+  initial_scale: float | None = None
+  init: nn.initializers.Initializer | None = None
+
+  @nn.compact
+  def __call__(self, x_NHWC: jax.Array, call: Call) -> jax.Array:
+    """Returns (N, h, w, features)."""
+    window, site = pair(self.window), '/'.join(self.path)
+    call.check_window(site, x_NHWC, window, self.strides, self.padding)
+    C, padding = x_NHWC.shape[-1], self.padding
+    x_NHWC = call.layer(
+      self,
+      nn.Conv,
+      x_NHWC,
+      features=_features(self, call, C if self.depthwise else 0),
+      kernel_size=window,
+      strides=(self.strides, self.strides),
+      padding=padding if isinstance(padding, str) else [(padding, padding)] * 2,
+      feature_group_count=C if self.depthwise else self.groups,
+      use_bias=_use_bias(self, call),
+      init=self.init,
+      conv_general_dilated=convolution.conv_general_dilated,
+    )
+    return _finish(self, x_NHWC, call)
+
+
+class Dense(nn.Module):
+  """Linear map, normalizer and activation, of what is flattened.
+
+  Attributes:
+    features: units at width 1.
+    normalized, activated, init: as `Conv` has them.
+  """
+
+  features: int
+  normalized: bool = True
+  activated: bool = True
+  init: nn.initializers.Initializer | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+    """Returns (N, features)."""
+    x_NC = call.layer(
+      self,
+      nn.Dense,
+      x.reshape(x.shape[0], -1),
+      features=_features(self, call),
+      use_bias=_use_bias(self, call),
+      init=self.init,
+    )
+    return _finish(self, x_NC, call)
+
+
+class NormActivation(nn.Module):
+  """Normalizer and activation alone, of pre-activation (He et al. 2016)."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+    """Returns the shape of `x`."""
+    _refuse_maxout(self, call)
+    norm, site = call.norm(self), '/'.join(self.path)
+    return call.normalize_and_activate(x, norm, site, activated=True)
+
+
+class Activation(nn.Module):
+  """The network's nonlinearity alone, as after the sum of two branches."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+    """Returns the shape of `x`."""
+    _refuse_maxout(self, call)
+    site = '/'.join(self.path)
+    return call.normalize_and_activate(x, None, site, activated=True)
+
+
+class Logits(nn.Module):
+  """From features to logits.
+
+  Attributes:
+    num_classes: K.
+    dropout_rate: of its input.
+    init: the kernel's own initializer; None for the architecture's.
+  """
+
+  num_classes: int
+  dropout_rate: float = 0.0
+  init: nn.initializers.Initializer | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+    """Returns (N, K) from (N, C), and also from a map (N, h, w, C).
+
+    Of a map, the logits of all positions are averaged, unless `call.layers`
+    wants them not to be squeezed.
+    """
+    x = call.dropout(x, self.dropout_rate)
+    logits = call.layer(
+      self,
+      nn.Dense,
+      x,
+      features=self.num_classes,
+      init=self.init,
+      standardized=False,
+    )
+    if not call.layers.squeeze:
+      return logits if x.ndim == 4 else logits[:, None, None]
+    return logits.mean((1, 2)) if x.ndim == 4 else logits
+
+
+def pool(
+  kind: str,
+  x_NHWC: jax.Array,
+  window: Window,
+  strides: int,
+  padding: str | int,
+  call: Call,
+) -> jax.Array:
+  """Returns the maxima ('max') or averages ('avg') of windows.
+
+  An average is that of the pixels that there are; padding is not counted,
+  unless `call.layers` wants it.
+
+  Raises:
+    TooSmall: the map is smaller than the window, see `Call.check_window`.
+  """
+  window = pair(window)
+  site = f'{kind} pooling'
+  call.check_window(site, x_NHWC, window, strides, padding)
+  if not isinstance(padding, str):
+    padding = [(padding, padding)] * 2
+  strides = strides, strides
+  if kind == 'max':
+    return pooling.max_pool(x_NHWC, window, strides, padding)
+  return pooling.average_pool(
+    x_NHWC, window, strides, padding, call.layers.count_padding
+  )
+
+
+def pair(window: Window) -> tuple[int, int]:
+  """Returns (height, width) of what may be one number for both."""
+  return (window, window) if isinstance(window, int) else tuple(window)
+
+
+def _finish(module, x, call):
+  """Applies normalizer and activation of a Conv or Dense."""
+  norm = None
+  if module.normalized:
+    wanted = {} if module.activated else {'activates': False}
+    if getattr(module, 'initial_scale', None) is not None:
+      wanted['initial_scale'] = module.initial_scale
+    norm = call.norm(module, **wanted)
+  return call.normalize_and_activate(
+    x, norm, '/'.join(module.path), activated=module.activated
+  )
+
+
+def _features(module, call, inputs=0):
+  """Returns the channels that a layer makes, maxout's pieces among them.
+
+  A depthwise layer makes so many of each of its inputs.
+  """
+  own = module.features
+  if inputs:
+    features = inputs * own
+  else:
+    exact = getattr(module, 'exact', False)
+    features = own if exact else call.features(own)
+  wide = module.activated and call.activation == 'maxout'
+  return features * _activations.PIECES if wide else features
+
+
+def _use_bias(module, call):
+  """Returns whether a layer has a bias: not where a normalizer cancels it."""
+  before = call.layers.norm_position == 'before'
+  if module.normalized:
+    cancelled = before or not module.activated
+    cancelled = cancelled and call.cancels_bias(module)
+  else:
+    cancelled = before and getattr(module, 'normalized_later', False)
+    cancelled = cancelled and call.cancels_bias(None)
+  return call.layers.keep_bias or not cancelled
+
+
+def _refuse_maxout(module, call):
+  if call.activation == 'maxout':
+    site = '/'.join(module.path)
+    raise ValueError(
+      f"activation = 'maxout': {site} has no layer just before its activation "
+      'that could make the pieces. Take another activation.'
+    )

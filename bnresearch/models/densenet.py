@@ -1,0 +1,130 @@
+"""Densely connected networks. Huang et al. 2016, 1608.06993."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Conv, Logits, NormActivation, pool
+
+# {variant: (layers of each dense block, growth)}: those for ImageNet by depth,
+# and those for CIFAR by depth and growth, all of them DenseNet-BC.
+VARIANTS = {
+  '121': ((6, 12, 24, 16), 32),
+  '169': ((6, 12, 32, 32), 32),
+  '201': ((6, 12, 48, 32), 32),
+  'bc_100_12': ((16, 16, 16), 12),
+  'bc_190_40': ((31, 31, 31), 40),
+  'bc_250_24': ((41, 41, 41), 24),
+}
+
+_BOTTLENECK = 4  # channels that a 1x1 leaves to its 3x3, over the growth
+_COMPRESSION = 2  # channels that enter a transition, over those that leave it
+
+
+class Model(nn.Module):
+  """Stem, dense blocks with transitions between them, average, logits.
+
+  Each layer of a dense block makes as many channels as the `growth` says of
+  all channels before it, and they are concatenated. A transition halves
+  channels, height and width. Normalizer and activation come before each
+  convolution (He et al. 2016, 1603.05027).
+
+  Differs from the authors' code: that drops also what the 1x1 of a dense layer
+  gives, before its normalizer.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, Kaiming. Its `width`
+      multiplies the growth and the stem, and so all channels; a transition
+      halves those that there are.
+    variant: one of `VARIANTS`.
+    stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3, normalized only by
+      what comes next. That of the variants 'bc_...' is always small.
+    blocks: layers of each dense block, instead of the variant's.
+    dropout_rate: of what each dense layer and each transition's convolution
+      adds. The paper has 0.2 for data without augmentation, otherwise none.
+  """
+
+  num_classes: int
+  layers: Layers
+  variant: str = '121'
+  stem: str = 'paper'
+  blocks: Sequence[int] = ()
+  dropout_rate: float = 0.0
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(self, x_NHWC, train=train, mask=mask)
+    blocks, growth = VARIANTS[self.variant]
+    blocks = self.blocks or blocks
+    small = self.variant.startswith('bc') or self.stem == 'small'
+
+    stem = Conv(
+      2 * growth,
+      3 if small else 7,
+      1 if small else 2,
+      'SAME' if small else 3,
+      normalized=not small,
+      activated=not small,
+      normalized_later=True,
+      name='stem',
+    )
+    x = stem(call.images_NHWC, call)
+    if not small:
+      x = pool('max', x, 3, 2, 1, call)
+    for block, count in enumerate(blocks, start=1):
+      for n in range(1, count + 1):
+        layer = _Layer(growth, self.dropout_rate, name=f'block_{block}_{n}')
+        x = layer(x, call)
+      if block < len(blocks):
+        x = _Transition(self.dropout_rate, name=f'transition_{block}')(x, call)
+    x_NC = NormActivation(name='head')(x, call).mean((1, 2))
+    return Logits(self.num_classes, name='logits')(x_NC, call), call.taps
+
+
+class _Layer(nn.Module):
+  """Adds `growth` channels to those that it gets."""
+
+  growth: int
+  dropout_rate: float
+
+  @nn.compact
+  def __call__(self, x_NHWC, call):
+    x = NormActivation(name='pre')(x_NHWC, call)
+    x = Conv(_BOTTLENECK * self.growth, 1, name='conv_1')(x, call)
+    last = Conv(
+      self.growth,
+      3,
+      normalized=False,
+      activated=False,
+      normalized_later=True,
+      name='conv_2',
+    )
+    x = call.dropout(last(x, call), self.dropout_rate)
+    return jnp.concatenate([x_NHWC, x], axis=-1)
+
+
+class _Transition(nn.Module):
+  """Halves channels, height and width."""
+
+  dropout_rate: float
+
+  @nn.compact
+  def __call__(self, x_NHWC, call):
+    x = NormActivation(name='pre')(x_NHWC, call)
+    conv = Conv(
+      x.shape[-1] // _COMPRESSION,
+      exact=True,
+      normalized=False,
+      activated=False,
+      normalized_later=True,
+      name='conv',
+    )
+    x = call.dropout(conv(x, call), self.dropout_rate)
+    return pool('avg', x, 2, 2, 'VALID', call)

@@ -1,0 +1,160 @@
+"""GoogLeNet, or Inception V1. Szegedy et al. 2014, 1409.4842."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models import _local_response
+from bnresearch.models._auxiliary import Auxiliary
+from bnresearch.models._call import OWN, Call, Layers
+from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._rows import Row
+
+
+class Variant(NamedTuple):
+  """In what published networks differ: `Model`'s options, and a window.
+
+  `last_pooling` is the window of the pooling between 4e and 5a.
+  """
+
+  five_by_five: str
+  lrn: bool
+  last_pooling: int
+
+
+VARIANTS = {
+  'paper': Variant('5x5', lrn=True, last_pooling=3),
+  'torchvision': Variant('3x3', lrn=False, last_pooling=2),
+}
+
+# Table 1: {module: (#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj)}.
+ROWS = {
+  '3a': (64, 96, 128, 16, 32, 32),
+  '3b': (128, 128, 192, 32, 96, 64),
+  '4a': (192, 96, 208, 16, 48, 64),
+  '4b': (160, 112, 224, 24, 64, 64),
+  '4c': (128, 128, 256, 24, 64, 64),
+  '4d': (112, 144, 288, 32, 64, 64),
+  '4e': (256, 160, 320, 32, 128, 128),
+  '5a': (256, 160, 320, 32, 128, 128),
+  '5b': (384, 192, 384, 48, 128, 128),
+}
+_HEADS_AFTER = ('4a', '4d')
+
+# What a branch named 5x5 has after its 1x1.
+_FIVE_BY_FIVE = {'5x5': ('5x5',), 'two_3x3': ('3x3', '3x3'), '3x3': ('3x3',)}
+CHOICES = {'five_by_five': (OWN, *_FIVE_BY_FIVE)}
+
+
+class Model(nn.Module):
+  """Stem, nine modules of four branches, average over positions, logits.
+
+  Max pooling of maps of even size pads at their ends only, which is PyTorch's
+  `ceil_mode`, and so for images of 224 pixels; of odd size, on both sides.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, Kaiming, as the paper
+      says nothing of initial kernels.
+    variant: one of `VARIANTS`: 'paper', or 'torchvision', which has 3x3 instead
+      of 5x5, no local response normalization, and pools 2x2 before 5a, all as
+      slim has it.
+    blocks: how many modules there are on the maps of 3a, of 4a and of 5a: those
+      that come first.
+    stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
+      of 8 to 64 pixels.
+    five_by_five: the branches with windows of 5x5: '5x5', the paper's;
+      'two_3x3', which sees as far; '3x3'; 'own' for the variant's.
+    lrn: whether local response normalization follows the first pooling and
+      precedes the second, also where there are other normalizers. None for the
+      variant's. Its constants are those of Krizhevsky et al. 2012; the paper
+      states none.
+    auxiliary_heads: whether 4a and 4d have heads of their own, which the paper
+      has in training, see `_auxiliary.py`.
+    dropout_rate: before the logits; the paper's 40%. Auxiliary heads have 70%,
+      and none if this is 0.
+  """
+
+  num_classes: int
+  layers: Layers
+  variant: str = 'paper'
+  blocks: Sequence[int] = (2, 5, 2)
+  stem: str = 'paper'
+  five_by_five: str = OWN
+  lrn: bool | None = None
+  auxiliary_heads: bool = False
+  dropout_rate: float = 0.4
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(self, x_NHWC, train=train, mask=mask)
+    variant, small = VARIANTS[self.variant], self.stem == 'small'
+    windows = _FIVE_BY_FIVE[
+      variant.five_by_five if self.five_by_five == OWN else self.five_by_five
+    ]
+    lrn = variant.lrn if self.lrn is None else self.lrn
+    normalized = lambda x: _local_response.normalize(x) if lrn else x
+    pooled = lambda x, window: pool('max', x, window, 2, 'SAME', call)
+
+    if small:
+      x = Conv(64, 3, name='stem_1')(call.images_NHWC, call)
+    else:
+      x = Conv(64, 7, 2, 3, name='stem_1')(call.images_NHWC, call)
+      x = pooled(x, 3)
+    x = Conv(64, 1, name='stem_2')(normalized(x), call)
+    x = normalized(Conv(192, 3, name='stem_3')(x, call))
+    x = x if small else pooled(x, 3)
+
+    for stage, modules in enumerate(stages(ROWS, self.blocks)):
+      if stage > 0:
+        x = pooled(x, 3 if stage == 1 else variant.last_pooling)
+      for module in modules:
+        x = Row(_row(module, windows), name=f'inception_{module}')(x, call)
+        if self.auxiliary_heads and module in _HEADS_AFTER:
+          name = f'auxiliary_{_HEADS_AFTER.index(module) + 1}'
+          Auxiliary(self.num_classes, self.dropout_rate > 0, name=name)(x, call)
+
+    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    return logits(x.mean((1, 2)), call), call.taps
+
+
+def stages(
+  table: Collection[str], blocks: Sequence[int], always: Collection[str] = ()
+) -> list[list[str]]:
+  """Returns the modules of stages 3, 4 and 5, such as '3a'.
+
+  Args:
+    table: their names, of the published network.
+    blocks: how many there are of each stage, those that come first.
+    always: those that are there besides.
+
+  Raises:
+    ValueError: `blocks` are not three numbers, or more than were published.
+  """
+  by_stage = [[module for module in table if module[0] == n] for n in '345']
+  optional = [[m for m in modules if m not in always] for modules in by_stage]
+  most = [len(modules) for modules in optional]
+  if len(blocks) != 3 or any(n > m for n, m in zip(blocks, most, strict=True)):
+    raise ValueError(
+      f'blocks = {tuple(blocks)}: needs three numbers of modules, at most '
+      f'{tuple(most)}.'
+    )
+  kept = {*always}
+  for count, modules in zip(blocks, optional, strict=True):
+    kept.update(modules[:count])
+  return [[m for m in modules if m in kept] for modules in by_stage]
+
+
+def _row(module, windows):
+  """Returns the row of a module as `Row` reads it."""
+  one, reduce_3, three, reduce_5, five, projection = ROWS[module]
+  last = ', '.join(f'{window} {five}' for window in windows)
+  return (
+    f'1x1 {one} | 1x1 {reduce_3}, 3x3 {three} | 1x1 {reduce_5}, {last} | '
+    f'max 3x3, 1x1 {projection}'
+  )

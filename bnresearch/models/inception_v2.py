@@ -1,0 +1,151 @@
+"""BN-Inception, or Inception V2. Ioffe & Szegedy 2015, Figure 5, 1502.03167."""
+
+import itertools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models import _local_response
+from bnresearch.models._auxiliary import Auxiliary
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._rows import Row
+from bnresearch.models.googlenet import stages
+
+# Figure 5: {module: (#1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3,
+# pooling, its projection)}, 0 for what a module does not have. Those without
+# 1x1 have strides of 2, and let what they pool pass through.
+ROWS = {
+  '3a': (64, 64, 64, 64, 96, 'avg', 32),
+  '3b': (64, 64, 96, 64, 96, 'avg', 64),
+  '3c': (0, 128, 160, 64, 96, 'max', 0),
+  '4a': (224, 64, 96, 96, 128, 'avg', 128),
+  '4b': (192, 96, 128, 96, 128, 'avg', 128),
+  '4c': (160, 128, 160, 128, 160, 'avg', 128),
+  '4d': (96, 128, 192, 160, 192, 'avg', 128),
+  '4e': (0, 128, 192, 192, 256, 'max', 0),
+  '5a': (352, 192, 320, 160, 224, 'avg', 128),
+  '5b': (352, 192, 320, 192, 224, 'max', 128),
+}
+# Where their channels as printed do not add up to the printed output.
+_DISPUTED = ('4c', '4d')
+_REDUCING = ('3c', '4e')
+
+CHOICES = {'pool_projection': (96, 128), 'reduction': ('strided', 'pooled')}
+
+_DEPTH_MULTIPLIER = 8  # of the separable stem
+
+
+class Model(nn.Module):
+  """Stem, ten modules of up to four branches, average, logits.
+
+  Figure 5 contradicts itself. The pooled branch of 4c and 4d has 128 channels
+  there, which makes 608 together, and their output 576; see `pool_projection`.
+  The output of 3c and 4e has the size before their stride. The text's 13.6
+  million parameters are not those of the figure, which has 11.3 million.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, Kaiming, as the paper
+      says nothing of initial kernels.
+    blocks: how many modules there are on the maps of 3a, of 4a and of 5a, those
+      that come first, besides 3c and 4e, which end the first two.
+    stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
+      of 8 to 64 pixels.
+    pool_projection: channels of the pooled branch of 4c and 4d: 128, as
+      printed, or 96, slim's, which makes the printed output.
+    separable_stem: whether the first convolution is separable, as printed: each
+      input channel makes 8 maps, which a 1x1 mixes; fewer in a narrow network,
+      where three channels would make more than the 1x1. If not, it is plain.
+    normalized_stem: whether the first convolution has a normalizer. The paper
+      has one before every nonlinearity; slim has a bias there instead.
+    reduction: how 3c and 4e halve the map: 'strided', the paper's, by the last
+      step of each branch; 'pooled', by a 3x3/2 max pooling after the module,
+      whose own steps, its 3x3 max pooling too, have strides of 1. The paper's
+      appendix says that there is no such pooling between modules.
+    lrn: whether local response normalization follows the first pooling and
+      precedes the second, as in GoogLeNet. The paper removes it.
+    auxiliary_heads: whether 3c and 4e have heads of their own, at the size of
+      what follows, see `_auxiliary.py`. The paper mentions none.
+    dropout_rate: before the logits. The paper removes it. Auxiliary heads have
+      GoogLeNet's 70%, and none if this is 0.
+  """
+
+  num_classes: int
+  layers: Layers
+  blocks: Sequence[int] = (2, 4, 2)
+  stem: str = 'paper'
+  pool_projection: int = 128
+  separable_stem: bool = True
+  normalized_stem: bool = True
+  reduction: str = 'strided'
+  lrn: bool = False
+  auxiliary_heads: bool = False
+  dropout_rate: float = 0.0
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(self, x_NHWC, train=train, mask=mask)
+    pooled = lambda x: pool('max', x, 3, 2, 'SAME', call)
+    in_stem = (lambda x: x) if self.stem == 'small' else pooled
+    normalized = lambda x: _local_response.normalize(x) if self.lrn else x
+
+    x = in_stem(self._first(call.images_NHWC, call))
+    x = Conv(64, 1, name='stem_2')(normalized(x), call)
+    x = in_stem(normalized(Conv(192, 3, name='stem_3')(x, call)))
+
+    for module in itertools.chain(*stages(ROWS, self.blocks, _REDUCING)):
+      x = Row(self._row(module), name=f'inception_{module}')(x, call)
+      if module not in _REDUCING:
+        continue
+      if self.reduction == 'pooled':
+        x = pooled(x)
+      if self.auxiliary_heads:
+        name = f'auxiliary_{_REDUCING.index(module) + 1}'
+        Auxiliary(self.num_classes, self.dropout_rate > 0, name=name)(x, call)
+
+    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    return logits(x.mean((1, 2)), call), call.taps
+
+  def _first(self, x_NHWC, call):
+    """Applies the first convolution, separable or plain."""
+    window, strides = (3, 1) if self.stem == 'small' else (7, 2)
+    if self.separable_stem:
+      most = call.features(64) // 3  # slim's rule
+      depthwise = Conv(
+        max(1, min(most, _DEPTH_MULTIPLIER)),
+        window,
+        strides,
+        depthwise=True,
+        normalized=False,
+        activated=False,
+        normalized_later=True,
+        name='stem_1_depthwise',
+      )
+      x_NHWC = depthwise(x_NHWC, call)
+      window = strides = 1
+    stem_1 = Conv(
+      64, window, strides, normalized=self.normalized_stem, name='stem_1'
+    )
+    return stem_1(x_NHWC, call)
+
+  def _row(self, module):
+    """Returns the row of a module as `Row` reads it."""
+    one, reduce, three, double_reduce, double, kind, projection = ROWS[module]
+    strided = module in _REDUCING and self.reduction == 'strided'
+    last = '3x3/2' if strided else '3x3'
+    branches = [
+      f'1x1 {reduce}, {last} {three}',
+      f'1x1 {double_reduce}, 3x3 {double}, {last} {double}',
+      f'{kind} {last}',
+    ]
+    if one:
+      branches.insert(0, f'1x1 {one}')
+    if projection:
+      own = self.pool_projection if module in _DISPUTED else projection
+      branches[-1] += f', 1x1 {own}'
+    return ' | '.join(branches)

@@ -1,0 +1,160 @@
+"""Inception V3. Szegedy et al. 2015, 1512.00567."""
+
+import string
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._inception_auxiliary import AuxiliaryHead
+from bnresearch.models._layers import Logits
+from bnresearch.models._rows import Branches, Row, Step, parse, unstrided
+
+# For images of 299 pixels; slim's, Keras's and PyTorch's rows.
+STEM = (
+  '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
+)
+_ON_35X35 = tuple(
+  '1x1 64 | 1x1 48, 5x5 64 | 1x1 64, 3x3 96, 3x3 96 | '
+  f'avg 3x3, 1x1 {projection}'
+  for projection in (32, 64, 64)
+)
+_TO_17X17 = '3x3/2 V 384 | 1x1 64, 3x3 96, 3x3/2 V 96 | max 3x3/2 V'
+_ON_17X17 = tuple(
+  f'1x1 192 | 1x1 {k}, 1x7 {k}, 7x1 192 | '
+  f'1x1 {k}, 7x1 {k}, 1x7 {k}, 7x1 {k}, 1x7 192 | avg 3x3, 1x1 192'
+  for k in (128, 160, 160, 192)
+)
+_TO_8X8 = (
+  '1x1 192, 3x3/2 V 320 | 1x1 192, 1x7 192, 7x1 192, 3x3/2 V 192 | max 3x3/2 V'
+)
+_ON_8X8 = (
+  '1x1 320 | 1x1 384, (1x3 384 | 3x1 384) | '
+  '1x1 448, 3x3 384, (1x3 384 | 3x1 384) | avg 3x3, 1x1 192',
+)
+
+_KERNELS = nn.initializers.truncated_normal(0.1)
+
+
+class Model(nn.Module):
+  """Stem, three kinds of modules, average over positions, logits.
+
+  Modules on maps of 35x35, 17x17 and 8x8 for images of 299 pixels; in between,
+  modules of stride 2. All have slim's names, such as 'mixed_5b'.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, truncated normal with a
+      deviation of 0.1, as slim had at first, and PyTorch has.
+    blocks: modules of each kind; those past the published ones are as the last.
+    asymmetric: whether convolutions are factorized into 1xn and nx1. If
+      not, those that follow each other are one nxn of the last one's width,
+      and those side by side one 3x3 of the width of both.
+    stem: 'paper', which divides the size by 8, or 'small', the same
+      convolutions without strides and pooling.
+    auxiliary_heads: whether there is one, at the end of the 17x17 maps.
+    dropout_rate: before the logits. The default is slim's; PyTorch has 0.5.
+  """
+
+  num_classes: int
+  layers: Layers
+  blocks: Sequence[int] = (3, 4, 2)
+  asymmetric: bool = True
+  stem: str = 'paper'
+  auxiliary_heads: bool = False
+  dropout_rate: float = 0.2
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(self, x_NHWC, train=train, mask=mask, init=_KERNELS)
+    x = call.images_NHWC
+    for name, row in rows(self).items():
+      if name == 'mixed_7a' and self.auxiliary_heads:
+        AuxiliaryHead(self.num_classes, name='auxiliary_1')(x, call)
+      x = Row(row, name=name)(x, call)
+    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    return logits(x.mean((1, 2)), call), call.taps
+
+
+def rows(model: Model) -> dict[str, Branches]:
+  """Returns the rows of a network by their names, from the bottom to the top.
+
+  Raises:
+    ValueError: see `counts` and `modules`.
+  """
+  of_35, of_17, of_8 = counts(model.blocks)
+  table = {
+    'stem': unstrided(STEM) if model.stem == 'small' else STEM,
+    **modules(5, _ON_35X35, of_35),
+    'mixed_6a': _TO_17X17,
+    **modules(6, _ON_17X17, of_17),
+    'mixed_7a': _TO_8X8,
+    **modules(7, _ON_8X8, of_8),
+  }
+  change = parse if model.asymmetric else _symmetric
+  return {name: change(row) for name, row in table.items()}
+
+
+def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
+  """Returns `blocks`, how many modules of each kind there are.
+
+  Raises:
+    ValueError: it is not three numbers.
+  """
+  if len(blocks) != 3:
+    raise ValueError(
+      f'blocks = {tuple(blocks)}: needs three numbers, of what there is on '
+      'maps of 35x35, of 17x17, and of 8x8.'
+    )
+  return tuple(blocks)
+
+
+def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
+  """Returns {'mixed_5b': row, 'mixed_5c': row, ...} for group 5.
+
+  What is past the end of the table is as its last row.
+
+  Raises:
+    ValueError: there are not letters for so many.
+  """
+  letters = string.ascii_lowercase[1:]
+  if count > len(letters):
+    raise ValueError(
+      f'blocks: {count} modules of one kind are more than the letters of their '
+      f'names. Take {len(letters)} or fewer.'
+    )
+  return {
+    f'mixed_{group}{letter}': table[min(n, len(table) - 1)]
+    for n, letter in enumerate(letters[:count])
+  }
+
+
+def _symmetric(row):
+  """Returns a row whose pairs of 1xn and nx1 are one nxn each, see `Model`."""
+
+  def square(step, features):
+    return step._replace(window=(max(step.window),) * 2, features=features)
+
+  def change(branch):
+    steps = []
+    for step in branch:
+      last = steps[-1] if steps else None
+      if not isinstance(step, Step):  # the pair side by side
+        ((one,), (other,)) = step
+        steps.append(square(one, one.features + other.features))
+      elif isinstance(last, Step) and _turned(last, step):
+        steps[-1] = square(step, step.features)
+      else:
+        steps.append(step)
+    return tuple(steps)
+
+  return tuple(map(change, parse(row)))
+
+
+def _turned(one, other):
+  """Returns whether windows are 1xn and nx1."""
+  return one.window == other.window[::-1] != other.window

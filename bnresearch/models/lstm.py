@@ -1,0 +1,149 @@
+"""An LSTM that reads an image row by row. Cooijmans et al. 2016, 1603.09025.
+
+Recurrent batch normalization; with `norm.name=layer`, layer normalization of
+the same sums, as in Ba et al. 2016, 1607.06450.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Logits
+
+
+class Model(nn.Module):
+  """Reads the rows of an image, top to bottom; classifies by the last state.
+
+  `i, f, g, o = norm(W_h h) + norm(W_x x) + bias`
+  `c = sigmoid(f) * c + sigmoid(i) * tanh(g)`
+  `h = sigmoid(o) * tanh(norm(c))`
+
+  The cell `c` itself is not normalized: it would not remember. Each time step
+  has running statistics of its own, in arrays (T, ...); scale and bias are the
+  same for all, and of the three only the cell's normalizer has a bias.
+
+  *Differs from the paper:* it reads rows, not pixels, and has statistics for as
+  many time steps as there are rows, none for longer sequences.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: tanh for g and c, orthonormal
+      kernels. The normalizers stand before the nonlinearities only.
+    units: of the state. The paper's, for images.
+    recurrent_scale: gamma of all normalizers before training. The paper's 0.1
+      keeps tanh from saturating; layer normalization begins with 1.
+    forget_bias: bias of the gate f before training; the others begin with 0.
+      Jozefowicz et al. 2015 recommend 1.
+  """
+
+  num_classes: int
+  layers: Layers
+  units: int = 100
+  recurrent_scale: float = 0.1
+  forget_bias: float = 1.0
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps (N, T, C): gates, and the cell's."""
+    call = Call(
+      self,
+      x_NHWC,
+      train=train,
+      mask=mask,
+      activation='tanh',
+      init=nn.initializers.orthogonal(),
+    )
+    _refuse(self.layers, call.activation)
+    N, T, *_ = call.shape
+    x_NTD = call.images_NHWC.reshape(N, T, -1)
+    # Statistics are stacked over time, parameters are not.
+    cell = nn.scan(
+      _Cell,
+      variable_axes={'batch_stats': 0},
+      variable_broadcast='params',
+      split_rngs={'params': False, 'dropout': True},
+      in_axes=1,
+      out_axes=1,
+    )
+    D = call.features(self.units)
+    zeros_ND = jnp.zeros((N, D), x_NTD.dtype)
+    (h_ND, _), taps = cell(
+      call, D, self.recurrent_scale, self.forget_bias, name='cell'
+    )((zeros_ND, zeros_ND), x_NTD)
+    call.taps.update(taps)
+    return Logits(self.num_classes, name='logits')(h_ND, call), call.taps
+
+
+class _Cell(nn.Module):
+  """One time step. It returns its taps: they are arrays of the loop's."""
+
+  call: Call
+  units: int
+  recurrent_scale: float
+  forget_bias: float
+
+  @nn.compact
+  def __call__(self, state, x_ND):
+    (h_ND, c_ND), D = state, self.units
+    call = self.call.with_own_taps()
+    sums = _Normalized(4 * D, self.recurrent_scale, name='input')(x_ND, call)
+    sums += _Normalized(4 * D, self.recurrent_scale, name='hidden')(h_ND, call)
+    sums += self.param('bias', _gate_biases(self.forget_bias), (4 * D,))[None]
+    i, f, o, g = jnp.split(sums, 4, axis=-1)
+    call.taps['cell/gates'] = jnp.concatenate([i, f, o], axis=-1)
+    nonlinear = lambda x, name: call.normalize_and_activate(
+      x, None, f'cell/{name}', activated=True, name=f'{name}_activation'
+    )
+    g_ND = nonlinear(g, 'candidate')
+    c_ND = nn.sigmoid(f) * c_ND + nn.sigmoid(i) * g_ND
+    output_ND = _Normalized(0, self.recurrent_scale, name='output')(c_ND, call)
+    h_ND = nn.sigmoid(o) * nonlinear(output_ND, 'output')
+    return (h_ND, c_ND), call.taps
+
+
+class _Normalized(nn.Module):
+  """A linear map without bias, or with `features` 0 none, and a normalizer."""
+
+  features: int
+  initial_scale: float
+
+  @nn.compact
+  def __call__(self, x_ND, call):
+    if self.features:
+      x_ND = call.layer(
+        self, nn.Dense, x_ND, features=self.features, use_bias=False
+      )
+    norm = call.norm(
+      self,
+      activates=False,
+      initial_scale=self.initial_scale,
+      **({'use_bias': False} if self.features else {}),
+    )
+    return norm(x_ND, train=call.train, mask=call.mask)
+
+
+def _gate_biases(forget_bias):
+  """Returns the initializer of the biases of i, f, o, g."""
+
+  def init(key, shape, dtype=jnp.float32):
+    del key
+    gates = jnp.zeros((4, shape[0] // 4), dtype).at[1].set(forget_bias)
+    return gates.reshape(shape)
+
+  return init
+
+
+def _refuse(layers, activation):
+  """Refuses what a recurrent network cannot have."""
+  for name, value, why in (
+    ('norm_position', 'after', 'sums are normalized before they are added up'),
+    ('initializer', 'lsuv', 'all time steps share one kernel'),
+    ('activation', 'maxout', 'a state has as many units as before'),
+  ):
+    if (activation if name == 'activation' else getattr(layers, name)) == value:
+      raise ValueError(
+        f'{name} = {value!r}: not for the lstm, where {why}. Take another one.'
+      )

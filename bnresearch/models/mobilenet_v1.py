@@ -1,0 +1,99 @@
+"""MobileNet. Howard et al. 2017, 1704.04861."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Conv, Logits
+
+# Table 1: channels, strides of the first unit, units of each stage.
+STAGES = (
+  (64, 1, 1),
+  (128, 2, 2),
+  (256, 2, 2),
+  (512, 2, 6),
+  (1024, 2, 2),
+)
+
+
+class Model(nn.Module):
+  """A convolution, units of a depthwise and a 1x1 each, average, logits.
+
+  The depthwise 3x3 mixes positions, the 1x1 channels, and each has its
+  normalizer and activation. Together they cost about an eighth of a 3x3 that
+  does both.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, the paper's (slim and
+      Keras have ReLU6), and slim's truncated Gaussian of 0.09 (the paper names
+      no initial kernels). Slim's `min_width` is 8, Keras has none.
+    stem: 'paper', or 'small': the first two strides of 2 are 1.
+    blocks: units of each stage, instead of `STAGES`; fewer leave out the last
+      stages.
+    dropout_rate: before the logits. Slim's, and Keras's.
+  """
+
+  num_classes: int
+  layers: Layers
+  stem: str = 'paper'
+  blocks: Sequence[int] = ()
+  dropout_rate: float = 0.001
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    init = nn.initializers.truncated_normal(0.09)
+    call = Call(self, x_NHWC, train=train, mask=mask, init=init)
+    small = self.stem == 'small'
+
+    stem = Conv(32, 3, 1 if small else 2, name='stem')
+    x = stem(call.images_NHWC, call)
+    for stage, count in enumerate(counts(self.blocks, STAGES), start=1):
+      features, strides, _ = STAGES[stage - 1]
+      for block in range(1, count + 1):
+        first = block == 1 and not (small and stage == 2)
+        unit = _Separable(
+          features,
+          strides if first else 1,
+          name=f'stage_{stage}_block_{block}',
+        )
+        x = unit(x, call)
+    x_NC = x.mean((1, 2))
+    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    return logits(x_NC, call), call.taps
+
+
+def counts(blocks: Sequence[int], stages: Sequence[tuple]) -> Sequence[int]:
+  """Returns how many units each stage has: `blocks`, or the published number.
+
+  Args:
+    blocks: if there are any.
+    stages: a table whose third column is the number of units.
+
+  Raises:
+    ValueError: there are more `blocks` than `stages`.
+  """
+  if len(blocks) > len(stages):
+    raise ValueError(
+      f'blocks = {tuple(blocks)}: needs at most {len(stages)} numbers, one for '
+      'each stage.'
+    )
+  return blocks or [stage[2] for stage in stages]
+
+
+class _Separable(nn.Module):
+  """A depthwise 3x3, and a 1x1."""
+
+  features: int
+  strides: int
+
+  @nn.compact
+  def __call__(self, x_NHWC, call):
+    depthwise = Conv(1, 3, self.strides, depthwise=True, name='depthwise')
+    pointwise = Conv(self.features, name='pointwise')
+    return pointwise(depthwise(x_NHWC, call), call)

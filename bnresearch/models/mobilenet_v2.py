@@ -1,0 +1,114 @@
+"""MobileNetV2. Sandler et al. 2018, 1801.04381."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._layers import Conv, Logits
+from bnresearch.models.mobilenet_v1 import counts
+
+# Table 2: expansion, channels, units of each stage, strides of its first unit.
+STAGES = (
+  (1, 16, 1, 1),
+  (6, 24, 2, 2),
+  (6, 32, 3, 2),
+  (6, 64, 4, 2),
+  (6, 96, 3, 1),
+  (6, 160, 3, 2),
+  (6, 320, 1, 1),
+)
+
+_MULTIPLE = 8  # of which all numbers of channels are, whatever the width
+
+
+class Model(nn.Module):
+  """A convolution, inverted residual units, a 1x1, average, logits.
+
+  A unit widens its input by a 1x1, convolves it depthwise by 3x3, and narrows
+  it by a 1x1 that is normalized but not activated, the linear bottleneck. Its
+  input is added to that, if the shapes are equal.
+
+  `layers.width` does as in slim, Keras and torchvision: channels become the
+  nearest multiple of 8, or the one above if that is more than a tenth less. The
+  last 1x1 has 1280 channels for any width below 1. Their `min_width` is 8.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU6, and slim's truncated
+      Gaussian of 0.09 (the paper names no initial kernels).
+    stem: 'paper', or 'small': the first two strides of 2 are 1.
+    blocks: units of each stage, instead of `STAGES`; fewer leave out the last
+      stages.
+    dropout_rate: before the logits. Slim's, and torchvision's; Keras has none,
+      and the paper says nothing of it.
+  """
+
+  num_classes: int
+  layers: Layers
+  stem: str = 'paper'
+  blocks: Sequence[int] = ()
+  dropout_rate: float = 0.2
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(
+      self,
+      x_NHWC,
+      train=train,
+      mask=mask,
+      activation='relu6',
+      init=nn.initializers.truncated_normal(0.09),
+    )
+    small = self.stem == 'small'
+
+    features = _rounded(32, self.layers)
+    stem = Conv(features, 3, 1 if small else 2, exact=True, name='stem')
+    x = stem(call.images_NHWC, call)
+    for stage, count in enumerate(counts(self.blocks, STAGES), start=1):
+      expansion, features, _, strides = STAGES[stage - 1]
+      for block in range(1, count + 1):
+        first = block == 1 and not (small and stage == 2)
+        unit = _Unit(
+          _rounded(features, self.layers),
+          strides if first else 1,
+          expansion,
+          name=f'stage_{stage}_block_{block}',
+        )
+        x = unit(x, call)
+    features = 1280 if self.layers.width < 1 else _rounded(1280, self.layers)
+    x = Conv(features, exact=True, name='head')(x, call)
+    x_NC = x.mean((1, 2))
+    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    return logits(x_NC, call), call.taps
+
+
+def _rounded(own, layers):
+  """Returns how many channels a layer has that is published with `own`."""
+  wide = own * layers.width
+  features = _MULTIPLE * max(1, int(wide / _MULTIPLE + 0.5))
+  if features < 0.9 * wide:
+    features += _MULTIPLE
+  return max(features, min(layers.min_width, own))
+
+
+class _Unit(nn.Module):
+  """An inverted residual."""
+
+  features: int
+  strides: int
+  expansion: int
+
+  @nn.compact
+  def __call__(self, x_NHWC, call):
+    C, x = x_NHWC.shape[-1], x_NHWC
+    if self.expansion > 1:
+      x = Conv(self.expansion * C, exact=True, name='expand')(x, call)
+    x = Conv(1, 3, self.strides, depthwise=True, name='depthwise')(x, call)
+    project = Conv(self.features, exact=True, activated=False, name='project')
+    x = project(x, call)
+    return x + x_NHWC if x.shape == x_NHWC.shape else x

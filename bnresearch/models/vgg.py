@@ -1,0 +1,78 @@
+"""VGG. Simonyan & Zisserman 2014, 1409.1556."""
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models import _local_response
+from bnresearch.models._call import Call, Layers
+from bnresearch.models._connected import connect
+from bnresearch.models._layers import Logits, pool
+from bnresearch.models._rows import Row
+
+# Table 1: the windows of each block's convolutions, '331' is 3x3, 3x3, 1x1.
+# The columns are A, A-LRN, B, D, C and E.
+_A = ('3', '3', '33', '33', '33')
+VARIANTS = {
+  '11': _A,
+  '11_lrn': _A,
+  '13': ('33', '33', '33', '33', '33'),
+  '16': ('33', '33', '333', '333', '333'),
+  '16c': ('33', '33', '331', '331', '331'),
+  '19': ('33', '33', '3333', '3333', '3333'),
+}
+FEATURES = (64, 128, 256, 512, 512)
+HIDDEN = (4096, 4096)
+
+CHOICES = {'head': ('dense', 'conv')}
+
+
+class Model(nn.Module):
+  """Five blocks of convolutions, each pooled, two hidden layers, logits.
+
+  Normalizers stand in the convolutions; the two hidden layers, of 4096 units,
+  have none, as in the published networks with BN.
+
+  Attributes:
+    num_classes: K, the width of the logits.
+    layers: what all layers have in common; own: ReLU, Kaiming. The paper's
+      deeper networks began from the trained layers of the shallowest; it found
+      later that Xavier's initial kernels do without.
+    variant: one of `VARIANTS`, by the number of layers with kernels: the
+      paper's A, A-LRN, B, D, C (with 1x1) and E.
+    stem: 'paper', or 'small', usual for CIFAR: no hidden layers, but logits of
+      the last map, averaged. There a map of a single pixel is pooled no more:
+      32 pixels are pooled five times, 28 four times and 8 three times.
+    head: of the hidden layers: 'dense', or 'conv', fully convolutional, equal,
+      but for larger images. Without effect where there are none.
+    dropout_rate: of what both hidden layers give; if there are none, of what
+      the logits take in.
+  """
+
+  num_classes: int
+  layers: Layers
+  variant: str = '16'
+  stem: str = 'paper'
+  head: str = 'dense'
+  dropout_rate: float = 0.5
+
+  @nn.compact
+  def __call__(
+    self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns logits (N, K), and taps: each layer's pre-activation."""
+    call = Call(self, x_NHWC, train=train, mask=mask)
+    small, x = self.stem == 'small', call.images_NHWC
+    blocks = zip(FEATURES, VARIANTS[self.variant], strict=True)
+    for n, (features, windows) in enumerate(blocks, start=1):
+      row = ', '.join(f'{w}x{w} {features}' for w in windows)
+      x = Row(row, name=f'block_{n}')(x, call)
+      if n == 1 and self.variant.endswith('lrn'):
+        x = _local_response.normalize(x)
+      if not small or min(x.shape[1:3]) > 1:
+        x = pool('max', x, 2, 2, 'VALID', call)
+    for n, features in enumerate(() if small else HIDDEN, start=1):
+      options = {'head': self.head, 'normalized': False}
+      x = connect(self, f'hidden_{n}', features, x, call, **options)
+      x = call.dropout(x, self.dropout_rate)
+    rate = self.dropout_rate if small else 0.0
+    return Logits(self.num_classes, rate, name='logits')(x, call), call.taps

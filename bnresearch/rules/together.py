@@ -1,0 +1,167 @@
+"""What several knobs of a config must be together."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from bnresearch import lookup
+
+# (key, key): the first is a multiple of the second, unless that is 0, because a
+# call of `log_every` steps is not interrupted, the best checkpoint is chosen by
+# an evaluation, and groups fill the batch.
+_MULTIPLES = (
+  ('train.steps', 'train.log_every'),
+  ('eval.every', 'train.log_every'),
+  ('probes.every', 'train.log_every'),
+  ('checkpoint.every', 'eval.every'),
+  ('train.batch_size', 'norm.group_size'),
+)
+
+
+# What changes the statistics, and its value where it does not.
+_OFF = {
+  'norm.debias': False,
+  'norm.group_variance': 'within',
+  'norm.variance': 'two_pass',
+  'norm.per_activation': False,
+  'norm.stop_gradient': False,
+  'norm.frozen_statistics': False,
+}
+
+
+# The architectures' own knobs, and the value that every architecture allows.
+_OF_SOME_MODELS = {
+  'variant': 'own',
+  'features': (100, 100, 100),
+  'units': 100,
+  'recurrent_scale': 0.1,
+  'forget_bias': 1.0,
+  'blocks': (),
+  'stem': 'paper',
+  'head': 'own',
+  'dropout_rate': -1.0,
+  'auxiliary_heads': False,
+  'lrn': 'own',
+  'zero_init': False,
+  'version': 'own',
+  'strides_at': 'first',
+  'five_by_five': 'own',
+  'pool_projection': 128,
+  'separable_stem': True,
+  'normalized_stem': True,
+  'reduction': 'strided',
+  'asymmetric': True,
+}
+
+
+def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
+  """Yields what is wrong with values together.
+
+  Args:
+    values: {dotted key: value}, complete.
+    known: keys whose values are wrong alone, which was said already.
+  """
+  for key, divisor in _MULTIPLES:
+    if known & {key, divisor}:
+      continue
+    if values[divisor] and values[key] % values[divisor]:
+      yield _not_a_multiple(key, divisor, values)
+  if not any(key.startswith('norm.') for key in known):
+    yield from _without_effect(values)
+  if not any(key.startswith('model.') for key in known):
+    yield from _of_other_models(values)
+  if not any(
+    key.startswith(('model.', 'norm.', 'objective.')) for key in known
+  ):
+    yield from _between_groups(values)
+
+
+def _not_a_multiple(key, divisor, values):
+  value, by = values[key], values[divisor]
+  problem = f'{key} = {value}: must be a multiple of {divisor} = {by}.'
+  if divisor != 'norm.group_size':
+    return problem
+  sizes = ', '.join(str(d) for d in range(1, value + 1) if value % d == 0)
+  return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'
+
+
+def _without_effect(values):
+  """Finds what a norm that follows batches is told in vain."""
+  found = []
+  name = values['norm.name']
+  names = [name, *(s.rpartition('=')[2] for s in values['norm.sites'])]
+  options = {
+    f'norm.{field.name}'
+    for each in names
+    for field in dataclasses.fields(lookup.find('norms', each).Norm)
+  }
+  # A norm of the example alone is the baseline of a sweep over these.
+  if 'norm.momentum' in options:
+    found += [
+      f'{key} = {values[key]!r}: norm.name = {name!r} has no such option. '
+      f'Leave it at {off!r}, or choose another norm, such as batch.'
+      for key, off in _OFF.items()
+      if key not in options and values[key] != off
+    ]
+  scale = values['norm.initial_scale']
+  if scale != 1 and not values['norm.use_scale']:
+    found.append(
+      f'norm.initial_scale = {scale}: without effect, as norm.use_scale is '
+      'False.'
+    )
+  if scale == 0 and values['norm.frozen_affine']:
+    found.append(
+      'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.'
+    )
+  return found
+
+
+def _of_other_models(values):
+  """Finds what an architecture is told that does not have it."""
+  set_here = {
+    key: values[f'model.{key}']
+    for key, off in _OF_SOME_MODELS.items()
+    if values[f'model.{key}'] != off
+  }
+  if not set_here:
+    return []  # without a look at the architecture, which imports much
+  name = values['model.name']
+  entry = lookup.find('models', name)
+  fields = {field.name for field in dataclasses.fields(entry.Model)}
+  found = [
+    f'model.{key} = {value!r}: model.name = {name!r} has no such option. Leave '
+    f'it at {_OF_SOME_MODELS[key]!r}.'
+    for key, value in set_here.items()
+    if key not in fields
+  ]
+  variant = set_here.get('variant')
+  if 'variant' in fields and variant and variant not in entry.VARIANTS:
+    found.append(
+      f'model.variant = {variant!r}: of model.name = {name!r}, needs one of '
+      f'{", ".join(entry.VARIANTS)}.'
+    )
+  return found
+
+
+def _between_groups(values):
+  """Finds what network, normalizer and objective are not together."""
+  if (
+    values['objective.auxiliary'] == 'alternating'
+    and not (values['model.auxiliary_heads'])
+  ):
+    yield (
+      "objective.auxiliary = 'alternating': the network has no auxiliary "
+      'heads. Set model.auxiliary_heads.'
+    )
+  if values['model.zero_init']:
+    fields = dataclasses.fields(lookup.find('norms', values['norm.name']).Norm)
+    scaled = 'initial_scale' in {field.name for field in fields}
+    if not (scaled and values['norm.use_scale']):
+      yield (
+        f'model.zero_init = True: norm.name = {values["norm.name"]!r} has no '
+        'scale that could begin with 0.'
+      )
+    if values['model.version'] == 'v2':
+      yield (
+        "model.zero_init = True: no norm ends a branch of model.version = 'v2'."
+      )
