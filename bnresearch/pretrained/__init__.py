@@ -1,0 +1,205 @@
+"""Weights that others have trained, mapped onto our trees by explicit names.
+
+  from bnresearch import pretrained
+  variables = pretrained.load('r50.safetensors', 'torchvision', model, 224)
+
+Here one file serves one architecture, with a function for each source that has
+it, `keras(model)` or `torchvision(model)`. It returns `Names`: for the path of
+each of our layers, what they call it. Nothing is downloaded, and no pickle is
+read.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import flax
+import flax.linen as nn
+import numpy as np
+import safetensors.numpy
+
+from bnresearch import lookup
+from bnresearch.models import shapes
+
+
+class Theirs(NamedTuple):
+  """What others call one of our layers.
+
+  Attributes:
+    layer: the name of what has kernel and bias, if it has.
+    norm: the name of its normalizer, if it has one.
+    maps: (C, H, W) of the maps that PyTorch flattens before this layer.
+  """
+
+  layer: str | None = None
+  norm: str | None = None
+  maps: tuple[int, int, int] | None = None
+
+
+Names = dict[str, Theirs]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """How a framework names and lays out what it has trained.
+
+  Attributes:
+    separator: between the name of a layer and that of its variable.
+    layer: {our variable: theirs}; a kernel may have one of several names.
+    norm: {(our collection, our variable): theirs}.
+    ignored: variables of theirs that are not needed.
+  """
+
+  separator: str
+  layer: dict[str, tuple[str, ...]]
+  norm: dict[tuple[str, str], str]
+  ignored: tuple[str, ...] = ()
+
+
+SOURCES = {
+  'keras': Source(
+    separator='/',
+    layer={'kernel': ('kernel', 'depthwise_kernel'), 'bias': ('bias',)},
+    norm={
+      ('params', 'scale'): 'gamma',
+      ('params', 'bias'): 'beta',
+      ('batch_stats', 'mean'): 'moving_mean',
+      ('batch_stats', 'var'): 'moving_variance',
+    },
+    ignored=('seed_generator_state',),
+  ),
+  'torchvision': Source(
+    separator='.',
+    layer={'kernel': ('weight',), 'bias': ('bias',)},
+    norm={
+      ('params', 'scale'): 'weight',
+      ('params', 'bias'): 'bias',
+      ('batch_stats', 'mean'): 'running_mean',
+      ('batch_stats', 'var'): 'running_var',
+    },
+    ignored=('num_batches_tracked',),
+  ),
+}
+SOURCES['timm'] = SOURCES['torchvision']  # both are PyTorch's
+
+
+class Unmatched(ValueError):
+  """Weights do not fit a network; the message lists all that is at fault."""
+
+
+def load(
+  path: str | os.PathLike, source: str, model: nn.Module, size: int
+) -> dict[str, Any]:
+  """Returns the variables of `model` from a file of pretrained weights.
+
+  Args:
+    path: of a `.safetensors` or `.npz` file of arrays by their names, as
+      PyTorch's `state_dict()` has them, or Keras's `variable.path`.
+    source: 'keras', 'timm' or 'torchvision', whose names and layout they have.
+    model: one of `bnresearch.models`, with batch normalizers or none.
+    size: height and width of the images that they are for, in pixels: kernels
+      that see a whole map depend on it.
+
+  Raises:
+    Unmatched: a name is missing on either side, or a shape differs.
+    LookupError: nothing is known of this architecture.
+    ValueError: the file is of another format, or the source is none of these.
+  """
+  room = type(model).__module__.rpartition('.')[2]
+  entry = lookup.find('pretrained', room)
+  known = [name for name in SOURCES if hasattr(entry, name)]
+  if source not in known:
+    raise ValueError(
+      f'source = {source!r}: of {room}, needs one of {", ".join(known)}.'
+    )
+  names = getattr(entry, source)(model)
+  return convert(read(path), SOURCES[source], names, shapes(model, size))
+
+
+def read(path: str | os.PathLike) -> Arrays:
+  """Returns the arrays of a `.safetensors` or `.npz` file by their names.
+
+  Raises:
+    ValueError: it is another kind of file.
+  """
+  ending = pathlib.Path(path).suffix
+  if ending == '.npz':
+    with np.load(path, allow_pickle=False) as arrays:
+      return dict(arrays)
+  if ending == '.safetensors':
+    return safetensors.numpy.load_file(path)
+  raise ValueError(
+    f'{path}: needs .safetensors or .npz. A pickle may run any program when it '
+    'is read; save it anew where it was made.'
+  )
+
+
+def convert(
+  arrays: Arrays, source: Source, names: Names, template: Any
+) -> dict[str, Any]:
+  """Returns arrays in the tree and layout of `template`.
+
+  A bias that they lack and we have is 0, as is a scale 1.
+
+  Raises:
+    Unmatched: see `load`.
+  """
+  left, problems, found = dict(arrays), [], {}
+  for path, leaf in flax.traverse_util.flatten_dict(template, sep='/').items():
+    collection, _, inside = path.partition('/')
+    candidates, maps = _candidates(source, names, collection, inside)
+    name = next((name for name in candidates if name in left), None)
+    if name is not None:
+      found[path] = _as_ours(name, left.pop(name), maps, leaf.shape)
+      if found[path].shape != leaf.shape:
+        shape = found[path].shape
+        problems.append(
+          f'{name}: {shape} in our layout, {path} is {leaf.shape}'
+        )
+    elif inside.endswith(('bias', 'scale')):
+      found[path] = np.full(leaf.shape, inside.endswith('scale'), leaf.dtype)
+    else:
+      wanted = ' or '.join(candidates) or 'of a name that is not known'
+      problems.append(f'{path}: {wanted}, is missing')
+  problems += [
+    f'{name}: belongs to no layer of ours'
+    for name in left
+    if not name.endswith(source.ignored)
+  ]
+  if problems:
+    n = len(problems)
+    raise Unmatched('\n  '.join([f'{n} names do not match:', *problems]))
+  return flax.traverse_util.unflatten_dict(found, sep='/')
+
+
+def _candidates(source, names, collection, inside):
+  """Returns the names that a variable of ours may have there, and its maps."""
+  path, _, variable = inside.rpartition('/')
+  if path.endswith('/norm'):
+    prefix = names.get(path.removesuffix('/norm'), Theirs()).norm
+    variables = [source.norm.get((collection, variable))]
+    maps = None
+  else:
+    prefix, _, maps = names.get(path, Theirs())
+    variables = source.layer.get(variable, ())
+  found = [f'{prefix}{source.separator}{v}' for v in variables if prefix and v]
+  return found, maps
+
+
+def _as_ours(name, value, maps, shape):
+  """Returns an array in our layout: channels last, outputs last."""
+  if name.endswith('.weight') and value.ndim == 4:  # (O, I, h, w)
+    value = value.transpose(2, 3, 1, 0)
+  elif name.endswith('.weight') and value.ndim == 2:
+    if maps:
+      value = value.reshape(-1, *maps).transpose(0, 2, 3, 1)
+    value = value.reshape(len(value), -1).T
+  if value.shape == (1, 1, *shape):  # logits by a 1x1
+    value = value[0, 0]
+  elif value.ndim == 4:
+    h, w, C, outputs = value.shape  # of each channel, if it is depthwise
+    if shape == (h, w, 1, C * outputs):
+      value = value.reshape(shape)
+  return np.asarray(value, np.float32)

@@ -1,0 +1,52 @@
+"""DenseNets of torchvision and of Keras, those for ImageNet."""
+
+from bnresearch.models import densenet
+from bnresearch.pretrained import Names, Theirs
+
+
+def torchvision(model: densenet.Model) -> Names:
+  """Returns torchvision's names of `densenet121` to `densenet201`.
+
+  They are those of the module's `state_dict()`. Files published with it have
+  `norm.1` for `norm1`, and so on, which it renames when it loads them.
+  """
+  blocks = _blocks(model)
+  names = {
+    'stem': Theirs('features.conv0', 'features.norm0'),
+    'head': Theirs(norm=f'features.norm{len(blocks) + 1}'),
+    'logits': Theirs('classifier'),
+  }
+  for block, count in enumerate(blocks, start=1):
+    for n in range(1, count + 1):
+      ours = f'block_{block}_{n}'
+      theirs = f'features.denseblock{block}.denselayer{n}'
+      names[f'{ours}/pre'] = Theirs(norm=f'{theirs}.norm1')
+      names[f'{ours}/conv_1'] = Theirs(f'{theirs}.conv1', f'{theirs}.norm2')
+      names[f'{ours}/conv_2'] = Theirs(f'{theirs}.conv2')
+    ours, theirs = f'transition_{block}', f'features.transition{block}'
+    names[f'{ours}/pre'] = Theirs(norm=f'{theirs}.norm')
+    names[f'{ours}/conv'] = Theirs(f'{theirs}.conv')
+  return names
+
+
+def keras(model: densenet.Model) -> Names:
+  """Returns Keras's names of `DenseNet121` to `DenseNet201`."""
+  names = {
+    'stem': Theirs('conv1_conv', 'conv1_bn'),
+    'head': Theirs(norm='bn'),
+    'logits': Theirs('predictions'),
+  }
+  for block, count in enumerate(_blocks(model), start=1):
+    for n in range(1, count + 1):
+      ours, theirs = f'block_{block}_{n}', f'conv{block + 1}_block{n}'
+      names[f'{ours}/pre'] = Theirs(norm=f'{theirs}_0_bn')
+      names[f'{ours}/conv_1'] = Theirs(f'{theirs}_1_conv', f'{theirs}_1_bn')
+      names[f'{ours}/conv_2'] = Theirs(f'{theirs}_2_conv')
+    ours, theirs = f'transition_{block}', f'pool{block + 1}'
+    names[f'{ours}/pre'] = Theirs(norm=f'{theirs}_bn')
+    names[f'{ours}/conv'] = Theirs(f'{theirs}_conv')
+  return names
+
+
+def _blocks(model):
+  return model.blocks or densenet.VARIANTS[model.variant][0]

@@ -1,0 +1,36 @@
+"""GoogLeNet of torchvision."""
+
+from bnresearch.models import googlenet
+from bnresearch.pretrained import Names, Theirs
+
+
+def torchvision(model: googlenet.Model) -> Names:
+  """Returns torchvision's names of `googlenet`, for 224 pixels.
+
+  It is the variant 'torchvision', whose BN has an epsilon of 0.001. Its weights
+  are for pixels from -1 to 1, which it makes itself of images normalized as for
+  its other networks (`transform_input`). They are a file with auxiliary heads,
+  which are not trained, and average over windows of 4x4, ours over 5x5.
+  """
+  names = {'logits': Theirs('fc')}
+  for n in (1, 2, 3):
+    names[f'stem_{n}'] = _basic(f'conv{n}')
+  for module in googlenet.ROWS:
+    ours, theirs = f'inception_{module}', f'inception{module}'
+    names[f'{ours}/branch_1/conv_1'] = _basic(f'{theirs}.branch1')
+    for branch in (2, 3):
+      for n in (1, 2):
+        layer = f'{theirs}.branch{branch}.{n - 1}'
+        names[f'{ours}/branch_{branch}/conv_{n}'] = _basic(layer)
+    names[f'{ours}/branch_4/conv_2'] = _basic(f'{theirs}.branch4.1')
+  for n in (1, 2):
+    ours, theirs = f'auxiliary_{n}', f'aux{n}'
+    names[f'{ours}/conv'] = _basic(f'{theirs}.conv')
+    names[f'{ours}/hidden'] = Theirs(f'{theirs}.fc1', maps=(128, 4, 4))
+    names[f'{ours}/logits'] = Theirs(f'{theirs}.fc2')
+  return names
+
+
+def _basic(layer):
+  """Returns the names of a convolution and its norm."""
+  return Theirs(f'{layer}.conv', f'{layer}.bn')

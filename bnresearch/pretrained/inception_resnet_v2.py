@@ -1,0 +1,28 @@
+"""Inception-ResNet-v2 of Keras."""
+
+from bnresearch.models import _rows, inception_resnet_v2
+from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained.inception_v3 import numbered
+
+
+def keras(model: inception_resnet_v2.Model) -> Names:
+  """Returns Keras's names of `InceptionResNetV2`, see `numbered`.
+
+  Its norms have no scale, and epsilon 0.001.
+  """
+  table = inception_resnet_v2.rows(model)
+  paths = (
+    f'{name}/{path}'
+    for name, row in table.items()
+    for path, _ in _rows.convolutions(row)
+  )
+  return {
+    **numbered(paths),
+    **{
+      f'{name}/linear': Theirs(f'{name}_conv')
+      for name in table
+      if name.startswith('block')
+    },
+    'conv_7b': Theirs('conv_7b', 'conv_7b_bn'),
+    'logits': Theirs('predictions'),
+  }

@@ -1,0 +1,88 @@
+"""Inception V3 of torchvision and of Keras."""
+
+from collections.abc import Iterable
+
+from bnresearch.models import _rows, inception_v3
+from bnresearch.pretrained import Names, Theirs
+
+# torchvision's names of the layers of each kind of row, in our order.
+_STEM = (
+  'Conv2d_1a_3x3',
+  'Conv2d_2a_3x3',
+  'Conv2d_2b_3x3',
+  'Conv2d_3b_1x1',
+  'Conv2d_4a_3x3',
+)
+_5 = (
+  'branch1x1',
+  *(f'branch5x5_{n}' for n in (1, 2)),
+  *(f'branch3x3dbl_{n}' for n in (1, 2, 3)),
+  'branch_pool',
+)
+_6A = ('branch3x3', *(f'branch3x3dbl_{n}' for n in (1, 2, 3)))
+_6 = (
+  'branch1x1',
+  *(f'branch7x7_{n}' for n in (1, 2, 3)),
+  *(f'branch7x7dbl_{n}' for n in (1, 2, 3, 4, 5)),
+  'branch_pool',
+)
+_7A = (
+  *(f'branch3x3_{n}' for n in (1, 2)),
+  *(f'branch7x7x3_{n}' for n in (1, 2, 3, 4)),
+)
+_7 = (
+  'branch1x1',
+  *(f'branch3x3_{n}' for n in ('1', '2a', '2b')),
+  *(f'branch3x3dbl_{n}' for n in ('1', '2', '3a', '3b')),
+  'branch_pool',
+)
+
+
+def torchvision(model: inception_v3.Model) -> Names:
+  """Returns torchvision's names of `inception_v3`.
+
+  It is a network with `count_padding`, and norms of epsilon 0.001. Its weights
+  have auxiliary heads, and are for images from -1 to 1.
+  """
+  names = {
+    'auxiliary_1/conv_1': Theirs('AuxLogits.conv0.conv', 'AuxLogits.conv0.bn'),
+    'auxiliary_1/conv_2': Theirs('AuxLogits.conv1.conv', 'AuxLogits.conv1.bn'),
+    'auxiliary_1/logits': Theirs('AuxLogits.fc'),
+    'logits': Theirs('fc'),
+  }
+  special = {'stem': _STEM, 'mixed_6a': _6A, 'mixed_7a': _7A}
+  groups = {'mixed_5': _5, 'mixed_6': _6, 'mixed_7': _7}
+  for name, row in inception_v3.rows(model).items():
+    layers = special.get(name) or groups[name[:-1]]
+    inside = '' if name == 'stem' else f'{name.capitalize()}.'
+    paths = [path for path, _ in _rows.convolutions(row)]
+    for path, layer in zip(paths, layers, strict=True):
+      theirs = f'{inside}{layer}'
+      names[f'{name}/{path}'] = Theirs(f'{theirs}.conv', f'{theirs}.bn')
+  return names
+
+
+def keras(model: inception_v3.Model) -> Names:
+  """Returns Keras's names of `InceptionV3`, see `numbered`.
+
+  Its norms have no scale, and epsilon 0.001.
+  """
+  paths = (
+    f'{name}/{path}'
+    for name, row in inception_v3.rows(model).items()
+    for path, _ in _rows.convolutions(row)
+  )
+  return {**numbered(paths), 'logits': Theirs('predictions')}
+
+
+def numbered(paths: Iterable[str]) -> Names:
+  """Returns the names that Keras gives to layers without one, in their order.
+
+  They are those of a network that is the first one of its session, or comes
+  after `keras.utils.clear_session()`.
+  """
+  return {
+    path: Theirs(f'conv2d{number}', f'batch_normalization{number}')
+    for n, path in enumerate(paths)
+    for number in [f'_{n}' if n else '']
+  }

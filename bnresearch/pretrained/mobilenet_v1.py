@@ -1,0 +1,19 @@
+"""MobileNet of Keras, whose activation is 'relu6'."""
+
+from bnresearch.models import mobilenet_v1
+from bnresearch.pretrained import Names, Theirs
+
+
+def keras(model: mobilenet_v1.Model) -> Names:
+  """Returns Keras's names of `MobileNet`, whose units it counts in a row."""
+  names = {'stem': Theirs('conv1', 'conv1_bn'), 'logits': Theirs('conv_preds')}
+  at = 0
+  for stage, count in enumerate(
+    mobilenet_v1.counts(model.blocks, mobilenet_v1.STAGES), start=1
+  ):
+    for block in range(1, count + 1):
+      ours, at = f'stage_{stage}_block_{block}', at + 1
+      for layer, theirs in (('depthwise', 'dw'), ('pointwise', 'pw')):
+        theirs = f'conv_{theirs}_{at}'
+        names[f'{ours}/{layer}'] = Theirs(theirs, f'{theirs}_bn')
+  return names

@@ -1,0 +1,55 @@
+"""MobileNetV2 of torchvision and of Keras."""
+
+from bnresearch.models import mobilenet_v2
+from bnresearch.models.mobilenet_v1 import counts
+from bnresearch.pretrained import Names, Theirs
+
+
+def torchvision(model: mobilenet_v2.Model) -> Names:
+  """Returns torchvision's names of `mobilenet_v2`.
+
+  It pads by 1 on all sides, where at a stride of 2 slim, Keras and we pad even
+  maps below and to the right only. On odd maps that is the same: for equal
+  logits take images of 32 n + 1 pixels, such as 225.
+  """
+  names, at = {'stem': Theirs('features.0.0', 'features.0.1')}, 0
+  for ours, widened in _units(model):
+    at += 1
+    inside = f'features.{at}.conv'
+    for n, layer in enumerate(('expand', 'depthwise')[not widened :]):
+      names[f'{ours}/{layer}'] = Theirs(f'{inside}.{n}.0', f'{inside}.{n}.1')
+    names[f'{ours}/project'] = Theirs(
+      f'{inside}.{1 + widened}', f'{inside}.{2 + widened}'
+    )
+  names['head'] = Theirs(f'features.{at + 1}.0', f'features.{at + 1}.1')
+  names['logits'] = Theirs('classifier.1')
+  return names
+
+
+def keras(model: mobilenet_v2.Model) -> Names:
+  """Returns Keras's names of `MobileNetV2`.
+
+  Its narrower and wider networks have their `alpha` as `width`, and 8 as
+  `min_width`.
+  """
+  names = {
+    'stem': Theirs('Conv1', 'bn_Conv1'),
+    'head': Theirs('Conv_1', 'Conv_1_bn'),
+    'logits': Theirs('predictions'),
+  }
+  for at, (ours, _) in enumerate(_units(model)):
+    inside = f'block_{at}' if at else 'expanded_conv'
+    for layer in ('expand', 'depthwise', 'project'):
+      theirs = f'{inside}_{layer}'
+      names[f'{ours}/{layer}'] = Theirs(theirs, f'{theirs}_BN')
+  return names
+
+
+def _units(model):
+  """Yields the name of each unit, and whether it has a layer that widens."""
+  for stage, count in enumerate(
+    counts(model.blocks, mobilenet_v2.STAGES), start=1
+  ):
+    expansion, *_ = mobilenet_v2.STAGES[stage - 1]
+    for block in range(1, count + 1):
+      yield f'stage_{stage}_block_{block}', expansion > 1

@@ -1,0 +1,50 @@
+"""ResNets of torchvision and of Keras; ours and theirs count from 1 and 0."""
+
+from bnresearch.models import resnet
+from bnresearch.pretrained import Names, Theirs
+
+
+def torchvision(model: resnet.Model) -> Names:
+  """Returns torchvision's names of `resnet18` to `resnet152`, version v1.5."""
+  names = {'stem': Theirs('conv1', 'bn1'), 'logits': Theirs('fc')}
+  for stage, block, count in _units(model):
+    ours, theirs = f'stage_{stage}_block_{block}', f'layer{stage}.{block - 1}'
+    for k in range(1, count + 1):
+      layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
+      names[layer] = Theirs(f'{theirs}.conv{k}', f'{theirs}.bn{k}')
+    names[f'{ours}/shortcut'] = Theirs(
+      f'{theirs}.downsample.0', f'{theirs}.downsample.1'
+    )
+  return names
+
+
+def keras(model: resnet.Model) -> Names:
+  """Returns Keras's names of `ResNet50` to `ResNet152V2`.
+
+  They are networks with `keep_bias`, of version 'v1', and 'v2' with
+  `strides_at='last'`.
+  """
+  names = {
+    'stem': Theirs('conv1_conv', 'conv1_bn'),
+    'head': Theirs(norm='post_bn'),
+    'logits': Theirs('predictions'),
+  }
+  for stage, block, count in _units(model):
+    ours, theirs = (
+      f'stage_{stage}_block_{block}',
+      f'conv{stage + 1}_block{block}',
+    )
+    for k in range(1, count + 1):
+      layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
+      names[layer] = Theirs(f'{theirs}_{k}_conv', f'{theirs}_{k}_bn')
+    names[f'{ours}/shortcut'] = Theirs(f'{theirs}_0_conv', f'{theirs}_0_bn')
+    names[f'{ours}/pre'] = Theirs(norm=f'{theirs}_preact_bn')
+  return names
+
+
+def _units(model):
+  """Yields stage, block and number of convolutions, stage and block from 1."""
+  blocks, bottleneck = resnet.VARIANTS[model.variant]
+  for stage, count in enumerate(model.blocks or blocks, start=1):
+    for block in range(1, count + 1):
+      yield stage, block, 3 if bottleneck else 2
