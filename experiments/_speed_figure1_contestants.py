@@ -22,6 +22,7 @@ from bnresearch.engine.order import batch_indices
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import points
 from configs import figure1
+from experiments import _peak
 
 NORMS = ('none', 'batch')
 
@@ -160,24 +161,11 @@ def play_torch(args: argparse.Namespace) -> dict[str, float]:
   return {'train_s': seconds}
 
 
-def measure_peak(args: argparse.Namespace) -> dict[str, float]:
-  """Returns the best rate of a float32 matrix product on all cores."""
-  n, times = 2048, []
-  a = jax.random.normal(jax.random.key(0), (n, n))
-  product = jax.jit(lambda a: a @ a)
-  product(a).block_until_ready()
-  for _ in range(10):
-    began = time.monotonic()
-    product(a).block_until_ready()
-    times.append(time.monotonic() - began)
-  return {'gflops': 2 * n**3 / min(times) / 1e9}
-
-
 PLAYERS = {
   'bnresearch': play_bnresearch,
   'flax-style loop': play_flax,
   'PyTorch eager': play_torch,
-  'peak': measure_peak,
+  'peak': lambda args: {'gflops': _peak.gflops()},
 }
 
 

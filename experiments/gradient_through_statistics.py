@@ -13,6 +13,7 @@ of normalization alone; with gamma and beta after it, beta learns what b cannot,
 and that is measured too. The paper names no learning rate: 0.1 and 1 are ours.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -94,7 +95,7 @@ def bias_norm(run: bnr.Run) -> tuple[np.ndarray, np.ndarray]:
   below = [
     metrics[name]
     for name in metrics
-    if name.startswith(f'{NORMS}/hidden_') and name.endswith('/bias')
+    if re.fullmatch(rf'{NORMS}/hidden_\d+/bias', name)
   ]
   squares = [series.values.astype(float) ** 2 for series in below]
   return below[0].steps, np.sqrt(np.sum(squares, axis=0))

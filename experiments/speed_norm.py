@@ -25,7 +25,6 @@ import functools
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -39,6 +38,7 @@ from bnresearch.engine import machine
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from experiments import _timing
 
 SHAPES = ((32, 56, 56, 64), (32, 28, 28, 256), (256, 14, 14, 512), (60, 100))
 # {key of a row: its title}
@@ -102,11 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(shape, args):
-  """Returns a row for each contestant: the fastest of rounds.
-
-  What the machine does besides can only add to a time. In each round the order
-  is another one: whoever comes after PyTorch meets its threads, still spinning.
-  """
+  """Returns a row for each contestant: the fastest of rounds."""
   random = np.random.RandomState(0)
   x, dy = (random.normal(2, 3, shape).astype(np.float32) for _ in range(2))
   calls, memory = {}, {}
@@ -120,18 +116,7 @@ def _measure(shape, args):
     copy = jax.jit(lambda x: x + 1)
     calls['copy'] = lambda: jax.block_until_ready(copy(copied))
 
-  repeats = {name: _repeats(call) for name, call in calls.items()}
-  seconds = {name: [] for name in calls}
-  turns = (
-    name for _ in range(args.rounds) for name in random.permutation([*calls])
-  )
-  for name in turns:
-    calls[name]()
-    began = time.perf_counter()
-    for _ in range(repeats[name]):
-      calls[name]()
-    seconds[name].append((time.perf_counter() - began) / repeats[name])
-  fastest = {name: min(s) for name, s in seconds.items()}
+  fastest = _timing.fastest(calls, args.rounds, random)
   # A copy reads and writes once.
   copy_s = fastest.pop('copy', 0.0)
   least_s = copy_s * LEAST / 2
@@ -146,14 +131,6 @@ def _measure(shape, args):
     }
     for name in fastest
   ]
-
-
-def _repeats(call) -> int:
-  """Returns how many calls take about 50 ms, after two to warm up."""
-  call()
-  began = time.perf_counter()
-  call()
-  return max(1, round(0.05 / (time.perf_counter() - began)))
 
 
 def _jax_call(layer, x, dy, dtype):

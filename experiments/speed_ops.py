@@ -1,0 +1,214 @@
+"""Speed of convolution and pooling on a CPU: this code, XLA, PyTorch.
+
+Claim:    The forms of bnresearch/ops take at most XLA's time wherever they are
+          used, forward and backward; 1x1 convolutions and pooling take at most
+          1.25 of PyTorch's, depthwise convolutions and groups 2.5.
+Source:   our own goal; XLA's own forms take up to 250 times PyTorch's time.
+Command:  python -m experiments.speed_ops --output=speed_ops.json
+Cost:     about six minutes on two CPU cores.
+Result:   experiments/results/speed_ops_*.json
+
+The shapes are those of MobileNets, ResNets, Inception and AlexNet. Each pass is
+a program of its own, as the contestants take turns: of convolutions the output,
+the gradient of the input, and that of the kernel; of pooling the output, and
+the output with the gradient. XLA has lax's convolutions and flax's pooling.
+PyTorch has channels last. All have one core, as runs of this code do, or as
+many as --cores says. Times are those of the fastest of rounds.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch.engine import machine
+from bnresearch.records import provenance
+from bnresearch.reports import claims
+from experiments import _speed_ops_contestants as contestants
+from experiments import _timing
+from experiments._speed_ops_contestants import Operator
+
+
+def _depthwise(shape, window, strides=1):
+  C = shape[-1]
+  return Operator('depthwise', shape, window, strides, window // 2, C, C)
+
+
+OPERATORS = (
+  _depthwise((8, 112, 112, 32), 3),
+  _depthwise((8, 112, 112, 96), 3, 2),
+  _depthwise((8, 56, 56, 144), 3),
+  _depthwise((8, 14, 14, 384), 3),
+  _depthwise((8, 7, 7, 960), 3),
+  _depthwise((32, 32, 32, 144), 3),
+  _depthwise((32, 8, 8, 384), 3),
+  _depthwise((8, 28, 28, 240), 5),
+  Operator('1x1', (8, 56, 56, 64), 1, features=256),
+  Operator('1x1', (8, 56, 56, 256), 1, features=64),
+  Operator('1x1', (8, 56, 56, 256), 1, strides=2, features=512),
+  Operator('1x1', (8, 28, 28, 192), 1, features=64),
+  Operator('1x1', (8, 14, 14, 1024), 1, features=256),
+  Operator('1x1', (8, 7, 7, 512), 1, features=2048),
+  Operator('1x1', (32, 8, 8, 160), 1, features=960),
+  Operator('groups', (8, 27, 27, 96), 5, padding=2, features=256, groups=2),
+  Operator('groups', (8, 13, 13, 384), 3, padding=1, features=256, groups=2),
+  Operator('max pool', (8, 112, 112, 64), 3, 2, 1),
+  Operator('max pool', (8, 35, 35, 288), 3, 2),
+  Operator('max pool', (8, 28, 28, 192), 3, 1, 1),
+  Operator('max pool', (32, 32, 32, 64), 2, 2),
+  Operator('average pool', (8, 28, 28, 192), 3, 1, 1),
+  Operator('average pool', (8, 56, 56, 128), 2, 2),
+  Operator('average pool', (8, 17, 17, 768), 5, 3),
+)
+TINY = tuple(
+  Operator(kind, (2, 6, 6, 4), window, padding=window // 2, **features)
+  for kind, window, features in (
+    ('depthwise', 3, {'features': 4, 'groups': 4}),
+    ('1x1', 1, {'features': 8}),
+    ('groups', 3, {'features': 4, 'groups': 2}),
+    ('max pool', 3, {}),
+    ('average pool', 3, {}),
+  )
+)
+# Our goals: the most of PyTorch's time.
+OF_PYTORCH = {
+  'depthwise': 2.5,
+  '1x1': 1.25,
+  'groups': 2.5,
+  'max pool': 1.25,
+  'average pool': 1.25,
+}
+OF_XLA = 1.0
+CONTESTANTS = ('XLA', 'bnresearch', 'PyTorch')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Measures all operators, prints them side by side, and judges the goals."""
+  args = _parse(argv)
+  os.environ['NPROC'] = str(args.cores)
+  machine.prepare()
+  if jax.default_backend() != 'cpu':
+    print("Elsewhere than on a CPU, these operators are XLA's and flax's own.")
+  table = Table(title=f'Convolution and pooling, float32, {args.cores} cores')
+  columns = 'operator', 'shape', 'pass', *CONTESTANTS, 'of XLA', 'of PyTorch'
+  for column in columns:
+    table.add_column(column, justify='right')
+  rows = []
+  for operator in TINY if args.dry_run else OPERATORS:
+    measured = _measure(operator, args)
+    for row in measured:
+      ms = row['ms']
+      numbers = [
+        f'{ms[name]:.3g}' if name in ms else '' for name in CONTESTANTS
+      ]
+      ratios = [
+        f'{_ratio(row, of):.2f}' for of in ('XLA', 'PyTorch') if of in ms
+      ]
+      table.add_row(
+        _name(operator), str(operator.shape), row['pass'], *numbers, *ratios
+      )
+    table.add_section()
+    rows += measured
+  Console(width=110).print(table)
+  print('Times in ms.')
+  judged = _judge(rows)
+  print(claims.text(judged))
+  if args.output:
+    claims.write(
+      args.output,
+      judged,
+      experiment='speed_ops',
+      data='Gaussian numbers, float32',
+      steps=0,
+      rounds=args.rounds,
+      cores=args.cores,
+      rows=rows,
+      **provenance.collect(),
+    )
+  return 0
+
+
+def _measure(operator, args):
+  """Returns a row for each pass: what it took each contestant."""
+  random = np.random.RandomState(0)
+  x = random.normal(size=operator.shape).astype(np.float32)
+  # Half of it is 0, as what comes out of a ReLU: maxima are often equal.
+  x = np.maximum(x, 0)
+  inputs = [x]
+  if operator.features:
+    C, k = operator.shape[-1], operator.window
+    shape = k, k, C // operator.groups, operator.features
+    inputs.append(random.normal(size=shape).astype(np.float32))
+  xlas, ours = contestants.functions(operator)
+  dy = random.normal(size=jax.eval_shape(xlas, *inputs).shape)
+  dy = dy.astype(np.float32)
+  passes = {
+    'XLA': contestants.jax_passes(xlas, inputs, dy),
+    'bnresearch': contestants.jax_passes(ours, inputs, dy),
+    'PyTorch': contestants.torch_passes(operator, inputs, dy, args.cores),
+  }
+  rows = []
+  for name in passes['XLA']:
+    calls = {who: of[name] for who, of in passes.items() if of}
+    seconds = _timing.fastest(calls, args.rounds, random)
+    ms = {who: 1e3 * s for who, s in seconds.items()}
+    rows.append({**operator._asdict(), 'pass': name, 'ms': ms})
+  return rows
+
+
+def _judge(rows):
+  """Returns the claims: of each kind, over its shapes and passes."""
+  judged = []
+  for kind, most in OF_PYTORCH.items():
+    of_kind = [row for row in rows if row['kind'] == kind]
+    for of, goal in (('XLA', OF_XLA), ('PyTorch', most)):
+      ratios = [_ratio(row, of) for row in of_kind if of in row['ms']]
+      if ratios:
+        judged.append(
+          claims.Claim(
+            f'{kind}, over shapes and passes',
+            f"at most {goal} of {of}'s time",
+            'our goal',
+            ', '.join(f'{ratio:.2f}' for ratio in ratios),
+            tuple(ratio <= goal for ratio in ratios),
+          )
+        )
+  return judged
+
+
+def _ratio(row, of):
+  return row['ms']['bnresearch'] / row['ms'][of]
+
+
+def _name(operator):
+  k, s = operator.window, operator.strides
+  to = f' to {operator.features}' if operator.features else ''
+  return f'{operator.kind} {k}x{k}/{s}{to}'
+
+
+def _parse(argv):
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.speed_ops',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('--cores', type=int, default=1)
+  parser.add_argument('--rounds', type=int, default=9)
+  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument(
+    '--dry_run', action='store_true', help='tiny shapes, one round'
+  )
+  args = parser.parse_args(argv)
+  if args.dry_run:
+    args.rounds = 1
+  return args
+
+
+if __name__ == '__main__':
+  sys.exit(main())
