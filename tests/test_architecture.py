@@ -13,7 +13,7 @@ FLOORS = (
   ('ops',),
   ('norms', 'models', 'data', 'probes', 'records'),
   ('rules',),
-  ('config', 'build'),
+  ('config', 'build', 'pretrained', 'zoo'),
   ('engine',),
   ('inference',),
   ('sweeps',),
@@ -56,7 +56,12 @@ def _imports(tree, *, functions=True):
 
 
 def _room(file):
-  """Returns the room of a library file: the folder, or the file itself."""
+  """Returns the room of a library file: the folder, or the file itself.
+
+  A room's command line may import all that `main` may.
+  """
+  if file.name == '__main__.py':
+    return 'main'
   return file.relative_to(ROOT / 'bnresearch').with_suffix('').parts[0]
 
 

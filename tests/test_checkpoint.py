@@ -81,7 +81,8 @@ def test_another_tree_names_every_leaf_that_differs(tmp_path):
   message = str(error.value)
   for line in (
     'params/hidden_1/kernel: float32[4, 4] saved, float32[4, 5] wanted',
-    'collections/batch_stats/norm_1/mean: float32[4] saved, float32[5] wanted',
+    'collections/batch_stats/hidden_1/norm/mean: float32[4] saved, '
+    'float32[5] wanted',
     'params/logits/kernel: float32[4, 3] saved, float32[5, 3] wanted',
   ):
     assert line in message
@@ -89,7 +90,8 @@ def test_another_tree_names_every_leaf_that_differs(tmp_path):
 
   without = make_state().replace(collections={})
   with pytest.raises(
-    checkpoint.RestoreError, match=r'norm_1/var: float32\[4\] saved, absent'
+    checkpoint.RestoreError,
+    match=r'hidden_1/norm/var: float32\[4\] saved, absent',
   ):
     opened(tmp_path).restore(without)
 

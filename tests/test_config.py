@@ -475,7 +475,7 @@ def test_figure1_is_the_network_of_the_paper():
     config = point.config
     assert config.model.name == 'mlp'
     assert config.model.features == (100, 100, 100)
-    assert config.model.activation == 'sigmoid'
+    assert config.model.activation == 'own'  # the sigmoid
     assert config.data.binarize
     assert config.train.batch_size == 60
     assert config.train.steps == 50_000

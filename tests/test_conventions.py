@@ -337,7 +337,7 @@ def test_the_session_and_its_notes_record_the_conventions(tmp_path):
   config.lock()
   assert loop.train(config, tmp_path / 'run') == 'done'
   sessions = json.loads((tmp_path / 'run' / 'provenance.json').read_text())
-  options = build.norm(config).keywords
+  options = build.norm_options(config)
   header = conventions.header(config.norm, 2, options)
   assert [s['conventions'] for s in sessions] == [header]
   assert header[0] == conventions.describe(config.norm, BATCH)

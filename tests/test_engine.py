@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build, rules
+from bnresearch import build, models, rules
 from bnresearch import config as configs
 from bnresearch.engine import evaluate, loop, optimizer, state, step
 from bnresearch.engine.order import batch_indices
@@ -103,7 +103,7 @@ def test_twenty_steps_equal_pytorch(norm, with_bn):
       last.params[name]['kernel'].T, module.weight.detach(), atol=2e-6
     )
   for k, module in enumerate(norms, start=1):
-    running = last.collections['batch_stats'][f'norm_{k}']
+    running = last.collections['batch_stats'][f'hidden_{k}']['norm']
     np.testing.assert_allclose(
       running['mean'], module.running_mean, atol=1e-6, rtol=1e-4
     )
@@ -284,7 +284,10 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
 
 
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)
-def test_every_point_of_every_config_makes_two_steps(file, tmp_path):
+def test_every_point_of_every_config_is_built_and_makes_two_steps(
+  file, tmp_path
+):
+  """Of deep networks the shapes only; tests/test_models.py trains them."""
   tried = set()
   for point in points(configs.load(str(file)), {}):
     config = configs.tiny(point.config)
@@ -293,5 +296,9 @@ def test_every_point_of_every_config_makes_two_steps(file, tmp_path):
     if digest(config) in tried:
       continue
     tried.add(digest(config))
+    if config.model.name not in ('mlp', 'lenet'):
+      network = build.model(config, num_classes=10)
+      assert models.shapes(network, size=8, channels=1)
+      continue
     path = point.directory(tmp_path / 'runs')
     assert loop.train(config.lock(), path) == 'done'

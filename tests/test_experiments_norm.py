@@ -147,7 +147,7 @@ def test_the_norm_of_b_is_that_of_all_hidden_biases(recorded):
       BIAS: [0.0, 3.0, 6.0],
       BIAS_2: [0.0, 4.0, 8.0],
       'probe/parameter_norm/logits/bias': [9.0, 9.0, 9.0],
-      'probe/parameter_norm/norm_1/bias': [9.0, 9.0, 9.0],
+      'probe/parameter_norm/hidden_1/norm/bias': [9.0, 9.0, 9.0],
     },
   )
   steps, norm = gradient_through_statistics.bias_norm(run)
@@ -200,15 +200,18 @@ def test_a_model_blows_up_if_it_diverges_or_is_worse_than_guessing(
 
 def test_only_hidden_biases_are_shifted():
   params = {
-    'hidden_1': {'kernel': np.ones(2), 'bias': np.zeros(2)},
+    'hidden_1': {
+      'kernel': np.ones(2),
+      'bias': np.zeros(2),
+      'norm': {'bias': np.zeros(2)},
+    },
     'logits': {'kernel': np.ones(2), 'bias': np.zeros(2)},
-    'norm_1': {'bias': np.zeros(2)},
   }
   shifted = gradient_through_statistics._shifted(params)
   assert shifted['hidden_1']['bias'].tolist() == [10, 10]
   assert shifted['hidden_1']['kernel'].tolist() == [1, 1]
   assert shifted['logits'] == params['logits']
-  assert shifted['norm_1'] == params['norm_1']
+  assert shifted['hidden_1']['norm'] == params['hidden_1']['norm']
 
 
 # Batch size.

@@ -176,7 +176,7 @@ def test_every_problem_is_named_before_anything_is_compiled():
     "optim.learning_rte: no such key. Did you mean 'optim.learning_rate'?",
     'norm.momentum = 1.5: needs a float of at least 0 and below 1.',
     "train.steps = 'many': needs int",
-    "model.activation = 'sigmiod': needs one of sigmoid,",
+    "model.activation = 'sigmiod': needs one of own, relu,",
     "Did you mean 'sigmoid'?",
   ):
     assert part in result.stderr

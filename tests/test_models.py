@@ -1,77 +1,70 @@
-"""Networks: parameter counts, every model with every norm, what taps are."""
+"""The contract of every architecture in `bnresearch/models`."""
 
+import dataclasses
 import functools
 import itertools
 import math
+import pickle
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup
-from bnresearch import config as configs
+from bnresearch import lookup, models
+from bnresearch.models import (
+  Layers,
+  _activations,
+  _initializers,
+  smallest_size,
+)
 from configs import default
+from tests.published import drawn, images, network, size_of, small
 
-MNIST = (28, 28, 1)
 MODELS = lookup.names('models')
-PAIRS = list(itertools.product(MODELS, lookup.names('norms')))
-# Fully connected, so without positions.
-DENSE = ('mlp',)
+NORMS = lookup.names('norms')
+
+# Of these, layers are fully connected and normalized: a norm that needs
+# positions is refused.
+DENSE = ('lenet', 'lstm', 'mlp')
+# What has no layer just before each activation.
+NO_MAXOUT = ('densenet', 'inception_resnet_v2', 'lstm', 'resnet')
 
 
 def fits(model, norm):
-  needs = lookup.find('norms', norm).Norm.needs_positions
-  return not (needs and model in DENSE)
+  return not (
+    lookup.find('norms', norm).Norm.needs_positions and model in DENSE
+  )
 
 
-ON_MLP = [norm for norm in lookup.names('norms') if fits('mlp', norm)]
+def initial(model, norm='batch'):
+  """Returns images and the variables before training."""
+  size = size_of(model)
+  return images(size, N=4), drawn(small(model, norm), size)
 
 
-def network(model, norm, **values):
-  config = default.get_config()
-  names = {'model.name': model, 'norm.name': norm}
-  assert configs.override(config, names | values) == []
-  return build.model(config, num_classes=10)
+def compiled(function):
+  """Returns it compiled in a hurry: it runs once."""
+  options = {'xla_backend_optimization_level': 0}
+  return jax.jit(function, compiler_options=options)
 
 
-def shapes(network, image_shape=MNIST, N=4):
-  """Returns the shapes of variables, and of logits and taps in training."""
-  x_NHWC = jax.ShapeDtypeStruct((N, *image_shape), jnp.float32)
-  init = functools.partial(network.init, train=False)
-  variables = jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  apply = functools.partial(network.apply, train=True)
-  return variables, jax.eval_shape(apply, variables, x_NHWC)
+def shapes(model, x_NHWC):
+  """Returns shapes of the variables, and of logits and taps in training."""
+  init = functools.partial(model.init_with_output, train=True)
+  output, variables = jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  return variables, output
 
 
-def initial(network, x_NHWC):
-  """Returns the variables before training."""
-  return network.init(jax.random.key(0), x_NHWC, train=False)
-
-
-@pytest.mark.parametrize(
-  ('model', 'norm', 'count'),
-  [
-    # 784*100 + 100*100 + 100*100 + 100*10 weights and 10 biases; besides, for
-    # each of 300 hidden units, a bias, or gamma and beta.
-    ('mlp', 'none', 99_710),
-    ('mlp', 'batch', 100_010),
-  ],
-)
-def test_the_number_of_parameters_is_the_published_one(model, norm, count):
-  variables, _ = shapes(network(model, norm))
-  leaves = jax.tree.leaves(variables['params'])
-  assert sum(math.prod(leaf.shape) for leaf in leaves) == count
-
-
-@pytest.mark.parametrize(('model', 'norm'), PAIRS)
+@pytest.mark.parametrize(('model', 'norm'), [*itertools.product(MODELS, NORMS)])
 def test_every_model_runs_with_every_norm(model, norm):
   N = 4
   if not fits(model, norm):
-    with pytest.raises(ValueError, match=r'shape \(4, 100\)'):
-      shapes(network(model, norm), N=N)
+    with pytest.raises(ValueError, match=r'shape \(1, '):
+      models.shapes(small(model, norm), size_of(model))
     return
-  _, (logits_NK, taps) = shapes(network(model, norm), N=N)
+  _, (logits_NK, taps) = shapes(small(model, norm), images(size_of(model), N=N))
   assert logits_NK.shape == (N, 10)
   assert logits_NK.dtype == jnp.float32
   assert len(taps) > 0
@@ -80,112 +73,210 @@ def test_every_model_runs_with_every_norm(model, norm):
     assert x.ndim >= 2, name
 
 
-@pytest.mark.parametrize('norm', ON_MLP)
-@pytest.mark.parametrize('features', [(100, 100, 100), (7,), (5, 4)])
-def test_the_mlp_taps_every_hidden_layer(norm, features):
-  model = network('mlp', norm, **{'model.features': features})
-  _, (_, taps) = shapes(model)
-  assert {name: x.shape for name, x in taps.items()} == {
-    f'hidden_{i}': (4, C) for i, C in enumerate(features, start=1)
-  }
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+@pytest.mark.parametrize('model', MODELS)
+def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
+  network, (x_NHWC, variables) = small(model, norm), initial(model, norm)
+  label_N = jnp.arange(len(x_NHWC))
 
-
-@pytest.mark.parametrize('norm', ON_MLP)
-def test_a_norm_that_cancels_the_bias_leaves_none_below_it(norm):
-  variables, _ = shapes(network('mlp', norm))
-  cancels = lookup.find('norms', norm).Norm.cancels_bias
-  for i in (1, 2, 3):
-    assert ('bias' in variables['params'][f'hidden_{i}']) != cancels
-  assert 'bias' in variables['params']['logits']
-
-
-def test_initial_weights_are_gaussian_of_the_given_std_and_biases_zero():
-  values = {'model.init_std': 0.03, 'model.features': (100,)}
-  model = network('mlp', 'none', **values)
-  params = model.init(jax.random.key(0), jnp.zeros((1, *MNIST)), train=False)[
-    'params'
-  ]
-  for name in ('hidden_1', 'logits'):
-    kernel = np.asarray(params[name]['kernel'])
-    tolerance = 4 / math.sqrt(kernel.size)  # four standard errors
-    assert kernel.std() == pytest.approx(0.03, rel=tolerance)
-    assert abs(kernel.mean()) < 0.03 * tolerance
-    # A truncated Gaussian ends at two standard deviations.
-    assert np.abs(kernel).max() > 0.03 * 2.2
-    np.testing.assert_array_equal(params[name]['bias'], 0)
-
-
-# What the taps are: the whole network again, in NumPy and float64.
-
-ACTIVATIONS = {
-  'sigmoid': lambda x: 1 / (1 + np.exp(-x)),
-  'tanh': np.tanh,
-  'relu': lambda x: np.maximum(x, 0),
-}
-
-
-def normalize(u_NC, params, mean_C, var_C, epsilon=1e-5):
-  return (
-    params['scale'] * (u_NC - mean_C) / np.sqrt(var_C + epsilon)
-    + (params['bias'])
-  )
-
-
-def recomputed(variables, x_NHWC, norm, activation, *, train):
-  """Returns logits and what enters each activation."""
-  variables = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
-  params, stats = variables['params'], variables.get('batch_stats')
-  x_ND = np.asarray(x_NHWC, np.float64).reshape(len(x_NHWC), -1)
-  taps = {}
-  for i in itertools.count(1):
-    if f'hidden_{i}' not in params:
-      break
-    u_NC = x_ND @ params[f'hidden_{i}']['kernel']
-    if norm == 'none':
-      u_NC += params[f'hidden_{i}']['bias']
-    else:
-      name = f'norm_{i}'
-      mean_C, var_C = (
-        (u_NC.mean(0), u_NC.var(0))
-        if train
-        else (stats[name]['mean'], stats[name]['var'])
+  @compiled
+  def gradient(variables):
+    def loss(params):
+      (logits_NK, _), _ = network.apply(
+        {**variables, 'params': params},
+        x_NHWC,
+        train=True,
+        mutable=['batch_stats'],
+        rngs={'dropout': jax.random.key(1)},
       )
-      u_NC = normalize(u_NC, params[name], mean_C, var_C)
-    taps[f'hidden_{i}'] = u_NC
-    x_ND = ACTIVATIONS[activation](u_NC)
-  logits = params['logits']
-  return x_ND @ logits['kernel'] + logits['bias'], taps
+      log_NK = jax.nn.log_softmax(logits_NK)
+      return -log_NK[label_N, label_N].mean()
+
+    return jax.grad(loss)(variables['params'])
+
+  dead = [
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables))
+    if not (jnp.isfinite(leaf).all() and jnp.any(leaf != 0))
+  ]
+  assert dead == []
 
 
-def shaken(variables, seed=0):
-  """Returns variables of which none has its initial value, 0 or 1."""
-  random = np.random.RandomState(seed)
-
-  def shake(path, leaf):
-    if path[-1].key == 'var':
-      return jnp.asarray(random.uniform(0.5, 4, leaf.shape), leaf.dtype)
-    return leaf + jnp.asarray(random.normal(0, 0.3, leaf.shape), leaf.dtype)
-
-  return jax.tree_util.tree_map_with_path(shake, variables)
+def test_what_layers_have_in_common_are_knobs():
+  # What depends on the caller, and what `build` makes, are none.
+  others = {'norm', 'input_format', 'squeeze'}
+  common = {field.name for field in dataclasses.fields(Layers)}
+  assert common - set(default.get_config().model) == others
 
 
-@pytest.mark.parametrize('activation', ACTIVATIONS)
+# DenseNet's, which take long, are counted by its own tests.
+@pytest.mark.parametrize('model', [m for m in MODELS if m != 'densenet'])
+def test_every_variant_is_a_network(model):
+  for variant in getattr(lookup.find('models', model), 'VARIANTS', ()):
+    with_variant = network(model, 'batch', 10, variant=variant)
+    assert models.shapes(with_variant, 224)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_nchw_is_converted(model):
+  x_NHWC = images(size_of(model))[:, :-1]
+  with_nhwc, _ = shapes(small(model), x_NHWC)
+  network = small(model, layers={'input_format': 'NCHW'})
+  with_nchw, _ = shapes(network, x_NHWC.transpose(0, 3, 1, 2))
+  assert with_nchw == with_nhwc
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_logits_may_keep_their_positions(model):
+  network = small(model, layers={'squeeze': False})
+  _, (logits, _) = shapes(network, images(size_of(model)))
+  N, _, _, K = logits.shape
+  assert (N, K) == (2, 10)
+
+
+@pytest.mark.parametrize('model', ['nin', 'resnet'])
+def test_neither_changes_the_logits(model):
+  x_NHWC, variables = initial(model)
+  expected_NK, _ = small(model).apply(variables, x_NHWC, train=False)
+  fields = {'input_format': 'NCHW', 'squeeze': False}
+  logits, _ = small(model, layers=fields).apply(
+    variables, x_NHWC.transpose(0, 3, 1, 2), train=False
+  )
+  np.testing.assert_allclose(
+    logits.mean((1, 2)), expected_NK, rtol=1e-4, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_images_that_are_too_small_are_refused_with_the_least_size(model):
+  least = smallest_size(small(model))
+  models.shapes(small(model), least)
+  if least == 1:
+    return
+  words = rf'{least - 1}x{least - 1} pixels are too small .* {least}x{least} or'
+  with pytest.raises(ValueError, match=words):
+    models.shapes(small(model), least - 1)
+
+
+def test_a_refusal_reaches_other_processes_with_its_message():
+  with pytest.raises(models.TooSmall) as error:
+    models.shapes(network('resnet', num_classes=10), 10)
+  received = pickle.loads(pickle.dumps(error.value))
+  assert isinstance(received, ValueError)
+  assert str(received) == str(error.value)
+  assert 'needs 17x17 or more' in str(received)
+
+
+def test_maxout_is_refused_where_the_norm_is_the_activation():
+  layers = {'activation': 'maxout'}
+  with pytest.raises(ValueError, match=r'block_1/conv_1 the normalizer is the'):
+    models.shapes(small('vgg', 'evonorm_s0', layers), size_of('vgg'))
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_what_are_no_images_is_refused(model):
+  network = small(model)
+  init = functools.partial(network.init, jax.random.key(0), train=False)
+  with pytest.raises(ValueError, match=r'shape \(16, 16, 3\).*x\[None\]'):
+    init(jnp.zeros((16, 16, 3)))
+  with pytest.raises(ValueError, match=r'dtype uint8: needs floating'):
+    init(jnp.zeros((2, 16, 16, 3), jnp.uint8))
+  with pytest.raises(ValueError, match=r'shape \(2, 16, 16, 0\)'):
+    init(jnp.zeros((2, 16, 16, 0)))
+  alone = network.clone(num_classes=1)
+  with pytest.raises(ValueError, match=r'num_classes = 1: needs 2 or more'):
+    alone.init(jax.random.key(0), jnp.zeros((2, 16, 16, 3)), train=False)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_what_an_architecture_does_not_know_is_refused(model):
+  file = lookup.find('models', model)
+  fields = {field.name for field in dataclasses.fields(file.Model)}
+  wordy = {*getattr(file, 'CHOICES', ()), *({'stem', 'variant'} & fields)}
+  for name in wordy:
+    with pytest.raises(
+      ValueError, match=rf"{name} = 'papre': this network has"
+    ):
+      models.shapes(small(model, **{name: 'papre'}), size_of(model))
+  # Every field of text is among them.
+  texts = {f.name for f in dataclasses.fields(file.Model) if f.type is str}
+  assert texts <= wordy
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_images_of_other_channels_than_the_parameters_are_refused(model):
+  x_NHWC, variables = initial(model)
+  with pytest.raises(ValueError, match=r'made for other images'):
+    small(model).apply(variables, x_NHWC[..., :1], train=False)
+
+
 @pytest.mark.parametrize(
-  ('norm', 'train'), [('none', False), ('batch', False), ('batch', True)]
+  ('model', 'activation'), [*itertools.product(MODELS, _activations.NAMES)]
 )
-def test_taps_are_what_enters_the_activations(
-  norm, train, activation, assert_close
-):
-  values = {'model.features': (6, 5, 4), 'model.activation': activation}
-  model = network('mlp', norm, **values)
-  random = np.random.RandomState(1)
-  x_NHWC = jnp.asarray(random.normal(0.5, 1, (12, 3, 3, 2)), jnp.float32)
-  variables = shaken(initial(model, x_NHWC))
-  logits_NK, taps = jax.jit(functools.partial(model.apply, train=train))(
-    variables, x_NHWC
+def test_every_model_runs_with_every_activation(model, activation):
+  network = small(model, layers={'activation': activation})
+  if activation == 'maxout' and model in NO_MAXOUT:
+    with pytest.raises(ValueError, match=r"activation = 'maxout': "):
+      models.shapes(network, size_of(model))
+    return
+  _, (logits_NK, _) = shapes(network, images(size_of(model)))
+  assert logits_NK.shape == (2, 10)
+
+
+@pytest.mark.parametrize('model', [m for m in MODELS if m != 'lstm'])
+def test_a_norm_after_the_activation_leaves_the_bias(model):
+  """And with it the number of parameters grows, not that of statistics."""
+  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+  before = models.shapes(small(model), size_of(model))
+  after = models.shapes(
+    small(model, layers={'norm_position': 'after'}), size_of(model)
   )
-  expected_logits, expected_taps = recomputed(
-    variables, x_NHWC, norm, activation, train=train
+  assert count(after['params']) > count(before['params'])
+  assert count(after['batch_stats']) == count(before['batch_stats'])
+
+
+def test_an_initializer_reaches_every_kernel():
+  fields = {'initializer': 'truncated_normal', 'init_std': 1e-5}
+  init = functools.partial(small('lenet', layers=fields).init, train=False)
+  params = jax.jit(init)(jax.random.key(0), images(16))['params']
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    if path[-1].key == 'kernel':
+      assert 0 < jnp.abs(leaf).max() < 3e-5, path
+
+
+@pytest.mark.parametrize('initializer', _initializers.NAMES)
+def test_initial_kernels_are_as_named(initializer):
+  inputs, outputs = 300, 200
+  x = jnp.asarray(
+    np.random.RandomState(0).normal(1, 3, (64, inputs)), 'float32'
   )
-  assert_close(taps, expected_taps, rtol=1e-5)
-  assert_close(logits_NK, expected_logits, rtol=1e-5)
+  layer = nn.Dense(outputs)
+  if initializer == 'lsuv':
+    init = _initializers.unit_variance(layer, x)
+  else:
+    init = _initializers.find(initializer, 0.02)
+  kernel = init(jax.random.key(0), (inputs, outputs))
+  std = {
+    'xavier': math.sqrt(2 / (inputs + outputs)),
+    'kaiming': math.sqrt(2 / inputs),
+    'orthogonal': math.sqrt(1 / inputs),
+    'normal': 0.02,
+    'truncated_normal': 0.02 * 0.8796,  # what truncation leaves
+    'lsuv': float(kernel.std()),
+  }[initializer]
+  assert kernel.std() == pytest.approx(std, rel=0.02)
+  if initializer == 'lsuv':
+    assert (x @ kernel).std() == pytest.approx(1, rel=1e-4)
+  if initializer in ('orthogonal', 'lsuv'):
+    products = kernel.T @ kernel
+    identity = products[0, 0] * jnp.eye(outputs)
+    np.testing.assert_allclose(products, identity, atol=1e-4 * products[0, 0])
+
+
+def test_lsuv_gives_every_layer_outputs_of_deviation_one():
+  network = small('lenet', 'none', layers={'initializer': 'lsuv'})
+  x_NHWC = images(16, N=8)
+  variables = network.init(jax.random.key(0), x_NHWC, train=False)
+  _, taps = network.apply(variables, x_NHWC, train=False)
+  for name, x in taps.items():
+    assert x.std() == pytest.approx(1, rel=1e-4), name

@@ -38,7 +38,7 @@ def shape_of(name):
 
 def options(name):
   fields = {field.name for field in dataclasses.fields(norm_class(name))}
-  return fields - {'name', 'parent'}
+  return fields - {'name', 'parent', 'activates'}  # models set the last
 
 
 CASES = [(name, s) for name in NAMES for s in SHAPES if fits(name, s)]
@@ -376,6 +376,24 @@ def test_cancels_bias_says_whether_a_constant_per_channel_is_lost(name, shape):
   change = float(jnp.abs(shifted - y).max() / jnp.abs(y).max())
   assert norm.cancels_bias == (change < 1e-4)
   assert change < 1e-4 or change > 1e-2, 'neither lost nor kept'
+
+
+ACTIVATING = [name for name in NAMES if norm_class(name).activates]
+
+
+@pytest.mark.parametrize('train', [False, True])
+@pytest.mark.parametrize('name', ACTIVATING)
+def test_what_does_not_activate_is_linear_but_for_its_divisor(
+  name, train, assert_close
+):
+  """An example's sign turned around, so is its output."""
+  norm, x = make(name, activates=False), gaussian((16, 3, 5, 6))
+  variables = norm.init(jax.random.key(0), x, train=False)
+  y = norm.apply(variables, x, train=train)
+  assert_close(norm.apply(variables, -x, train=train), -y, rtol=1e-6)
+  assert y.shape == x.shape
+  assert set(variables['params']) == {'scale', 'bias'}
+  assert states(variables) == []
 
 
 @pytest.mark.parametrize('name', NAMES)

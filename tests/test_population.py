@@ -64,7 +64,9 @@ def first_layer(config, state, source):
 def test_population_is_algorithm_2(group_size):
   """Mean of batch means; mean of m/(m-1) times batch variances; in float64."""
   config, before, source = setting(norm__group_size=group_size)
-  found = population.estimate(config, before, source)['batch_stats']['norm_1']
+  found = population.estimate(config, before, source)['batch_stats'][
+    'hidden_1'
+  ]['norm']
   x = first_layer(config, before, source)
   groups = x.reshape(-1, group_size or BATCH, 9)
   np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
@@ -82,7 +84,7 @@ def test_pooled_is_the_variance_of_all_values():
     labels_N=source.labels_N[order],
   )
   found = population.estimate(config, before, source, 'pooled')
-  found = found['batch_stats']['norm_1']
+  found = found['batch_stats']['hidden_1']['norm']
   x = first_layer(config, before, source)
   np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
   np.testing.assert_allclose(found['var'], x.var((0, 1)), rtol=1e-5)
@@ -95,7 +97,7 @@ def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
     norm__name='iterative_whitening', norm__group_size=group_size
   )
   found = population.estimate(config, before, source, 'pooled')
-  found = found['batch_stats']['norm_1']
+  found = found['batch_stats']['hidden_1']['norm']
   x = first_layer(config, before, source).reshape(-1, 9)
   expected = np.cov(x.T, ddof=0).reshape(found['covariance'].shape)
   assert_close(found['covariance'], expected, rtol=1e-4)
@@ -104,9 +106,9 @@ def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
 @pytest.mark.parametrize('estimator', population.ESTIMATORS)
 def test_what_is_no_statistic_of_a_batch_stays(estimator):
   config, before, source = setting(norm__name='batch_renorm')
-  old = before.collections['batch_stats']['norm_1']
+  old = before.collections['batch_stats']['hidden_1']['norm']
   new = population.estimate(config, before, source, estimator)
-  new = new['batch_stats']['norm_1']
+  new = new['batch_stats']['hidden_1']['norm']
   assert new.keys() == old.keys()
   for name in old:
     assert new[name].dtype == old[name].dtype
@@ -114,13 +116,13 @@ def test_what_is_no_statistic_of_a_batch_stays(estimator):
 
   config, before, source = setting(norm__debias=True)
   new = population.estimate(config, before, source, estimator)
-  assert new['batch_stats']['norm_1']['weight'] == 0
+  assert new['batch_stats']['hidden_1']['norm']['weight'] == 0
 
 
 def test_frozen_statistics_are_estimated_all_the_same():
   config, before, source = setting(norm__frozen_statistics=True)
   new = population.estimate(config, before, source)
-  mean = new['batch_stats']['norm_1']['mean']
+  mean = new['batch_stats']['hidden_1']['norm']['mean']
   x = first_layer(config, before, source)
   np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-5)
 
@@ -163,8 +165,29 @@ def test_every_kind_of_statistics_has_a_distance_or_none(norm):
   config, before, source = setting(norm__name=norm)
   new = population.estimate(config, before, source)
   found = distances.distances(new, before.collections, 1e-5)
-  assert list(found) == ([] if norm == 'none' else ['norm_1', 'norm_2'])
+  assert list(found) == (
+    [] if norm == 'none' else ['hidden_1/norm', 'hidden_2/norm']
+  )
   for distance in found.values():
+    assert np.isfinite(distance).all()
+
+
+@pytest.mark.parametrize('estimator', population.ESTIMATORS)
+@pytest.mark.parametrize('norm', ['batch', 'iterative_whitening'])
+def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
+  config, before, source = setting(
+    model__name='lstm',
+    model__features=(100, 100, 100),
+    model__units=4,
+    norm__name=norm,
+  )
+  new = population.estimate(config, before, source, estimator)
+  old = before.collections
+  shape = lambda tree: jax.tree.map(np.shape, tree)
+  assert shape(new) == shape(old)
+  hidden = new['batch_stats']['cell']['output']['norm']['mean']
+  assert len(np.unique(np.round(hidden, 6), axis=0)) == len(hidden)
+  for distance in distances.distances(new, old, 1e-5).values():
     assert np.isfinite(distance).all()
     assert (distance.shift > 0) == (norm != 'evonorm_b0')  # it keeps no mean
     assert min(distance.spread, distance.divergence) > 0
@@ -284,7 +307,14 @@ def test_the_command_line_shows_all_estimates_and_saves_them(
   arguments = ['--mode=eval', f'--workdir={trained}', '--step=20']
   assert main.main([*arguments, '--save_statistics']) == 0
   shown = capsys.readouterr().out
-  for word in ('ema', 'population', 'pooled', 'batch', 'norm_2', 'KL in'):
+  for word in (
+    'ema',
+    'population',
+    'pooled',
+    'batch',
+    'hidden_2/norm',
+    'KL in',
+  ):
     assert word in shown
   assert (trained / 'statistics' / 'pooled' / '20').is_dir()
   assert main.main(arguments) == 0

@@ -1,7 +1,7 @@
 """Probes against NumPy, and every probe on every model."""
 
+import functools
 import inspect
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,19 @@ from bnresearch.probes import (
   saturation,
 )
 from configs import default
+from tests import published
 
+NORMS = lookup.names('norms')
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
+# Every norm in one network, and every network with one norm.
 PAIRS = [
-  (model, norm)
-  for model, norm in itertools.product(
-    lookup.names('models'), lookup.names('norms')
-  )
-  # The mlp has none.
-  if model != 'mlp' or not lookup.find('norms', norm).Norm.needs_positions
+  *(
+    ('mlp', n)
+    for n in NORMS
+    if not lookup.find('norms', n).Norm.needs_positions
+  ),
+  *((model, 'batch') for model in lookup.names('models') if model != 'mlp'),
 ]
-
 
 # A network whose one tap is its input, so that a test chooses the tap.
 IDENTITY = View({}, {}, lambda params, collections, x: (None, {'tap': x}))
@@ -40,22 +42,23 @@ def holding(x):
   return Batch(jnp.asarray(x), None)
 
 
-def network(model='mlp', norm='batch', **values):
-  """Returns a small network's view and a batch, its statistics trained."""
+def network(**values):
+  """Returns the view of an mlp with BN, its statistics trained, and a batch."""
   config = default.get_config()
-  values = {'model.name': model, 'norm.name': norm} | values
   assert configs.override(config, values) == []
-  module = build.model(config, num_classes=10)
+  return viewed(build.model(config, num_classes=10), size=4, channels=1)
+
+
+def viewed(module, size, channels):
+  """Returns a network's view, and a batch that its statistics have seen."""
   random = np.random.RandomState(0)
-  x_NHWC = jnp.asarray(random.normal(0.5, 2, (30, 4, 4, 1)), jnp.float32)
-  variables = module.init(jax.random.key(0), x_NHWC, train=False)
+  shape = (30, size, size, channels)
+  x_NHWC = jnp.asarray(random.normal(0.5, 2, shape), jnp.float32)
+  init = jax.jit(functools.partial(module.init, train=False))
+  variables = init(jax.random.key(0), x_NHWC)
   params = variables.pop('params')
-  _, collections = module.apply(
-    {'params': params, **variables},
-    x_NHWC,
-    train=True,
-    mutable=list(variables),
-  )
+  follow = functools.partial(module.apply, train=True, mutable=list(variables))
+  _, collections = jax.jit(follow)({'params': params, **variables}, x_NHWC)
   forward = evaluate.make_forward(module, 'ema')
   return View(params, collections, forward), Batch(x_NHWC, jnp.zeros(30, int))
 
@@ -152,7 +155,8 @@ def test_every_probe_runs_on_every_model_and_is_finite(model, norm):
   config = default.get_config()
   names = lookup.names('probes')
   assert configs.override(config, {'probes.names': names}) == []
-  view, batch = network(model, norm)
+  module = published.small(model, norm)
+  view, batch = viewed(module, published.size_of(model), channels=3)
   forward = view.forward
 
   @jax.jit

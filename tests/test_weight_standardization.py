@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.models import _standardized, mlp
+from bnresearch.models import Layers, _standardized, mlp
 from bnresearch.norms import none
 from bnresearch.ops import weight_standardization as ws
 
@@ -229,13 +229,10 @@ def test_an_unknown_kind_is_refused():
 def test_the_hidden_layers_of_the_mlp_are_standardized_and_the_logits_not(
   kind, assert_close
 ):
-  model = mlp.Model(
-    num_classes=3,
-    norm=none.Norm,
-    features=(6, 5),
-    activation=nn.relu,
-    weight_standardization=kind,
+  layers = Layers(
+    norm=lambda path: none.Norm, activation='relu', weight_standardization=kind
   )
+  model = mlp.Model(3, layers, features=(6, 5))
   x = jnp.asarray(
     np.random.RandomState(0).normal(1, 1, (4, 2, 2, 2)), 'float32'
   )

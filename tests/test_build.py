@@ -1,0 +1,153 @@
+"""From a config to a network: knobs that are left out, sites, other models'."""
+
+import pytest
+
+from bnresearch import build, lookup, models, rules
+from bnresearch import config as configs
+from bnresearch.models import _activations, _initializers
+from bnresearch.models._call import OWN
+from configs import default
+
+
+def config_of(**values):
+  config = default.get_config()
+  dotted = {key.replace('__', '.'): value for key, value in values.items()}
+  assert configs.override(config, dotted) == []
+  return config
+
+
+def built(**values):
+  config = config_of(**values)
+  assert rules.problems(config) == []
+  return build.model(config, num_classes=10)
+
+
+@pytest.mark.parametrize('name', lookup.names('models'))
+def test_the_defaults_are_every_architectures_own(name):
+  """What a config does not say is as it was published."""
+  network = built(model__name=name)
+  own = lookup.find('models', name).Model(10, network.layers)
+  fields = set(own.__dataclass_fields__) - {'parent', 'name'}
+  for field in fields - {'features', 'units'}:
+    assert getattr(network, field) == getattr(own, field), field
+
+
+def test_yes_and_no_become_true_and_false():
+  assert built(model__name='alexnet').lrn is None
+  assert built(model__name='alexnet', model__lrn='yes').lrn is True
+  assert built(model__name='alexnet', model__lrn='no').lrn is False
+
+
+def test_minus_one_is_a_number_but_for_dropout():
+  assert built(model__name='lstm', model__forget_bias=-1.0).forget_bias == -1
+
+
+def test_a_dropout_rate_of_zero_is_no_default():
+  assert built(model__name='vgg').dropout_rate == 0.5
+  assert built(model__name='vgg', model__dropout_rate=0.0).dropout_rate == 0
+
+
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    (
+      {'model__stem': 'small'},
+      "model.stem = 'small': model.name = 'mlp' has no such option. Leave it "
+      "at 'paper'.",
+    ),
+    (
+      {'model__name': 'lenet', 'model__auxiliary_heads': True},
+      "model.auxiliary_heads = True: model.name = 'lenet' has no such option. "
+      'Leave it at False.',
+    ),
+    (
+      {'model__name': 'resnet', 'model__variant': '51'},
+      "model.variant = '51': of model.name = 'resnet', needs one of 18, 34, ",
+    ),
+    (
+      {'objective__auxiliary': 'alternating'},
+      'the network has no auxiliary heads. Set model.auxiliary_heads.',
+    ),
+    (
+      {'model__name': 'resnet', 'model__zero_init': True, 'norm__name': 'none'},
+      "norm.name = 'none' has no scale that could begin with 0.",
+    ),
+    (
+      {
+        'model__name': 'resnet',
+        'model__zero_init': True,
+        'model__version': 'v2',
+      },
+      "no norm ends a branch of model.version = 'v2'",
+    ),
+    ({'model__units': 3}, "model.units = 3: model.name = 'mlp' has no such"),
+    ({'model__dropout_rate': 1.0}, 'at least 0 and below 1, or -1'),
+    ({'norm__sites': ('stem',)}, "needs a tuple of 'PATTERN=NORM'"),
+    ({'norm__sites': ('stem=bacth',)}, "needs a tuple of 'PATTERN=NORM'"),
+  ],
+)
+def test_what_an_architecture_does_not_have_is_refused(values, message):
+  problems = rules.problems(config_of(**values))
+  assert len(problems) == 1
+  assert message in problems[0]
+
+
+@pytest.mark.parametrize('name', lookup.names('models'))
+def test_words_that_configs_allow_are_those_of_the_architectures(name):
+  for knob, words in getattr(
+    lookup.find('models', name), 'CHOICES', {}
+  ).items():
+    rule = rules.RULES[f'model.{knob}']
+    assert all(rule.holds(word) for word in words), knob
+    assert set(rule.choices) <= {OWN, *words}
+
+
+def test_names_that_configs_allow_are_those_that_there_are():
+  activations = rules.RULES['model.activation'].choices
+  assert set(activations) == {OWN, *_activations.NAMES}
+  initializers = rules.RULES['model.initializer'].choices
+  assert set(initializers) == {OWN, *_initializers.NAMES}
+
+
+SMALL = {
+  'model__name': 'resnet',
+  'model__variant': '18',
+  'model__stem': 'small',
+}
+
+
+def test_a_site_may_have_another_norm():
+  sites = ('stage_*=group', 'stage_1*=none', 'stem=layer')
+  network = built(**SMALL, norm__sites=sites)
+  make = network.layers.norm
+  for site, norm in (
+    ('stem', 'layer'),
+    ('stage_1_block_1/conv_1', 'none'),  # the last pattern that fits
+    ('stage_2_block_1/conv_1', 'group'),
+    ('elsewhere', 'batch'),
+  ):
+    assert make(site).func is lookup.find('norms', norm).Norm
+  variables = models.shapes(network, 32)
+  assert 'batch_stats' not in variables
+  stages = variables['params']
+  assert 'bias' in stages['stage_1_block_1']['conv_1']  # nothing cancels it
+  assert 'bias' in stages['stage_2_block_1']['conv_1']
+
+
+def test_sites_keep_the_options_of_the_config():
+  network = built(**SMALL, norm__sites=('stem=group',), norm__channel_groups=2)
+  assert network.layers.norm('stem').keywords['channel_groups'] == 2
+
+
+def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
+  with pytest.raises(
+    ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
+  ):
+    built(**SMALL, norm__sites=('stem=none', 'stme*=none'))
+
+
+def test_evaluation_keeps_the_sites():
+  config = config_of(**SMALL, norm__sites=('stem=group',))
+  network = build.evaluated_model(config, 10)
+  group = lookup.find('norms', 'group').Norm
+  assert network.layers.norm('stem').func is group

@@ -1,0 +1,145 @@
+"""Auxiliary heads in what is minimized: none, weighted, alternating."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bnresearch import config as configs
+from bnresearch import lookup
+from bnresearch.engine import loop, objective, optimizer, state, step
+from bnresearch.models import AUXILIARY, Layers
+from bnresearch.models._call import Call
+from bnresearch.models._layers import Dense, Logits
+from configs import default
+from tests.published import images
+
+RATE = 0.1
+
+
+class TwoHeaded(nn.Module):
+  """Three layers, with a head on each of the two lower ones."""
+
+  num_classes: int
+  layers: Layers
+
+  @nn.compact
+  def __call__(self, x_NHWC, *, train, mask=None):
+    call = Call(self, x_NHWC, train=train, mask=mask)
+    x = call.images_NHWC
+    for k in (1, 2, 3):
+      x = Dense(5, name=f'layer_{k}')(x, call)
+      if k < 3:
+        head = Logits(self.num_classes, name=f'auxiliary_{k}')
+        call.add_auxiliary(head(x, call))
+    return Logits(self.num_classes, name='logits')(x, call), call.taps
+
+
+def made(norm='batch'):
+  cls = lookup.find('norms', norm).Norm
+  model = TwoHeaded(4, Layers(norm=lambda path: cls, min_width=1))
+  x_NHWC = images(3, N=12)
+  batch = step.Examples(x_NHWC, jnp.arange(12) % 4)
+  first = state.create(model, optax.sgd(RATE), (3, 3, 3), seed=0)
+  return model, batch, first
+
+
+def advanced(model, batch, first, passes):
+  train_step = step.make_train_step(model, optax.sgd(RATE), lambda x: x, passes)
+  return jax.jit(train_step)(first, batch, jax.random.key(0))
+
+
+def by_hand(model, batch, now, weights):
+  """Returns the state after one update of the heads' weighted losses."""
+
+  def loss(params):
+    variables = {'params': params, **now.collections}
+    (logits, taps), new = model.apply(
+      variables, batch.images, train=True, mutable=['batch_stats']
+    )
+    heads = [logits, taps[f'{AUXILIARY}1'], taps[f'{AUXILIARY}2']]
+    rows = jnp.arange(len(batch.labels))
+    losses = [-jax.nn.log_softmax(h)[rows, batch.labels].mean() for h in heads]
+    return sum(w * each for w, each in zip(weights, losses)), new
+
+  gradient, new = jax.grad(loss, has_aux=True)(now.params)
+  params = jax.tree.map(lambda p, g: p - RATE * g, now.params, gradient)
+  return now.replace(params=params, collections=new)
+
+
+def test_the_passes_of_a_step_are_of_the_heads():
+  passes = objective.passes
+  assert passes(1, 'weighted', 0.3) == ((1.0,),)
+  assert passes(3, 'none', 0.3) == ((1.0, 0.0, 0.0),)
+  assert passes(3, 'weighted', 0.3) == ((1.0, 0.3, 0.3),)
+  assert passes(3, 'alternating', 0.3) == (
+    (1.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0),
+    (0.0, 0.0, 1.0),
+  )
+
+
+@pytest.mark.parametrize(
+  'passes',
+  [
+    ((1.0, 0.0, 0.0),),
+    ((1.0, 0.3, 0.3),),
+    ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+  ],
+  ids=['none', 'weighted', 'alternating'],
+)
+def test_a_step_is_an_update_of_each_of_its_passes(passes, assert_close):
+  model, batch, first = made()
+  after, metrics = advanced(model, batch, first, passes)
+  expected = first
+  for weights in passes:
+    expected = by_hand(model, batch, expected, weights)
+  assert_close(after.params, expected.params, rtol=1e-5)
+  # Each pass lets the statistics follow.
+  assert_close(after.collections, expected.collections, rtol=1e-5)
+  assert int(after.step) == 1
+  # What is reported is the network's own loss, before any update.
+  logits, _ = model.apply(
+    {'params': first.params, **first.collections}, batch.images, train=True
+  )
+  loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+  assert metrics['loss'] == pytest.approx(float(loss.mean()), rel=1e-5)
+
+
+def test_without_their_loss_auxiliary_heads_stay():
+  model, batch, first = made()
+  after, _ = advanced(model, batch, first, ((1.0, 0.0, 0.0),))
+  for head in ('auxiliary_1', 'auxiliary_2'):
+    before = first.params[head]['kernel']
+    np.testing.assert_array_equal(after.params[head]['kernel'], before)
+  changed = after.params['logits']['kernel'] - first.params['logits']['kernel']
+  assert jnp.any(changed != 0)
+
+
+def test_all_updates_of_a_step_have_its_learning_rate():
+  optim = default.get_config().optim
+  with optim.unlocked():
+    optim.update(schedule='step', decay_steps=2, decay_rate=0.5)
+  updates = optimizer.make(optim, steps=10, passes=3)
+  params = {'kernel': jnp.ones(1)}
+  opt_state, rates = updates.init(params), []
+  for _ in range(9):
+    change, opt_state = updates.update({'kernel': jnp.ones(1)}, opt_state)
+    rates.append(float(-change['kernel'][0]))
+  np.testing.assert_allclose(rates, [0.1] * 6 + [0.05] * 3, rtol=1e-6)
+
+
+def test_a_run_alternates_between_the_heads_of_its_network(tmp_path):
+  config = default.get_config()
+  values = {
+    'model.name': 'googlenet',
+    'model.stem': 'small',
+    'model.width': 0.05,
+    'model.min_width': 2,
+    'model.auxiliary_heads': True,
+    'objective.auxiliary': 'alternating',
+  }
+  assert configs.override(config, values) == []
+  assert loop.train(configs.tiny(config), tmp_path / 'run') == 'done'
