@@ -16,6 +16,9 @@ jax.config.update(
   'jax_platforms', os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 )
 jax.config.update('jax_num_cpu_devices', 8)
+# Most programs run once here: compiling is what takes the time. Those of
+# subprocesses, so of whole runs, are as users have them.
+jax.config.update('jax_disable_most_optimizations', True)
 # An accidental broadcast of (N,) against (N, C) is an error here.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

@@ -44,12 +44,6 @@ def initial(model, norm='batch'):
   return images(size, N=4), drawn(small(model, norm), size)
 
 
-def compiled(function):
-  """Returns it compiled in a hurry: it runs once."""
-  options = {'xla_backend_optimization_level': 0}
-  return jax.jit(function, compiler_options=options)
-
-
 def shapes(model, x_NHWC):
   """Returns shapes of the variables, and of logits and taps in training."""
   init = functools.partial(model.init_with_output, train=True)
@@ -79,7 +73,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
   network, (x_NHWC, variables) = small(model, norm), initial(model, norm)
   label_N = jnp.arange(len(x_NHWC))
 
-  @compiled
+  @jax.jit
   def gradient(variables):
     def loss(params):
       (logits_NK, _), _ = network.apply(

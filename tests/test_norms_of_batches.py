@@ -48,8 +48,12 @@ def batch(shape, seed=0):
   return jnp.asarray(x + np.random.RandomState(9).normal(0, 2, C), jnp.float32)
 
 
-def variables(case, seed=1):
-  """Returns parameters and statistics that are not the initial ones."""
+def variables(case, seed=2):
+  """Returns parameters and statistics that are not the initial ones.
+
+  With this seed no maximum of EvoNorm-B0 is of two numbers that are equal to
+  1e-3, where its gradient would jump.
+  """
   random = np.random.RandomState(seed)
   norm = make(case)
   fresh = norm.init(jax.random.key(0), batch(SHAPES[0]), train=False)

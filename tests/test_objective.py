@@ -138,6 +138,7 @@ def test_a_run_alternates_between_the_heads_of_its_network(tmp_path):
     'model.stem': 'small',
     'model.width': 0.05,
     'model.min_width': 2,
+    'model.blocks': (1, 1, 1),
     'model.auxiliary_heads': True,
     'objective.auxiliary': 'alternating',
   }

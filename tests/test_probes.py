@@ -21,18 +21,7 @@ from bnresearch.probes import (
 from configs import default
 from tests import published
 
-NORMS = lookup.names('norms')
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
-# Every norm in one network, and every network with one norm.
-PAIRS = [
-  *(
-    ('mlp', n)
-    for n in NORMS
-    if not lookup.find('norms', n).Norm.needs_positions
-  ),
-  *((model, 'batch') for model in lookup.names('models') if model != 'mlp'),
-]
-
 # A network whose one tap is its input, so that a test chooses the tap.
 IDENTITY = View({}, {}, lambda params, collections, x: (None, {'tap': x}))
 
@@ -150,24 +139,42 @@ def default_options(measure):
   return {key: group[key] for key in keywords}
 
 
-@pytest.mark.parametrize(('model', 'norm'), PAIRS)
-def test_every_probe_runs_on_every_model_and_is_finite(model, norm):
+def assert_all_are_finite(view, batch):
+  """Measures a network with every probe."""
   config = default.get_config()
   names = lookup.names('probes')
   assert configs.override(config, {'probes.names': names}) == []
-  module = published.small(model, norm)
-  view, batch = viewed(module, published.size_of(model), channels=3)
-  forward = view.forward
 
-  @jax.jit
   def measure(params, collections, batch):
-    return build.probes(config)(View(params, collections, forward), batch)
+    return build.probes(config)(View(params, collections, view.forward), batch)
 
-  measured = measure(view.params, view.collections, batch)
+  measured = jax.jit(measure)(view.params, view.collections, batch)
   for probe in names:
     assert any(name.startswith(f'probe/{probe}/') for name in measured)
   for name, value in measured.items():
     assert np.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize(
+  'norm',
+  [
+    norm
+    for norm in lookup.names('norms')
+    if not lookup.find('norms', norm).Norm.needs_positions
+  ],
+)
+def test_every_probe_is_finite_with_every_norm(norm):
+  assert_all_are_finite(*viewed(published.small('mlp', norm), 16, channels=3))
+
+
+@pytest.mark.parametrize('model', lookup.names('models'))
+def test_every_probe_is_finite_on_every_model(model):
+  module, size = published.small(model), published.size_of(model)
+  variables = published.drawn(module, size)
+  params = variables.pop('params')
+  forward = evaluate.make_forward(module, 'ema')
+  batch = Batch(published.images(size, N=4), jnp.zeros(4, int))
+  assert_all_are_finite(View(params, variables, forward), batch)
 
 
 def test_probes_have_the_options_of_the_config():

@@ -6,10 +6,9 @@ import flax.linen as nn
 import jax
 
 from bnresearch.models._call import Call, Layers
-from bnresearch.models._inception_auxiliary import AuxiliaryHead
+from bnresearch.models._inception import STEM, AuxiliaryHead, counts
 from bnresearch.models._layers import Activation, Conv, Logits
 from bnresearch.models._rows import Branches, Row, unstrided
-from bnresearch.models.inception_v3 import STEM, counts
 
 # For images of 299 pixels; slim's and Keras's rows. The stem is V3's.
 _TO_35X35 = '1x1 96 | 1x1 48, 5x5 64 | 1x1 64, 3x3 96, 3x3 96 | avg 3x3, 1x1 64'
@@ -78,7 +77,7 @@ def rows(model: Model) -> dict[str, str | Branches]:
   """Returns the rows of a network by their names, from the bottom to the top.
 
   Raises:
-    ValueError: see `inception_v3.counts`.
+    ValueError: see `_inception.counts`.
   """
   of_35, of_17, of_8 = counts(model.blocks)
   return {

@@ -1,20 +1,15 @@
 """Inception V3. Szegedy et al. 2015, 1512.00567."""
 
-import string
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 
 from bnresearch.models._call import Call, Layers
-from bnresearch.models._inception_auxiliary import AuxiliaryHead
-from bnresearch.models._layers import Logits
-from bnresearch.models._rows import Branches, Row, Step, parse, unstrided
+from bnresearch.models._inception import STEM, apply, counts, modules
+from bnresearch.models._rows import Branches, Step, parse, unstrided
 
 # For images of 299 pixels; slim's, Keras's and PyTorch's rows.
-STEM = (
-  '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
-)
 _ON_35X35 = tuple(
   '1x1 64 | 1x1 48, 5x5 64 | 1x1 64, 3x3 96, 3x3 96 | '
   f'avg 3x3, 1x1 {projection}'
@@ -71,20 +66,14 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = Call(self, x_NHWC, train=train, mask=mask, init=_KERNELS)
-    x = call.images_NHWC
-    for name, row in rows(self).items():
-      if name == 'mixed_7a' and self.auxiliary_heads:
-        AuxiliaryHead(self.num_classes, name='auxiliary_1')(x, call)
-      x = Row(row, name=name)(x, call)
-    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return apply(self, rows(self), call), call.taps
 
 
 def rows(model: Model) -> dict[str, Branches]:
   """Returns the rows of a network by their names, from the bottom to the top.
 
   Raises:
-    ValueError: see `counts` and `modules`.
+    ValueError: see `_inception.counts` and `modules`.
   """
   of_35, of_17, of_8 = counts(model.blocks)
   table = {
@@ -97,40 +86,6 @@ def rows(model: Model) -> dict[str, Branches]:
   }
   change = parse if model.asymmetric else _symmetric
   return {name: change(row) for name, row in table.items()}
-
-
-def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
-  """Returns `blocks`, how many modules of each kind there are.
-
-  Raises:
-    ValueError: it is not three numbers.
-  """
-  if len(blocks) != 3:
-    raise ValueError(
-      f'blocks = {tuple(blocks)}: needs three numbers, of what there is on '
-      'maps of 35x35, of 17x17, and of 8x8.'
-    )
-  return tuple(blocks)
-
-
-def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
-  """Returns {'mixed_5b': row, 'mixed_5c': row, ...} for group 5.
-
-  What is past the end of the table is as its last row.
-
-  Raises:
-    ValueError: there are not letters for so many.
-  """
-  letters = string.ascii_lowercase[1:]
-  if count > len(letters):
-    raise ValueError(
-      f'blocks: {count} modules of one kind are more than the letters of their '
-      f'names. Take {len(letters)} or fewer.'
-    )
-  return {
-    f'mixed_{group}{letter}': table[min(n, len(table) - 1)]
-    for n, letter in enumerate(letters[:count])
-  }
 
 
 def _symmetric(row):

@@ -6,10 +6,8 @@ import flax.linen as nn
 import jax
 
 from bnresearch.models._call import Call, Layers
-from bnresearch.models._inception_auxiliary import AuxiliaryHead
-from bnresearch.models._layers import Logits
-from bnresearch.models._rows import Branches, Row, unstrided
-from bnresearch.models.inception_v3 import counts, modules
+from bnresearch.models._inception import apply, counts, modules
+from bnresearch.models._rows import Branches, unstrided
 
 # For images of 299 pixels; slim's rows.
 _STEM = {
@@ -62,20 +60,14 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = Call(self, x_NHWC, train=train, mask=mask)
-    x = call.images_NHWC
-    for name, row in rows(self).items():
-      if name == 'mixed_7a' and self.auxiliary_heads:
-        AuxiliaryHead(self.num_classes, name='auxiliary_1')(x, call)
-      x = Row(row, name=name)(x, call)
-    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return apply(self, rows(self), call), call.taps
 
 
 def rows(model: Model) -> dict[str, str | Branches]:
   """Returns the rows of a network by their names, from the bottom to the top.
 
   Raises:
-    ValueError: see `inception_v3.counts` and `modules`.
+    ValueError: see `_inception.counts` and `modules`.
   """
   of_35, of_17, of_8 = counts(model.blocks)
   small = model.stem == 'small'
