@@ -1,0 +1,109 @@
+"""What Inception V3 and later have in common. Szegedy et al. 2015, 1512.00567.
+
+They have three kinds of modules, on maps of 35x35, 17x17 and 8x8 for images of
+299 pixels, and an auxiliary head at the end of the second kind.
+"""
+
+import string
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax
+
+from bnresearch.models._call import Call
+from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._rows import Branches, Row
+
+# Slim's, Keras's and PyTorch's, of V3 and Inception-ResNet-v2.
+STEM = (
+  '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
+)
+# Of the auxiliary head: slim's and PyTorch's.
+_CONV = nn.initializers.truncated_normal(0.01)
+_LOGITS = nn.initializers.truncated_normal(0.001)
+
+
+def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
+  """Returns `blocks`, how many modules of each kind there are.
+
+  Raises:
+    ValueError: it is not three numbers.
+  """
+  if len(blocks) != 3:
+    raise ValueError(
+      f'blocks = {tuple(blocks)}: needs three numbers, of what there is on '
+      'maps of 35x35, of 17x17, and of 8x8.'
+    )
+  return tuple(blocks)
+
+
+def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
+  """Returns {'mixed_5b': row, 'mixed_5c': row, ...} for group 5.
+
+  What is past the end of the table is as its last row.
+
+  Raises:
+    ValueError: there are not letters for so many.
+  """
+  letters = string.ascii_lowercase[1:]
+  if count > len(letters):
+    raise ValueError(
+      f'blocks: {count} modules of one kind are more than the letters of their '
+      f'names. Take {len(letters)} or fewer.'
+    )
+  return {
+    f'mixed_{group}{letter}': table[min(n, len(table) - 1)]
+    for n, letter in enumerate(letters[:count])
+  }
+
+
+def apply(
+  model: nn.Module, table: Mapping[str, str | Branches], call: Call
+) -> jax.Array:
+  """Returns logits (N, K) by rows; those of an auxiliary head are a tap.
+
+  Args:
+    model: in whose `__call__` this is; its fields say whether there is an
+      auxiliary head, and the dropout before the logits.
+    table: its rows by their names, from the bottom to the top.
+    call: of the network.
+  """
+  x = call.images_NHWC
+  for name, row in table.items():
+    if name == 'mixed_7a' and model.auxiliary_heads:
+      AuxiliaryHead(model.num_classes, name='auxiliary_1')(x, call)
+    x = Row(row, name=name)(x, call)
+  logits = Logits(model.num_classes, model.dropout_rate, name='logits')
+  return logits(x.mean((1, 2)), call)
+
+
+class AuxiliaryHead(nn.Module):
+  """Pooling, two convolutions, logits, which are left to the call.
+
+  Published for 17x17 maps, of which it makes 5x5 and 1x1. On smaller maps its
+  windows are as large as these, so that the second kernel depends on the size
+  of the images; on larger ones its result is averaged over positions.
+
+  Attributes:
+    num_classes: K.
+  """
+
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x_NHWC: jax.Array, call: Call) -> None:
+    """Leaves logits (N, K) of a map among the taps."""
+    x = pool('avg', x_NHWC, _at_most_5x5(x_NHWC), 3, 'VALID', call)
+    x = Conv(128, name='conv_1')(x, call)
+    x = Conv(768, _at_most_5x5(x), padding='VALID', init=_CONV, name='conv_2')(
+      x, call
+    )
+    logits = Logits(self.num_classes, init=_LOGITS, name='logits')
+    # A loss is of (N, K), also where the network's own logits keep positions.
+    logits_NK = logits(x.mean((1, 2)), call).reshape(-1, self.num_classes)
+    call.add_auxiliary(logits_NK)
+
+
+def _at_most_5x5(x_NHWC):
+  _, H, W, _ = x_NHWC.shape
+  return min(5, H), min(5, W)
