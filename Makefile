@@ -33,10 +33,12 @@ lint: .venv/.dev
 	@if command -v uv > /dev/null; then uv venv -q --seed --python $(PYTHON) .venv; \
 	else $(PYTHON) -m venv .venv; fi
 
-# Writes requirements.lock anew from what .venv has.
+# Writes requirements.lock anew from what .venv has, but for PyTorch and what
+# comes with it.
 lock: .venv/.dev
-	$(BIN)/python -m pip freeze --exclude-editable --exclude torch \
-	  --exclude bnresearch > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable \
+	  $(addprefix --exclude ,bnresearch torch jinja2 markupsafe mpmath \
+	  networkx sympy) > requirements.lock
 
 clean:
 	rm -rf .venv build *.egg-info
