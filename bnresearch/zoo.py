@@ -152,6 +152,9 @@ PUBLISHED = {
   'mobilenet_v2': Published(
     'mobilenet_v2', {}, 'batch', 3_504_872, _TV, 71.8, _SLIM
   ),
+  'mobilenet_v2_imgclsmob': Published(
+    'mobilenet_v2', {'variant': 'imgclsmob'}, 'batch', 3_504_960, _OSMR
+  ),
 }
 
 

@@ -27,6 +27,17 @@ def test_the_number_of_parameters_is_torchvisions():
   assert parameters(network('mobilenet_v2'), 224) == 3_504_872
 
 
+def test_imgclsmobs_has_one_more_1x1_and_no_bias_at_the_logits():
+  paper, other = (
+    models.shapes(network('mobilenet_v2', variant=variant), 32)['params']
+    for variant in mobilenet_v2.VARIANTS
+  )
+  expand = other['stage_1_block_1'].pop('expand')
+  assert expand['kernel'].shape == (1, 1, 32, 32)
+  del paper['logits']['bias']
+  assert other == paper
+
+
 @pytest.mark.parametrize(
   ('width', 'count'),
   [

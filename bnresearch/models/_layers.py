@@ -121,11 +121,13 @@ class Logits(nn.Module):
   Attributes:
     num_classes: K.
     dropout_rate: of its input.
+    use_bias: whether each class has one.
     init: the kernel's own initializer; None for the architecture's.
   """
 
   num_classes: int
   dropout_rate: float = 0.0
+  use_bias: bool = True
   init: nn.initializers.Initializer | None = None
 
   @nn.compact
@@ -141,6 +143,7 @@ class Logits(nn.Module):
       nn.Dense,
       x,
       features=self.num_classes,
+      use_bias=self.use_bias,
       init=self.init,
       standardized=False,
     )

@@ -20,6 +20,8 @@ STAGES = (
   (6, 320, 1, 1),
 )
 
+VARIANTS = ('paper', 'imgclsmob')
+
 _MULTIPLE = 8  # of which all numbers of channels are, whatever the width
 
 
@@ -38,6 +40,8 @@ class Model(nn.Module):
     num_classes: K, the width of the logits.
     layers: what all layers have in common; own: ReLU6, and slim's truncated
       Gaussian of 0.09 (the paper names no initial kernels).
+    variant: 'paper', or 'imgclsmob', that of osmr/imgclsmob: also the first
+      unit begins with a 1x1, of as many channels, and logits have no bias.
     stem: 'paper', or 'small': the first two strides of 2 are 1.
     blocks: units of each stage, instead of `STAGES`; fewer leave out the last
       stages.
@@ -47,6 +51,7 @@ class Model(nn.Module):
 
   num_classes: int
   layers: Layers
+  variant: str = 'paper'
   stem: str = 'paper'
   blocks: Sequence[int] = ()
   dropout_rate: float = 0.2
@@ -64,7 +69,7 @@ class Model(nn.Module):
       activation='relu6',
       init=nn.initializers.truncated_normal(0.09),
     )
-    small = self.stem == 'small'
+    small, paper = self.stem == 'small', self.variant == 'paper'
 
     features = _rounded(32, self.layers)
     stem = Conv(features, 3, 1 if small else 2, exact=True, name='stem')
@@ -77,13 +82,16 @@ class Model(nn.Module):
           _rounded(features, self.layers),
           strides if first else 1,
           expansion,
+          has_expand=expansion > 1 or not paper,
           name=f'stage_{stage}_block_{block}',
         )
         x = unit(x, call)
     features = 1280 if self.layers.width < 1 else _rounded(1280, self.layers)
     x = Conv(features, exact=True, name='head')(x, call)
     x_NC = x.mean((1, 2))
-    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    logits = Logits(
+      self.num_classes, self.dropout_rate, use_bias=paper, name='logits'
+    )
     return logits(x_NC, call), call.taps
 
 
@@ -102,11 +110,12 @@ class _Unit(nn.Module):
   features: int
   strides: int
   expansion: int
+  has_expand: bool
 
   @nn.compact
   def __call__(self, x_NHWC, call):
     C, x = x_NHWC.shape[-1], x_NHWC
-    if self.expansion > 1:
+    if self.has_expand:
       x = Conv(self.expansion * C, exact=True, name='expand')(x, call)
     x = Conv(1, 3, self.strides, depthwise=True, name='depthwise')(x, call)
     project = Conv(self.features, exact=True, activated=False, name='project')
