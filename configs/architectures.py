@@ -1,8 +1,11 @@
 """Every architecture at small-image scale, with and without BN.
 
 Command:  python -m bnresearch.main --config=configs/architectures.py
-Expected: see experiments/results/architectures_*.json.
-Time:     see there; compiling takes most of it on the digits.
+Expected: on Fashion-MNIST 65% to 84% test accuracy with BN. Without it half of
+          the deep networks are still at chance; MLP, LSTM, LeNet, VGG, ResNet
+          and DenseNet are not.
+Time:     on Fashion-MNIST, on one CPU core, 1 s a point (mlp) to 11 minutes
+          (inception_v4); 53 minutes for all, two at a time.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

@@ -5,8 +5,8 @@ Claim:    none is published for this machine. The documents time Inception V3,
 Source:   the forward-time benchmark that goes with TF-Slim's Inception V3: 10
           batches to warm up, 100 timed, mean and deviation of a batch.
 Command:  python -m experiments.forward_time --models=inception_v3
-Cost:     about 20 minutes on two CPU cores, the command above; --batches=10
-          for a tenth of it.
+Cost:     about 45 minutes on two CPU cores, the command above; with
+          --burn_in=2 --batches=10, as the results, 5 minutes.
 Result:   experiments/results/forward_time_*.json
 
 A batch is timed from its call until the device has its result. Operations are

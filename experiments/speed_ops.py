@@ -1,11 +1,11 @@
 """Speed of convolution and pooling on a CPU: this code, XLA, PyTorch.
 
 Claim:    The forms of bnresearch/ops take at most XLA's time wherever they are
-          used, forward and backward; 1x1 convolutions and pooling take at most
-          1.25 of PyTorch's, depthwise convolutions and groups 2.5.
+          used, forward and backward; pointwise convolutions and pooling take
+          at most 1.25 of PyTorch's, depthwise and grouped convolutions 2.5.
 Source:   our own goal; XLA's own forms take up to 250 times PyTorch's time.
 Command:  python -m experiments.speed_ops --output=speed_ops.json
-Cost:     about six minutes on two CPU cores.
+Cost:     three minutes on a CPU core.
 Result:   experiments/results/speed_ops_*.json
 
 The shapes are those of MobileNets, ResNets, Inception and AlexNet. Each pass is
@@ -49,15 +49,15 @@ OPERATORS = (
   _depthwise((32, 32, 32, 144), 3),
   _depthwise((32, 8, 8, 384), 3),
   _depthwise((8, 28, 28, 240), 5),
-  Operator('1x1', (8, 56, 56, 64), 1, features=256),
-  Operator('1x1', (8, 56, 56, 256), 1, features=64),
-  Operator('1x1', (8, 56, 56, 256), 1, strides=2, features=512),
-  Operator('1x1', (8, 28, 28, 192), 1, features=64),
-  Operator('1x1', (8, 14, 14, 1024), 1, features=256),
-  Operator('1x1', (8, 7, 7, 512), 1, features=2048),
-  Operator('1x1', (32, 8, 8, 160), 1, features=960),
-  Operator('groups', (8, 27, 27, 96), 5, padding=2, features=256, groups=2),
-  Operator('groups', (8, 13, 13, 384), 3, padding=1, features=256, groups=2),
+  Operator('pointwise', (8, 56, 56, 64), 1, features=256),
+  Operator('pointwise', (8, 56, 56, 256), 1, features=64),
+  Operator('pointwise', (8, 56, 56, 256), 1, strides=2, features=512),
+  Operator('pointwise', (8, 28, 28, 192), 1, features=64),
+  Operator('pointwise', (8, 14, 14, 1024), 1, features=256),
+  Operator('pointwise', (8, 7, 7, 512), 1, features=2048),
+  Operator('pointwise', (32, 8, 8, 160), 1, features=960),
+  Operator('grouped', (8, 27, 27, 96), 5, padding=2, features=256, groups=2),
+  Operator('grouped', (8, 13, 13, 384), 3, padding=1, features=256, groups=2),
   Operator('max pool', (8, 112, 112, 64), 3, 2, 1),
   Operator('max pool', (8, 35, 35, 288), 3, 2),
   Operator('max pool', (8, 28, 28, 192), 3, 1, 1),
@@ -70,8 +70,8 @@ TINY = tuple(
   Operator(kind, (2, 6, 6, 4), window, padding=window // 2, **features)
   for kind, window, features in (
     ('depthwise', 3, {'features': 4, 'groups': 4}),
-    ('1x1', 1, {'features': 8}),
-    ('groups', 3, {'features': 4, 'groups': 2}),
+    ('pointwise', 1, {'features': 8}),
+    ('grouped', 3, {'features': 4, 'groups': 2}),
     ('max pool', 3, {}),
     ('average pool', 3, {}),
   )
@@ -79,8 +79,8 @@ TINY = tuple(
 # Our goals: the most of PyTorch's time.
 OF_PYTORCH = {
   'depthwise': 2.5,
-  '1x1': 1.25,
-  'groups': 2.5,
+  'pointwise': 1.25,
+  'grouped': 2.5,
   'max pool': 1.25,
   'average pool': 1.25,
 }

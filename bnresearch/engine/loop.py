@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import pathlib
 import signal
 import threading
@@ -113,7 +112,7 @@ class _Session:
     self.measure = _make_measure(config, evaluated, pixels, test_set)
     self.unread: list[Callable[[], None]] = []
     self.evaluated: dict[int, dict[str, float]] = {}
-    self.loss = math.nan
+    self.last: dict[str, float] = {}
     self.provenance = {
       **provenance.collect(),
       'conventions': conventions.header(
@@ -149,7 +148,7 @@ class _Session:
           throttle=_STATUS_EVERY,
           **clock.read(steps.stop),
           steps=train.steps,
-          loss=self.loss,
+          **self.last,
         )
         if stop and steps.stop < train.steps:
           return 'preempted'
@@ -178,7 +177,7 @@ class _Session:
   def _log_training(self, steps, metrics):
     metrics = jax.device_get(metrics)
     loss_T = metrics['loss']
-    self.loss = float(loss_T[-1])
+    self.last = {'loss': float(loss_T[-1])}
     self.run_directory.logbook.write(
       steps.stop,
       {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},

@@ -40,13 +40,12 @@ def shown(
 
 
 def describe(status: dict[str, Any]) -> str:
-  """Says in a line how far a run is: steps/s, loss, ETA."""
+  """Says in a line how far a run is: steps/s, loss once known, ETA."""
   speed = status.get('steps_per_second', 0)
   left = status.get('steps', 0) - status.get('step', 0)
   eta = f', ETA {_clock(left / speed)}' if speed and left else ''
-  return (
-    f'{speed:,.0f} steps/s, loss {status.get("loss", float("nan")):.4f}{eta}'
-  )
+  loss = f', loss {status["loss"]:.4f}' if 'loss' in status else ''
+  return f'{speed:,.0f} steps/s{loss}{eta}'
 
 
 def _draw_bars(points, workdir, console, finished):
