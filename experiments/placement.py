@@ -6,7 +6,8 @@ Claim:    Networks learn better with BN after the activation than before it, as
 Source:   ducha-aiki/caffenet-benchmark, batchnorm.md at e47c4ff; Ioffe &
           Szegedy 2015, section 3.2, arXiv 1502.03167.
 Command:  python -m experiments.placement --seeds=3
-Cost:     26 s on two CPU cores, the command above.
+Cost:     26 s on two CPU cores, the command above; 5 minutes with
+          --models=lenet,vgg --steps=1000.
 Result:   experiments/results/placement_*.{png,svg,json}
 
 Published are CaffeNet and GoogLeNet on ImageNet at 128 pixels. Here all points
