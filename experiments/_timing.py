@@ -1,7 +1,10 @@
-"""Times of several contestants, measured in turns."""
+"""What speed experiments share: contestants measured in turns, arguments."""
 
+import argparse
+import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,3 +43,40 @@ def _repeats(call):
   began = time.perf_counter()
   call()
   return max(1, round(TURN_S / (time.perf_counter() - began)))
+
+
+def parse(
+  name: str,
+  text: str,
+  rounds: int,
+  argv: Sequence[str] | None,
+  **own: dict[str, Any],
+) -> argparse.Namespace:
+  """Returns the arguments of a speed experiment; in a dry run, of one round.
+
+  Args:
+    name: of its file.
+    text: its docstring.
+    rounds: the default of --rounds.
+    argv: what follows the command; None for that of the process.
+    **own: its own options, each with the keywords of `add_argument`.
+  """
+  parser = argparse.ArgumentParser(
+    prog=f'python -m experiments.{name}',
+    description=text,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  for option, keywords in own.items():
+    parser.add_argument(f'--{option}', **keywords)
+  parser.add_argument('--rounds', type=int, default=rounds)
+  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument(
+    '--dry_run', action='store_true', help='tiny shapes, one round'
+  )
+  args = parser.parse_args(argv)
+  for option, value in vars(args).items():
+    if type(value) is int and value < 1:
+      parser.error(f'--{option}={value}: needs 1 or more.')
+  if args.dry_run:
+    args.rounds = 1
+  return args

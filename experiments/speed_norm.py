@@ -20,10 +20,8 @@ The temporaries depend on which results XLA lets share their memory, and so on
 the order of the gradients: both are here, x or the parameters first.
 """
 
-import argparse
 import functools
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,7 +66,13 @@ LAYERS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all shapes, prints them side by side, and judges the goals."""
-  args = _parse(argv)
+  args = _timing.parse(
+    'speed_norm',
+    __doc__,
+    25,
+    argv,
+    dtype={'choices': ('float32', 'bfloat16'), 'default': 'float32'},
+  )
   os.environ.setdefault('NPROC', str(os.cpu_count()))
   machine.prepare()
   shapes = ((4, 7, 7, 8), (60, 100)) if args.dry_run else SHAPES
@@ -226,26 +230,6 @@ def _claim(text, ratios, goal):
     ', '.join(f'{r:.2f}' for r in ratios),
     tuple(r <= goal for r in ratios),
   )
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.speed_norm',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument(
-    '--dtype', choices=('float32', 'bfloat16'), default='float32'
-  )
-  parser.add_argument('--rounds', type=int, default=25)
-  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
-  parser.add_argument(
-    '--dry_run', action='store_true', help='tiny shapes, one round'
-  )
-  args = parser.parse_args(argv)
-  if args.dry_run:
-    args.rounds = 1
-  return args
 
 
 if __name__ == '__main__':

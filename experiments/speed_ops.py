@@ -16,9 +16,7 @@ PyTorch has channels last. All have one core, as runs of this code do, or as
 many as --cores says. Times are those of the fastest of rounds.
 """
 
-import argparse
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -90,7 +88,9 @@ CONTESTANTS = ('XLA', 'bnresearch', 'PyTorch')
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all operators, prints them side by side, and judges the goals."""
-  args = _parse(argv)
+  args = _timing.parse(
+    'speed_ops', __doc__, 9, argv, cores={'type': int, 'default': 1}
+  )
   os.environ['NPROC'] = str(args.cores)
   machine.prepare()
   if jax.default_backend() != 'cpu':
@@ -190,24 +190,6 @@ def _name(operator):
   k, s = operator.window, operator.strides
   to = f' to {operator.features}' if operator.features else ''
   return f'{operator.kind} {k}x{k}/{s}{to}'
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.speed_ops',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--cores', type=int, default=1)
-  parser.add_argument('--rounds', type=int, default=9)
-  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
-  parser.add_argument(
-    '--dry_run', action='store_true', help='tiny shapes, one round'
-  )
-  args = parser.parse_args(argv)
-  if args.dry_run:
-    args.rounds = 1
-  return args
 
 
 if __name__ == '__main__':

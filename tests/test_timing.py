@@ -36,6 +36,13 @@ def test_the_fastest_of_rounds_counts_and_orders_differ(monkeypatch):
   assert turns != turns[:2] * 4
 
 
+@pytest.mark.parametrize('argument', ['--rounds=0', '--cores=-1'])
+def test_a_number_below_1_is_refused_by_name(argument, capsys):
+  with pytest.raises(SystemExit):
+    speed_ops.main([argument])
+  assert f'{argument}: needs 1 or more.' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('operator', speed_ops.TINY, ids=lambda o: o.kind)
 def test_all_contestants_have_the_same_results(operator, assert_close):
   pytest.importorskip('torch', reason='PyTorch is not installed')
