@@ -127,6 +127,17 @@ def maps(model, size):
   return outputs, {name: x.shape[1:] for name, x in taps.items()}
 
 
+def depthwise_sizes(name, stem, stages):
+  """Returns the sizes of a MobileNet's maps, of the stem and each stage.
+
+  Images are of 32 pixels, and each stage has one unit.
+  """
+  model = network(name, num_classes=10, stem=stem, blocks=(1,) * stages)
+  _, taps = maps(model, 32)
+  sites = [f'stage_{n}_block_1/depthwise' for n in range(1, stages + 1)]
+  return [taps[site][0] for site in ('stem', *sites)]
+
+
 def shaken(name, shape, random, *, of_norm):
   """Returns an array for a variable that has its initial value nowhere.
 
@@ -153,6 +164,16 @@ def names_of(source, model):
   room = type(model).__module__.rpartition('.')[2]
   module = importlib.import_module(f'bnresearch.pretrained.{room}')
   return getattr(module, source)(model)
+
+
+def assert_takes_all(theirs, model):
+  """Checks that each variable of a PyTorch network is one of ours."""
+  pretrained.convert(
+    {name: value.numpy() for name, value in theirs.state_dict().items()},
+    pretrained.SOURCES['torchvision'],
+    names_of('torchvision', model),
+    models.shapes(model, 32),
+  )
 
 
 def keras_network(make):

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import pytest
 
-from bnresearch import models, pretrained
+from bnresearch import models
 from bnresearch.models import densenet, smallest_size
 from tests.published import (
   assert_same_as_keras,
   assert_same_as_torch,
+  assert_takes_all,
   batch_norm,
   images,
-  names_of,
   network,
   parameters,
 )
@@ -142,15 +142,9 @@ def test_it_is_torchvisions_network():
 
 def test_torchvisions_names_are_those_of_the_whole_network():
   pytest.importorskip('torch', reason='PyTorch is not installed')
-  state = torchvisions('121', ()).state_dict()
-  model = network('densenet')
-  assert 'features.norm5.running_var' in state
-  pretrained.convert(
-    {name: value.numpy() for name, value in state.items()},
-    pretrained.SOURCES['torchvision'],
-    names_of('torchvision', model),
-    models.shapes(model, 32),
-  )
+  theirs = torchvisions('121', ())
+  assert 'features.norm5.running_var' in theirs.state_dict()
+  assert_takes_all(theirs, network('densenet'))
 
 
 def test_dropout_is_of_what_each_layer_and_each_transition_adds():

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from bnresearch import models, pretrained
+from bnresearch import models
 from bnresearch.models import mobilenet_v2, smallest_size
 from tests.published import (
   assert_same_as_keras,
   assert_same_as_torch,
+  assert_takes_all,
   batch_norm,
-  images,
-  names_of,
+  depthwise_sizes,
   network,
   parameters,
 )
@@ -137,31 +137,20 @@ def test_it_is_torchvisions_network_for_odd_maps():
 
 def test_torchvisions_names_are_those_of_the_whole_network():
   pytest.importorskip('torch', reason='PyTorch is not installed')
-  state = torchvisions(mobilenet_v2.STAGES).state_dict()
-  model = network('mobilenet_v2')
-  assert 'features.18.1.running_var' in state
-  pretrained.convert(
-    {name: value.numpy() for name, value in state.items()},
-    pretrained.SOURCES['torchvision'],
-    names_of('torchvision', model),
-    models.shapes(model, 32),
-  )
+  theirs = torchvisions(mobilenet_v2.STAGES)
+  assert 'features.18.1.running_var' in theirs.state_dict()
+  assert_takes_all(theirs, network('mobilenet_v2'))
 
 
 def test_the_small_stem_leaves_out_two_strides():
-  blocks = (1, 1, 1, 1, 1, 1, 1)
-  make = functools.partial(network, 'mobilenet_v2', num_classes=10)
-  for stem, sizes in (
-    ('paper', [16, 16, 8, 4, 2, 2, 1, 1]),
-    ('small', [32, 32, 32, 16, 8, 8, 4, 4]),
-  ):
-    model = make(stem=stem, blocks=blocks)
-    init = functools.partial(model.init_with_output, train=False)
-    (_, taps), _ = jax.eval_shape(init, jax.random.key(0), images(32))
-    sites = ['stem', *(f'stage_{n}_block_1/depthwise' for n in range(1, 8))]
-    assert [taps[site].shape[1] for site in sites] == sizes
-  assert smallest_size(make(stem='small', blocks=blocks)) <= 8
-  assert smallest_size(make(blocks=blocks)) <= 28
+  sizes = functools.partial(depthwise_sizes, 'mobilenet_v2', stages=7)
+  assert sizes('paper') == [16, 16, 8, 4, 2, 2, 1, 1]
+  assert sizes('small') == [32, 32, 32, 16, 8, 8, 4, 4]
+  make = functools.partial(
+    network, 'mobilenet_v2', num_classes=10, blocks=(1,) * 7
+  )
+  assert smallest_size(make(stem='small')) <= 8
+  assert smallest_size(make()) <= 28
 
 
 def test_blocks_are_the_units_of_the_first_stages():
