@@ -121,8 +121,9 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
 
 
 def spec(config: Config) -> data.Spec:
-  """Returns what `config.data` holds, without reading it."""
-  return lookup.find('data', config.data.name).SPEC
+  """Returns what `config.data` holds, without reading its images."""
+  entry = lookup.find('data', config.data.name)
+  return entry.spec(**_keywords(entry.spec, config.data))
 
 
 def source(config: Config, split: str) -> data.Source:

@@ -27,7 +27,40 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.data.name = 'digits'  # a file of bnresearch/data
   config.data.binarize = False  # pixels 0 or 1, the paper's MNIST input
   config.data.binarize_threshold = 0.5  # fraction of white; not in the paper
+  config.data.mean = (0.0,)  # of pixels in [0, 1]; of each channel, or of all
+  config.data.std = (1.0,)  # what they are divided by, less the mean
   config.data.examples = 600  # size of each split, data set synthetic only
+  config.data.folder = ''  # image_folder: a folder with one of each class
+  config.data.validation = 0.1  # image_folder without val/: of each class
+  config.data.split_seed = 0  # of that split, the same for all seeds
+  config.data.skip_bad = False  # image_folder: go on without bad files
+  config.data.follow_links = False  # image_folder: also out of the folder
+  config.data.tfds_name = ''  # tfds: as 'oxford_flowers102' or 'name/config'
+  config.data.subset = 'all'  # imagenet2012: all, 10pct or 1pct of train
+  config.data.image_size = 224  # pixels, where images have sizes of their own
+  config.data.shuffle = 'full'  # each epoch: full, within_shard, none
+  config.data.shards = 16  # within_shard: the paper has no number
+  config.data.on_device = 'auto'  # the training images: auto, always, never
+  config.data.workers = 0  # processes that decode; 0 for threads of this one
+
+  # Of training images. 0 is off.
+  config.augment = ml_collections.ConfigDict()
+  config.augment.crop = 'none'  # or padded, resized
+  config.augment.padding = 4  # padded: pixels on each side, zeros
+  config.augment.area = (0.08, 1.0)  # resized: of the image; GoogLeNet's
+  config.augment.aspect = (0.75, 1.3333333)  # resized: width over height
+  config.augment.flip = False  # left to right, every second image
+  config.augment.shift = 0.0  # at most, as a fraction of the side
+  config.augment.rotate = 0.0  # at most, in degrees
+  config.augment.scale = 0.0  # at most: 0.1 for sizes of 90% to 110%
+  config.augment.photometric = 0.0  # strength of all four: 1 is slim's
+  config.augment.brightness = 0.125  # added, at most; slim's 32/255
+  config.augment.contrast = 0.5  # factor 1 +- at most this
+  config.augment.saturation = 0.5  # factor 1 +- at most this
+  config.augment.hue = 0.2  # turned, at most, as a fraction of the circle
+  config.augment.photometric_mode = 'four'  # or fast, brightness, saturation
+  config.augment.cutout = 0  # side of a square of zeros, in pixels
+  config.augment.mixup = 0.0  # alpha of the Beta distribution
 
   # 'own' and -1 leave a knob to what the architecture was published with.
   config.model = ml_collections.ConfigDict()
@@ -97,6 +130,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.objective = ml_collections.ConfigDict()
   config.objective.auxiliary = 'weighted'  # heads: none, weighted, alternating
   config.objective.auxiliary_weight = 0.3  # GoogLeNet's; of each head's loss
+  config.objective.label_smoothing = 0.0  # probability spread over all classes
 
   config.train = ml_collections.ConfigDict()
   config.train.steps = 5000  # updates
@@ -116,10 +150,19 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.optim.decay_rate = 0.1  # exponential, step: factor per decay_steps
   config.optim.decay_steps = 1000  # exponential, step
 
+  # Trained weights to begin with, instead of random ones.
+  config.start = ml_collections.ConfigDict()
+  config.start.path = ''  # a run directory, or a file of pretrained/
+  config.start.source = 'run'  # of a file: keras, timm or torchvision
+  config.start.checkpoint = 'best'  # of a run: best, latest or a step
+  config.start.exclude = ()  # layers that stay random, as ('logits*',)
+
   config.eval = ml_collections.ConfigDict()
   config.eval.every = 500  # steps; the whole test split, exactly
   config.eval.batch_size = 1000  # examples of one call
   config.eval.statistics = 'ema'  # that normalize: ema or batch
+  config.eval.crop = 'centre'  # of images of all sizes: centre, or whole
+  config.eval.crop_fraction = 0.875  # centre: of the shorter side
   config.eval.population_batches = 100  # of Algorithm 2, in --mode=eval
 
   config.probes = ml_collections.ConfigDict()

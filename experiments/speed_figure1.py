@@ -129,7 +129,7 @@ def _step_flop(data):
   Each layer: forward and weight gradient; from the second on also the input
   gradient; each costs 2 * 60 * inputs * outputs.
   """
-  H, W, C = lookup.find('data', data).SPEC.image_shape
+  H, W, C = lookup.find('data', data).spec().image_shape
   sizes = [H * W * C, 100, 100, 100, 10]
   layers = [a * b for a, b in itertools.pairwise(sizes)]
   return 2 * 60 * (2 * sum(layers) + sum(layers[1:]))

@@ -11,7 +11,7 @@ FLOORS = (
   ('lookup', 'moments'),
   ('conventions',),
   ('ops',),
-  ('norms', 'models', 'data', 'probes', 'records'),
+  ('norms', 'models', 'data', 'augment', 'probes', 'records'),
   ('rules',),
   ('config', 'build', 'pretrained', 'zoo'),
   ('engine',),
@@ -23,7 +23,14 @@ FLOORS = (
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 
 # Heavy (2 to 4 s to import), or optional, and needed by some users only.
-IMPORTED_LATE = {'sklearn', 'tensorflow_datasets', 'PIL', 'matplotlib', 'torch'}
+IMPORTED_LATE = {
+  'grain',
+  'matplotlib',
+  'PIL',
+  'sklearn',
+  'tensorflow_datasets',
+  'torch',
+}
 
 PROJECT = {'bnresearch', 'configs', 'experiments', 'tests', 'colab'}
 

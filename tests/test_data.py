@@ -43,11 +43,11 @@ def test_a_source_is_what_its_spec_says(name, split, request):
     request.getfixturevalue('originals')(name)  # or skip
   entry = lookup.find('data', name)
   source = entry.load(split)
-  assert source.images_NHWC.shape == (len(source), *entry.SPEC.image_shape)
+  assert source.images_NHWC.shape == (len(source), *entry.spec().image_shape)
   assert source.images_NHWC.dtype == np.uint8
   assert source.labels_N.shape == (len(source),)
   assert source.labels_N.dtype == np.int32
-  assert source.class_names == entry.SPEC.class_names
+  assert source.class_names == entry.spec().class_names
   assert set(source.labels_N) == set(range(len(source.class_names)))
   assert source.images_NHWC.max() > 240
   again = entry.load(split)
@@ -113,7 +113,7 @@ def test_synthetic_splits_differ_but_their_classes_look_alike():
 
 @pytest.mark.parametrize('name', lookup.names('data'))
 def test_synthetic_images_can_have_the_shape_of_any_data_set(name):
-  spec = lookup.find('data', name).SPEC
+  spec = lookup.find('data', name).spec()
   source = synthetic.like(spec, 'test', 25)
   assert source.images_NHWC.shape == (25, *spec.image_shape)
   assert source.images_NHWC.dtype == np.uint8

@@ -74,9 +74,9 @@ def test_every_model_is_a_module_whose_options_are_keys_of_the_config(name):
 @pytest.mark.parametrize('name', lookup.names('data'))
 def test_every_data_set_has_a_spec_and_options_of_the_config(name):
   entry = lookup.find('data', name)
-  assert isinstance(entry.SPEC, data.Spec)
-  assert len(entry.SPEC.image_shape) == 3
-  assert len(set(entry.SPEC.class_names)) == len(entry.SPEC.class_names) > 1
+  assert isinstance(entry.spec(), data.Spec)
+  assert len(entry.spec().image_shape) == 3
+  assert len(set(entry.spec().class_names)) == len(entry.spec().class_names) > 1
   split, *options = inspect.signature(entry.load).parameters.values()
   assert split.name == 'split'
   _assert_options(options, default.get_config().data)

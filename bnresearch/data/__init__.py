@@ -1,16 +1,20 @@
-"""Data sets: one per file, each a `SPEC` and a `load(split, **options)`.
+"""Data sets: one per file, each a `spec(**options)` and a `load(split, ...)`.
 
-`SPEC` describes the data set without reading it. `load` returns a `Source`:
-uint8 images and integer labels, in memory. Its keyword options bear the names
-of `config.data`.
+`spec` describes the data set; `load` returns a `Source`, a split of it. Their
+keyword options bear the names of `config.data`. A file may also have
+`ready() -> str`, '' or what is missing on this machine, and `prepare(folder)`,
+which makes the data set from its original files.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+SPLITS = ('train', 'test')
 
 
 class MissingData(FileNotFoundError):
@@ -18,45 +22,106 @@ class MissingData(FileNotFoundError):
 
 
 class DamagedData(ValueError):
-  """A data set's file is not the original one."""
+  """A data set's file is not what it should be."""
 
 
 class Spec(NamedTuple):
-  """What a data set holds: one image's (H, W, C) and the classes' names."""
+  """What a data set holds.
+
+  Attributes:
+    image_shape: (H, W, C) of the images that a network gets.
+    class_names: the K classes.
+    examples: how many each split has; {} where only loading tells.
+  """
 
   image_shape: tuple[int, int, int]
   class_names: tuple[str, ...]
+  examples: Mapping[str, int] = {}
+
+
+class Source(Protocol):
+  """One split of a data set: random access to images, decoded when asked for.
+
+  `source[i]` is (image uint8 (H, W, C), label), each image of its own size.
+
+  Attributes:
+    class_names: the K classes.
+    notes: what a run should record of the data, ready for JSON.
+  """
+
+  class_names: tuple[str, ...]
+  notes: Mapping[str, Any]
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """One split of a data set.
+class Arrays:
+  """A source in memory, all of whose images have one size.
 
   Attributes:
     images_NHWC: uint8, 0 to 255.
     labels_N: int32, indices into `class_names`.
     class_names: the K classes.
+    notes: see `Source`.
+
+  Raises:
+    DamagedData: a label is no index into the class names.
   """
 
   images_NHWC: np.ndarray
   labels_N: np.ndarray
   class_names: tuple[str, ...]
+  notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    check_labels(self.labels_N, self.class_names)
 
   def __len__(self) -> int:
     return len(self.labels_N)
 
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    return self.images_NHWC[index], int(self.labels_N[index])
+
+
+def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
+  """Raises DamagedData if a label is no index into the class names."""
+  K = len(class_names)
+  wrong = np.flatnonzero((labels_N < 0) | (labels_N >= K))
+  if len(wrong):
+    raise DamagedData(
+      f'{len(wrong)} of {len(labels_N)} labels are out of range, the first '
+      f'one {labels_N[wrong[0]]} of example {wrong[0]}: those of {K} classes '
+      f'are 0 to {K - 1}.'
+    )
+
 
 def pixels(
-  images: jax.Array, *, binarize: bool, binarize_threshold: float
+  images: jax.Array,
+  *,
+  binarize: bool,
+  binarize_threshold: float,
+  mean: tuple[float, ...] = (0.0,),
+  std: tuple[float, ...] = (1.0,),
 ) -> jax.Array:
-  """Turns uint8 images of any shape into a network's float32 input.
+  """Turns images (..., C) into a network's float32 input.
 
   Args:
-    images: uint8, 0 to 255.
+    images: 0 to 255, uint8 or float32.
     binarize: whether each pixel becomes 0 or 1, as in the paper's Figure 1
       (section 4.1, "28x28 binary image").
     binarize_threshold: in [0, 1); a pixel above this fraction of 255 is 1.
+    mean: subtracted from the pixels in [0, 1]; of each channel, or one of all.
+    std: what they are divided by then, likewise.
   """
   if binarize:
-    return (images > 255 * binarize_threshold).astype(jnp.float32)
-  return images.astype(jnp.float32) / 255
+    x = (images > 255 * binarize_threshold).astype(jnp.float32)
+  else:
+    x = images.astype(jnp.float32) / 255
+  if any(mean):
+    x = x - jnp.asarray(mean).reshape((1,) * (x.ndim - 1) + (-1,))
+  if any(s != 1 for s in std):
+    x = x / jnp.asarray(std).reshape((1,) * (x.ndim - 1) + (-1,))
+  return x

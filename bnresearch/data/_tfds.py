@@ -17,7 +17,7 @@ import filelock
 import numpy as np
 import platformdirs
 
-from bnresearch.data import DamagedData, MissingData, Source, Spec
+from bnresearch.data import Arrays, DamagedData, MissingData, Spec
 
 IDX_FILES = tuple(
   f'{part}-{kind}-ubyte.gz'
@@ -26,7 +26,7 @@ IDX_FILES = tuple(
 )
 
 
-def load(name: str, split: str, spec: Spec) -> Source:
+def load(name: str, split: str, spec: Spec) -> Arrays:
   """Returns a split of the TFDS data set `name`, prepared if need be.
 
   Prepared data is sought in `$TFDS_DATA_DIR` (default `~/tensorflow_datasets`)
@@ -42,7 +42,7 @@ def load(name: str, split: str, spec: Spec) -> Source:
   ).expanduser()
   version_dir = _prepared(name, tfds_dir) or _prepare(name, tfds_dir)
   images_NHWC, labels_N = _read(name, split, version_dir)
-  return Source(images_NHWC, labels_N, spec.class_names)
+  return Arrays(images_NHWC, labels_N, spec.class_names)
 
 
 def _read(name, split, version_dir):

@@ -5,14 +5,18 @@
 
 import numpy as np
 
-from bnresearch.data import Source, Spec
+from bnresearch.data import Arrays, Spec
 
-SPEC = Spec((8, 8, 1), tuple('0123456789'))
-
+_CLASSES = tuple('0123456789')
 _GREYEST = 16  # the original grey levels are 0 to 16
 
 
-def load(split: str) -> Source:
+def spec() -> Spec:
+  """Returns what it holds."""
+  return Spec((8, 8, 1), _CLASSES, {'train': 1442, 'test': 355})
+
+
+def load(split: str) -> Arrays:
   """Returns the split 'train' (1,442 images) or 'test' (355).
 
   The test split is fixed and stratified: within each class, in the order of
@@ -26,8 +30,8 @@ def load(split: str) -> Source:
     is_test_N[np.flatnonzero(digits.target == label)[4::5]] = True
   chosen_N = {'train': ~is_test_N, 'test': is_test_N}[split]
   images_NHWC = np.round(digits.images[chosen_N, :, :, None] * 255 / _GREYEST)
-  return Source(
+  return Arrays(
     images_NHWC.astype(np.uint8),
     digits.target[chosen_N].astype(np.int32),
-    SPEC.class_names,
+    _CLASSES,
   )

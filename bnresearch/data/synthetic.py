@@ -6,17 +6,21 @@ these have class-dependent, non-zero means and full variance.
 
 import numpy as np
 
-from bnresearch.data import Source, Spec
-
-SPEC = Spec((8, 8, 1), tuple('0123456789'))
+from bnresearch.data import Arrays, Spec
 
 
-def load(split: str, *, examples: int = 600) -> Source:
+def spec(*, examples: int = 600) -> Spec:
+  """Returns what it holds."""
+  sizes = {'train': examples, 'test': examples}
+  return Spec((8, 8, 1), tuple('0123456789'), sizes)
+
+
+def load(split: str, *, examples: int = 600) -> Arrays:
   """Returns `examples` images, the classes in turn; each split its own."""
-  return like(SPEC, split, examples)
+  return like(spec(), split, examples)
 
 
-def like(spec: Spec, split: str, examples: int) -> Source:
+def like(spec: Spec, split: str, examples: int) -> Arrays:
   """Returns synthetic images that have the shape and classes of `spec`.
 
   Each class has a random mean image, levels 64 to 192, the same in all
@@ -27,7 +31,7 @@ def like(spec: Spec, split: str, examples: int) -> Source:
   labels_N = np.arange(examples, dtype=np.int32) % K
   noise = np.random.RandomState({'train': 1, 'test': 2}[split])
   images_NHWC = noise.normal(means_KHWC[labels_N], 32)
-  return Source(
+  return Arrays(
     images_NHWC.round().clip(0, 255).astype(np.uint8),
     labels_N,
     spec.class_names,

@@ -59,6 +59,15 @@ def _is_site(value: Any) -> bool:
   return bool(pattern) and norm in lookup.names('norms')
 
 
+_TEXT = Rule('a text', lambda value: type(value) is str)
+_RANGE = Rule(
+  'two floats above 0, the smaller one first',
+  lambda v: (
+    type(v) is tuple
+    and [type(x) for x in v] == [float] * 2
+    and 0 < v[0] <= v[1] < math.inf
+  ),
+)
 _FLAG = Rule('True or False', lambda value: type(value) is bool)
 _STEPS = _number(int, 1)
 _STATISTICS = _choice('ema', 'batch')
@@ -73,9 +82,39 @@ RULES = {
   'data.name': _entry('data'),
   'data.binarize': _FLAG,
   'data.binarize_threshold': _number(float, 0, 1, below=True),
+  'data.mean': _each(_number(float, -math.inf), some=True),
+  'data.std': _each(_number(float, 0, above=True), some=True),
   'data.examples': _number(int, 1),
+  'data.folder': _TEXT,
+  'data.validation': _number(float, 0, 1, above=True, below=True),
+  'data.split_seed': _number(int, 0, 2**32 - 1),
+  'data.skip_bad': _FLAG,
+  'data.follow_links': _FLAG,
+  'data.tfds_name': _TEXT,
+  'data.subset': _choice('all', '10pct', '1pct'),
+  'data.image_size': _number(int, 1),
+  'data.shuffle': _choice('full', 'within_shard', 'none'),
+  'data.shards': _number(int, 1),
+  'data.on_device': _choice('auto', 'always', 'never'),
+  'data.workers': _number(int, 0),
+  'augment.crop': _choice('none', 'padded', 'resized'),
+  'augment.padding': _number(int, 1),
+  'augment.area': _RANGE,
+  'augment.aspect': _RANGE,
+  'augment.flip': _FLAG,
+  'augment.shift': _number(float, 0, 1),
+  'augment.rotate': _number(float, 0, 180),
+  'augment.scale': _number(float, 0, 1, below=True),
+  'augment.photometric': _number(float, 0),
+  'augment.brightness': _number(float, 0),
+  'augment.contrast': _number(float, 0),
+  'augment.saturation': _number(float, 0),
+  'augment.hue': _number(float, 0, 0.5),
+  'augment.photometric_mode': _choice('four', 'fast'),
+  'augment.cutout': _number(int, 0),
+  'augment.mixup': _number(float, 0),
   'model.name': _entry('models'),
-  'model.variant': Rule('a text', lambda v: type(v) is str),
+  'model.variant': _TEXT,
   'model.features': _each(_number(int, 1), some=True),
   'model.units': _number(int, 1),
   'model.recurrent_scale': _number(float, 0, above=True),
@@ -163,6 +202,7 @@ RULES = {
   'norm.noise_jitter': _number(float, 0),
   'objective.auxiliary': _choice('none', 'weighted', 'alternating'),
   'objective.auxiliary_weight': _number(float, 0),
+  'objective.label_smoothing': _number(float, 0, 1, below=True),
   'train.steps': _STEPS,
   'train.batch_size': _number(int, 1),
   'train.log_every': _STEPS,
@@ -179,9 +219,18 @@ RULES = {
   'optim.warmup_steps': _number(int, 0),
   'optim.decay_rate': _number(float, 0, 1, above=True),
   'optim.decay_steps': _STEPS,
+  'start.path': _TEXT,
+  'start.source': _choice('run', 'keras', 'timm', 'torchvision'),
+  'start.checkpoint': Rule(
+    'best, latest or a step',
+    lambda v: v in ('best', 'latest') or (type(v) is str and v.isdecimal()),
+  ),
+  'start.exclude': _each(_TEXT, some=False),
   'eval.every': _STEPS,
   'eval.batch_size': _number(int, 1),
   'eval.statistics': _STATISTICS,
+  'eval.crop': _choice('centre', 'whole'),
+  'eval.crop_fraction': _number(float, 0, 1, above=True),
   'eval.population_batches': _number(int, 1),
   'probes.names': _each(_entry('probes'), some=False),
   'probes.every': _STEPS,
