@@ -14,12 +14,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bnresearch import data, lookup
+from bnresearch import augment, data, lookup
+from bnresearch.augment import crops, mixing
 from bnresearch.data import synthetic
 from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config
+
+Inputs = Callable[
+  [jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
+]
 
 _DRY_RUN_EXAMPLES = 40
 
@@ -143,9 +149,88 @@ def source(config: Config, split: str) -> data.Source:
   return load(split, **_keywords(load, config.data))
 
 
+def view(config: Config) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the host's function from an image of any size to what is evaluated.
+
+  uint8 in, uint8 out, of the size that the data set's spec says. Where a data
+  set's images all have that size, others are taken whole.
+  """
+  entry = lookup.find('data', config.data.name)
+  options = _keywords(entry.spec, config.data)
+  if 'image_size' not in options:
+    size = entry.spec(**options).image_shape[0]
+    return functools.partial(crops.whole, size=size)
+  size = options['image_size']
+  if config.eval.crop == 'whole':
+    return functools.partial(crops.whole, size=size)
+  fraction = config.eval.crop_fraction
+  return functools.partial(crops.centre, size=size, fraction=fraction)
+
+
+def training_view(
+  config: Config,
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+  """Returns the same for training: of an image and draws, uniform in [0, 1).
+
+  It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.
+  """
+  if config.augment.crop == 'resized':
+    return functools.partial(
+      crops.random_resized,
+      size=config.data.image_size,
+      area=config.augment.area,
+      aspect=config.augment.aspect,
+    )
+  return functools.partial(_without_draws, view(config))
+
+
+def _without_draws(function, image, uniform_A4):
+  return function(image)
+
+
 def pixels(config: Config) -> Callable[[jax.Array], jax.Array]:
-  """Returns the function from uint8 images to the network's input."""
+  """Returns the function from images to the network's input."""
   return functools.partial(data.pixels, **_keywords(data.pixels, config.data))
+
+
+def augmented(config: Config, source: data.Source) -> Inputs:
+  """Returns the device's part of the augmentation of training batches.
+
+  Args:
+    config: the complete config.
+    source: what the batches come from; where its images have sizes of their
+      own, they have been cropped on the host.
+
+  Returns:
+    A function of a key, images uint8 NHWC and labels (N,) that gives images of
+    0 to 255, uint8 or float32, and targets, (N, K) probabilities.
+  """
+  change = functools.partial(
+    augment.training,
+    **_keywords(augment.training, config.augment),
+    crop_done=not isinstance(source, data.Arrays),
+  )
+  smoothing = config.objective.label_smoothing
+  K = len(source.class_names)
+
+  def make(key, images, labels_N):
+    images, targets_NK = change(key, images, jax.nn.one_hot(labels_N, K))
+    if smoothing:
+      targets_NK = mixing.smooth(targets_NK, label_smoothing=smoothing)
+    return images, targets_NK
+
+  return make
+
+
+def inputs(config: Config, source: data.Source) -> Inputs:
+  """Returns the same, but with the network's input in place of the images."""
+  change, to_pixels = augmented(config, source), pixels(config)
+
+  def make(key, images, labels_N):
+    images, targets_NK = change(key, images, labels_N)
+    return to_pixels(images), targets_NK
+
+  return make
 
 
 def probes(config: Config) -> Callable[[View, Batch], dict[str, jax.Array]]:

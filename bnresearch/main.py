@@ -1,26 +1,22 @@
 """The command line: `python -m bnresearch.main --config=FILE --workdir=DIR`."""
 
 import argparse
-import functools
 import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from bnresearch import config as configs
 from bnresearch import lookup
 from bnresearch.data import DamagedData, MissingData
+from bnresearch.engine import machine
 from bnresearch.engine.checkpoint import RestoreError
-from bnresearch.engine.evaluate import STATISTICS
-from bnresearch.engine.population import ESTIMATORS
-from bnresearch.inference.distances import distances
+from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
 from bnresearch.records.run_directory import Refused
-from bnresearch.reports import summary
+from bnresearch.reports import evaluation, predictions, summary
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
 
@@ -34,6 +30,8 @@ see the points; run the second only; try all in two tiny steps, kept nowhere
   python -m bnresearch.main --config=configs/figure1.py --list
   python -m bnresearch.main --config=configs/figure1.py --point=1
   python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
+what a network says of images, one or thousands, files or folders
+  python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
 evaluate a checkpoint exactly, under each kind of statistics; keep these
   python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
@@ -58,14 +56,21 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = _parser()
   args, rest = parser.parse_known_args(argv)
   try:
-    values = _overrides(rest, parser)
-    if args.mode == 'eval':
-      return _evaluate(args, values)
+    rest = [*args.images, *rest]
+    if args.mode == 'predict':  # images may come between flags
+      args.images = [a for a in rest if not a.startswith('-')]
+      rest = [a for a in rest if a.startswith('-')]
+    values = overrides(rest, parser)
+    if args.mode != 'train':
+      return _use_run(args, values)
     if not args.config:
       raise configs.ConfigError(['--config=FILE is missing; see --help.'])
-    if args.save_statistics or args.step:
+    if args.save_statistics or args.step or args.json:
       raise configs.ConfigError(
-        ['--step and --save_statistics are for --mode=eval.']
+        [
+          '--step is for --mode=eval and --mode=predict, --save_statistics for '
+          'the former, --json for the latter.'
+        ]
       )
     return _train(args, values)
   except _EXPECTED as error:
@@ -76,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser():
   parser = argparse.ArgumentParser(
     prog='python -m bnresearch.main',
-    description='Trains the points of a config, or evaluates a checkpoint.',
+    description='Trains the points of a config, or evaluates a checkpoint, or '
+    'predicts by it.',
     epilog=_EXAMPLES,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -96,7 +102,15 @@ def _parser():
     type=pathlib.Path,
     help='where runs are kept; default runs/<name of the config>',
   )
-  parser.add_argument('--mode', choices=('train', 'eval'), default='train')
+  parser.add_argument(
+    '--mode', choices=('train', 'eval', 'predict'), default='train'
+  )
+  parser.add_argument(
+    'images', nargs='*', help='with --mode=predict: image files, folders'
+  )
+  parser.add_argument(
+    '--json', action='store_true', help='with --mode=predict: print JSON'
+  )
   parser.add_argument(
     '--list', action='store_true', help='print the points and stop'
   )
@@ -107,13 +121,14 @@ def _parser():
     '--processes',
     metavar='N',
     type=int,
-    default=local.cores(),
+    default=machine.cores(),
     help='points trained at a time, a core each; default %(default)s',
   )
   parser.add_argument(
     '--step',
     metavar='STEP',
-    help='checkpoint to evaluate: best, latest or a number; default latest',
+    help='checkpoint to use: best, latest or a number; default latest, to '
+    'predict best',
   )
   parser.add_argument(
     '--save_statistics',
@@ -123,8 +138,18 @@ def _parser():
   return parser
 
 
-def _overrides(rest, parser):
-  """Reads `--config.key=value` arguments; refuses all others together."""
+def overrides(
+  rest: Sequence[str], parser: argparse.ArgumentParser
+) -> dict[str, str]:
+  """Reads `--config.key=value` arguments; refuses all others together.
+
+  Args:
+    rest: what `parser` does not know.
+    parser: for its flags, to name the nearest one.
+
+  Raises:
+    ConfigError: something else is among them.
+  """
   values, wrong = {}, []
   flags = [flag for a in parser._actions for flag in a.option_strings]
   for argument in rest:
@@ -178,81 +203,28 @@ def _dry_run(chosen, console):
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 
-def _evaluate(args, values):
-  """Prints one checkpoint's loss and accuracy under each statistics."""
+def _use_run(args, values):
+  """Evaluates a checkpoint, or predicts by it."""
   training = args.config or values or args.list or args.point is not None
   if args.workdir is None or training:
     raise configs.ConfigError(
       [
-        '--mode=eval needs --workdir=RUN, a run directory, and takes no '
-        '--config, --list or --point: the run has its own config.'
+        f'--mode={args.mode} needs --workdir=RUN, a run directory, and takes '
+        'no --config, --list or --point: the run has its own config.'
       ]
     )
-  console = Console()
   run = open_run(args.workdir)
-  state = run.restore(args.step or 'latest')
-  table = Table('statistics', 'loss', 'accuracy', 'examples')
-  states, saved = {}, []
-  for statistics in STATISTICS if state.collections else ('ema',):
-    show = functools.partial(
-      track,
-      description=f'{statistics} statistics',
-      transient=True,
-      disable=not console.is_terminal,
+  if args.mode == 'eval':
+    state = run.restore(args.step or 'latest')
+    evaluation.show(run, state, save=args.save_statistics)
+    return 0
+  files = predict.files(args.images)
+  if not files:
+    raise configs.ConfigError(
+      ['--mode=predict needs images, or folders of images, to predict.']
     )
-    try:
-      if args.save_statistics and statistics in ESTIMATORS:
-        saved.append(run.save_statistics(state, statistics, show))
-      states[statistics] = run.with_statistics(state, statistics, show)
-    except ValueError as error:  # one value has no unbiased variance
-      table.add_row(statistics, 'undefined', str(error))
-      continue
-    by = 'batch' if statistics == 'batch' else 'ema'  # what the state holds
-    means = run.evaluate(states[statistics], by)
-    table.add_row(
-      _row_name(run, state, statistics),
-      f'{means["loss"]:.6f}',
-      f'{means["accuracy"]:.4%}',
-      f'{means["examples"]:,}',
-    )
-  print(f'{args.workdir}, test split, step {int(state.step):,}')
-  console.print(table)
-  _print_distances(console, run, states)
-  for folder in saved:
-    print(f'Saved {folder}')
-  return 0
-
-
-def _row_name(run, state, statistics):
-  if not state.collections:
-    return 'none in this network'
-  batch = f'batch, of {run.config.eval.batch_size:,}'
-  return batch if statistics == 'batch' else statistics
-
-
-def _print_distances(console, run, states):
-  """Prints how far the estimates are from Algorithm 2's, layer by layer."""
-  table = Table(
-    'layer',
-    'statistics',
-    'shift',
-    'spread',
-    'divergence',
-    title='distance from the population statistics',
-    caption='shift in deviations, spread in ln, divergence KL in nats',
-  )
-  for statistics in ('ema', 'pooled'):
-    if not states.keys() >= {'population', statistics}:
-      continue
-    found = distances(
-      states['population'].collections,
-      states[statistics].collections,
-      run.config.norm.epsilon,
-    )
-    for layer, distance in found.items():
-      table.add_row(layer, statistics, *(f'{d:.2g}' for d in distance))
-  if table.row_count:
-    console.print(table)
+  state = run.restore(args.step or 'best')
+  return predictions.show(run, state, files, as_json=args.json)
 
 
 if __name__ == '__main__':

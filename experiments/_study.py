@@ -16,6 +16,7 @@ from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
+from bnresearch.engine import machine
 from bnresearch.records import config_file, provenance
 from bnresearch.reports import claims, summary
 from bnresearch.sweeps import local
@@ -25,18 +26,24 @@ Judge = Callable[[Sequence[bnr.Run]], list[claims.Claim]]
 Draw = Callable[[Sequence[bnr.Run], argparse.Namespace], None]
 
 
-def parser(name: str, text: str, *, steps: int) -> argparse.ArgumentParser:
-  """Returns the flags that such an experiment has at least."""
+def parser(
+  name: str, text: str, *, steps: int | None = None
+) -> argparse.ArgumentParser:
+  """Returns the flags that such an experiment has at least.
+
+  With `steps`, also those by which data and steps are chosen.
+  """
   result = argparse.ArgumentParser(
     prog=f'python -m experiments.{name}',
     description=text,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   result.set_defaults(name=name)
-  result.add_argument('--data', default='digits', help='digits, mnist, ...')
+  if steps:
+    result.add_argument('--data', default='digits', help='digits, mnist, ...')
+    result.add_argument('--steps', type=int, default=steps)
   result.add_argument('--seeds', type=int, default=1)
-  result.add_argument('--steps', type=int, default=steps)
-  result.add_argument('--processes', type=int, default=local.cores())
+  result.add_argument('--processes', type=int, default=machine.cores())
   result.add_argument(
     '--workdir', type=pathlib.Path, help=f'default runs/{name}-DATA'
   )
@@ -59,17 +66,19 @@ def conduct(
   judge: Judge,
   draw: Draw,
   notes: Callable[[Sequence[bnr.Run]], dict[str, Any]] = lambda runs: {},
+  **overrides: str,
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
   A run that has diverged is a result like another. `notes` of the runs are
-  written beside the claims.
+  written beside the claims. The overrides are of knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
     workdir = args.workdir or pathlib.Path('runs', f'{args.name}-{args.data}')
     try:
-      chosen = points(get_config(arg), {})
+      values = {k.replace('__', '.'): v for k, v in overrides.items()}
+      chosen = points(get_config(arg), values)
       if args.dry_run:
         workdir = pathlib.Path(scratch)
         chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bnresearch import zoo
-from bnresearch.engine import machine, state, step
+from bnresearch.engine import machine, state, step, stream
 from bnresearch.models import measure
 from bnresearch.records import provenance
 from bnresearch.reports import claims
@@ -123,9 +123,10 @@ def _training(model, x_NHWC) -> Callable[[], Any]:
   """Returns a call that makes one step of SGD with momentum."""
   updates = optax.sgd(1e-3, momentum=0.9)
   states = [state.create(model, updates, x_NHWC.shape[1:], seed=0)]
-  batch = step.Examples(x_NHWC, np.arange(len(x_NHWC)) % model.num_classes)
+  batch = stream.Examples(x_NHWC, np.arange(len(x_NHWC)) % model.num_classes)
   train_step = jax.jit(
-    step.make_train_step(model, updates, lambda x: x), donate_argnums=0
+    step.make_train_step(model, updates, lambda key, x, y: (x, y)),
+    donate_argnums=0,
   )
   key = jax.random.key(0)
 

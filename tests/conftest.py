@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from bnresearch.data import _tfds
+from bnresearch import lookup
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
 # same everywhere. A subprocess inherits the platform by the environment.
@@ -46,7 +46,7 @@ def pytest_unconfigure():
 
 @pytest.fixture(scope='session')
 def originals():
-  """Returns a function from a data set's name to the folder of its idx files.
+  """Returns a function from a data set's name to the folder of its originals.
 
   It skips the test where they are not on this machine.
   """
@@ -56,7 +56,8 @@ def originals():
     if not root:
       pytest.skip(f'needs BNRESEARCH_DATA_DIR, a folder that holds {name}/')
     path = pathlib.Path(root, name)
-    missing = [f for f in _tfds.IDX_FILES if not (path / f).exists()]
+    files = lookup.find('data', name).FILES
+    missing = [f for f in files if not (path / f).exists()]
     if missing:
       pytest.skip(f'BNRESEARCH_DATA_DIR lacks {name}/{missing[0]}')
     return path

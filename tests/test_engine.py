@@ -11,7 +11,15 @@ import pytest
 
 from bnresearch import build, models, rules
 from bnresearch import config as configs
-from bnresearch.engine import evaluate, loop, optimizer, state, step
+from bnresearch.engine import (
+  evaluate,
+  feed,
+  loop,
+  optimizer,
+  state,
+  step,
+  stream,
+)
 from bnresearch.engine.order import batch_indices
 from bnresearch.records.config_file import digest
 from bnresearch.sweeps.points import points
@@ -38,21 +46,16 @@ def trained(config, steps=STEPS, scan='always'):
   model = build.model(config, 10)
   updates = optimizer.make(config.optim, steps)
   source = build.source(config, 'train')
-  split = step.Examples(
-    jnp.asarray(source.images_NHWC), jnp.asarray(source.labels_N)
-  )
   first = state.create(model, updates, (8, 8, 1), config.seed)
-  advance = step.make_advance(
-    step.make_train_step(model, updates, build.pixels(config)),
-    scan,
-    (first, split),
-    config.train.batch_size,
-  )
-  indices_TN = batch_indices(
-    len(source), config.train.batch_size, config.seed, range(steps)
+  config.train.scan = scan
+  chosen = feed.make(
+    config,
+    source,
+    step.make_train_step(model, updates, build.inputs(config, source)),
+    first,
   )
   copy = jax.tree.map(jnp.copy, first)
-  last, metrics = advance(copy, split, indices_TN, jax.random.key(0))
+  last, metrics = chosen.advance(copy, range(steps), jax.random.key(0))
   return first, last, metrics
 
 
@@ -137,11 +140,13 @@ def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
   def scans(model):
     updates = optax.sgd(0.1)
     first = state.create(model, updates, (8, 8, 1), 0)
-    split = step.Examples(
+    split = stream.Examples(
       jnp.zeros((5, 8, 8, 1), jnp.uint8), jnp.zeros(5, jnp.int32)
     )
-    train_step = step.make_train_step(model, updates, lambda x: x / 255)
-    advance = step.make_advance(train_step, 'auto', (first, split), 12)
+    train_step = step.make_train_step(
+      model, updates, lambda key, x, y: (x / 255, y)
+    )
+    advance = feed.make_advance(train_step, 'auto', (first, split), 12)
     return hasattr(advance, 'lower')  # a compiled whole, not a Python loop
 
   assert scans(build.model(config_of(), 10))
@@ -215,7 +220,7 @@ def test_evaluation_counts_every_example_once(with_bn, batch_size):
   _, last, _ = with_bn
   model, pixels = build.model(config, 10), build.pixels(config)
   source = build.source(config, 'test')
-  evaluator = evaluate.Evaluator(model, pixels, source, batch_size, 'ema')
+  evaluator = evaluate.Evaluator(config, model, source, 'ema', batch_size)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
 
   logits, _ = evaluate.make_forward(model, 'ema')(
@@ -234,11 +239,11 @@ def test_evaluation_refuses_a_wrong_count(with_bn):
   config = config_of('batch', data__examples=50)
   source = build.source(config, 'test')
   evaluator = evaluate.Evaluator(
-    build.model(config, 10), build.pixels(config), source, 20, 'ema'
+    config, build.model(config, 10), source, 'ema', 20
   )
   sums = evaluator.sums(with_bn[1].params, with_bn[1].collections)
   sums['examples'] = sums['examples'] - 1
-  with pytest.raises(AssertionError, match='49 counted of 50'):
+  with pytest.raises(AssertionError, match='49 of 50'):
     evaluator.means(sums)
 
 
@@ -248,7 +253,7 @@ def test_batch_statistics_see_no_padding(with_bn):
   _, last, _ = with_bn
   model, pixels = build.model(config, 10), build.pixels(config)
   source = build.source(config, 'test')
-  evaluator = evaluate.Evaluator(model, pixels, source, 30, 'batch')
+  evaluator = evaluate.Evaluator(config, model, source, 'batch', 30)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
   forward = evaluate.make_forward(model, 'batch')
   correct = 0

@@ -9,7 +9,7 @@ import pytest
 
 from bnresearch import config as configs
 from bnresearch import lookup
-from bnresearch.engine import loop, objective, optimizer, state, step
+from bnresearch.engine import loop, objective, optimizer, state, step, stream
 from bnresearch.models import AUXILIARY, Layers
 from bnresearch.models._call import Call
 from bnresearch.models._layers import Dense, Logits
@@ -41,13 +41,15 @@ def made(norm='batch'):
   cls = lookup.find('norms', norm).Norm
   model = TwoHeaded(4, Layers(norm=lambda path: cls, min_width=1))
   x_NHWC = images(3, N=12)
-  batch = step.Examples(x_NHWC, jnp.arange(12) % 4)
+  batch = stream.Examples(x_NHWC, jnp.arange(12) % 4)
   first = state.create(model, optax.sgd(RATE), (3, 3, 3), seed=0)
   return model, batch, first
 
 
 def advanced(model, batch, first, passes):
-  train_step = step.make_train_step(model, optax.sgd(RATE), lambda x: x, passes)
+  train_step = step.make_train_step(
+    model, optax.sgd(RATE), lambda key, x, y: (x, y), passes
+  )
   return jax.jit(train_step)(first, batch, jax.random.key(0))
 
 

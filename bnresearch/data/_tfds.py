@@ -1,153 +1,181 @@
-"""The MNIST family through TFDS, without TensorFlow.
+"""Reads what TFDS has prepared as array_record, without TensorFlow.
 
-Reads what TFDS has prepared as array_record. Where nothing is prepared, the
-four original idx files are, once, into the standard layout that stock
-`tfds.data_source` reads.
+The folders are TFDS's own, `<root>/<name>/[<config>/]<version>`, and so are
+the files in them: what stock `tfds.data_source` reads is read here as well.
 """
 
 import contextlib
-import gzip
 import json
 import os
 import pathlib
+import re
 import sys
-import types
+from collections.abc import Mapping
+from typing import Any
 
-import filelock
 import numpy as np
 import platformdirs
 
-from bnresearch.data import Arrays, DamagedData, MissingData, Spec
+from bnresearch.data import Arrays, MissingData, Spec
 
-IDX_FILES = tuple(
-  f'{part}-{kind}-ubyte.gz'
-  for part in ('train', 't10k')
-  for kind in ('images-idx3', 'labels-idx1')
-)
+FORMAT = 'array_record'
+_DECODED_AT_ONCE = 1000  # records between two steps of a progress bar
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
-def load(name: str, split: str, spec: Spec) -> Arrays:
-  """Returns a split of the TFDS data set `name`, prepared if need be.
-
-  Prepared data is sought in `$TFDS_DATA_DIR` (default `~/tensorflow_datasets`)
-  and idx files in `$BNRESEARCH_DATA_DIR/<name>/`. Decoding 60,000 PNG images
-  takes about 7 s, so the arrays are kept in the user's cache folder.
-
-  Raises:
-    MissingData: neither is there. Nothing is downloaded.
-    DamagedData: an idx file is not the original one (sha256).
-  """
-  tfds_dir = pathlib.Path(
-    os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  ).expanduser()
-  version_dir = _prepared(name, tfds_dir) or _prepare(name, tfds_dir)
-  images_NHWC, labels_N = _read(name, split, version_dir)
-  return Arrays(images_NHWC, labels_N, spec.class_names)
+def root() -> pathlib.Path:
+  """Returns `$TFDS_DATA_DIR`, by default `~/tensorflow_datasets`."""
+  folder = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  return pathlib.Path(folder).expanduser()
 
 
-def _read(name, split, version_dir):
-  """Reads a split by `tfds.data_source`, or the arrays that this once gave."""
-  info = version_dir / 'dataset_info.json'
-  stamp = f'{name}-{version_dir.name}-{split}-{info.stat().st_mtime_ns}.npz'
-  cache = platformdirs.user_cache_path('bnresearch') / stamp
-  if cache.exists():
-    with np.load(cache) as arrays:
-      return arrays['images'], arrays['labels']
-
-  with _tfds() as tfds:
-    records = tfds.data_source(
-      name, split=split, data_dir=version_dir.parents[1], download=False
-    )
-    rows = records.__getitems__(range(len(records)))
-  images_NHWC = np.stack([row['image'] for row in rows])
-  labels_N = np.asarray([row['label'] for row in rows], np.int32)
-  cache.parent.mkdir(parents=True, exist_ok=True)
-  partial = cache.with_name(f'{os.getpid()}-{cache.name}')
-  np.savez(partial, images=images_NHWC, labels=labels_N)
-  partial.replace(cache)
-  return images_NHWC, labels_N
-
-
-def _prepared(name, tfds_dir):
+def prepared(name: str) -> pathlib.Path | None:
   """Returns the folder of the newest prepared version, or None.
+
+  Args:
+    name: `name`, `name/config` or either of them with `:version`.
 
   Raises:
     MissingData: it is prepared, but not for random access.
   """
-  # Not `incomplete.ABC_3.0.1`, which a preparation that was ended leaves.
-  infos = sorted(tfds_dir.glob(f'{name}/[0-9]*/dataset_info.json'))
+  name, _, version = name.partition(':')
+  # No pattern: `incomplete.ABC_3.0.1`, which an interrupted preparation leaves,
+  # and `1pct`, a config, are no versions.
+  infos = [
+    info
+    for info in (root() / name).glob('*/dataset_info.json')
+    if _VERSION.fullmatch(info.parent.name)
+    and version in ('', info.parent.name)
+  ]
   if not infos:
     return None
-  file_format = json.loads(infos[-1].read_text()).get('fileFormat')
-  if file_format != 'array_record':
+  folder = max(infos, key=_version).parent
+  formats = _formats(folder)
+  if FORMAT not in formats:
     raise MissingData(
-      f'{infos[-1].parent} is prepared as {file_format}, which cannot be read '
-      'at random: prepare it as array_record, or set TFDS_DATA_DIR to another '
-      'folder.'
+      f'{folder} is prepared as {", ".join(formats)}, which cannot be read at '
+      f'random: prepare it as {FORMAT}, or convert it by tfds convert_format '
+      f'--dataset_version_dir={folder} --out_file_format={FORMAT} (needs '
+      'TensorFlow), or set TFDS_DATA_DIR to another folder.'
     )
-  return infos[-1].parent
+  return folder
 
 
-def _prepare(name, tfds_dir):
-  """Makes the TFDS layout from idx files; returns its folder."""
-  originals = os.environ.get('BNRESEARCH_DATA_DIR', '')
-  folder = pathlib.Path(originals, name)
-  if not originals or not all((folder / f).exists() for f in IDX_FILES):
-    raise MissingData(
-      f'{name} is not here: either prepare it with TFDS as array_record in '
-      f'{tfds_dir} (TFDS_DATA_DIR), or set BNRESEARCH_DATA_DIR (now '
-      f'{originals!r}) to a folder that holds {name}/ with the four original '
-      f'files {", ".join(IDX_FILES)}.'
-    )
-  tfds_dir.mkdir(parents=True, exist_ok=True)
-  with filelock.FileLock(tfds_dir / f'.{name}.lock'):
-    if not _prepared(name, tfds_dir):
-      _run_builder(name, tfds_dir, folder)
-  return _prepared(name, tfds_dir)
+def _version(info):
+  return tuple(map(int, info.parent.name.split('.')))
 
 
-def _run_builder(name, tfds_dir, folder):
-  """Runs the stock TFDS builder, but for the two steps that use TensorFlow."""
-  from PIL import Image
+def _formats(folder):
+  """Returns the formats of the files in a prepared folder, the first first."""
+  info = description(folder)
+  # TFDS leaves out what is the default.
+  first = info.get('fileFormat') or 'tfrecord'
+  return [first, *info.get('alternativeFileFormats', ())]
 
-  with _tfds() as tfds:
-    stock = tfds.core.load.builder_cls(name)
-    with tfds.core.registered.skip_registration():
 
-      class FromIdx(stock):
-        """Unpacks the files itself and hands over images, not arrays."""
+def names(within: str = '') -> list[str]:
+  """Returns what is prepared for random access: name or name/config, sorted.
 
-        def _split_generators(self, dl_manager):
-          unpacked_later = types.SimpleNamespace(
-            download_and_extract=dl_manager.download
-          )
-          return super()._split_generators(unpacked_later)
+  Args:
+    within: only this name and its configs.
+  """
+  infos = [
+    info
+    for depth in ('*', '*/*')
+    for info in root().glob(f'{within or "*"}/{depth}/dataset_info.json')
+    if _VERSION.fullmatch(info.parent.name) and FORMAT in _formats(info.parent)
+  ]
+  return sorted({i.parents[1].relative_to(root()).as_posix() for i in infos})
 
-        def _generate_examples(self, num_examples, data_path, label_path):
-          images_NHW = _read_idx(data_path, 16).reshape(num_examples, 28, 28)
-          labels_N = _read_idx(label_path, 8)
-          for i, (image_HW, label) in enumerate(zip(images_NHW, labels_N)):
-            yield i, {'image': Image.fromarray(image_HW), 'label': int(label)}
 
-    FromIdx.name = name
-    download_manager = tfds.core.download.download_manager
-    builder = FromIdx(data_dir=tfds_dir, file_format='array_record')
-    try:
-      builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=folder)
-      )
-    except download_manager.NonMatchingChecksumError as error:
-      raise DamagedData(
-        f'A file of {folder} is not the original one: {error}'
-      ) from error
+def missing(name: str) -> str:
+  """Returns '', or a line that says that `name` is not prepared, and where.
+
+  Args:
+    name: as of `prepared`.
+  """
+  try:
+    if prepared(name):
+      return ''
+  except MissingData as error:
+    return str(error)
+  others = ', '.join(names(within=re.split('[/:]', name)[0]))
+  return (
+    f'{name} is not here: it is not prepared as {FORMAT} in {root()} '
+    f'(TFDS_DATA_DIR){f", only {others}" if others else ""}.'
+  )
+
+
+def description(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns `dataset_info.json` of a prepared folder."""
+  return json.loads((folder / 'dataset_info.json').read_text())
+
+
+def notes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
+  """Returns what a run should record of data read from `folder`.
+
+  Args:
+    folder: a prepared one.
+    split: as TFDS calls it.
+  """
+  info = description(folder)
+  parts = info['name'], info.get('configName'), info['version']
+  return {'tfds': '/'.join(filter(None, parts)), 'tfds_split': split}
+
+
+def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
+  """Returns a split whose images have all one size, in memory.
+
+  To decode 60,000 PNG images takes about 7 s, so the arrays are kept in the
+  user's cache folder.
+
+  Args:
+    folder: a prepared one.
+    split: as TFDS calls it.
+    spec: of the data set.
+
+  Raises:
+    DamagedData: a label is no index into the class names.
+  """
+  name = folder.parent.name
+  info = folder / 'dataset_info.json'
+  stamp = f'{name}-{folder.name}-{split}-{info.stat().st_mtime_ns}.npz'
+  cache = platformdirs.user_cache_path('bnresearch') / stamp
+  if cache.exists():
+    with np.load(cache) as kept:
+      images_NHWC, labels_N = kept['images'], kept['labels']
+  else:
+    images_NHWC, labels_N = _decoded(folder, split)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_name(f'{os.getpid()}-{cache.name}')
+    np.savez(partial, images=images_NHWC, labels=labels_N)
+    partial.replace(cache)
+  return Arrays(images_NHWC, labels_N, spec.class_names, notes(folder, split))
+
+
+def _decoded(folder, split):
+  """Returns all images and labels of a split, decoded by TFDS."""
+  images, labels = [], []
+  with imported() as tfds:
+    builder = tfds.builder_from_directory(folder)
+    records = builder.as_data_source(split, file_format=FORMAT)
+    starts = range(0, len(records), _DECODED_AT_ONCE)
+    title = f'Decoding {folder.parent.name}, {split}'
+    for start in tfds.core.utils.tqdm(starts, desc=title, leave=False):
+      end = min(start + _DECODED_AT_ONCE, len(records))
+      rows = records.__getitems__(range(start, end))
+      images += [row['image'] for row in rows]
+      labels += [row['label'] for row in rows]
+  return np.stack(images), np.asarray(labels, np.int32)
 
 
 @contextlib.contextmanager
-def _tfds():
+def imported():
   """Imports TFDS (2 s) where TensorFlow may be blocked.
 
   `sys.modules['tensorflow'] = None` makes every import of it fail; TFDS takes
-  the entry for a loaded TensorFlow, so it must not see it.
+  the entry for a loaded TensorFlow, so it must not see it. TFDS's progress bars
+  are for terminals only.
   """
   blocked = sys.modules.get('tensorflow', ...) is None
   if blocked:
@@ -155,12 +183,8 @@ def _tfds():
   try:
     import tensorflow_datasets
 
+    tensorflow_datasets.display_progress_bar(sys.stderr.isatty())
     yield tensorflow_datasets
   finally:
     if blocked:
       sys.modules['tensorflow'] = None
-
-
-def _read_idx(path, header_bytes):
-  with gzip.open(path) as file:
-    return np.frombuffer(file.read(), np.uint8, offset=header_bytes)

@@ -1,7 +1,13 @@
 """Fashion-MNIST: 70,000 articles, 28x28 grey. Xiao et al. 2017, 1708.07747."""
 
-from bnresearch.data import Arrays, Spec, _tfds
+import pathlib
 
+from bnresearch.data import Arrays, Spec, _prepare, mnist
+
+FILES = mnist.FILES  # they have the same names
+_ORIGINALS = _prepare.Originals(
+  'fashion_mnist', FILES, tfds_name='fashion_mnist'
+)
 _CLASSES = (
   'T-shirt/top',
   'Trouser',
@@ -22,5 +28,15 @@ def spec() -> Spec:
 
 
 def load(split: str) -> Arrays:
-  """Returns 'train' (60,000 images) or 'test' (10,000), see `_tfds.load`."""
-  return _tfds.load('fashion_mnist', split, spec())
+  """Returns 'train' (60,000 images) or 'test' (10,000), see `_prepare.load`."""
+  return _prepare.load(_ORIGINALS, split, spec())
+
+
+def ready() -> str:
+  """Returns '' if `load` finds its files, or else what is missing."""
+  return _prepare.missing(_ORIGINALS)
+
+
+def prepare(folder: str | pathlib.Path) -> pathlib.Path:
+  """Makes it from the four original idx files, see `_prepare.prepare`."""
+  return _prepare.prepare(_ORIGINALS, folder)

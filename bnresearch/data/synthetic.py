@@ -26,7 +26,7 @@ def like(spec: Spec, split: str, examples: int) -> Arrays:
   Each class has a random mean image, levels 64 to 192, the same in all
   splits; each image adds Gaussian noise with a standard deviation of 32.
   """
-  K = len(spec.class_names)
+  K = min(len(spec.class_names), examples)
   means_KHWC = np.random.RandomState(0).uniform(64, 192, (K, *spec.image_shape))
   labels_N = np.arange(examples, dtype=np.int32) % K
   noise = np.random.RandomState({'train': 1, 'test': 2}[split])

@@ -126,6 +126,25 @@ class Checkpoints:
       raise self._damaged(step, 'its digest is another one')
     return state
 
+  def restore_variables(self, which: str | int = 'latest') -> dict[str, Any]:
+    """Returns what a network has of a saved state, whatever its tree.
+
+    Its parameters, as 'params', and each collection by its name.
+
+    Raises:
+      RestoreError: there is no such checkpoint, or it is damaged.
+    """
+    step = self._step(which)
+    try:
+      saved = self._manager.restore(
+        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+      )['state']
+    except Exception as error:
+      raise self._damaged(step, error) from error
+    if digest(saved) != self.meta(step)['digest']:
+      raise self._damaged(step, 'its digest is another one')
+    return {'params': saved['params'], **saved['collections']}
+
   def restore_newest_whole(self, template: State) -> State | None:
     """Returns the newest state that is whole; None if there is none.
 

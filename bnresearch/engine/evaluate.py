@@ -1,6 +1,7 @@
 """Exact evaluation: every example counts once, under named statistics."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -8,8 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bnresearch import build
 from bnresearch.data import Source
-from bnresearch.engine import objective
+from bnresearch.engine import objective, stream
+from bnresearch.records.config_file import Config
+
+_RESIDENT_BYTES = 2**30
 
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
 
@@ -46,19 +51,31 @@ class Evaluator:
 
   def __init__(
     self,
+    config: Config,
     model: nn.Module,
-    pixels: Callable[[jax.Array], jax.Array],
     source: Source,
-    batch_size: int,
     statistics: str,
+    batch_size: int | None = None,
   ):
+    """Makes one.
+
+    Args:
+      config: says what the network gets of an image, and how it is cropped.
+      model: see `build.evaluated_model`.
+      source: the split. Its images stay on the device if they are not too
+        many; else they are made again for each evaluation.
+      statistics: see `make_forward`.
+      batch_size: `config.eval.batch_size` unless given.
+    """
+    self._config, self._source = config, source
+    self._batch_size = batch_size or config.eval.batch_size
     self._forward = make_forward(model, statistics)
-    self._pixels = pixels
-    self._examples = len(source)
-    self._batches = [
-      jax.device_put(batch) for batch in _batches(source, batch_size)
-    ]
+    self._pixels = build.pixels(config)
     self._add_batch = jax.jit(self._add_batch)
+    size = math.prod(build.spec(config).image_shape)
+    self._resident = None
+    if len(source) * size <= _RESIDENT_BYTES:
+      self._resident = [jax.device_put(batch) for batch in self._batches()]
 
   def sums(self, params: Any, collections: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device, without waiting."""
@@ -67,7 +84,7 @@ class Evaluator:
       'correct': np.int32(0),
       'examples': np.int32(0),
     }
-    for batch in self._batches:
+    for batch in self._resident or self._batches():
       sums = self._add_batch(sums, params, collections, *batch)
     return sums
 
@@ -78,7 +95,7 @@ class Evaluator:
       AssertionError: an example was lost or counted twice.
     """
     count = int(sums['examples'])
-    assert count == self._examples, f'{count} counted of {self._examples}'
+    assert count == len(self._source), f'{count} of {len(self._source)}'
     return {
       'loss': float(sums['loss']) / count,
       'accuracy': int(sums['correct']) / count,
@@ -96,22 +113,23 @@ class Evaluator:
       'examples': sums['examples'] + mask_N.sum(),
     }
 
+  def _batches(self):
+    """Yields images, labels and a mask that is False where padded.
 
-def _batches(
-  source: Source, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  """Yields images, labels and a mask that is False where padded.
-
-  The last batch is padded to the size of the others, so that one compiled
-  program serves all.
-  """
-  for start in range(0, len(source), batch_size):
-    here = slice(start, start + batch_size)
-    images, labels = source.images_NHWC[here], source.labels_N[here]
-    real = len(labels)
-    extra = batch_size - real if start > 0 else 0
-    yield (
-      np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)]),
-      np.pad(labels, (0, extra)),
-      np.arange(real + extra) < real,
+    The last batch is padded to the size of the others, so that one compiled
+    program serves all.
+    """
+    N = self._batch_size
+    made = stream.in_order(
+      self._source,
+      build.view(self._config),
+      N,
+      workers=self._config.data.workers,
     )
+    for k, (images, labels_N) in enumerate(made):
+      extra = N - len(labels_N) if k > 0 else 0
+      yield (
+        np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)]),
+        np.pad(labels_N, (0, extra)),
+        np.arange(len(labels_N) + extra) < len(labels_N),
+      )

@@ -1,12 +1,9 @@
 """The training loop: from a config and a directory to a finished run."""
 
 import contextlib
-import functools
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -15,16 +12,18 @@ from bnresearch import build, conventions
 from bnresearch.data import Source
 from bnresearch.engine import (
   evaluate,
+  feed,
+  interruptions,
+  measure,
   objective,
   optimizer,
   population,
+  start,
   state,
   step,
+  stream,
 )
 from bnresearch.engine.checkpoint import Checkpoints
-from bnresearch.engine.order import batch_indices
-from bnresearch.models import AUXILIARY
-from bnresearch.probes import Batch, View
 from bnresearch.records import provenance, run_directory
 from bnresearch.records.config_file import Config, digest
 
@@ -50,7 +49,7 @@ def train(config: Config, path: pathlib.Path) -> str:
     run.update(status='running', message='', **run_directory.this_process())
     message = ''
     try:
-      with _interruptions() as interrupted:
+      with interruptions.noted() as interrupted:
         status = _Session(config, run).run(interrupted)
     except Diverged as error:
       status, message = 'diverged', str(error)
@@ -73,43 +72,47 @@ class _Session:
     spec = build.spec(config)
     train_set = build.source(config, 'train')
     test_set = build.source(config, 'test')
+    run.record_data(
+      spec.image_shape,
+      spec.class_names,
+      {'train': len(train_set), 'test': len(test_set)},
+      {**test_set.notes, **train_set.notes},
+    )
     model = build.model(config, len(spec.class_names))
     evaluated = build.evaluated_model(config, len(spec.class_names))
-    pixels = build.pixels(config)
-    passes = _passes(config, model, spec.image_shape)
+    passes = objective.passes(
+      objective.count_heads(model, spec.image_shape),
+      config.objective.auxiliary,
+      config.objective.auxiliary_weight,
+    )
     updates = optimizer.make(config.optim, config.train.steps, len(passes))
     fresh = state.create(
       model,
       updates,
       spec.image_shape,
       config.seed,
-      pixels(train_set.images_NHWC[: config.train.batch_size])
-      if config.model.initializer == 'lsuv'
-      else None,
+      _looked_at(config, train_set),
     )
 
     self.config, self.run_directory = config, run
     self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
     restored = self.checkpoints.restore_newest_whole(fresh)
+    if restored is None and config.start.path:
+      fresh = start.into(fresh, config, model, spec.image_shape[0])
     self.state = fresh if restored is None else restored
     run.logbook.keep_until(-1 if restored is None else int(restored.step))
-    self.split = jax.device_put(
-      step.Examples(train_set.images_NHWC, train_set.labels_N)
-    )
-    self.advance = step.make_advance(
-      step.make_train_step(model, updates, pixels, passes),
-      config.train.scan,
-      (self.state, self.split),
-      config.train.batch_size,
+    inputs = build.inputs(config, train_set)
+    self.feed = feed.make(
+      config,
+      train_set,
+      step.make_train_step(model, updates, inputs, passes),
+      self.state,
     )
     self.evaluator = evaluate.Evaluator(
-      evaluated,
-      pixels,
-      test_set,
-      config.eval.batch_size,
-      config.eval.statistics,
+      config, evaluated, test_set, config.eval.statistics
     )
-    self.measure = _make_measure(config, evaluated, pixels, test_set)
+    if config.probes.names:
+      self.measure = measure.make(config, evaluated, test_set)
     self.unread: list[Callable[[], None]] = []
     self.evaluated: dict[int, dict[str, float]] = {}
     self.last: dict[str, float] = {}
@@ -127,17 +130,12 @@ class _Session:
     start = int(self.state.step)
     self.run_directory.begin_session(start, self.provenance)
     clock = _Clock(self.run_directory.status, start)
-    with contextlib.closing(self.checkpoints):
+    with contextlib.closing(self.checkpoints), contextlib.closing(self.feed):
       if start == 0:
         self._observe(0)
       for first in range(start, train.steps, train.log_every):
         steps = range(first, first + train.log_every)
-        indices_TN = batch_indices(
-          len(self.split.labels), train.batch_size, self.config.seed, steps
-        )
-        self.state, metrics = self.advance(
-          self.state, self.split, indices_TN, key
-        )
+        self.state, metrics = self.feed.advance(self.state, steps, key)
         self._read()
         self.unread.append(lambda m=metrics, s=steps: self._log_training(s, m))
         self._observe(steps.stop)
@@ -147,6 +145,7 @@ class _Session:
         self.run_directory.update(
           throttle=_STATUS_EVERY,
           **clock.read(steps.stop),
+          seconds_without_data=round(self.feed.waited, 3),
           steps=train.steps,
           **self.last,
         )
@@ -227,66 +226,10 @@ class _Clock:
     }
 
 
-def _passes(config, model, image_shape):
-  """Returns the passes of a step, by how many heads the network has."""
-  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  init = functools.partial(model.init_with_output, train=False)
-  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  return objective.passes(
-    len(objective.heads(logits, taps)),
-    config.objective.auxiliary,
-    config.objective.auxiliary_weight,
-  )
-
-
-def _make_measure(config, model, pixels, test_set: Source):
-  """Returns the compiled probes, `measure(params, collections)`."""
-  examples = slice(config.probes.examples)
-  images, labels_N = jax.device_put(
-    (test_set.images_NHWC[examples], test_set.labels_N[examples])
-  )
-  whole = evaluate.make_forward(model, config.probes.statistics)
-  probes = build.probes(config)
-
-  def forward(params, collections, x_NHWC):
-    logits_NK, taps = whole(params, collections, x_NHWC)
-    heads = [name for name in taps if name.startswith(AUXILIARY)]
-    return logits_NK, {k: x for k, x in taps.items() if k not in heads}
-
-  @jax.jit
-  def measure(params, collections, images, labels_N):
-    view = View(params, collections, forward)
-    return probes(view, Batch(pixels(images), labels_N))
-
-  return lambda params, collections: measure(
-    params, collections, images, labels_N
-  )
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[Callable[[], bool]]:
-  """Yields a function that says whether SIGTERM or SIGINT has come.
-
-  A second signal has its usual effect, at once. Outside the main thread,
-  where Python delivers no signals, the function always says no.
-  """
-  came = threading.Event()
-  if threading.current_thread() is not threading.main_thread():
-    yield came.is_set
-    return
-  usual = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-
-  def restore():
-    for number, handler in usual.items():
-      signal.signal(number, handler)
-
-  def note(number, frame):
-    came.set()
-    restore()
-
-  for number in usual:
-    signal.signal(number, note)
-  try:
-    yield came.is_set
-  finally:
-    restore()
+def _looked_at(config, train_set: Source):
+  """Returns the batch of the network's input that an initializer looks at."""
+  if config.model.initializer != 'lsuv':
+    return None
+  N = config.train.batch_size
+  images, _ = next(stream.in_order(train_set, build.view(config), N, N))
+  return build.pixels(config)(images)

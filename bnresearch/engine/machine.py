@@ -26,6 +26,15 @@ def prepare() -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
+def cores() -> int:
+  """Returns how many CPU cores this process may use."""
+  return (
+    len(os.sched_getaffinity(0))
+    if hasattr(os, 'sched_getaffinity')
+    else (os.cpu_count() or 1)
+  )
+
+
 def _keep_freed_memory():
   """Makes glibc keep large freed blocks instead of returning them to Linux.
 

@@ -1,6 +1,10 @@
 """What is minimized, and what is counted beside it."""
 
+import functools
+
+import flax.linen as nn
 import jax
+import numpy as np
 import optax
 
 from bnresearch.models import AUXILIARY
@@ -8,10 +12,14 @@ from bnresearch.models import AUXILIARY
 Passes = tuple[tuple[float, ...], ...]
 
 
-def cross_entropy(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
-  """Returns each example's softmax cross-entropy (N,), in nats."""
-  one_hot_NK = jax.nn.one_hot(labels_N, logits_NK.shape[-1])
-  return optax.softmax_cross_entropy(logits_NK, one_hot_NK)
+def cross_entropy(logits_NK: jax.Array, targets: jax.Array) -> jax.Array:
+  """Returns each example's softmax cross-entropy (N,), in nats.
+
+  The targets are labels (N,), or probabilities (N, K).
+  """
+  if targets.ndim == 1:
+    targets = jax.nn.one_hot(targets, logits_NK.shape[-1])
+  return optax.softmax_cross_entropy(logits_NK, targets)
 
 
 def correct(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
@@ -26,6 +34,14 @@ def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
   """
   names = sorted(name for name in taps if name.startswith(AUXILIARY))
   return [logits_NK, *(taps[name] for name in names)]
+
+
+def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+  """Returns how many heads a network has, without running it."""
+  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  init = functools.partial(model.init_with_output, train=False)
+  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  return len(heads(logits, taps))
 
 
 def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
@@ -50,14 +66,15 @@ def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
 
 
 def weighted_loss(
-  heads: list[jax.Array], labels_N: jax.Array, weights: tuple[float, ...]
+  heads: list[jax.Array], targets: jax.Array, weights: tuple[float, ...]
 ) -> jax.Array:
   """Returns the heads' mean cross-entropies, weighted and added, in nats.
 
-  The heads past the last weight count nothing.
+  The heads past the last weight count nothing. For the targets see
+  `cross_entropy`.
   """
   return sum(
-    weight * cross_entropy(logits_NK, labels_N).mean()
+    weight * cross_entropy(logits_NK, targets).mean()
     for logits_NK, weight in zip(heads, weights)
     if weight
   )

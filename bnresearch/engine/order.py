@@ -4,16 +4,36 @@ import functools
 
 import numpy as np
 
+SHUFFLES = ('full', 'within_shard', 'none')
+
 
 def batch_indices(
-  length: int, batch_size: int, seed: int, steps: range
+  length: int,
+  batch_size: int,
+  seed: int,
+  steps: range,
+  shuffle: str = 'full',
+  shards: int = 16,
 ) -> np.ndarray:
   """Returns which examples make the batches at `steps`, int32 (T, N).
 
-  Epoch after epoch is a full shuffle of all `length` examples; the batches
-  cut that endless stream into pieces, so that none is dropped where
-  `batch_size` does not divide `length`. Nothing is remembered from call to
-  call: a resumed run sees the batches of an uninterrupted one.
+  Epoch after epoch is an order of all `length` examples; the batches cut that
+  endless stream into pieces, so that none is dropped where `batch_size` does
+  not divide `length`. Nothing is remembered from call to call: a resumed run
+  sees the batches of an uninterrupted one.
+
+  Args:
+    length: of the data set.
+    batch_size: N.
+    seed: of the run.
+    steps: a range of T steps.
+    shuffle: the order of an epoch. 'full': all examples, shuffled anew.
+      'none': the same in every epoch and for every seed, so that the same
+      examples always meet in a batch; it is that of one shuffle, as TFDS stores
+      its records. 'within_shard', a modification of Ioffe & Szegedy 2015,
+      section 4.2.1: the stored order, cut into `shards` pieces; these come in a
+      new order, and each is shuffled in itself.
+    shards: see there.
   """
   T, N = len(steps), batch_size
   positions_TN = np.asarray(steps, np.int64)[:, None] * N + np.arange(
@@ -23,12 +43,21 @@ def batch_indices(
   indices_TN = np.empty((T, N), np.int32)
   for epoch in np.unique(epochs_TN):
     here = epochs_TN == epoch
-    shuffled = _permutation(length, seed, int(epoch))
-    indices_TN[here] = shuffled[offsets_TN[here]]
+    order = _epoch(length, seed, int(epoch), shuffle, shards)
+    indices_TN[here] = order[offsets_TN[here]]
   return indices_TN
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(length, seed, epoch):
+def _epoch(length, seed, epoch, shuffle, shards):
   """Shuffles by `RandomState`, whose stream NumPy promises never to change."""
-  return np.random.RandomState([seed, epoch]).permutation(length)
+  random = np.random.RandomState([seed, epoch])
+  if shuffle == 'full':
+    return random.permutation(length)
+  stored = np.random.RandomState(0).permutation(length)
+  if shuffle == 'none':
+    return stored
+  pieces = np.array_split(stored, shards)
+  return np.concatenate(
+    [random.permutation(pieces[k]) for k in random.permutation(shards)]
+  )

@@ -13,6 +13,7 @@ training does, each layer on inputs that were normalized batch by batch, but
 without dropout.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,8 +22,9 @@ import numpy as np
 
 from bnresearch import build
 from bnresearch.data import Source
-from bnresearch.engine.order import batch_indices
+from bnresearch.engine import stream
 from bnresearch.engine.state import State
+from bnresearch.engine.step import inputs_key
 from bnresearch.moments import products_in_blocks
 from bnresearch.records.config_file import Config
 
@@ -63,33 +65,31 @@ def estimate(
   classes = len(source.class_names)
   changed = _OF_ONE_BATCH | ESTIMATORS[estimator]
   model = build.model(config, classes, **changed)
-  pixels = build.pixels(config)
+  inputs = build.inputs(config, source)
 
   @jax.jit
-  def statistics_of(params, collections, images):
+  def statistics_of(params, collections, batch, key):
+    x_NHWC, _ = inputs(key, batch.images, batch.labels)
     _, new = model.apply(
       {'params': params, **collections},
-      pixels(images),
+      x_NHWC,
       train=True,
       mutable=list(collections),
     )
     return new
 
   first, count = int(state.step), config.eval.population_batches
-  indices_TN = batch_indices(
-    len(source),
-    config.train.batch_size,
-    config.seed,
-    range(first, first + count),
-  )
+  steps = range(first, first + count)
+  key = jax.random.key(config.seed)
   average = None
-  for k, indices_N in enumerate(progress(indices_TN)):
-    new = statistics_of(
-      state.params, state.collections, source.images_NHWC[indices_N]
-    )
-    new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
-    pooled = estimator == 'pooled'
-    average = _take_in(average, new, k, pooled=pooled) if k else new
+  with contextlib.closing(stream.training(config, source, steps)) as batches:
+    for k, (step, batch) in enumerate(zip(progress(steps), batches)):
+      new = statistics_of(
+        state.params, state.collections, batch, inputs_key(key, step)
+      )
+      new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
+      pooled = estimator == 'pooled'
+      average = _take_in(average, new, k, pooled=pooled) if k else new
   return jax.tree.map(_like, state.collections, average)
 
 

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from bnresearch import build
-from bnresearch.data import Source
+from bnresearch.data import Source, Spec
 from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
@@ -215,15 +215,20 @@ class Run:
     return self._source(split)
 
   @functools.cached_property
+  def spec(self) -> Spec:
+    """What images the network takes, and the classes that it tells apart."""
+    return Spec(*run_directory.read_data(self.path))
+
+  @functools.cached_property
   def _model(self):
-    classes = len(build.spec(self.config).class_names)
+    classes = len(self.spec.class_names)
     return build.evaluated_model(self.config, classes)
 
   @functools.cached_property
   def _template(self):
     config = self.config
     updates = optimizer.make(config.optim, config.train.steps)
-    shape = build.spec(config).image_shape
+    shape = self.spec.image_shape
     return jax.eval_shape(
       lambda: states.create(self._model, updates, shape, config.seed)
     )
@@ -242,11 +247,7 @@ class Run:
 
   def _make_evaluator(self, statistics, split, batch_size):
     return evaluate.Evaluator(
-      self._model,
-      build.pixels(self.config),
-      self.source(split),
-      batch_size,
-      statistics,
+      self.config, self._model, self.source(split), statistics, batch_size
     )
 
   def _statistics_folder(self, estimator):

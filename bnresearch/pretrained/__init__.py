@@ -12,6 +12,7 @@ read.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import flax
@@ -90,7 +91,11 @@ class Unmatched(ValueError):
 
 
 def load(
-  path: str | os.PathLike, source: str, model: nn.Module, size: int
+  path: str | os.PathLike,
+  source: str,
+  model: nn.Module,
+  size: int,
+  excluded: Collection[str] = (),
 ) -> dict[str, Any]:
   """Returns the variables of `model` from a file of pretrained weights.
 
@@ -101,6 +106,8 @@ def load(
     model: one of `bnresearch.models`, with batch normalizers or none.
     size: height and width of the images that they are for, in pixels: kernels
       that see a whole map depend on it.
+    excluded: paths of our variables that are left out, 'params/logits/kernel',
+      such as of a head for other classes.
 
   Raises:
     Unmatched: a name is missing on either side, or a shape differs.
@@ -115,7 +122,8 @@ def load(
       f'source = {source!r}: of {room}, needs one of {", ".join(known)}.'
     )
   names = getattr(entry, source)(model)
-  return convert(read(path), SOURCES[source], names, shapes(model, size))
+  template = shapes(model, size)
+  return convert(read(path), SOURCES[source], names, template, excluded)
 
 
 def read(path: str | os.PathLike) -> Arrays:
@@ -137,7 +145,11 @@ def read(path: str | os.PathLike) -> Arrays:
 
 
 def convert(
-  arrays: Arrays, source: Source, names: Names, template: Any
+  arrays: Arrays,
+  source: Source,
+  names: Names,
+  template: Any,
+  excluded: Collection[str] = (),
 ) -> dict[str, Any]:
   """Returns arrays in the tree and layout of `template`.
 
@@ -151,7 +163,9 @@ def convert(
     collection, _, inside = path.partition('/')
     candidates, maps = _candidates(source, names, collection, inside)
     name = next((name for name in candidates if name in left), None)
-    if name is not None:
+    if path in excluded:
+      left.pop(name, None)
+    elif name is not None:
       found[path] = _as_ours(name, left.pop(name), maps, leaf.shape)
       if found[path].shape != leaf.shape:
         shape = found[path].shape

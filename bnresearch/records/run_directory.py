@@ -6,7 +6,7 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -43,6 +43,30 @@ class RunDirectory:
     if time.monotonic() - self._written >= throttle:
       _replace(self.path / 'status.json', json.dumps(self.status, indent=2))
       self._written = time.monotonic()
+
+  def record_data(
+    self,
+    image_shape: Sequence[int],
+    class_names: Sequence[str],
+    examples: Mapping[str, int],
+    notes: Mapping[str, Any],
+  ) -> None:
+    """Writes what the network is trained on, for who uses it afterwards.
+
+    Raises:
+      Refused: the run began with other classes.
+    """
+    file = self.path / 'class_names.json'
+    now = list(class_names)
+    before = json.loads(file.read_text()) if file.exists() else now
+    if before != now:
+      raise Refused(
+        f'{self.path} was trained on the classes {", ".join(before)}; now they '
+        f'are {", ".join(now)}. Use another --workdir.'
+      )
+    _replace(file, json.dumps(now, indent=2))
+    about = {'image_shape': image_shape, 'examples': examples, **notes}
+    _replace(self.path / 'data.json', json.dumps(about, indent=2))
 
   def begin_session(self, step: int, provenance: dict[str, Any]) -> None:
     """Notes with what a session that starts after `step` is made."""
@@ -135,6 +159,19 @@ def read_config(path: pathlib.Path) -> config_file.Config:
       f'Run directories inside it: {", ".join(inside) or "none"}.'
     )
   return config_file.from_json(file.read_text())
+
+
+def read_data(
+  path: pathlib.Path,
+) -> tuple[tuple[int, ...], tuple[str, ...], dict[str, int]]:
+  """Returns a run's (H, W, C) of images, classes, and examples of each split.
+
+  Raises:
+    FileNotFoundError: the run has not begun.
+  """
+  names = json.loads((path / 'class_names.json').read_text())
+  about = json.loads((path / 'data.json').read_text())
+  return tuple(about['image_shape']), tuple(names), about['examples']
 
 
 def read_status(path: pathlib.Path) -> dict[str, Any]:

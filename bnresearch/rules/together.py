@@ -66,6 +66,11 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
       continue
     if values[divisor] and values[key] % values[divisor]:
       yield _not_a_multiple(key, divisor, values)
+  if values['start.exclude'] and not values['start.path']:
+    yield (
+      f'start.exclude = {values["start.exclude"]!r}: without effect, as '
+      "start.path is ''."
+    )
   if not any(key.startswith('norm.') for key in known):
     yield from _without_effect(values)
   if not any(key.startswith('model.') for key in known):

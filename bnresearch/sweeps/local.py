@@ -68,15 +68,6 @@ def run(
   return result
 
 
-def cores() -> int:
-  """Returns how many points can train at a time: the cores we may use."""
-  return (
-    len(os.sched_getaffinity(0))
-    if hasattr(os, 'sched_getaffinity')
-    else (os.cpu_count() or 1)
-  )
-
-
 def _print_conventions(points, console):
   """Prints what the norms of the points mean, each line once."""
   lines = {}  # a set that keeps the order

@@ -1,0 +1,149 @@
+"""Crops on the host: uint8 images (H, W, C) of any size to those of one size.
+
+For training one random crop of each image; for evaluation one, ten or the 144
+of GoogLeNet. A crop may be a view of the image.
+"""
+
+import cv2
+import numpy as np
+
+from bnresearch.augment import boxes
+
+_PAPERS_SIZE = 224  # of GoogLeNet's crops
+_SIDES = (256, 288, 320, 352)  # and of the images that they are cut from
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Returns the image at that size, aspect lost.
+
+  First the sides that shrink do so, by areas: each pixel is the mean of what it
+  covers. Then those that grow do so bilinearly.
+  """
+  C = image.shape[-1]
+  shrunk = min(height, image.shape[0]), min(width, image.shape[1])
+  for size, how in (
+    (shrunk, cv2.INTER_AREA),
+    ((height, width), cv2.INTER_LINEAR),
+  ):
+    if image.shape[:2] != size:
+      image = cv2.resize(image, size[::-1], interpolation=how)
+      image = image.reshape(*size, C)  # OpenCV drops a single channel
+  return image
+
+
+def random_resized(
+  image: np.ndarray,
+  uniform_A4: np.ndarray,
+  size: int,
+  *,
+  area: tuple[float, float],
+  aspect: tuple[float, float],
+) -> np.ndarray:
+  """Returns a random box of the image, resized to (size, size, C).
+
+  Args:
+    image: uint8 (H, W, C).
+    uniform_A4: float32, the draws of `boxes.crop_box`.
+    size: in pixels.
+    area: see there.
+    aspect: see there.
+  """
+  top, left, height, width = boxes.crop_box(
+    uniform_A4, *image.shape[:2], area=area, aspect=aspect, xp=np
+  )
+  box = image[top : top + height, left : left + width]
+  return resize(box, size, size)
+
+
+def centre(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
+  """Returns the square in the middle, resized to (size, size, C).
+
+  Args:
+    image: uint8 (H, W, C).
+    size: in pixels.
+    fraction: the square's side, of the image's shorter one; 0.875 is usual.
+  """
+  side = max(1, round(fraction * min(image.shape[:2])))
+  return resize(_middle(image, side), size, size)
+
+
+def whole(image: np.ndarray, size: int) -> np.ndarray:
+  """Returns the whole image, resized to (size, size, C), aspect lost."""
+  return resize(image, size, size)
+
+
+def ten(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
+  """Returns ten crops of an image; Krizhevsky et al. 2012, section 4.1.
+
+  The image is resized to a shorter side of `size / fraction`. Of that, the
+  crops are top left, top right, bottom left, bottom right and middle, each
+  followed by its mirror image.
+
+  Args:
+    image: uint8 (H, W, C).
+    size: of the crops, in pixels.
+    fraction: at most 1; 0.875 is 224 of 256.
+
+  Returns:
+    (10, size, size, C).
+  """
+  image = _with_shorter_side(image, round(size / fraction))
+  return _with_mirrors(_five(image, size))
+
+
+def googlenet(image: np.ndarray, size: int) -> np.ndarray:
+  """Returns 144 crops; Szegedy et al. 2014, section 7, arXiv 1409.4842.
+
+  The image is resized to a shorter side of 256, 288, 320 and 352 pixels. Of
+  each size, three squares are taken: left, middle, right, or top, middle,
+  bottom. Of each square, the crops are top left, top right, bottom left, bottom
+  right and middle, and the whole square resized; each is followed by its mirror
+  image.
+
+  Args:
+    image: uint8 (H, W, C).
+    size: of the crops, in pixels; where it is not the paper's 224, the four
+      sizes are larger or smaller by that ratio.
+
+  Returns:
+    (144, size, size, C), in the order 4 sizes, 3 squares, 6 crops, 2 mirrors.
+  """
+  crops = []
+  for side in _SIDES:
+    scaled = _with_shorter_side(image, round(size * side / _PAPERS_SIZE))
+    for square in _squares(scaled):
+      crops += [*_five(square, size), resize(square, size, size)]
+  return _with_mirrors(crops)
+
+
+def _with_shorter_side(image, side):
+  H, W, _ = image.shape
+  ratio = side / min(H, W)
+  return resize(image, round(H * ratio), round(W * ratio))
+
+
+def _squares(image):
+  """Yields the squares at the start, in the middle and at the end."""
+  H, W, _ = image.shape
+  side = min(H, W)
+  yield image[:side, :side]
+  yield _middle(image, side)
+  yield image[H - side :, W - side :]
+
+
+def _five(image, size):
+  H, W, _ = image.shape
+  for top in (0, H - size):
+    for left in (0, W - size):
+      yield image[top : top + size, left : left + size]
+  yield _middle(image, size)
+
+
+def _middle(image, side):
+  H, W, _ = image.shape
+  top, left = (H - side) // 2, (W - side) // 2
+  return image[top : top + side, left : left + side]
+
+
+def _with_mirrors(crops):
+  return np.stack([x for crop in crops for x in (crop, crop[:, ::-1])])

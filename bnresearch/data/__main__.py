@@ -1,0 +1,224 @@
+"""The command line: `python -m bnresearch.data [--prepare, --inspect]`."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bnresearch import build, lookup
+from bnresearch import config as configs
+from bnresearch.data import SPLITS, DamagedData, MissingData, _sheet
+from bnresearch.engine import stream
+from bnresearch.engine.step import inputs_key
+from bnresearch.main import overrides
+from bnresearch.sweeps.points import points
+
+_EXAMPLES = """
+all data sets, their sizes, and whether they are ready here
+  python -m bnresearch.data
+prepare one from its original files, into the layout that TFDS reads
+  python -m bnresearch.data --prepare=mnist --from=downloads/mnist
+look at what a network would see, and get the channels' means and deviations
+  python -m bnresearch.data --inspect=mnist --config.augment.shift=0.1
+  python -m bnresearch.data --inspect=image_folder \\
+      --config.data.folder=photographs --config.augment.crop=resized
+"""
+_SHOWN = 24  # images of each half of the sheet
+_MEASURED = 5000  # images, at most, of which means and deviations are taken
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Lists, prepares or inspects; returns the exit status."""
+  parser = _parser()
+  args, rest = parser.parse_known_args(argv)
+  try:
+    values = overrides(rest, parser)
+    if args.prepare:
+      return _prepare(args, values)
+    if args.inspect:
+      return _inspect(args, values)
+    if values or args.folder:
+      raise configs.ConfigError(
+        ['--from is for --prepare, and --config.KEY for --inspect.']
+      )
+    _list()
+  except (
+    configs.ConfigError,
+    DamagedData,
+    MissingData,
+    LookupError,
+  ) as error:
+    print(error, file=sys.stderr)
+    return 2
+  return 0
+
+
+def _parser():
+  parser = argparse.ArgumentParser(
+    prog='python -m bnresearch.data',
+    description='Lists the data sets, prepares one, or shows one.',
+    epilog=_EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument('--prepare', metavar='NAME', help='a data set to prepare')
+  parser.add_argument(
+    '--from',
+    dest='folder',
+    metavar='FOLDER',
+    type=pathlib.Path,
+    help='with --prepare: where its original files are',
+  )
+  parser.add_argument('--inspect', metavar='NAME', help='a data set to show')
+  parser.add_argument(
+    '--config',
+    metavar='FILE[:ARG]',
+    default='configs/default.py',
+    help='with --inspect: how images are augmented; default %(default)s',
+  )
+  parser.add_argument(
+    '--config.KEY',
+    metavar='VALUE',
+    dest='unused',
+    help='with --inspect: override a knob, as --config.augment.flip=True',
+  )
+  parser.add_argument(
+    '--output',
+    metavar='FILE',
+    type=pathlib.Path,
+    default=pathlib.Path('inspect.png'),
+    help='with --inspect: the picture; default %(default)s',
+  )
+  return parser
+
+
+def _list():
+  table = Table(
+    title='Data sets',
+    caption='--inspect=NAME says what one that is absent needs.',
+  )
+  table.add_column('name')
+  for column in ('train', 'test', 'images', 'classes'):
+    table.add_column(column, justify='right')
+  table.add_column('here')
+  for name in lookup.names('data'):
+    entry = lookup.find('data', name)
+    missing = getattr(entry, 'ready', str)()
+    table.add_row(name, *_size(entry), 'absent' if missing else 'ready')
+  Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _size(entry):
+  """Returns the cells of a data set's size; '-' where it is the user's."""
+  try:
+    spec = entry.spec()
+  except (MissingData, TypeError):  # it depends on options
+    return '-', '-', '-', '-'
+  return (
+    *(f'{spec.examples[split]:,}' for split in SPLITS),
+    'x'.join(map(str, spec.image_shape)),
+    str(len(spec.class_names)),
+  )
+
+
+def _prepare(args, values):
+  entry = lookup.find('data', args.prepare)
+  if not hasattr(entry, 'prepare'):
+    can = [
+      name
+      for name in lookup.names('data')
+      if hasattr(lookup.find('data', name), 'prepare')
+    ]
+    raise configs.ConfigError(
+      [
+        f'--prepare={args.prepare}: nothing to prepare, or not by us. '
+        f'{", ".join(can)} can be.'
+      ]
+    )
+  if values or not args.folder:
+    raise configs.ConfigError(
+      ['--prepare needs --from=FOLDER, and takes no --config.KEY.']
+    )
+  print(f'{args.prepare} is prepared in {entry.prepare(args.folder)}')
+  return 0
+
+
+def _inspect(args, values):
+  lookup.find('data', args.inspect)
+  values = {'data.name': args.inspect, **values}
+  config = points(configs.load(args.config), values)[0].config
+  train, test = (build.source(config, split) for split in SPLITS)
+  print(f'{len(train):,} training images, {len(test):,} for evaluation')
+  _print_moments(config, train)
+  _sheet.draw(
+    {
+      'training, augmented': _augmented(config, train),
+      'evaluation': _evaluated(config, test),
+    },
+    args.output,
+  )
+  print(f'Wrote {args.output}')
+  return 0
+
+
+def _print_moments(config, source):
+  """Prints the channels' means and deviations, of pixels in [0, 1]."""
+  count = min(len(source), _MEASURED)
+  numbers = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+  console = Console(stderr=True)
+  sums, pixels = 0, 0
+  for number in track(
+    numbers,
+    'measuring',
+    console=console,
+    transient=True,
+    disable=not console.is_terminal,
+  ):
+    x_HWC = source[number][0].astype(np.float64) / 255
+    sums = sums + np.stack([x_HWC.sum((0, 1)), np.square(x_HWC).sum((0, 1))])
+    pixels += x_HWC.shape[0] * x_HWC.shape[1]
+  mean_C, square_C = sums / pixels
+  std_C = np.sqrt(square_C - np.square(mean_C))
+  print(f'of the pixels, 0 to 1, of {count:,} training images:')
+  for name, value_C in (('mean', mean_C), ('std', std_C)):
+    print(f"  --config.data.{name}='{tuple(value_C.round(4).tolist())}'")
+
+
+def _augmented(config, source):
+  """Returns the first training images, as the network gets them, and words."""
+  found = []
+  key = jax.random.key(config.seed)
+  steps = range(-(-_SHOWN // config.train.batch_size))
+  augment = jax.jit(build.augmented(config, source))
+  for step, batch in zip(steps, stream.training(config, source, steps)):
+    images, targets_NK = augment(inputs_key(key, step), *batch)
+    for image, target_K in zip(np.asarray(images), np.asarray(targets_NK)):
+      top = np.argsort(-target_K, kind='stable')[:2]
+      words = [f'{source.class_names[k]} {target_K[k]:.0%}' for k in top]
+      mixed = target_K[top[0]] < 1
+      found.append((image, '\n'.join(words if mixed else words[:1])))
+  return [(image, text.removesuffix(' 100%')) for image, text in found[:_SHOWN]]
+
+
+def _evaluated(config, source):
+  """Returns images from all over the split, as evaluation sees them."""
+  count = min(_SHOWN, len(source))
+  numbers = np.linspace(0, len(source) - 1, count).astype(int)
+  found = [source[number] for number in numbers.tolist()]
+  seen = [
+    image
+    if isinstance(source, build.data.Arrays)
+    else build.view(config)(image)
+    for image, _ in found
+  ]
+  return [(i, source.class_names[label]) for i, (_, label) in zip(seen, found)]
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,217 @@
+"""What lies in a folder of images: its classes, their files, what is amiss.
+
+Only names, links and sizes are looked at here, not what the files hold.
+"""
+
+import hashlib
+import os
+import pathlib
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bnresearch.data import DamagedData, MissingData
+
+EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
+_HIDDEN = ('thumbs.db', 'desktop.ini')
+_LINK_OUT = 'link out of the folder (data.follow_links=True allows it)'
+
+
+class File(NamedTuple):
+  """A file of a class.
+
+  Attributes:
+    path: relative to the data folder, with '/'.
+    real: where it is, links resolved.
+    size: bytes.
+    mtime_ns: when it was changed.
+  """
+
+  path: str
+  real: str
+  size: int
+  mtime_ns: int
+
+
+class Listing(NamedTuple):
+  """What lies in a data folder.
+
+  Attributes:
+    parts: the folder of each split, {'train': 'train', 'test': 'val'}; {} if
+      the classes are not yet divided, and their split is ''.
+    files: of each (split, class) that has a folder, by name.
+    problems: (reason, path) of what is amiss.
+    hidden: paths of what is ignored.
+    unused: names beside the folders of the splits.
+  """
+
+  parts: dict[str, str]
+  files: dict[tuple[str, str], list[File]]
+  problems: list[tuple[str, str]]
+  hidden: list[str]
+  unused: list[str]
+
+
+def find(root: str, *, follow_links: bool) -> Listing:
+  """Lists a data folder, by name: the file system's order does not matter.
+
+  Raises:
+    MissingData: it is not there, or empty.
+    DamagedData: it cannot be read, or has a `train/` without an evaluation.
+  """
+  names = _names(root)
+  parts = _parts(root, names)
+  finder = _Finder(root, follow_links)
+  files, unused, tops = {}, [], {'': ''}
+  if parts:
+    unused = [n for n in names if n not in parts.values() and not _hides(n)]
+    reached = finder.look('', parts.values()).folders
+    tops = {split: part for split, part in parts.items() if part in reached}
+  for split, top in tops.items():
+    classes = finder.look(top)
+    finder.refuse('file beside the class folders', classes.files)
+    for path in classes.folders:
+      inside = finder.look(path)
+      finder.refuse('folder inside a class folder', inside.folders)
+      files[split, os.path.basename(path)] = inside.files
+  return Listing(parts, files, finder.problems, finder.hidden, unused)
+
+
+def held_out(
+  names: Sequence[str], *, validation: float, split_seed: int, class_name: str
+) -> set[str]:
+  """Returns which images of a class are kept for evaluation.
+
+  int(n * validation) of n, at least 1. They depend on nothing but the
+  arguments, so a class that is added leaves the other classes' split alone.
+
+  Args:
+    names: of the images, in any order.
+    validation: a fraction, between 0 and 1.
+    split_seed: chooses another split.
+    class_name: what the images show.
+  """
+  text = f'{split_seed}/{class_name}'.encode('utf-8', 'surrogateescape')
+  digest = hashlib.blake2b(text, digest_size=16).digest()
+  random = np.random.RandomState(np.frombuffer(digest, '<u4'))
+  order = random.permutation(len(names))
+  names, count = sorted(names), max(1, int(len(names) * validation))
+  return {names[i] for i in order[:count]}
+
+
+class _Inside(NamedTuple):
+  folders: list[str]
+  files: list[File]
+
+
+class _Finder:
+  """Looks into folders and collects what is amiss there."""
+
+  def __init__(self, root, follow_links):
+    self.root = root
+    self.real = os.path.realpath(root)
+    self.follow_links = follow_links
+    self.problems = []
+    self.hidden = []
+
+  def refuse(self, reason, found):
+    paths = (f.path if isinstance(f, File) else f for f in found)
+    self.problems += [(reason, path) for path in paths]
+
+  def look(self, folder, only=None):
+    """Returns the folders and files of a folder, those that are in order."""
+    inside = _Inside([], [])
+    try:
+      with os.scandir(os.path.join(self.root, folder)) as entries:
+        entries = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+      self.problems.append((why(error), folder))
+      return inside
+    real_folder = os.path.realpath(os.path.join(self.root, folder))
+    for entry in entries:
+      path = f'{folder}/{entry.name}' if folder else entry.name
+      if _hides(entry.name):
+        self.hidden.append(path)
+        continue
+      if only is not None and entry.name not in only:
+        continue
+      self._sort(entry, path, os.path.join(real_folder, entry.name), inside)
+    return inside
+
+  def _sort(self, entry, path, real, inside):
+    """Puts an entry where it belongs, or among the problems."""
+    if entry.is_symlink():
+      real = os.path.realpath(real)
+      if not self.follow_links and not _is_below(real, self.real):
+        self.problems.append((_LINK_OUT, path))
+        return
+    try:
+      state = entry.stat()
+    except OSError as error:
+      broken = entry.is_symlink() and not isinstance(error, PermissionError)
+      self.problems.append(('broken link' if broken else why(error), path))
+      return
+    if stat.S_ISDIR(state.st_mode):
+      inside.folders.append(path)
+    elif stat.S_ISREG(state.st_mode):
+      file = File(path, real, state.st_size, state.st_mtime_ns)
+      inside.files.append(file)
+    else:  # to read a pipe would wait for ever
+      self.problems.append(('neither a file nor a folder', path))
+
+
+def why(error: OSError) -> str:
+  """Returns the reason for which something cannot be read."""
+  if isinstance(error, PermissionError):
+    return 'no permission to read'
+  return f'cannot be read: {error.strerror}'
+
+
+def _names(root):
+  """Returns the names in the data folder."""
+  try:
+    names = sorted(os.listdir(root))
+  except FileNotFoundError:
+    raise MissingData(f'data.folder = {root}: there is no such folder.') from (
+      None
+    )
+  except NotADirectoryError:
+    raise MissingData(f'data.folder = {root}: this is no folder.') from None
+  except OSError as error:
+    raise DamagedData(f'data.folder = {root}: {why(error)}.') from error
+  if all(_hides(name) for name in names):
+    raise MissingData(
+      f'data.folder = {root}: the folder is empty. It should hold one folder '
+      'of images for each class, or train/ and val/ that hold these.'
+    )
+  return names
+
+
+def _parts(root, names):
+  """Returns the folder of each split, or {} if there is one of each class."""
+
+  def is_folder(name):
+    return name in names and os.path.isdir(os.path.join(root, name))
+
+  if not is_folder('train'):
+    return {}
+  for name in EVALUATION:
+    if is_folder(name):
+      return {'train': 'train', 'test': name}
+  train = pathlib.Path(root, 'train')
+  if any(train.glob('*/')):
+    raise DamagedData(
+      f'{root} has train/, but none of {"/, ".join(EVALUATION)}/: add one, or '
+      f'set data.folder={train} to hold out a part of each class.'
+    )
+  return {}
+
+
+def _hides(name):
+  return name.startswith('.') or name.lower() in _HIDDEN
+
+
+def _is_below(path, folder):
+  return os.path.commonpath([path, folder]) == folder

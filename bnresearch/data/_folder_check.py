@@ -1,0 +1,139 @@
+"""Whether files can be trained on: each is decoded once, and remembered.
+
+The verdicts are kept in the user's cache folder. A file that has the size and
+the time of change that it had is not read again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import platformdirs
+from rich.console import Console
+from rich.progress import track
+
+from bnresearch.data._folder import File, why
+from bnresearch.images import decoding
+
+_VERSION = 1  # of the verdicts: to be raised when others may come out
+_CHUNK = 32  # files of one task
+
+
+class Verdict(NamedTuple):
+  """What a file's content is.
+
+  Attributes:
+    digest: of its bytes, '' if it was not read to the end.
+    oddities: what is converted, see `decoding.Found`.
+    problem: why it cannot be trained on, or ''.
+  """
+
+  digest: str
+  oddities: tuple[str, ...]
+  problem: str
+
+
+def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
+  """Returns the verdict on each file, by path; reads those that are new.
+
+  In threads, as decoding releases the interpreter, and with a progress bar on
+  a terminal. What is known when it is interrupted is kept.
+
+  Args:
+    root: the data folder.
+    files: of it.
+  """
+  cache = (
+    cache_folder() / f'{_digest(os.fsencode(os.path.realpath(root)))}.json'
+  )
+  known = _read(cache)
+  found = {f.path: known[_key(f)] for f in files if _key(f) in known}
+  new = [f for f in files if f.path not in found]
+  if not new:
+    return found
+  try:
+    for file, verdict in _judge_all(root, new):
+      found[file.path] = verdict
+  finally:
+    _write(cache, [(f, found[f.path]) for f in files if f.path in found])
+  return found
+
+
+def cache_folder() -> pathlib.Path:
+  return platformdirs.user_cache_path('bnresearch') / 'image_folder'
+
+
+def _judge_all(root, files):
+  """Yields (file, its verdict)."""
+  chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
+  console = Console(stderr=True)
+  with futures.ThreadPoolExecutor() as pool:
+    try:
+      judged = track(
+        pool.map(lambda chunk: [_judge(root, f) for f in chunk], chunks),
+        f'Checking {len(files):,} images',
+        len(chunks),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+      )
+      for chunk, of_chunk in zip(chunks, judged):
+        yield from zip(chunk, of_chunk)
+    finally:
+      pool.shutdown(cancel_futures=True)  # Ctrl-C should not wait for them
+
+
+def _judge(root, file):
+  try:
+    with open(os.path.join(root, file.path), 'rb') as stream:
+      head = stream.read(decoding.HEAD)
+      if head and not decoding.format_of(head):
+        return Verdict('', (), decoding.NO_IMAGE)  # maybe a film of 10 GB
+      content = head + stream.read()
+  except OSError as error:
+    return Verdict('', (), why(error))
+  found = decoding.inspect(content)
+  return Verdict(_digest(content), found.oddities, found.problem)
+
+
+def _digest(content):
+  return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _key(file):
+  return file.real, file.size, file.mtime_ns
+
+
+def _stamp():
+  """Returns what verdicts depend on besides the file."""
+  from PIL import __version__
+
+  return [_VERSION, __version__]
+
+
+def _read(cache):
+  """Returns the verdicts of earlier checks, by key; {} if there are none."""
+  with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    content = json.loads(cache.read_text())
+    if content['stamp'] == _stamp():
+      return {
+        tuple(key): Verdict(digest, tuple(oddities), problem)
+        for *key, digest, oddities, problem in content['verdicts']
+      }
+  return {}
+
+
+def _write(cache, judged):
+  """Keeps the verdicts, but those on files that could not be read."""
+  rows = [[*_key(f), *v] for f, v in judged if v.digest or not v.problem]
+  partial = cache.with_name(f'{os.getpid()}-{cache.name}')
+  # Without a place to keep them, only time is lost.
+  with contextlib.suppress(OSError):
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps({'stamp': _stamp(), 'verdicts': rows}))
+    partial.replace(cache)

@@ -1,0 +1,212 @@
+"""Makes the TFDS layout of a data set from its original files, once.
+
+The stock TFDS builder does it, in its version and with its sha256 of each file,
+but for the three things that need TensorFlow: unpacking archives, opening
+files, and encoding arrays as PNG. Stock `tfds.data_source` reads the result.
+"""
+
+import contextlib
+import gzip
+import io
+import os
+import pathlib
+import shutil
+import sys
+import tarfile
+import tempfile
+import types
+from typing import NamedTuple
+
+import filelock
+
+from bnresearch.data import Arrays, DamagedData, MissingData, Spec, _tfds
+
+
+class Originals(NamedTuple):
+  """What a data set is made from.
+
+  Attributes:
+    name: of the data set here, and of its folder in `$BNRESEARCH_DATA_DIR`.
+    files: the names of the original files.
+    tfds_name: of the data set in TFDS.
+  """
+
+  name: str
+  files: tuple[str, ...]
+  tfds_name: str
+
+
+def load(originals: Originals, split: str, spec: Spec) -> Arrays:
+  """Returns a split, prepared from the original files if need be.
+
+  Prepared data is sought in `$TFDS_DATA_DIR` (default `~/tensorflow_datasets`),
+  original files in `$BNRESEARCH_DATA_DIR/<name>/`.
+
+  Raises:
+    MissingData: neither is there. Nothing is downloaded.
+    DamagedData: an original file is not the original one (sha256).
+  """
+  folder = _tfds.prepared(originals.tfds_name)
+  if not folder:
+    if problem := missing(originals):
+      raise MissingData(problem)
+    folder = _make(originals, _default_folder(originals))
+  return _tfds.arrays(folder, split, spec)
+
+
+def missing(originals: Originals) -> str:
+  """Returns '', or a line that says what `load` would need, and where."""
+  try:
+    if _tfds.prepared(originals.tfds_name):
+      return ''
+  except MissingData as error:
+    return str(error)
+  data_dir = os.environ.get('BNRESEARCH_DATA_DIR', '')
+  absent = originals.files
+  if data_dir:
+    absent = _absent(originals, _default_folder(originals))
+  if not absent:
+    return ''
+  return (
+    f'{originals.name} is not here: either prepare {originals.tfds_name} with '
+    f'TFDS as {_tfds.FORMAT} in {_tfds.root()} (TFDS_DATA_DIR), or set '
+    f'BNRESEARCH_DATA_DIR (now {data_dir!r}) to a folder that holds '
+    f'{originals.name}/ with the original files; it lacks {", ".join(absent)}.'
+  )
+
+
+def prepare(originals: Originals, folder: str | pathlib.Path) -> pathlib.Path:
+  """Makes the data set in `$TFDS_DATA_DIR`; returns the folder of its version.
+
+  Where it is prepared already, nothing is done and this is said.
+
+  Args:
+    originals: what it is made from.
+    folder: where the original files are.
+
+  Raises:
+    MissingData: files are missing, or it is prepared in another format.
+    DamagedData: a file is not the original one (sha256).
+  """
+  if done := _tfds.prepared(originals.tfds_name):
+    _say(f'{originals.name} is prepared already, in {done}.')
+    return done
+  folder = pathlib.Path(folder).expanduser()
+  if absent := _absent(originals, folder):
+    raise MissingData(
+      f'{folder} lacks {", ".join(absent)}: {originals.name} is made from the '
+      f'original {" and ".join(originals.files)}.'
+    )
+  return _make(originals, folder)
+
+
+def _default_folder(originals):
+  """Returns where the original files are sought."""
+  data_dir = os.environ['BNRESEARCH_DATA_DIR']
+  return pathlib.Path(data_dir).expanduser() / originals.name
+
+
+def _absent(originals, folder):
+  return [f for f in originals.files if not (folder / f).is_file()]
+
+
+def _make(originals, folder):
+  """Returns the prepared folder; of several processes, one makes it."""
+  name, root = originals.tfds_name, _tfds.root()
+  # What is not whole is in folders incomplete.*, which nobody takes for data.
+  unfinished = root / name
+  unfinished.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(root / f'.{name}.lock'):
+    if not _tfds.prepared(name):
+      for left in unfinished.glob('incomplete.*'):
+        shutil.rmtree(left)
+      _say(f'Preparing {originals.name} in {root}, once.')
+      with tempfile.TemporaryDirectory(
+        prefix='incomplete.', dir=unfinished
+      ) as scratch:
+        _run_builder(name, root, folder, pathlib.Path(scratch))
+  return _tfds.prepared(name)
+
+
+def _run_builder(name, root, folder, scratch):
+  """Runs the stock builder of TFDS, but for what needs TensorFlow."""
+  with _tfds.imported() as tfds:
+    stock = tfds.builder_cls(name)
+    builder = stock(data_dir=root, file_format=_tfds.FORMAT)
+    splits, examples = builder._split_generators, builder._generate_examples
+    builder._split_generators = lambda manager: splits(
+      _Manager(manager, scratch)
+    )
+    builder._generate_examples = lambda *args, **options: _with_pil_images(
+      examples(*args, **options)
+    )
+    config = tfds.download.DownloadConfig(
+      manual_dir=folder,
+      force_checksums_validation=True,
+      try_download_gcs=False,
+    )
+    # It prints what `_say` has said.
+    hushed = contextlib.redirect_stdout(io.StringIO())
+    manager = tfds.core.download.download_manager
+    try:
+      with _files_opened_without_tensorflow(stock), hushed:
+        builder.download_and_prepare(
+          download_dir=scratch, download_config=config
+        )
+    except manager.NonMatchingChecksumError as error:
+      raise DamagedData(
+        f'A file of {folder} is not the original one: {error}'
+      ) from error
+
+
+class _Manager:
+  """TFDS's download manager, for a builder that is to find files in place."""
+
+  def __init__(self, stock, scratch):
+    self.download = stock.download  # from the folder, with its sha256 checked
+    self._scratch = scratch
+
+  def download_and_extract(self, urls):
+    found = self.download(urls)
+    if isinstance(found, dict):
+      return {key: self._extracted(path) for key, path in found.items()}
+    return self._extracted(found)
+
+  def _extracted(self, path):
+    """Unpacks NAME.tar.gz to a folder, and NAME.gz to a file."""
+    target = self._scratch / path.stem
+    if path.name.endswith('.tar.gz'):
+      with tarfile.open(path) as archive:
+        archive.extractall(target, filter='data')
+    else:
+      with gzip.open(path) as packed, target.open('wb') as file:
+        shutil.copyfileobj(packed, file)
+    return target
+
+
+def _with_pil_images(examples):
+  """Yields a builder's examples; TFDS has Pillow encode Pillow's images."""
+  from PIL import Image
+
+  for key, example in examples:
+    image_HWC = example['image']
+    grey = image_HWC.shape[-1] == 1
+    image = Image.fromarray(image_HWC[..., 0] if grey else image_HWC)
+    yield key, {**example, 'image': image}
+
+
+@contextlib.contextmanager
+def _files_opened_without_tensorflow(builder_cls):
+  """Gives the module of a builder the one function of TensorFlow it uses."""
+  module = sys.modules[builder_cls.__module__]
+  gfile = types.SimpleNamespace(GFile=open)
+  stand_in = types.SimpleNamespace(io=types.SimpleNamespace(gfile=gfile))
+  stock, module.tf = module.tf, stand_in
+  try:
+    yield
+  finally:
+    module.tf = stock
+
+
+def _say(line):
+  print(line, file=sys.stderr)

@@ -1,0 +1,193 @@
+"""A prepared TFDS data set of images of all sizes, read at random from disk.
+
+The files have the images as they were, mostly JPEG; TFDS hands over the bytes
+and `images/decoding.py` makes the pixels.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnresearch.data import DamagedData, MissingData, _tfds
+from bnresearch.images import decoding
+
+
+class Labelled(NamedTuple):
+  """What a prepared folder holds of images and their labels.
+
+  Attributes:
+    image: the feature that is the image.
+    label: the feature that is its class.
+    class_names: the K classes.
+    examples: how many each split has, as TFDS calls them.
+  """
+
+  image: str
+  label: str
+  class_names: tuple[str, ...]
+  examples: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+  """A source on disk. It pickles as a path; whoever gets it opens the files.
+
+  Attributes:
+    folder: of a prepared version.
+    split: as TFDS calls it.
+    labelled: what is in the folder.
+    notes: see `Source`.
+  """
+
+  folder: pathlib.Path
+  split: str
+  labelled: Labelled
+  notes: Mapping[str, Any]
+
+  def __getstate__(self):
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+  def __len__(self) -> int:
+    return self.labelled.examples[self.split]
+
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    if not 0 <= index < len(self):
+      raise IndexError(f'{index}: {self._place} has {len(self):,} examples.')
+    row = self._rows[int(index)]
+    label, K = int(row[self.labelled.label]), len(self.class_names)
+    if not 0 <= label < K:
+      raise DamagedData(
+        f'Example {index} of {self._place} has label {label}: those of {K} '
+        f'classes are 0 to {K - 1}.'
+      )
+    try:
+      return decoding.decode(row[self.labelled.image]), label
+    except decoding.Unreadable as error:
+      raise DamagedData(
+        f'Example {index} of {self._place}: {error}.'
+      ) from error
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    return self.labelled.class_names
+
+  @property
+  def _place(self):
+    return f'split {self.split!r} of {self.folder}'
+
+  @functools.cached_property
+  def _rows(self):
+    """The open files; threads that open them at the same time do no harm."""
+    with _tfds.imported() as tfds:
+      builder = tfds.builder_from_directory(self.folder)
+      as_stored = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+      }
+      rows = builder.as_data_source(
+        self.split, decoders=as_stored, file_format=_tfds.FORMAT
+      )
+      # It opens each file when it first reads from it.
+      files = builder.info.splits[self.split].filepaths
+      absent = [f.name for f in files if not f.exists()]
+      if absent:
+        raise DamagedData(
+          f'{self._place} lacks {len(absent)} of its {len(files)} files, the '
+          f'first one {absent[0]}.'
+        )
+      return rows
+
+
+def find(name: str, preparation: str) -> pathlib.Path:
+  """Returns the folder of the prepared data set `name`.
+
+  Args:
+    name: as of `_tfds.prepared`.
+    preparation: options of `tfds build` that it needs besides the common ones.
+
+  Raises:
+    MissingData: it is not prepared; says how to, in a second line.
+  """
+  folder = _tfds.prepared(name)
+  if not folder:
+    options = f'--file_format={_tfds.FORMAT} --data_dir={_tfds.root()}'
+    raise MissingData(
+      f'{_tfds.missing(name)}\n'
+      f'Where TensorFlow is installed: tfds build {name} {options}{preparation}'
+    )
+  return folder
+
+
+def load(folder: pathlib.Path, split: str, labelled: Labelled) -> Records:
+  """Returns a split of a prepared folder, of which one example has been read.
+
+  Args:
+    folder: of a prepared version.
+    split: as TFDS calls it.
+    labelled: what is in the folder.
+
+  Raises:
+    MissingData: there is no such split.
+    DamagedData: files are missing, or the first example is no image.
+  """
+  if not labelled.examples.get(split):
+    known = ', '.join(labelled.examples)
+    raise MissingData(f'{folder} has no split {split!r}, only {known}.')
+  records = Records(folder, split, labelled, _tfds.notes(folder, split))
+  records[0]
+  return records
+
+
+def labelled(folder: pathlib.Path) -> Labelled:
+  """Returns what a prepared folder holds, without importing TFDS.
+
+  Raises:
+    DamagedData: it is no set of images with one class each.
+  """
+  info = _tfds.description(folder)
+  content = json.loads((folder / 'features.json').read_text())
+  features = content.get('featuresDict', {}).get('features', {})
+  for image, label in (*_supervised(info), ('image', 'label')):
+    kind = features.get(image, {}).get('image', {})
+    if kind.get('dtype') == 'uint8' and 'classLabel' in features.get(label, {}):
+      names = _class_names(folder, label, features[label]['classLabel'])
+      return Labelled(image, label, names, _examples(info))
+  kinds = ', '.join(
+    f'{name} ({feature.get("pythonClassName", "?").rpartition(".")[2]})'
+    for name, feature in features.items()
+  )
+  raise DamagedData(
+    f'{folder} is no set of images with one class each: it needs the features '
+    f"'image' (Image, uint8) and 'label' (ClassLabel), or supervised keys that "
+    f'are such; it has {kinds or "no dictionary of features"}.'
+  )
+
+
+def _supervised(info):
+  """Yields the pair of keys of image and label, if TFDS declares one."""
+  items = info.get('supervisedKeys', {}).get('tuple', {}).get('items', ())
+  keys = [item.get('featureKey') for item in items]
+  if len(keys) == 2 and all(keys):
+    yield tuple(keys)
+
+
+def _class_names(folder, label, feature):
+  """Returns the names that TFDS wrote beside the data, or numbers."""
+  file = folder / f'{label}.labels.txt'
+  if file.exists():
+    return tuple(file.read_text(encoding='utf-8').splitlines())
+  return tuple(map(str, range(int(feature['numClasses']))))
+
+
+def _examples(info):
+  """Returns how many examples each split has."""
+  return {
+    split['name']: sum(map(int, split.get('shardLengths', ())))
+    for split in info['splits']
+  }

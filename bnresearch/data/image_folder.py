@@ -1,0 +1,235 @@
+"""Your own photographs: a folder of images for each class, checked beforehand.
+
+FOLDER/<class>/*, of which a part of each class is held out, or FOLDER/train/
+and FOLDER/val/ (or validation/, valid/, test/) with a folder of each class.
+JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
+"""
+
+import dataclasses
+import functools
+import logging
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bnresearch.data import (
+  SPLITS,
+  DamagedData,
+  MissingData,
+  Spec,
+  _folder,
+  _folder_check,
+  _folder_report,
+)
+from bnresearch.data._folder_report import shown
+from bnresearch.images import decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+  """A source whose images are decoded from their files when asked for.
+
+  Attributes:
+    folder: the data folder.
+    paths: of the N images, relative to it.
+    labels_N: int32, indices into `class_names`.
+    class_names: the K classes, sorted.
+    notes: what was found, see `load`.
+  """
+
+  folder: str
+  paths: tuple[str, ...]
+  labels_N: np.ndarray
+  class_names: tuple[str, ...]
+  notes: Mapping[str, Any]
+
+  def __len__(self) -> int:
+    return len(self.paths)
+
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    """Returns (image uint8 (H, W, 3) RGB, label).
+
+    Raises:
+      DamagedData: the file has been changed since it was checked.
+    """
+    path = os.path.join(self.folder, self.paths[index])
+    try:
+      with open(path, 'rb') as file:
+        return decoding.decode(file.read()), int(self.labels_N[index])
+    except (OSError, decoding.Unreadable) as error:
+      why = _folder.why(error) if isinstance(error, OSError) else error
+      raise DamagedData(
+        f'{shown(path)} was in order when it was checked, and is no longer: '
+        f'{why}. Restore it, or start again: then it is checked anew.'
+      ) from error
+
+
+def spec(
+  *,
+  folder: str = '',
+  image_size: int = 224,
+  validation: float = 0.1,
+  split_seed: int = 0,
+  skip_bad: bool = False,
+  follow_links: bool = False,
+) -> Spec:
+  """Returns what it holds, after the check of `load`.
+
+  Args:
+    folder: see `load`, as are the others and what is raised.
+    image_size: pixels, of each side of what the network gets.
+  """
+  found = _scan(
+    _absolute(folder), validation, split_seed, skip_bad, follow_links
+  )
+  examples = {split: len(files) for split, files in found.items()}
+  names = found['train'].class_names
+  return Spec((image_size, image_size, 3), names, examples)
+
+
+def load(
+  split: str,
+  *,
+  folder: str = '',
+  validation: float = 0.1,
+  split_seed: int = 0,
+  skip_bad: bool = False,
+  follow_links: bool = False,
+) -> Files:
+  """Returns the split 'train' or 'test', after a check of every file.
+
+  The check decodes each file once; one that it knows already is not read
+  again. What it finds is in the source's notes, and warned of with 'train':
+  `files` of each split and class, `skipped` and `converted` ones, `duplicates`,
+  `hidden` and `unused` ones.
+
+  Args:
+    split: see above.
+    folder: see this module.
+    validation: fraction of each class that is held out, rounded down, but at
+      least one image; where there is no val/.
+    split_seed: which images these are.
+    skip_bad: whether to go on without what cannot be trained on.
+    follow_links: whether links may lead out of the folder.
+
+  Raises:
+    MissingData: there is no such folder, or nothing in it.
+    DamagedData: something cannot be trained on, all of which is listed; or
+      fewer than two classes are left.
+  """
+  found = _scan(
+    _absolute(folder), validation, split_seed, skip_bad, follow_links
+  )
+  notices = _folder_report.notices(found[split].notes)
+  if split == 'train' and notices:
+    _warn('\n  '.join([f'Images of {shown(found[split].folder)}:', *notices]))
+  return found[split]
+
+
+@functools.cache  # each is said once
+def _warn(text):
+  logging.warning('%s', text)
+
+
+def _absolute(folder):
+  if not folder:
+    raise MissingData(
+      'data.folder is empty: set it to a folder with one folder of images for '
+      'each class, or with train/ and val/ that hold these.'
+    )
+  return str(pathlib.Path(folder).expanduser().absolute())
+
+
+@functools.lru_cache(maxsize=4)
+def _scan(folder, validation, split_seed, skip_bad, follow_links):
+  """Returns the `Files` of each split; raises as `load`."""
+  listing = _folder.find(folder, follow_links=follow_links)
+  listed = [file for files in listing.files.values() for file in files]
+  verdicts = _folder_check.verdicts(folder, listed)
+  good = {
+    place: [f.path for f in files if not verdicts[f.path].problem]
+    for place, files in listing.files.items()
+  }
+  if not listing.parts:
+    # Without the bad files, so that to skip them and to remove them divides
+    # the others alike.
+    good = _divide(good, validation, split_seed)
+  names = sorted({name for _, name in good})
+  whole = tuple(n for n in names if all(good.get((s, n)) for s in SPLITS))
+  problems = [
+    *listing.problems,
+    *((v.problem, path) for path, v in verdicts.items() if v.problem),
+    *(why for n in names if n not in whole for why in _unfit(n, good, listing)),
+  ]
+  _refuse(folder, whole, problems, skip_bad)
+
+  problems += [
+    ('of a class that is left out', path)
+    for (_, name), paths in good.items()
+    if name not in whole
+    for path in paths
+  ]
+  used = {split: {n: good[split, n] for n in whole} for split in SPLITS}
+  notes = _folder_report.record(folder, listing, used, verdicts, problems)
+  if not listing.parts:
+    notes |= {'validation': validation, 'split_seed': split_seed}
+  return {s: _files(folder, of_class, notes) for s, of_class in used.items()}
+
+
+def _divide(good, validation, split_seed):
+  """Returns the same paths by (split, class), not by ('', class)."""
+  divided = {}
+  for (_, name), paths in good.items():
+    test = _folder.held_out(
+      paths, validation=validation, split_seed=split_seed, class_name=name
+    )
+    divided['train', name] = [path for path in paths if path not in test]
+    divided['test', name] = [path for path in paths if path in test]
+  return divided
+
+
+def _unfit(name, good, listing):
+  """Yields (reason, path) for a class that lacks images in a split."""
+  refused = {path for _, path in listing.problems}
+  for split, part in listing.parts.items() or [('', '')]:
+    path = f'{part}/{name}' if part else name
+    files = listing.files.get((split, name))
+    if path in refused or part in refused:
+      continue  # for which there is another reason
+    if files is None:
+      (other,) = set(listing.parts.values()) - {part}
+      yield 'class in one split only', f'{other}/{name}, no {path}'
+    elif not files:
+      yield 'empty class', path
+    elif not part and len(good['test', name]) == 1:
+      yield 'class with one image, too few for two splits', path
+    elif not good.get((split or 'test', name)):
+      yield 'class without one image that can be trained on', path
+
+
+def _refuse(folder, whole, problems, skip_bad):
+  """Raises DamagedData if training cannot, or should not, begin."""
+  text = _folder_report.refusal(folder, problems, may_skip=len(whole) > 1)
+  if len(whole) < 2:
+    K = f'{len(whole)} ({shown(whole[0])})' if whole else 'none'
+    raise DamagedData(
+      f'{shown(folder)} needs at least 2 classes with images in both splits, '
+      f'and has {K}.\n{text}'.rstrip()
+    )
+  if text and not skip_bad:
+    raise DamagedData(text)
+
+
+def _files(folder, of_class, notes):
+  paths = [path for paths in of_class.values() for path in paths]
+  sizes = [len(paths) for paths in of_class.values()]
+  return Files(
+    folder,
+    tuple(paths),
+    np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+    tuple(shown(name) for name in of_class),
+    notes,
+  )

@@ -1,0 +1,199 @@
+"""How training goes forward: `advance` by a few steps, from either feed.
+
+`Resident` keeps the training split on the device and gathers its batches
+there; `Stream` takes them from the host, where they are made ahead of time.
+Both see the same batches.
+"""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bnresearch.data import Arrays, Source
+from bnresearch.engine import stream
+from bnresearch.engine.order import batch_indices
+from bnresearch.engine.state import State
+from bnresearch.engine.step import Metrics, TrainStep
+from bnresearch.engine.stream import Examples
+from bnresearch.records.config_file import Config
+
+_IN_FLIGHT = 2  # steps that a stream is ahead of the device
+
+RESIDENT_BYTES = 2**31  # 'auto': the most that images may take on the device
+
+
+def make(
+  config: Config, source: Source, train_step: TrainStep, state: State
+) -> 'Resident | Stream':
+  """Returns the feed that `config.data.on_device` asks for.
+
+  Args:
+    config: the complete config.
+    source: the training split.
+    train_step: see `step.make_train_step`.
+    state: for its shapes.
+
+  Raises:
+    ValueError: 'always', of images that have sizes of their own.
+  """
+  chosen = config.data.on_device
+  fixed = isinstance(source, Arrays)
+  if chosen == 'always' and not fixed:
+    raise ValueError(
+      "data.on_device = 'always': the images have sizes of their own and are "
+      'cropped on the host. Use auto or never.'
+    )
+  small = fixed and source.images_NHWC.nbytes <= RESIDENT_BYTES
+  if chosen == 'always' or (chosen == 'auto' and small):
+    return Resident(config, source, train_step, state)
+  return Stream(config, source, train_step)
+
+
+class Resident:
+  """The training split on the device.
+
+  Attributes:
+    waited: seconds that the training has waited for data; none here.
+  """
+
+  waited = 0.0
+
+  def __init__(
+    self, config: Config, source: Arrays, train_step: TrainStep, state: State
+  ):
+    self._config = config
+    self._split = jax.device_put(Examples(source.images_NHWC, source.labels_N))
+    example = (state, self._split)
+    batch_size = config.train.batch_size
+    self._call = make_advance(
+      train_step, config.train.scan, example, batch_size
+    )
+
+  def advance(
+    self, state: State, steps: range, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    """Makes T steps; returns the new state, and each step's metrics (T,).
+
+    The state that it is given is donated: use the returned one.
+    """
+    config = self._config
+    indices_TN = batch_indices(
+      len(self._split.labels),
+      config.train.batch_size,
+      config.seed,
+      steps,
+      config.data.shuffle,
+      config.data.shards,
+    )
+    return self._call(state, self._split, indices_TN, key)
+
+  def close(self) -> None:
+    """Nothing is left behind."""
+
+
+class Stream:
+  """Batches that the host makes while the device computes.
+
+  Attributes:
+    waited: seconds that the training has waited for data.
+  """
+
+  def __init__(self, config: Config, source: Source, train_step: TrainStep):
+    self._config, self._source = config, source
+    self._step = jax.jit(train_step, donate_argnums=0)
+    self._batches, self._next = None, None
+    self.waited = 0.0
+
+  def advance(
+    self, state: State, steps: range, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    """Makes T steps; returns the new state, and each step's metrics (T,).
+
+    The state that it is given is donated: use the returned one.
+    """
+    if self._next != steps.start:
+      self.close()
+      rest = range(steps.start, self._config.train.steps)
+      self._batches = stream.training(self._config, self._source, rest)
+    self._next = steps.stop
+    rows = []
+    for _ in steps:
+      began = time.monotonic()
+      batch = next(self._batches)
+      self.waited += time.monotonic() - began
+      state, metrics = self._step(state, jax.device_put(batch), key)
+      rows.append(metrics)
+      if len(rows) > _IN_FLIGHT:  # or else all T batches lie on the device
+        rows[-1 - _IN_FLIGHT]['loss'].block_until_ready()
+    return state, _stacked(rows)
+
+  def close(self) -> None:
+    """Ends the processes that make batches."""
+    if self._batches is not None:
+      self._batches.close()
+      self._batches = None
+
+
+def make_advance(
+  train_step: TrainStep,
+  scan: str,
+  example: tuple[State, Examples],
+  batch_size: int,
+) -> Callable[..., tuple[State, Metrics]]:
+  """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
+
+  It makes T steps, the t-th on the examples `indices_TN[t]` of a split that
+  lives on the device, and returns each step's metrics, (T,). The state that
+  it is given is donated: use the returned one.
+
+  Args:
+    train_step: see `make_train_step`.
+    scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
+      compiled step T times, 'auto' scans unless XLA runs the gradient of a
+      convolution on a CPU, which inside a loop is about 50 times slower.
+    example: a state and a split, for the shapes.
+    batch_size: of the steps.
+  """
+
+  def batch_at(split, indices):
+    # Rows of bytes: XLA gathers them six times faster than images.
+    N, *image_shape = split.images.shape
+    rows = split.images.reshape(N, -1)[indices]
+    images = rows.reshape(*indices.shape, *image_shape)
+    return Examples(images, split.labels[indices])
+
+  def one(state, split, indices_N, key):
+    return train_step(state, batch_at(split, indices_N), key)
+
+  def scanned(state, split, indices_TN, key):
+    # All T batches are gathered before the loop: a loop that holds the whole
+    # split risks a copy of it in every step.
+    return jax.lax.scan(
+      lambda state, batch: train_step(state, batch, key),
+      state,
+      batch_at(split, indices_TN),
+    )
+
+  call_one = jax.jit(one, donate_argnums=0)
+
+  def called(state, split, indices_TN, key):
+    rows = []
+    for indices_N in indices_TN:
+      state, metrics = call_one(state, split, indices_N, key)
+      rows.append(metrics)
+    return state, _stacked(rows)
+
+  if scan == 'auto':
+    state, split = example
+    indices_N = jnp.zeros(batch_size, jnp.int32)
+    program = jax.make_jaxpr(one)(state, split, indices_N, jax.random.key(0))
+    convolves = 'conv_general_dilated' in str(program)
+    slow = convolves and jax.default_backend() == 'cpu'
+    scan = 'never' if slow else 'always'
+  return called if scan == 'never' else jax.jit(scanned, donate_argnums=0)
+
+
+def _stacked(rows):
+  return jax.tree.map(lambda *column: jnp.stack(column), *rows)

@@ -1,0 +1,110 @@
+"""Beginning from trained weights instead of random ones: fine-tuning.
+
+What `config.start.exclude` names stays as it was made from the seed, such as a
+head for other classes; all else must be there, in the same shape.
+"""
+
+import difflib
+import fnmatch
+import pathlib
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax.numpy as jnp
+
+from bnresearch import pretrained
+from bnresearch.engine.checkpoint import Checkpoints, RestoreError
+from bnresearch.engine.state import State
+from bnresearch.records.config_file import Config
+
+
+def into(fresh: State, config: Config, model: nn.Module, size: int) -> State:
+  """Returns a fresh state with the weights of `config.start` in it.
+
+  Parameters and statistics are taken; the optimizer's state and the step are
+  those of a beginning.
+
+  Args:
+    fresh: from `state.create`.
+    config: the complete config.
+    model: the network.
+    size: height and width of its images, in pixels.
+
+  Raises:
+    RestoreError: what is there does not fit, or `exclude` fits no layer; names
+      every variable.
+    FileNotFoundError: there is nothing at `config.start.path`.
+  """
+  start = config.start
+  path = pathlib.Path(start.path).expanduser()
+  if not path.exists():
+    raise FileNotFoundError(
+      f'start.path = {start.path!r}: there is nothing. It needs a run directory'
+      ', or a file of pretrained weights.'
+    )
+  ours = {'params': fresh.params, **fresh.collections}
+  wanted = flax.traverse_util.flatten_dict(ours, sep='/')
+  excluded = _excluded(wanted, start.exclude)
+  if start.source == 'run':
+    saved = Checkpoints(path / 'checkpoints', keep=None)
+    theirs = saved.restore_variables(start.checkpoint)
+  else:
+    theirs = pretrained.load(path, start.source, model, size, excluded)
+  found = flax.traverse_util.flatten_dict(theirs, sep='/')
+  _compare(found, wanted, excluded, path)
+  taken = {
+    name: value if name in excluded else jnp.asarray(found[name], value.dtype)
+    for name, value in wanted.items()
+  }
+  variables = flax.traverse_util.unflatten_dict(taken, sep='/')
+  params = variables.pop('params')
+  return fresh.replace(params=params, collections=variables)
+
+
+def _excluded(wanted, patterns) -> set[str]:
+  """Returns the variables of the layers that patterns fit, by their path."""
+  layers = {name: _layer(name) for name in wanted}
+  found = set()
+  for pattern in patterns:
+    fits = {
+      name
+      for name, layer in layers.items()
+      if fnmatch.fnmatchcase(layer, pattern)
+    }
+    if not fits:
+      known = sorted(set(layers.values()))
+      near = difflib.get_close_matches(pattern, known, n=1)
+      hint = f' Did you mean {near[0]!r}?' if near else ''
+      raise RestoreError(
+        f'start.exclude: {pattern!r} fits no layer.{hint} There are '
+        f'{", ".join(known)}.'
+      )
+    found |= fits
+  return found
+
+
+def _layer(name):
+  """'params/stem/conv/kernel' is of the layer 'stem/conv'."""
+  return name.partition('/')[2].rpartition('/')[0]
+
+
+def _compare(found: dict[str, Any], wanted, excluded, path):
+  def shape(variables, name):
+    return list(variables[name].shape) if name in variables else 'absent'
+
+  problems = [
+    f'{name}: {shape(found, name)} there, {shape(wanted, name)} here'
+    for name in sorted(found.keys() | wanted.keys())
+    if name not in excluded and shape(found, name) != shape(wanted, name)
+  ]
+  if problems:
+    raise RestoreError(
+      '\n  '.join(
+        [
+          f'The weights of {path} do not fit this network; layers that shall '
+          "stay random go into start.exclude, as ('logits',):",
+          *problems,
+        ]
+      )
+    )

@@ -1,0 +1,1 @@
+"""Images on the host: files decoded, crops made, without JAX."""

@@ -1,0 +1,242 @@
+"""Images from the bytes of files: JPEG by OpenCV, all others by Pillow.
+
+OpenCV decodes a JPEG in 0.6 of Pillow's time (160 pixels, one core), to the
+same pixels: grey, progressive and turned ones exactly, CMYK within 2 levels.
+"""
+
+import contextlib
+import io
+import struct
+import threading
+import warnings
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from bnresearch.images._rgb import to_rgb
+
+MIN_SIDE = 8  # pixels
+MAX_PIXELS = 100_000_000
+_MILLIONS = f'{MAX_PIXELS // 10**6} million'
+NO_IMAGE = 'no image of JPEG, PNG, WebP, GIF, BMP or TIFF'
+HEAD = 16  # bytes that tell the format
+
+
+class Unreadable(ValueError):
+  """A file is no image that can be decoded; says why."""
+
+
+class Found(NamedTuple):
+  """What is in a file.
+
+  Attributes:
+    size: (width, height) as stored, before EXIF turns it; (0, 0) if unknown.
+    format: 'JPEG', 'PNG', 'WebP', 'GIF', 'BMP', 'TIFF' or ''.
+    oddities: what `decode` converts: 'greyscale', 'CMYK', '16-bit', 'alpha',
+      'EXIF-rotated', 'palette'.
+    problem: why it cannot be trained on, or ''.
+  """
+
+  size: tuple[int, int] = (0, 0)
+  format: str = ''
+  oddities: tuple[str, ...] = ()
+  problem: str = ''
+
+
+def decode(content: bytes) -> np.ndarray:
+  """Returns the image of a file, uint8 (H, W, 3), RGB.
+
+  It is turned as EXIF says, transparent pixels show white, grey gets three
+  equal channels, and 16 bits are scaled to 8.
+
+  A JPEG's size is not looked at: `inspect` has refused what is too large.
+
+  Raises:
+    Unreadable: there is a problem, which is the message; see `inspect`.
+  """
+  if format_of(content) == 'JPEG':
+    with contextlib.suppress(cv2.error):
+      bytes_N = np.frombuffer(content, np.uint8)
+      image_HWC = cv2.imdecode(bytes_N, cv2.IMREAD_COLOR_RGB)
+      # None for what only Pillow can decode, and for what is truncated.
+      if image_HWC is not None:
+        return image_HWC
+  found, image = _examine(content)
+  if found.problem:
+    raise Unreadable(found.problem)
+  return np.array(image)
+
+
+def inspect(content: bytes) -> Found:
+  """Reads the header of a file, then decodes it; says what it found.
+
+  Never raises: whatever is wrong becomes `problem`, one phrase. By Pillow,
+  also for JPEG: it tells truncation, and prints nothing.
+  """
+  return _examine(content)[0]
+
+
+def format_of(content: bytes) -> str:
+  """Returns the format that the first `HEAD` bytes of a file tell, or ''."""
+  if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
+    return 'WebP'
+  signatures = {
+    b'\xff\xd8\xff': 'JPEG',
+    b'\x89PNG\r\n\x1a\n': 'PNG',
+    b'GIF87a': 'GIF',
+    b'GIF89a': 'GIF',
+    b'BM': 'BMP',
+    b'II*\0': 'TIFF',
+    b'MM\0*': 'TIFF',
+    b'II+\0': 'TIFF',  # with 64-bit offsets
+    b'MM\0+': 'TIFF',
+  }
+  fits = (f for s, f in signatures.items() if content.startswith(s))
+  return next(fits, '')
+
+
+def _examine(content):
+  """Returns what was found and, unless that is a problem, the RGB image."""
+  if not content:
+    return Found(problem='empty file'), None
+  kind = format_of(content)
+  if not kind:
+    return Found(problem=NO_IMAGE), None
+  size, oddities, image = (0, 0), (), None
+  with _quiet_pillow():
+    try:
+      size = _declared_size(kind, content)
+      _refuse_size(size)
+      opened = _open(kind, content)
+      size = opened.size
+      _refuse_size(size)
+      _refuse_frames(opened, kind)
+      image, oddities = to_rgb(opened, kind, content)
+    except Exception as error:  # the decoders raise anything on damaged files
+      return Found(size, kind, (), _reason(error, kind, content)), None
+  return Found(size, kind, oddities), image
+
+
+class _Refused(ValueError):
+  """The file is sound, but nothing to train on."""
+
+
+def _declared_size(kind, content):
+  """Returns what the header of PNG and GIF declares, else (0, 0).
+
+  Their plugins read on after the size, which may fail.
+  """
+  if kind == 'PNG':
+    return struct.unpack_from('>II', content, 16)
+  return struct.unpack_from('<HH', content, 6) if kind == 'GIF' else (0, 0)
+
+
+def _refuse_size(size):
+  W, H = size
+  if W * H > MAX_PIXELS:
+    raise _Refused(
+      f'{W:,} x {H:,} pixels, more than {_MILLIONS}: refused as a '
+      'decompression bomb'
+    )
+  if max(size) > 0 and min(size) < MIN_SIDE:
+    raise _Refused(
+      f'{W:,} x {H:,} pixels, needs at least {MIN_SIDE} on each side'
+    )
+
+
+def _refuse_frames(image, kind):
+  frames = getattr(image, 'n_frames', 1)
+  if frames > 1:
+    several = (
+      'several pages, {:,}' if kind == 'TIFF' else 'animated, {:,} frames'
+    )
+    raise _Refused(several.format(frames))
+
+
+def _open(kind, content):
+  """Reads the header, by the format's own class.
+
+  `Image.open` judges sizes itself, by limits of the process and without
+  telling the sides, and takes a JPEG with a preview for a series of frames.
+  """
+  from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+  )
+
+  opener = {
+    'JPEG': JpegImagePlugin.JpegImageFile,
+    'PNG': PngImagePlugin.PngImageFile,
+    'WebP': WebPImagePlugin.WebPImageFile,
+    'GIF': GifImagePlugin.GifImageFile,
+    'BMP': BmpImagePlugin.BmpImageFile,
+    'TIFF': TiffImagePlugin.TiffImageFile,
+  }[kind]
+  return opener(io.BytesIO(content))
+
+
+def _reason(error, kind, content):
+  """Returns one phrase for what opening or decoding raised."""
+  from PIL.Image import DecompressionBombError
+
+  text = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
+  if isinstance(error, _Refused):
+    return text
+  if isinstance(error, DecompressionBombError):  # a frame beyond the header's
+    return f'more than {_MILLIONS} pixels: refused as a decompression bomb'
+  cause = error.__cause__ or error  # opening wraps everything in SyntaxError
+  if (
+    isinstance(cause, EOFError | struct.error)
+    or 'truncated' in text.lower()
+    or _declared_length(kind, content) > len(content)
+  ):
+    return 'truncated'
+  if isinstance(cause, LookupError | TypeError):  # its text is a number
+    return 'unreadable: damaged header'
+  return f'unreadable: {text}'
+
+
+def _declared_length(kind, content):
+  """Returns how long WebP and TIFF files say they are, at least; else 0.
+
+  Their decoders do not tell a missing end from other damage.
+  """
+  if kind == 'WebP':
+    return int.from_bytes(content[4:8], 'little') + 8
+  if kind == 'TIFF':  # the directory, often at the end
+    order = 'little' if content[:2] == b'II' else 'big'
+    start = int.from_bytes(content[4:8], order)
+    return start + 2 + 12 * int.from_bytes(content[start : start + 2], order)
+  return 0
+
+
+_quiet_lock = threading.Lock()
+_quiet_stack = contextlib.ExitStack()
+_quiet_users = 0
+
+
+@contextlib.contextmanager
+def _quiet_pillow():
+  """Ignores Pillow's warnings: they are of metadata, and name no file.
+
+  The filters belong to the process. Of the threads that are inside at the
+  same time, the first one sets them and the last one restores them.
+  """
+  global _quiet_users
+  with _quiet_lock:
+    if not _quiet_users:
+      _quiet_stack.enter_context(warnings.catch_warnings())
+      warnings.filterwarnings('ignore', module=r'PIL\b')
+    _quiet_users += 1
+  try:
+    yield
+  finally:
+    with _quiet_lock:
+      _quiet_users -= 1
+      if not _quiet_users:
+        _quiet_stack.close()

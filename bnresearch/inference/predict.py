@@ -1,0 +1,136 @@
+"""Predictions of a run on image files, one or thousands."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from bnresearch import build
+from bnresearch.data import Source
+from bnresearch.engine import stream
+from bnresearch.engine.state import State
+from bnresearch.images import decoding
+from bnresearch.inference.run import Run
+
+# All batches have this size, the last one padded: what is computed for an image
+# must not depend on how many others there are.
+_BATCH = 16
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class Prediction(NamedTuple):
+  """What a network says of one file.
+
+  Attributes:
+    file: its path.
+    probabilities_K: of each class; empty where there is a problem.
+    problem: why there is no prediction, or ''.
+  """
+
+  file: str
+  probabilities_K: np.ndarray
+  problem: str = ''
+
+
+def files(paths: Iterable[str | os.PathLike]) -> list[str]:
+  """Returns the files, and all files in folders and below, sorted in each.
+
+  Hidden ones in a folder are left out.
+
+  Raises:
+    FileNotFoundError: some paths do not exist; names all of these.
+  """
+  paths = [pathlib.Path(path) for path in paths]
+  missing = [str(path) for path in paths if not path.exists()]
+  if missing:
+    raise FileNotFoundError(f'There is no {", no ".join(missing)}.')
+  found = []
+  for path in paths:
+    inside = sorted(path.rglob('*')) if path.is_dir() else [path]
+    found += [
+      str(file)
+      for file in inside
+      if file.is_file()
+      and not any(part.startswith('.') for part in file.relative_to(path).parts)
+    ]
+  return found
+
+
+def predict(
+  run: Run, state: State, paths: Iterable[str | os.PathLike]
+) -> Iterator[Prediction]:
+  """Yields the prediction for each file, in order, as soon as it is made.
+
+  An image is cropped as for the run's evaluation, and made grey if the network
+  takes grey images. What is said of a file does not depend on the others.
+
+  Args:
+    run: its network and classes.
+    state: from `run.restore`; its running statistics normalize.
+    paths: of files, see `files`.
+  """
+  asked = _Asked(tuple(map(str, paths)))
+  *_, C = run.spec.image_shape
+  view = functools.partial(_as_trained, build.view(run.config), C)
+  for file, (probabilities_K, readable) in zip(
+    asked.paths, probabilities(run, state, asked, view)
+  ):
+    if readable:
+      yield Prediction(file, probabilities_K)
+    else:
+      yield Prediction(file, probabilities_K[:0], _problem(file))
+
+
+def probabilities(
+  run: Run, state: State, source: Source, view: stream.View | None = None
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields (probabilities (K,), label) of each example of a source, in order.
+
+  Args:
+    run: its network.
+    state: from `run.restore`; its running statistics normalize.
+    source: of images such as the network takes, once `view` has made them.
+    view: see `build.view`, which is the default.
+  """
+  view = view or build.view(run.config)
+  for images, labels_N in stream.in_order(source, view, _BATCH):
+    extra = _BATCH - len(labels_N)
+    padded = np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)])
+    logits_NK, _ = run.apply(state, padded)
+    yield from zip(np.asarray(jax.nn.softmax(logits_NK)), labels_N.tolist())
+
+
+def _as_trained(view, channels, image_HWC):
+  image_HWC = view(image_HWC)
+  if channels == 3:
+    return image_HWC
+  grey_HW = image_HWC @ np.asarray(_LUMA, np.float32)
+  return grey_HW.round().astype(np.uint8)[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+  """Files as a source; the label says whether one is readable."""
+
+  paths: tuple[str, ...]
+
+  def __len__(self):
+    return len(self.paths)
+
+  def __getitem__(self, index):
+    file = self.paths[index]
+    if _problem(file):
+      return np.zeros((decoding.MIN_SIDE, decoding.MIN_SIDE, 3), np.uint8), 0
+    return decoding.decode(pathlib.Path(file).read_bytes()), 1
+
+
+def _problem(file):
+  try:
+    return decoding.inspect(pathlib.Path(file).read_bytes()).problem
+  except OSError as error:
+    return error.strerror

@@ -1,0 +1,85 @@
+"""A checkpoint's loss and accuracy under each kind of statistics."""
+
+import functools
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bnresearch.engine.evaluate import STATISTICS
+from bnresearch.engine.population import ESTIMATORS
+from bnresearch.engine.state import State
+from bnresearch.inference.distances import distances
+from bnresearch.inference.run import Run
+
+
+def show(run: Run, state: State, *, save: bool) -> None:
+  """Evaluates on the whole test split and prints the tables.
+
+  Args:
+    run: the run.
+    state: from `run.restore`.
+    save: whether the estimated statistics are kept in the run's directory.
+  """
+  console = Console()
+  table = Table('statistics', 'loss', 'accuracy', 'examples')
+  states, saved = {}, []
+  for statistics in STATISTICS if state.collections else ('ema',):
+    progress = functools.partial(
+      track,
+      description=f'{statistics} statistics',
+      transient=True,
+      disable=not console.is_terminal,
+    )
+    try:
+      if save and statistics in ESTIMATORS:
+        saved.append(run.save_statistics(state, statistics, progress))
+      states[statistics] = run.with_statistics(state, statistics, progress)
+    except ValueError as error:  # one value has no unbiased variance
+      table.add_row(statistics, 'undefined', str(error))
+      continue
+    by = 'batch' if statistics == 'batch' else 'ema'  # what the state holds
+    means = run.evaluate(states[statistics], by)
+    table.add_row(
+      _row_name(run, state, statistics),
+      f'{means["loss"]:.6f}',
+      f'{means["accuracy"]:.4%}',
+      f'{means["examples"]:,}',
+    )
+  print(f'{run.path}, test split, step {int(state.step):,}')
+  console.print(table)
+  _print_distances(console, run, states)
+  for folder in saved:
+    print(f'Saved {folder}')
+
+
+def _row_name(run, state, statistics):
+  if not state.collections:
+    return 'none in this network'
+  batch = f'batch, of {run.config.eval.batch_size:,}'
+  return batch if statistics == 'batch' else statistics
+
+
+def _print_distances(console, run, states):
+  """Prints how far the estimates are from Algorithm 2's, layer by layer."""
+  table = Table(
+    'layer',
+    'statistics',
+    'shift',
+    'spread',
+    'divergence',
+    title='distance from the population statistics',
+    caption='shift in deviations, spread in ln, divergence KL in nats',
+  )
+  for statistics in ('ema', 'pooled'):
+    if not states.keys() >= {'population', statistics}:
+      continue
+    found = distances(
+      states['population'].collections,
+      states[statistics].collections,
+      run.config.norm.epsilon,
+    )
+    for layer, distance in found.items():
+      table.add_row(layer, statistics, *(f'{d:.2g}' for d in distance))
+  if table.row_count:
+    console.print(table)

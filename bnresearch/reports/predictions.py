@@ -1,0 +1,76 @@
+"""Predictions of image files, as a table or as JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bnresearch.engine.state import State
+from bnresearch.inference.predict import predict
+from bnresearch.inference.run import Run
+
+_SHOWN = 3  # classes of a row
+
+
+def show(run: Run, state: State, files: Sequence[str], *, as_json: bool) -> int:
+  """Prints what the run says of each file; returns the exit status.
+
+  1: a file could not be read; the others are predicted all the same.
+  """
+  console = Console(stderr=True)
+  found = list(
+    track(
+      predict(run, state, files),
+      'predicting',
+      total=len(files),
+      console=console,
+      transient=True,
+      disable=not console.is_terminal,
+    )
+  )
+  names = run.spec.class_names
+  if as_json:
+    print(json.dumps([_as_dict(p, names) for p in found], indent=2))
+  else:
+    # A table that is piped to a file must not lose its columns.
+    out = Console(width=None if sys.stdout.isatty() else 140)
+    out.print(_table(found, names))
+  problems = [p for p in found if p.problem]
+  for p in problems:
+    print(f'{p.file}: {p.problem}', file=sys.stderr)
+  return 1 if problems else 0
+
+
+def _as_dict(prediction, names):
+  if prediction.problem:
+    return {'file': prediction.file, 'problem': prediction.problem}
+  values = [float(p) for p in prediction.probabilities_K]
+  best = int(np.argmax(values))
+  return {
+    'file': prediction.file,
+    'class': names[best],
+    'probability': values[best],
+    'probabilities': dict(zip(names, values)),
+  }
+
+
+def _table(found, names):
+  table = Table('file', 'class', 'probability', 'and then')
+  for prediction in found:
+    if prediction.problem:
+      continue
+    first, *rest = np.argsort(-prediction.probabilities_K, kind='stable')
+    table.add_row(
+      prediction.file,
+      names[first],
+      f'{prediction.probabilities_K[first]:.2%}',
+      ', '.join(
+        f'{names[k]} {prediction.probabilities_K[k]:.2%}'
+        for k in rest[: _SHOWN - 1]
+      ),
+    )
+  return table

@@ -1,0 +1,93 @@
+"""Photographs of flowers: BN-GoogLeNet and Inception V2, with BN and without.
+
+Command:  python -m bnresearch.main --config=configs/flowers.py \\
+              --config.data.folder=FOLDER
+Expected: see experiments/flowers.py, which draws it.
+Time:     with scale=small, on one CPU core, about 12 minutes a point.
+
+FOLDER has a folder of photographs for each class, or train/ and val/ with them.
+
+After a colon, comma-separated:
+  scale=small            96 pixels, half the channels, 1,400 steps; or
+  scale=full             224 pixels, all channels, 3,120 steps
+  models=all             googlenet or inception_v2
+  norms=batch+none
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+
+The recipe is the one of the source documents' BN-GoogLeNet in PyTorch: Adam at
+0.0015, a tenth of it after 1,500 of 3,120 iterations, batches of 32, kernels by
+He et al., pixels from -1 to 1, random-resized crops and flips, two auxiliary
+heads at 0.3, each 5x5 as two 3x3; evaluated on the whole image, squeezed to a
+square. Ours differs in He's fan (in, not out), and the auxiliary heads' dropout
+(70%, as published, not 50%).
+"""
+
+from configs import default
+
+SCALES = {
+  'small': {
+    'data.image_size': 96,
+    'model.width': 0.5,
+    'train.steps': 1400,
+    'train.log_every': 20,
+    'eval.every': 100,
+    'checkpoint.every': 100,
+    'optim.decay_steps': 673,  # of 1,400, as 1,500 of 3,120
+  },
+  'full': {
+    'data.image_size': 224,
+    'model.width': 1.0,
+    'train.steps': 3120,
+    'train.log_every': 26,
+    'eval.every': 104,  # an epoch of 3,306 photographs
+    'checkpoint.every': 104,
+    'optim.decay_steps': 1500,
+  },
+}
+MODELS = {
+  'googlenet': {'model.five_by_five': 'two_3x3', 'model.lrn': 'no'},
+  'inception_v2': {},
+}
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over networks, norms and seeds."""
+  chosen = default.parse(
+    arg, scale='small', models='all', norms='batch+none', seeds=1
+  )
+  models = chosen['models'].split('+')
+  models = list(MODELS) if models == ['all'] else models
+  for key, values, known in (
+    ('scale', [chosen['scale']], SCALES),
+    ('models', models, MODELS),
+  ):
+    for value in values:
+      if value not in known:
+        raise ValueError(
+          f'{key}={value} after the colon: needs one of {", ".join(known)}.'
+        )
+  config = default.get_config()
+  config.data.name = 'image_folder'
+  config.data.mean = config.data.std = (0.5,)
+  config.augment.crop = 'resized'
+  config.augment.flip = True
+  config.model.initializer = 'kaiming'
+  config.model.auxiliary_heads = True
+  config.norm.momentum = 0.9
+  config.train.batch_size = 32
+  config.optim.name = 'adam'
+  config.optim.learning_rate = 0.0015
+  config.optim.schedule = 'step'
+  config.eval.crop = 'whole'
+  config.eval.batch_size = 92
+  config.checkpoint.keep = 1
+  for key, value in SCALES[chosen['scale']].items():
+    group, leaf = key.split('.')
+    config[group][leaf] = value
+  config.sweep = tuple(
+    {'model.name': model, 'norm.name': norm, 'seed': seed} | MODELS[model]
+    for seed in range(chosen['seeds'])
+    for model in models
+    for norm in chosen['norms'].split('+')
+  )
+  return config

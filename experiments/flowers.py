@@ -1,0 +1,221 @@
+"""Five kinds of flowers: BN-GoogLeNet and Inception V2, with BN and without.
+
+Claim:    with BN, an Inception network trains faster and to a higher accuracy;
+          the source documents train BN-GoogLeNet on these photographs.
+Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167; the photographs
+          are TensorFlow's flower_photos: 3,670, CC-BY 2.0, credits by their
+          Flickr ids.
+Command:  python -m experiments.flowers --folder=FOLDER --seeds=2
+Cost:     40 minutes on two CPU cores, with --scale=small.
+Result:   experiments/results/flowers_*.{png,svg,json}
+
+FOLDER, by default $BNRESEARCH_DATA_DIR/flowers160, has a folder of photographs
+for each class, of which a tenth is held out, or train/ and val/ with these. Any
+other photographs serve as well. Every run keeps its best checkpoint by
+validation, and class_names.json for --mode=predict. The worst mistakes are
+drawn into OUTPUT_mistakes.png, which shows the photographs themselves.
+"""
+
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+import bnresearch as bnr
+from bnresearch import build
+from bnresearch.inference.predict import probabilities
+from bnresearch.reports import claims
+from configs import flowers as study
+from experiments import _study
+
+LABELS = {'batch': 'with BN', 'none': 'without'}
+COLORS = {'batch': '#2e75b6', 'none': '#777777'}
+_MISTAKES = 8
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  parser = _study.parser('flowers', __doc__)
+  originals = os.environ.get('BNRESEARCH_DATA_DIR', '')
+  parser.add_argument(
+    '--folder',
+    type=pathlib.Path,
+    default=pathlib.Path(originals, 'flowers160') if originals else None,
+    help='photographs; default $BNRESEARCH_DATA_DIR/flowers160',
+  )
+  parser.add_argument('--scale', choices=study.SCALES, default='small')
+  parser.add_argument('--models', default='all', help=', '.join(study.MODELS))
+  parser.add_argument('--workers', type=int, default=0, help='that decode')
+  parser.set_defaults(data='flowers')
+  args = parser.parse_args(argv)
+  if args.folder is None:
+    print(
+      '--folder=FOLDER is missing, and BNRESEARCH_DATA_DIR is not set.',
+      file=sys.stderr,
+    )
+    return 2
+  models = args.models.replace(',', '+')
+  return _study.conduct(
+    args,
+    study.get_config,
+    f'scale={args.scale},models={models},seeds={args.seeds}',
+    judge,
+    draw,
+    lambda runs: {
+      'scale': args.scale,
+      'best': [best(run) for run in runs],
+      'confusion': confusion(_shown(runs)).tolist(),
+      'classes': _shown(runs).spec.class_names,
+      'examples': _shown(runs).spec.examples,
+    },
+    data__folder=str(args.folder),
+    data__workers=str(args.workers),
+  )
+
+
+def best(run: bnr.Run) -> float:
+  """Returns the highest validation accuracy, which the kept checkpoint has."""
+  return float(run.metrics['test/accuracy'].values.max())
+
+
+def steps_to(run: bnr.Run, accuracy: float) -> float:
+  """Returns the first step that reaches an accuracy; infinite if none does."""
+  steps, values = run.metrics['test/accuracy']
+  reached = steps[values >= accuracy]
+  return float(reached[0]) if len(reached) else np.inf
+
+
+def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
+  """Returns, for each network, whether BN is faster and better, by seed."""
+  grouped = _study.grouped(runs, 'model.name', 'norm.name')
+  result = []
+  for model in dict.fromkeys(model for model, _ in grouped):
+    normed, plain = grouped[model, 'batch'], grouped[model, 'none']
+    highest = [[best(run) for run in group] for group in (normed, plain)]
+    needed = [
+      [steps_to(run, best(other)) for run, other in zip(group, plain)]
+      for group in (normed, plain)
+    ]
+    result += [
+      claims.Claim(
+        model,
+        'higher accuracy',
+        'section 4.2: 72.7% against 72.2% on ImageNet, BN alone',
+        f'best on validation {_study.spread(highest[0], ".1%")} with BN, '
+        f'{_study.spread(highest[1], ".1%")} without',
+        tuple(a > b for a, b in zip(*highest)),
+      ),
+      claims.Claim(
+        model,
+        'trains faster',
+        'section 4.2: 13.3M steps instead of 31M on ImageNet, BN alone',
+        f'steps to the best of the plain network: '
+        f'{_study.spread(needed[0], ",.0f")} with BN, '
+        f'{_study.spread(needed[1], ",.0f")} without',
+        tuple(a < b for a, b in zip(*needed)),
+      ),
+    ]
+  return result
+
+
+def _shown(runs):
+  """Returns the run that the confusion is of: the best one."""
+  return max(runs, key=best)
+
+
+def _predicted(run):
+  """Returns probabilities (N, K) and labels (N,) of the validation images."""
+  pairs = list(probabilities(run, run.restore('best'), run.source('test')))
+  return np.stack([p for p, _ in pairs]), np.array(
+    [label for _, label in pairs]
+  )
+
+
+def confusion(run: bnr.Run) -> np.ndarray:
+  """Returns how many validation images of each class (rows) are taken for each.
+
+  By the best checkpoint, (K, K).
+  """
+  probabilities_NK, labels_N = _predicted(run)
+  K = len(run.spec.class_names)
+  counts_KK = np.zeros((K, K), int)
+  np.add.at(counts_KK, (labels_N, probabilities_NK.argmax(-1)), 1)
+  return counts_KK
+
+
+def draw(runs: Sequence[bnr.Run], args) -> None:
+  """Writes curves and confusion; and, apart, the worst mistakes."""
+  grouped = _study.grouped(runs, 'model.name', 'norm.name')
+  models = list(dict.fromkeys(model for model, _ in grouped))
+  figure, panels = _study.canvas(
+    1, len(models) + 1, (4.2 * len(models) + 4.5, 4)
+  )
+  *curves, matrix = panels[0]
+  for panel, model in zip(curves, models):
+    for norm, color in COLORS.items():
+      for k, run in enumerate(grouped[model, norm]):
+        steps, values = run.metrics['test/accuracy']
+        label = LABELS[norm] if k == 0 else None
+        panel.plot(steps, values, color=color, label=label, linewidth=1.2)
+    panel.set(title=model, xlabel='step', ylabel='validation accuracy')
+    panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
+    panel.legend(frameon=False, loc='lower right')
+  _draw_confusion(matrix, _shown(runs))
+  figure.suptitle(
+    f'{len(_shown(runs).spec.class_names)} kinds, scale {args.scale}, '
+    f'{args.seeds} seed{"s" * (args.seeds > 1)}'
+  )
+  _study.save(figure, args.output)
+  _draw_mistakes(_shown(runs), args.output)
+
+
+def _draw_confusion(panel, run):
+  counts_KK, names = confusion(run), run.spec.class_names
+  panel.imshow(counts_KK / counts_KK.sum(1, keepdims=True), cmap='Blues')
+  for row, column in np.ndindex(counts_KK.shape):
+    dark = counts_KK[row, column] > counts_KK[row].sum() / 2
+    panel.text(
+      column,
+      row,
+      counts_KK[row, column],
+      ha='center',
+      va='center',
+      color='white' if dark else 'black',
+    )
+  panel.set_xticks(range(len(names)), names, rotation=40, ha='right')
+  panel.set_yticks(range(len(names)), names)
+  norm = LABELS[run.config.norm.name]
+  panel.set(title=f'{run.config.model.name}, {norm}', xlabel='taken for')
+  panel.grid(visible=False)
+
+
+def _draw_mistakes(run, output):
+  """Draws the images whose own class the network gives the least."""
+  probabilities_NK, labels_N = _predicted(run)
+  wrong_N = np.flatnonzero(probabilities_NK.argmax(-1) != labels_N)
+  own_N = probabilities_NK[wrong_N, labels_N[wrong_N]]
+  worst_N = wrong_N[np.argsort(own_N, kind='stable')][:_MISTAKES]
+  source, view = run.source('test'), build.view(run.config)
+  figure, panels = _study.canvas(2, _MISTAKES // 2, (10, 5.5))
+  for panel in panels.flat:
+    panel.axis('off')
+  for panel, n in zip(panels.flat, worst_N.tolist()):
+    image_HWC, label = source[n]
+    if image_HWC.shape != run.spec.image_shape:
+      image_HWC = view(image_HWC)
+    taken = probabilities_NK[n].argmax()
+    panel.imshow(image_HWC.squeeze(), cmap='gray')
+    panel.set_title(
+      f'{run.spec.class_names[label]}, taken for\n'
+      f'{run.spec.class_names[taken]} ({probabilities_NK[n, taken]:.0%})',
+      fontsize=8,
+    )
+  file = output.with_name(f'{output.stem}_mistakes.png')
+  figure.savefig(file, dpi=100)
+  print(f'Wrote {file}')
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,176 @@
+"""Predictions of image files, and the command line that prints them."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import bnresearch as bnr
+from bnresearch import build, main
+from bnresearch import config as configs
+from bnresearch.engine import loop
+from bnresearch.inference import predict
+from configs import default
+from tests import folders
+
+CLASSES = ('dark', 'light')
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('photographs')
+  for split in ('train', 'val'):
+    for k, name in enumerate(CLASSES):
+      for i in range(20 if split == 'train' else 5):
+        content = folders.photo(
+          100 * k + i + 50 * (split == 'val'), 60 + 120 * k
+        )
+        folders.save(folder / split / name / f'{i:02d}.jpg', content)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def trained(photographs, tmp_path_factory):
+  """Returns the directory of a run on photographs that are gone afterwards."""
+  folder = tmp_path_factory.mktemp('gone') / 'photographs'
+  shutil.copytree(photographs, folder)
+  config = default.get_config()
+  wrong = configs.override(
+    config,
+    {
+      'data.name': 'image_folder',
+      'data.folder': str(folder),
+      'data.image_size': 10,
+      'model.features': (8,),
+      'norm.momentum': 0.9,
+      'augment.crop': 'resized',
+      'train.steps': 60,
+      'train.log_every': 20,
+      'train.batch_size': 20,
+      'eval.every': 20,
+      'eval.crop': 'whole',
+      'checkpoint.every': 20,
+    },
+  )
+  assert not wrong
+  path = tmp_path_factory.mktemp('runs') / 'run'
+  assert loop.train(config.lock(), path) == 'done'
+  shutil.rmtree(folder)
+  return path
+
+
+def test_a_run_says_what_it_was_trained_on(trained):
+  assert json.loads((trained / 'class_names.json').read_text()) == [*CLASSES]
+  about = json.loads((trained / 'data.json').read_text())
+  assert about['image_shape'] == [10, 10, 3]
+  assert about['examples'] == {'train': 40, 'test': 10}
+  assert bnr.open_run(trained).spec.class_names == CLASSES
+  status = json.loads((trained / 'status.json').read_text())
+  assert 0 < status['seconds_without_data'] < status['seconds']
+
+
+def test_other_classes_are_refused_when_a_run_continues(trained, tmp_path):
+  path = tmp_path / 'run'
+  shutil.copytree(trained, path)
+  (path / 'class_names.json').write_text('["a", "b"]')
+  with (
+    bnr.records.run_directory.claim(path, bnr.open_run(path).config) as run,
+    pytest.raises(
+      bnr.records.run_directory.Refused, match=r'the classes a, b; now .* dark'
+    ),
+  ):
+    run.record_data((10, 10, 3), CLASSES, {}, {})
+
+
+def test_predictions_are_those_of_the_network(trained, photographs):
+  run = bnr.open_run(trained)
+  state = run.restore('best')
+  files = predict.files([photographs / 'val'])
+  assert len(files) == 10
+  found = list(predict.predict(run, state, files))
+  assert [p.file for p in found] == files
+  view = build.view(run.config)
+  images = [
+    view(folders.image_folder.load('test', folder=str(photographs))[n][0])
+    for n in range(10)
+  ]
+  logits, _ = run.apply(state, np.stack(images))
+  probabilities = np.asarray(jax.nn.softmax(logits))
+  np.testing.assert_allclose(
+    [p.probabilities_K for p in found], probabilities, rtol=1e-5
+  )
+  right = [CLASSES[p.probabilities_K.argmax()] in p.file for p in found]
+  assert np.mean(right) >= 0.9
+
+
+def test_what_is_said_of_a_file_does_not_depend_on_the_others(
+  trained, photographs
+):
+  run = bnr.open_run(trained)
+  state = run.restore()
+  files = predict.files([photographs])
+  assert len(files) == 50
+  together = {p.file: p for p in predict.predict(run, state, files)}
+  for chosen in (files[:1], files[3:21], files[::-7]):
+    for alone in predict.predict(run, state, chosen):
+      np.testing.assert_array_equal(
+        alone.probabilities_K, together[alone.file].probabilities_K
+      )
+
+
+def test_a_table_has_a_row_for_each_file(trained, photographs, capsys):
+  file = photographs / 'val' / 'light' / '00.jpg'
+  status = main.main(
+    ['--mode=predict', str(file), f'--workdir={trained}', str(file.parent)]
+  )
+  assert status == 0
+  printed = capsys.readouterr().out
+  assert printed.count('00.jpg') == 2
+  assert printed.count('light') >= 6
+
+
+def test_json_holds_every_class_and_what_could_not_be_read(
+  trained, photographs, tmp_path, capsys
+):
+  folders.save(tmp_path / 'in' / 'a.jpg', folders.photo(1, 200))
+  folders.save(tmp_path / 'in' / 'b.jpg', b'')
+  folders.save(tmp_path / 'in' / '.hidden.jpg', b'')
+  status = main.main(
+    ['--mode=predict', '--json', f'--workdir={trained}', str(tmp_path / 'in')]
+  )
+  captured = capsys.readouterr()
+  first, second = json.loads(captured.out)
+  assert status == 1
+  assert first['class'] == 'light'
+  assert first['probability'] == max(first['probabilities'].values())
+  assert sum(first['probabilities'].values()) == pytest.approx(1, abs=1e-5)
+  assert set(first['probabilities']) == {*CLASSES}
+  assert second == {'file': str(tmp_path / 'in/b.jpg'), 'problem': 'empty file'}
+  assert captured.err.strip().endswith('b.jpg: empty file')
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ([], 'needs images, or folders of images'),
+    (['nowhere.jpg', 'never.png'], 'There is no nowhere.jpg, no never.png.'),
+    (['--config=configs/default.py', 'a.jpg'], 'takes no --config'),
+  ],
+)
+def test_what_cannot_be_predicted_is_said(trained, arguments, message, capsys):
+  status = main.main(['--mode=predict', f'--workdir={trained}', *arguments])
+  assert status == 2
+  assert message in capsys.readouterr().err
+
+
+def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path):
+  config = configs.tiny(default.get_config())
+  assert loop.train(config, tmp_path / 'run') == 'done'
+  folders.save(tmp_path / 'photo.png', folders.photo(kind='PNG'))
+  run = bnr.open_run(tmp_path / 'run')
+  (found,) = predict.predict(
+    run, run.restore(), predict.files([tmp_path / 'photo.png'])
+  )
+  assert found.probabilities_K.shape == (10,)
