@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import augment, data, lookup
-from bnresearch.augment import crops, mixing
+from bnresearch.augment import mixing
 from bnresearch.data import synthetic
+from bnresearch.images import crops
 from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config

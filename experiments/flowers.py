@@ -16,6 +16,7 @@ validation, and class_names.json for --mode=predict. The worst mistakes are
 drawn into OUTPUT_mistakes.png, which shows the photographs themselves.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return 2
   models = args.models.replace(',', '+')
+  tiny = {'blocks': '(1, 1, 1)', 'width': '0.1'} if args.dry_run else {}
   return _study.conduct(
     args,
     study.get_config,
@@ -72,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     },
     data__folder=str(args.folder),
     data__workers=str(args.workers),
+    **{f'model__{key}': value for key, value in tiny.items()},
   )
 
 
@@ -125,6 +128,7 @@ def _shown(runs):
   return max(runs, key=best)
 
 
+@functools.cache
 def _predicted(run):
   """Returns probabilities (N, K) and labels (N,) of the validation images."""
   pairs = list(probabilities(run, run.restore('best'), run.source('test')))

@@ -28,6 +28,7 @@ IMPORTED_LATE = {
   'matplotlib',
   'PIL',
   'sklearn',
+  'tensorflow',
   'tensorflow_datasets',
   'torch',
 }

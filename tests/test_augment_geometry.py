@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnresearch.augment import boxes, geometry
+from bnresearch.augment import geometry
+from bnresearch.images import boxes
 
 EACH_CHANNELS = pytest.mark.parametrize('channels', [1, 3])
 

@@ -12,9 +12,11 @@ import pytest
 from bnresearch.records.logbook import Logbook
 from bnresearch.reports import claims, drift
 from experiments import ioffe2015_figure1 as figure1
+from tests import folders
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXPERIMENTS = sorted(f.stem for f in (ROOT / 'experiments').glob('[!_]*.py'))
+OF_PHOTOGRAPHS = {'flowers': ['--models=googlenet'], 'speed_data': []}
 
 
 def run(module, *arguments):
@@ -28,9 +30,11 @@ def run(module, *arguments):
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_an_experiment_passes_its_dry_run(name, tmp_path):
-  result = run(
-    f'experiments.{name}', '--dry_run', f'--output={tmp_path / "out.json"}'
-  )
+  arguments = ['--dry_run', f'--output={tmp_path / "out.json"}']
+  if name in OF_PHOTOGRAPHS:
+    folder = folders.in_order(tmp_path / 'photographs')
+    arguments += [f'--folder={folder}', *OF_PHOTOGRAPHS[name]]
+  result = run(f'experiments.{name}', *arguments)
   assert result.returncode == 0, result.stderr
   written = json.loads((tmp_path / 'out.json').read_text())
   assert written['experiment'] == name

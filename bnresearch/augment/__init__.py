@@ -1,12 +1,11 @@
 """Augmentation: training images, changed at random before a network sees them.
 
-What each file has:
+It works on the device, within the compiled step. Images that have sizes of
+their own are cropped on the host before, by `images/crops.py`. Here are
 
   geometry   flips, crops, shifts, turns and scales of one image
-  boxes      which box a random-resized crop takes
   colour     brightness, contrast, saturation and hue of one image
   mixing     cutout; mixup and label smoothing, which also change the targets
-  crops      crops on the host, of images that have sizes of their own
 
 To add an augmentation of images, write `function(key, image_HWC, *, knobs)` in
 the file where it belongs. Its knobs go to `config.augment`, off by default,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bnresearch.augment import boxes
+from bnresearch.images import boxes
 
 
 def flip(key: jax.Array, image_HWC: jax.Array) -> jax.Array:
@@ -86,7 +86,7 @@ def _stretched(image, start, length, axis):
   place = jnp.clip(place, start, start + length - 1)
   before = jnp.floor(place).astype(jnp.int32)
   rest = (place - before).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-  # Where `after` is beyond the box, it counts nothing.
+  # The higher one counts nothing where it is beyond the box.
   low, high = (
     jnp.take(image, i, axis, mode='clip').astype(jnp.float32)
     for i in (before, before + 1)

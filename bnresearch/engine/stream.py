@@ -18,10 +18,10 @@ import numpy as np
 from absl import flags
 
 from bnresearch import build
-from bnresearch.augment.boxes import ATTEMPTS
 from bnresearch.data import Arrays, Source
 from bnresearch.engine import machine
 from bnresearch.engine.order import batch_indices
+from bnresearch.images.boxes import ATTEMPTS
 from bnresearch.records.config_file import Config
 
 _AHEAD = 4  # batches that wait for the training, of each maker

@@ -1,1 +1,1 @@
-"""Images on the host: files decoded, crops made, without JAX."""
+"""Images on the host, without JAX: files decoded, boxes drawn, crops made."""

@@ -7,7 +7,7 @@ of GoogLeNet. A crop may be a view of the image.
 import cv2
 import numpy as np
 
-from bnresearch.augment import boxes
+from bnresearch.images import boxes
 
 _PAPERS_SIZE = 224  # of GoogLeNet's crops
 _SIDES = (256, 288, 320, 352)  # and of the images that they are cut from
