@@ -6,6 +6,10 @@ Expected: see experiments/flowers.py, which draws it.
 Time:     with scale=small, on one CPU core, about 12 minutes a point.
 
 FOLDER has a folder of photographs for each class, or train/ and val/ with them.
+One network on photographs of your own, in runs/mine:
+
+  python -m bnresearch.main --workdir=runs/mine --config.data.folder=FOLDER \\
+      --config=configs/flowers.py:models=googlenet,norms=batch
 
 After a colon, comma-separated:
   scale=small            96 pixels, half the channels, 1,400 steps; or
@@ -81,13 +85,16 @@ def get_config(arg: str = ''):
   config.eval.crop = 'whole'
   config.eval.batch_size = 92
   config.checkpoint.keep = 1
-  for key, value in SCALES[chosen['scale']].items():
-    group, leaf = key.split('.')
-    config[group][leaf] = value
-  config.sweep = tuple(
+  sweep = tuple(
     {'model.name': model, 'norm.name': norm, 'seed': seed} | MODELS[model]
     for seed in range(chosen['seeds'])
     for model in models
     for norm in chosen['norms'].split('+')
   )
+  # A single run lives in the directory itself.
+  single = sweep[0] if len(sweep) == 1 else {}
+  config.sweep = () if single else sweep
+  for key, value in {**SCALES[chosen['scale']], **single}.items():
+    *groups, leaf = key.split('.')
+    (config[groups[0]] if groups else config)[leaf] = value
   return config

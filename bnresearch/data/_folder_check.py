@@ -65,6 +65,7 @@ def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
 
 
 def cache_folder() -> pathlib.Path:
+  """Returns where verdicts, and lists too long to print, are kept."""
   return platformdirs.user_cache_path('bnresearch') / 'image_folder'
 
 

@@ -23,81 +23,81 @@ from bnresearch.data import Arrays, DamagedData, MissingData, Spec, _tfds
 
 
 class Originals(NamedTuple):
-  """What a data set is made from.
+  """A data set that is made from its original files.
+
+  Its methods are what the data set's file promises, see `bnresearch/data`.
 
   Attributes:
     name: of the data set here, and of its folder in `$BNRESEARCH_DATA_DIR`.
     files: the names of the original files.
+    spec: of the data set.
     tfds_name: of the data set in TFDS.
   """
 
   name: str
   files: tuple[str, ...]
+  spec: Spec
   tfds_name: str
 
+  def load(self, split: str) -> Arrays:
+    """Returns a split, prepared from the original files if need be.
 
-def load(originals: Originals, split: str, spec: Spec) -> Arrays:
-  """Returns a split, prepared from the original files if need be.
+    Prepared data is sought in `$TFDS_DATA_DIR` (default
+    `~/tensorflow_datasets`), original files in `$BNRESEARCH_DATA_DIR/<name>/`.
 
-  Prepared data is sought in `$TFDS_DATA_DIR` (default `~/tensorflow_datasets`),
-  original files in `$BNRESEARCH_DATA_DIR/<name>/`.
+    Raises:
+      MissingData: neither is there. Nothing is downloaded.
+      DamagedData: an original file is not the original one (sha256).
+    """
+    folder = _tfds.prepared(self.tfds_name)
+    if not folder:
+      if problem := self.ready():
+        raise MissingData(problem)
+      folder = _make(self, _default_folder(self))
+    return _tfds.arrays(folder, split, self.spec)
 
-  Raises:
-    MissingData: neither is there. Nothing is downloaded.
-    DamagedData: an original file is not the original one (sha256).
-  """
-  folder = _tfds.prepared(originals.tfds_name)
-  if not folder:
-    if problem := missing(originals):
-      raise MissingData(problem)
-    folder = _make(originals, _default_folder(originals))
-  return _tfds.arrays(folder, split, spec)
-
-
-def missing(originals: Originals) -> str:
-  """Returns '', or a line that says what `load` would need, and where."""
-  try:
-    if _tfds.prepared(originals.tfds_name):
+  def ready(self) -> str:
+    """Returns '', or a line that says what `load` would need, and where."""
+    try:
+      if _tfds.prepared(self.tfds_name):
+        return ''
+    except MissingData as error:
+      return str(error)
+    data_dir = os.environ.get('BNRESEARCH_DATA_DIR', '')
+    absent = self.files
+    if data_dir:
+      absent = _absent(self, _default_folder(self))
+    if not absent:
       return ''
-  except MissingData as error:
-    return str(error)
-  data_dir = os.environ.get('BNRESEARCH_DATA_DIR', '')
-  absent = originals.files
-  if data_dir:
-    absent = _absent(originals, _default_folder(originals))
-  if not absent:
-    return ''
-  return (
-    f'{originals.name} is not here: either prepare {originals.tfds_name} with '
-    f'TFDS as {_tfds.FORMAT} in {_tfds.root()} (TFDS_DATA_DIR), or set '
-    f'BNRESEARCH_DATA_DIR (now {data_dir!r}) to a folder that holds '
-    f'{originals.name}/ with the original files; it lacks {", ".join(absent)}.'
-  )
-
-
-def prepare(originals: Originals, folder: str | pathlib.Path) -> pathlib.Path:
-  """Makes the data set in `$TFDS_DATA_DIR`; returns the folder of its version.
-
-  Where it is prepared already, nothing is done and this is said.
-
-  Args:
-    originals: what it is made from.
-    folder: where the original files are.
-
-  Raises:
-    MissingData: files are missing, or it is prepared in another format.
-    DamagedData: a file is not the original one (sha256).
-  """
-  if done := _tfds.prepared(originals.tfds_name):
-    _say(f'{originals.name} is prepared already, in {done}.')
-    return done
-  folder = pathlib.Path(folder).expanduser()
-  if absent := _absent(originals, folder):
-    raise MissingData(
-      f'{folder} lacks {", ".join(absent)}: {originals.name} is made from the '
-      f'original {" and ".join(originals.files)}.'
+    return (
+      f'{self.name} is not here: either prepare {self.tfds_name} with TFDS '
+      f'as {_tfds.FORMAT} in {_tfds.root()} (TFDS_DATA_DIR), or set '
+      f'BNRESEARCH_DATA_DIR (now {data_dir!r}) to a folder that holds '
+      f'{self.name}/ with the original files; it lacks {", ".join(absent)}.'
     )
-  return _make(originals, folder)
+
+  def prepare(self, folder: str | pathlib.Path) -> pathlib.Path:
+    """Makes the data set in `$TFDS_DATA_DIR`; returns its version's folder.
+
+    Where it is prepared already, nothing is done and this is said.
+
+    Args:
+      folder: where the original files are.
+
+    Raises:
+      MissingData: files are missing, or it is prepared in another format.
+      DamagedData: a file is not the original one (sha256).
+    """
+    if done := _tfds.prepared(self.tfds_name):
+      _say(f'{self.name} is prepared already, in {done}.')
+      return done
+    folder = pathlib.Path(folder).expanduser()
+    if absent := _absent(self, folder):
+      raise MissingData(
+        f'{folder} lacks {", ".join(absent)}: {self.name} is made from the '
+        f'original {" and ".join(self.files)}.'
+      )
+    return _make(self, folder)
 
 
 def _default_folder(originals):

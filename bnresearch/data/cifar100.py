@@ -3,12 +3,9 @@
 The labels are the 100 fine ones; the 20 superclasses are not used.
 """
 
-import pathlib
-
-from bnresearch.data import Arrays, Spec, _prepare
+from bnresearch.data import Spec, _prepare
 
 FILES = ('cifar-100-binary.tar.gz',)
-_ORIGINALS = _prepare.Originals('cifar100', FILES, tfds_name='cifar100')
 _CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle
 bowl boy bridge bus butterfly camel can castle caterpillar cattle
@@ -31,16 +28,5 @@ def spec() -> Spec:
   )
 
 
-def load(split: str) -> Arrays:
-  """Returns 'train' (50,000 images) or 'test' (10,000), see `_prepare.load`."""
-  return _prepare.load(_ORIGINALS, split, spec())
-
-
-def ready() -> str:
-  """Returns '' if `load` finds its files, or else what is missing."""
-  return _prepare.missing(_ORIGINALS)
-
-
-def prepare(folder: str | pathlib.Path) -> pathlib.Path:
-  """Makes it from the original binary archive, see `_prepare.prepare`."""
-  return _prepare.prepare(_ORIGINALS, folder)
+_ORIGINALS = _prepare.Originals('cifar100', FILES, spec(), 'cifar100')
+load, ready, prepare = _ORIGINALS.load, _ORIGINALS.ready, _ORIGINALS.prepare
