@@ -24,6 +24,8 @@ from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config
 
+Crop = Callable[[np.ndarray], np.ndarray]
+RandomCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Inputs = Callable[
   [jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
 ]
@@ -150,27 +152,45 @@ def source(config: Config, split: str) -> data.Source:
   return load(split, **_keywords(load, config.data))
 
 
-def view(config: Config) -> Callable[[np.ndarray], np.ndarray]:
+CROP_COUNTS = (1, 10, 144)
+
+
+def view(config: Config, crop_count: int = 1) -> Crop:
   """Returns the host's function from an image of any size to what is evaluated.
 
   uint8 in, uint8 out, of the size that the data set's spec says. Where a data
   set's images all have that size, others are taken whole.
+
+  Args:
+    config: its `eval` says which crop.
+    crop_count: 1; 10 or 144, the crops of `images/crops.py`, one more axis.
+
+  Raises:
+    ValueError: several crops, for networks on images of one small size.
   """
   entry = lookup.find('data', config.data.name)
   options = _keywords(entry.spec, config.data)
   if 'image_size' not in options:
+    if crop_count > 1:
+      raise ValueError(
+        f'{crop_count} crops: the images of data.name = {config.data.name!r} '
+        'are not cropped. Use 1.'
+      )
     size = entry.spec(**options).image_shape[0]
     return functools.partial(crops.whole, size=size)
   size = options['image_size']
-  if config.eval.crop == 'whole':
+  if crop_count == 144:
+    return functools.partial(crops.googlenet, size=size)
+  if config.eval.crop == 'whole' and crop_count == 1:
     return functools.partial(crops.whole, size=size)
-  fraction = config.eval.crop_fraction
-  return functools.partial(crops.centre, size=size, fraction=fraction)
+  return functools.partial(
+    crops.ten if crop_count == 10 else crops.centre,
+    size=size,
+    fraction=config.eval.crop_fraction,
+  )
 
 
-def training_view(
-  config: Config,
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def training_view(config: Config) -> RandomCrop:
   """Returns the same for training: of an image and draws, uniform in [0, 1).
 
   It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from bnresearch import build, lookup
 from bnresearch import config as configs
-from bnresearch import lookup
 from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine import machine
 from bnresearch.engine.checkpoint import RestoreError
@@ -88,54 +88,70 @@ def _parser():
     allow_abbrev=False,
   )
   parser.add_argument(
-    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
-  )
-  parser.add_argument(
-    '--config.KEY',
-    metavar='VALUE',
-    dest='unused',
-    help='override a knob, such as --config.train.steps=1000',
+    '--mode', choices=('train', 'eval', 'predict'), default='train'
   )
   parser.add_argument(
     '--workdir',
     metavar='DIR',
     type=pathlib.Path,
-    help='where runs are kept; default runs/<name of the config>',
+    help='where runs are kept, default runs/<name of the config>; or the run '
+    'to evaluate or predict by',
   )
-  parser.add_argument(
-    '--mode', choices=('train', 'eval', 'predict'), default='train'
+  _add_training(parser.add_argument_group('to train'))
+  _add_use(parser.add_argument_group('to evaluate and predict'))
+  return parser
+
+
+def _add_training(group):
+  group.add_argument(
+    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
   )
-  parser.add_argument(
-    'images', nargs='*', help='with --mode=predict: image files, folders'
+  group.add_argument(
+    '--config.KEY',
+    metavar='VALUE',
+    dest='unused',
+    help='override a knob, such as --config.train.steps=1000',
   )
-  parser.add_argument(
-    '--json', action='store_true', help='with --mode=predict: print JSON'
-  )
-  parser.add_argument(
+  group.add_argument(
     '--list', action='store_true', help='print the points and stop'
   )
-  parser.add_argument(
+  group.add_argument(
     '--point', metavar='K', type=int, help='train only point K of --list'
   )
-  parser.add_argument(
+  group.add_argument(
     '--processes',
     metavar='N',
     type=int,
     default=machine.cores(),
     help='points trained at a time, a core each; default %(default)s',
   )
-  parser.add_argument(
+
+
+def _add_use(group):
+  group.add_argument(
     '--step',
     metavar='STEP',
-    help='checkpoint to use: best, latest or a number; default latest, to '
-    'predict best',
+    help='checkpoint: best, latest or a number; default latest to evaluate, '
+    'best to predict',
   )
-  parser.add_argument(
+  group.add_argument(
     '--save_statistics',
     action='store_true',
-    help='with --mode=eval: keep the estimated statistics in RUN/statistics',
+    help='eval: keep the estimated statistics in RUN/statistics',
   )
-  return parser
+  group.add_argument(
+    'images', nargs='*', help='predict: image files, and folders of these'
+  )
+  group.add_argument(
+    '--crops',
+    type=int,
+    choices=build.CROP_COUNTS,
+    default=1,
+    help='predict: of each image, averaged; default %(default)s',
+  )
+  group.add_argument(
+    '--json', action='store_true', help='predict: print JSON, not a table'
+  )
 
 
 def overrides(
@@ -223,8 +239,14 @@ def _use_run(args, values):
     raise configs.ConfigError(
       ['--mode=predict needs images, or folders of images, to predict.']
     )
+  try:
+    build.view(run.config, args.crops)
+  except ValueError as error:
+    raise configs.ConfigError([f'--crops={args.crops}: {error}']) from None
   state = run.restore(args.step or 'best')
-  return predictions.show(run, state, files, as_json=args.json)
+  return predictions.show(
+    run, state, files, crop_count=args.crops, as_json=args.json
+  )
 
 
 if __name__ == '__main__':

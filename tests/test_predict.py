@@ -1,6 +1,7 @@
 """Predictions of image files, and the command line that prints them."""
 
 import json
+import pathlib
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
 from bnresearch.engine import loop
+from bnresearch.images import decoding
 from bnresearch.inference import predict
 from configs import default
 from tests import folders
@@ -120,6 +122,27 @@ def test_what_is_said_of_a_file_does_not_depend_on_the_others(
       )
 
 
+@pytest.mark.parametrize('count', [10, 144])
+def test_probabilities_of_several_crops_are_averaged(
+  trained, photographs, count
+):
+  run = bnr.open_run(trained)
+  state = run.restore()
+  files = predict.files([photographs / 'val'])[4:6]
+  found = list(predict.predict(run, state, files, count))
+  assert len(found) == 2
+  view = build.view(run.config, count)
+  for prediction in found:
+    made = view(decoding.decode(pathlib.Path(prediction.file).read_bytes()))
+    assert made.shape == (count, 10, 10, 3)
+    logits, _ = run.apply(state, made)
+    np.testing.assert_allclose(
+      prediction.probabilities_K,
+      np.asarray(jax.nn.softmax(logits)).mean(0),
+      rtol=1e-5,
+    )
+
+
 def test_a_table_has_a_row_for_each_file(trained, photographs, capsys):
   file = photographs / 'val' / 'light' / '00.jpg'
   status = main.main(
@@ -165,7 +188,7 @@ def test_what_cannot_be_predicted_is_said(trained, arguments, message, capsys):
   assert message in capsys.readouterr().err
 
 
-def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path):
+def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path, capsys):
   config = configs.tiny(default.get_config())
   assert loop.train(config, tmp_path / 'run') == 'done'
   folders.save(tmp_path / 'photo.png', folders.photo(kind='PNG'))
@@ -174,3 +197,13 @@ def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path):
     run, run.restore(), predict.files([tmp_path / 'photo.png'])
   )
   assert found.probabilities_K.shape == (10,)
+  status = main.main(
+    [
+      '--mode=predict',
+      '--crops=10',
+      f'--workdir={tmp_path}/run',
+      str(tmp_path / 'photo.png'),
+    ]
+  )
+  assert status == 2
+  assert "data.name = 'digits' are not cropped" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +26,6 @@ from bnresearch.records.config_file import Config
 
 _AHEAD = 4  # batches that wait for the training, of each maker
 _CROP = 0x637270  # sets the draws of crops apart from those of the order
-
-
-View = Callable[[np.ndarray], np.ndarray]
 
 
 class Examples(NamedTuple):
@@ -78,7 +75,7 @@ def training(
 
 def in_order(
   source: Source,
-  view: View,
+  view: build.Crop,
   batch_size: int,
   count: int | None = None,
   workers: int = 0,
@@ -103,7 +100,7 @@ def in_order(
 @dataclasses.dataclass(frozen=True)
 class _TrainingBatch:
   source: Source
-  view: Callable[[np.ndarray, np.ndarray], np.ndarray]
+  view: build.RandomCrop
   batch_size: int
   seed: int
   shuffle: str
@@ -137,7 +134,7 @@ class _TrainingBatch:
 @dataclasses.dataclass(frozen=True)
 class _OrderedBatch:
   source: Source
-  view: View
+  view: build.Crop
   batch_size: int
   count: int
 

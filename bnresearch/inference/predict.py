@@ -62,7 +62,10 @@ def files(paths: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def predict(
-  run: Run, state: State, paths: Iterable[str | os.PathLike]
+  run: Run,
+  state: State,
+  paths: Iterable[str | os.PathLike],
+  crop_count: int = 1,
 ) -> Iterator[Prediction]:
   """Yields the prediction for each file, in order, as soon as it is made.
 
@@ -73,10 +76,16 @@ def predict(
     run: its network and classes.
     state: from `run.restore`; its running statistics normalize.
     paths: of files, see `files`.
+    crop_count: 1, the run's own; 10 or 144, see `build.view`, over which the
+      probabilities are averaged.
+
+  Raises:
+    ValueError: several crops, for a network on images of one small size.
   """
   asked = _Asked(tuple(map(str, paths)))
   *_, C = run.spec.image_shape
-  view = functools.partial(_as_trained, build.view(run.config), C)
+  view = build.view(run.config, crop_count)
+  view = functools.partial(_as_trained, view, C)
   for file, (probabilities_K, readable) in zip(
     asked.paths, probabilities(run, state, asked, view)
   ):
@@ -87,7 +96,7 @@ def predict(
 
 
 def probabilities(
-  run: Run, state: State, source: Source, view: stream.View | None = None
+  run: Run, state: State, source: Source, view: build.Crop | None = None
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (probabilities (K,), label) of each example of a source, in order.
 
@@ -95,22 +104,34 @@ def probabilities(
     run: its network.
     state: from `run.restore`; its running statistics normalize.
     source: of images such as the network takes, once `view` has made them.
-    view: see `build.view`, which is the default.
+    view: see `build.view`, which is the default. Where it makes several crops
+      of an image, their probabilities are averaged.
   """
   view = view or build.view(run.config)
   for images, labels_N in stream.in_order(source, view, _BATCH):
-    extra = _BATCH - len(labels_N)
-    padded = np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)])
+    of_crops = _softmax(run, state, images.reshape(-1, *run.spec.image_shape))
+    of_images = of_crops.reshape(len(labels_N), -1, of_crops.shape[-1])
+    yield from zip(of_images.mean(1), labels_N.tolist())
+
+
+def _softmax(run, state, images_NHWC):
+  """Returns probabilities (N, K), N any number."""
+  found = []
+  for start in range(0, len(images_NHWC), _BATCH):
+    batch = images_NHWC[start : start + _BATCH]
+    extra = _BATCH - len(batch)
+    padded = np.pad(batch, [(0, extra), (0, 0), (0, 0), (0, 0)])
     logits_NK, _ = run.apply(state, padded)
-    yield from zip(np.asarray(jax.nn.softmax(logits_NK)), labels_N.tolist())
+    found.append(np.asarray(jax.nn.softmax(logits_NK))[: len(batch)])
+  return np.concatenate(found)
 
 
 def _as_trained(view, channels, image_HWC):
   image_HWC = view(image_HWC)
   if channels == 3:
     return image_HWC
-  grey_HW = image_HWC @ np.asarray(_LUMA, np.float32)
-  return grey_HW.round().astype(np.uint8)[..., None]
+  grey = image_HWC @ np.asarray(_LUMA, np.float32)
+  return grey.round().astype(np.uint8)[..., None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -167,8 +167,14 @@ def read_data(
   """Returns a run's (H, W, C) of images, classes, and examples of each split.
 
   Raises:
-    FileNotFoundError: the run has not begun.
+    FileNotFoundError: it has not begun, or is of a time before these files.
   """
+  for name in ('class_names.json', 'data.json'):
+    if not (path / name).exists():
+      raise FileNotFoundError(
+        f'{path} has no {name}: the run has not begun, or an older version '
+        'made it. Continue it by its command, which writes the file.'
+      )
   names = json.loads((path / 'class_names.json').read_text())
   about = json.loads((path / 'data.json').read_text())
   return tuple(about['image_shape']), tuple(names), about['examples']

@@ -16,7 +16,14 @@ from bnresearch.inference.run import Run
 _SHOWN = 3  # classes of a row
 
 
-def show(run: Run, state: State, files: Sequence[str], *, as_json: bool) -> int:
+def show(
+  run: Run,
+  state: State,
+  files: Sequence[str],
+  *,
+  crop_count: int,
+  as_json: bool,
+) -> int:
   """Prints what the run says of each file; returns the exit status.
 
   1: a file could not be read; the others are predicted all the same.
@@ -24,7 +31,7 @@ def show(run: Run, state: State, files: Sequence[str], *, as_json: bool) -> int:
   console = Console(stderr=True)
   found = list(
     track(
-      predict(run, state, files),
+      predict(run, state, files, crop_count),
       'predicting',
       total=len(files),
       console=console,
