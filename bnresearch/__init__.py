@@ -6,9 +6,11 @@
 The tour, in the order of imports; each room's own text says what it promises.
 
   lookup, moments   a file is an entry; means and variances, done right
+  images            files decoded and cropped on the host
   conventions       what momentum, epsilon and variance mean elsewhere
   ops               fast forms of operations
   norms  models  data  probes   rooms: one file per choice of a config
+  augment           training images changed at random on the device
   records           what a run leaves on disk
   rules  config     what each knob may be; a config loaded and overridden
   build             a config's names turned into objects
