@@ -196,7 +196,7 @@ def _augmented(config, source):
   key = jax.random.key(config.seed)
   steps = range(-(-_SHOWN // config.train.batch_size))
   augment = jax.jit(build.augmented(config, source))
-  for step, batch in zip(steps, stream.training(config, source, steps)):
+  for step, batch in zip(steps, list(stream.training(config, source, steps))):
     images, targets_NK = augment(inputs_key(key, step), *batch)
     for image, target_K in zip(np.asarray(images), np.asarray(targets_NK)):
       top = np.argsort(-target_K, kind='stable')[:2]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -181,7 +182,10 @@ def _made(make, numbers, source, workers):
     threads = max(1, machine.cores() - 1)
     made = batches.to_iter_dataset(grain.ReadOptions(threads, _AHEAD * threads))
   with contextlib.closing(iter(made)) as iterator:
-    yield from iterator
+    for batch in iterator:
+      # Out of the memory that Grain shares with its workers: what is kept of
+      # that until the end of the process, is warned of there.
+      yield jax.tree.map(np.array, batch) if workers else batch
 
 
 def _follow_parent(index, count):
