@@ -178,6 +178,35 @@ def test_pixels_that_are_not_binarized_are_fractions_of_255():
   np.testing.assert_allclose(x, exact, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ('mean', 'std'),
+  [((0.5,), (0.5,)), ((0.1, 0.2, 0.3), (0.5, 1.0, 2.0)), ((0.0,), (0.25,))],
+)
+def test_pixels_are_shifted_and_scaled_by_channel(mean, std):
+  images = jnp.arange(96, dtype=jnp.uint8).reshape(2, 4, 4, 3)
+  x = data.pixels(
+    images, binarize=False, binarize_threshold=0.5, mean=mean, std=std
+  )
+  exact = (np.arange(96).reshape(2, 4, 4, 3) / 255 - mean) / std
+  np.testing.assert_allclose(x, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_means_of_other_channels_are_refused():
+  images = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+  with pytest.raises(ValueError, match=r'data.std = .*: needs one value, or 3'):
+    data.pixels(images, binarize=False, binarize_threshold=0.5, std=(1.0, 2.0))
+
+
+@pytest.mark.parametrize('label', [-1, 3])
+def test_labels_out_of_range_are_refused(label):
+  with pytest.raises(
+    data.DamagedData, match=f'first one {label} of example 2: .* are 0 to 2'
+  ):
+    data.Arrays(
+      np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 2, label, 1]), tuple('abc')
+    )
+
+
 # The order of the examples.
 
 

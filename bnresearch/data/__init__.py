@@ -115,13 +115,24 @@ def pixels(
     binarize_threshold: in [0, 1); a pixel above this fraction of 255 is 1.
     mean: subtracted from the pixels in [0, 1]; of each channel, or one of all.
     std: what they are divided by then, likewise.
+
+  Raises:
+    ValueError: there are other numbers of means or deviations than that.
   """
+  C = images.shape[-1]
+  for name, values in (('mean', mean), ('std', std)):
+    if len(values) not in (1, C):
+      raise ValueError(
+        f'data.{name} = {values}: needs one value, or {C}, as the images have '
+        'channels.'
+      )
   if binarize:
     x = (images > 255 * binarize_threshold).astype(jnp.float32)
   else:
     x = images.astype(jnp.float32) / 255
+  along_channels = (1,) * (x.ndim - 1) + (-1,)
   if any(mean):
-    x = x - jnp.asarray(mean).reshape((1,) * (x.ndim - 1) + (-1,))
+    x = x - jnp.asarray(mean).reshape(along_channels)
   if any(s != 1 for s in std):
-    x = x / jnp.asarray(std).reshape((1,) * (x.ndim - 1) + (-1,))
+    x = x / jnp.asarray(std).reshape(along_channels)
   return x
