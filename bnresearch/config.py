@@ -8,11 +8,15 @@ What each leaf may be stands in `rules/`.
 import ast
 import importlib.util
 import pathlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from bnresearch import lookup
 from bnresearch.records.config_file import Config, leaves
+
+# Names, and patterns of layers, which may stand without quotes.
+_WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
 
 
 class ConfigError(ValueError):
@@ -22,10 +26,36 @@ class ConfigError(ValueError):
     self.problems = tuple(dict.fromkeys(problems))
     n = len(self.problems)
     title = 'A problem' if n == 1 else f'{n} problems'
-    super().__init__('\n  '.join([f'{title} in the config:', *self.problems]))
+    super().__init__('\n  '.join([f'{title}:', *self.problems]))
 
 
 # Loading and overriding.
+
+
+def from_flags(
+  arguments: Iterable[str], flags: Iterable[str]
+) -> dict[str, str]:
+  """Reads `--config.key=value` arguments; refuses all others together.
+
+  Args:
+    arguments: those that a command does not know.
+    flags: that it knows, to name the nearest one.
+
+  Raises:
+    ConfigError: something else is among them.
+  """
+  values, wrong = {}, []
+  for argument in arguments:
+    key, equals, value = argument.partition('=')
+    if key.startswith('--config.') and equals:
+      values[key.removeprefix('--config.')] = value
+    elif key.startswith('--config.'):
+      wrong.append(f'{argument}: needs a value, {argument}=VALUE.')
+    else:
+      wrong.append(f'{argument}: no such flag. {lookup.suggest(key, flags)}')
+  if wrong:
+    raise ConfigError(wrong)
+  return values
 
 
 def load(path_and_arg: str) -> Config:
@@ -107,13 +137,13 @@ def _as_type_of(example, value):
 
 
 def _as_tuple_like(example, value):
-  """Reads '(1, 2)', '1, 2', 'name,name' or one element as a tuple."""
+  """Reads '(1, 2)', '1, 2', 'name,stem*=none' or one element as a tuple."""
   if isinstance(value, str):
     try:
       value = ast.literal_eval(value)
     except (ValueError, SyntaxError):
       value = tuple(value.split(','))
-      if not all(map(str.isidentifier, value)):
+      if not all(map(_WORD.fullmatch, value)):
         raise
   value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
   if example and isinstance(example[0], float):

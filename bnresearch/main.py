@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bnresearch import build, lookup
+from bnresearch import build
 from bnresearch import config as configs
 from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine import machine
 from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
-from bnresearch.records.run_directory import Refused
+from bnresearch.records import run_directory
 from bnresearch.reports import evaluation, predictions, summary
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
@@ -40,7 +40,7 @@ evaluate a checkpoint exactly, under each kind of statistics; keep these
 # What a user can mend: its message says how, a traceback would hide it.
 _EXPECTED = (
   configs.ConfigError,
-  Refused,
+  run_directory.Refused,
   RestoreError,
   DamagedData,
   MissingData,
@@ -56,22 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = _parser()
   args, rest = parser.parse_known_args(argv)
   try:
-    rest = [*args.images, *rest]
-    if args.mode == 'predict':  # images may come between flags
-      args.images = [a for a in rest if not a.startswith('-')]
-      rest = [a for a in rest if a.startswith('-')]
-    values = overrides(rest, parser)
+    # Images may come between flags.
+    args.images += [a for a in rest if not a.startswith('-')]
+    rest = [a for a in rest if a.startswith('-')]
+    values = configs.from_flags(rest, _flags(parser))
+    _refuse_unused(args)
     if args.mode != 'train':
       return _use_run(args, values)
     if not args.config:
       raise configs.ConfigError(['--config=FILE is missing; see --help.'])
-    if args.save_statistics or args.step or args.json:
-      raise configs.ConfigError(
-        [
-          '--step is for --mode=eval and --mode=predict, --save_statistics for '
-          'the former, --json for the latter.'
-        ]
-      )
     return _train(args, values)
   except _EXPECTED as error:
     print(error, file=sys.stderr)
@@ -100,6 +93,10 @@ def _parser():
   _add_training(parser.add_argument_group('to train'))
   _add_use(parser.add_argument_group('to evaluate and predict'))
   return parser
+
+
+def _flags(parser):
+  return [flag for a in parser._actions for flag in a.option_strings]
 
 
 def _add_training(group):
@@ -146,39 +143,11 @@ def _add_use(group):
     '--crops',
     type=int,
     choices=build.CROP_COUNTS,
-    default=1,
-    help='predict: of each image, averaged; default %(default)s',
+    help='predict: of each image, averaged; default 1',
   )
   group.add_argument(
     '--json', action='store_true', help='predict: print JSON, not a table'
   )
-
-
-def overrides(
-  rest: Sequence[str], parser: argparse.ArgumentParser
-) -> dict[str, str]:
-  """Reads `--config.key=value` arguments; refuses all others together.
-
-  Args:
-    rest: what `parser` does not know.
-    parser: for its flags, to name the nearest one.
-
-  Raises:
-    ConfigError: something else is among them.
-  """
-  values, wrong = {}, []
-  flags = [flag for a in parser._actions for flag in a.option_strings]
-  for argument in rest:
-    key, equals, value = argument.partition('=')
-    if key.startswith('--config.') and equals:
-      values[key.removeprefix('--config.')] = value
-    elif key.startswith('--config.'):
-      wrong.append(f'{argument}: needs a value, {argument}=VALUE.')
-    else:
-      wrong.append(f'{argument}: no such flag. {lookup.suggest(key, flags)}')
-  if wrong:
-    raise configs.ConfigError(wrong)
-  return values
 
 
 def _train(args, values):
@@ -219,17 +188,50 @@ def _dry_run(chosen, console):
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 
+def _refuse_unused(args):
+  """Refuses flags that the mode does not have: nothing is silently ignored."""
+  modes = {
+    'step': ('eval', 'predict'),
+    'save_statistics': ('eval',),
+    'crops': ('predict',),
+    'json': ('predict',),
+    'images': ('predict',),
+  }
+  wrong = [
+    f'{" ".join(args.images) if flag == "images" else f"--{flag}"}: only for '
+    f'--mode={" and --mode=".join(of)}.'
+    for flag, of in modes.items()
+    if getattr(args, flag) and args.mode not in of
+  ]
+  if wrong:
+    raise configs.ConfigError(wrong)
+
+
 def _use_run(args, values):
   """Evaluates a checkpoint, or predicts by it."""
-  training = args.config or values or args.list or args.point is not None
-  if args.workdir is None or training:
+  moved = {
+    key.removeprefix('data.'): value
+    for key, value in values.items()
+    if key in run_directory.FREE
+  }
+  if args.workdir is None:
+    raise configs.ConfigError(
+      [f'--mode={args.mode} needs --workdir=RUN, a run directory.']
+    )
+  if (
+    args.config
+    or args.list
+    or args.point is not None
+    or len(moved) < len(values)
+  ):
     raise configs.ConfigError(
       [
-        f'--mode={args.mode} needs --workdir=RUN, a run directory, and takes '
-        'no --config, --list or --point: the run has its own config.'
+        f'--mode={args.mode} takes no --config, --list or --point: the run has '
+        'its own config. Only where its data is may be said, by '
+        f'{", ".join(f"--config.{key}" for key in run_directory.FREE)}.'
       ]
     )
-  run = open_run(args.workdir)
+  run = open_run(args.workdir, **moved)
   if args.mode == 'eval':
     state = run.restore(args.step or 'latest')
     evaluation.show(run, state, save=args.save_statistics)
@@ -240,12 +242,12 @@ def _use_run(args, values):
       ['--mode=predict needs images, or folders of images, to predict.']
     )
   try:
-    build.view(run.config, args.crops)
+    build.view(run.config, args.crops or 1)
   except ValueError as error:
     raise configs.ConfigError([f'--crops={args.crops}: {error}']) from None
   state = run.restore(args.step or 'best')
   return predictions.show(
-    run, state, files, crop_count=args.crops, as_json=args.json
+    run, state, files, crop_count=args.crops or 1, as_json=args.json
   )
 
 

@@ -306,8 +306,8 @@ def test_a_norm_without_statistics_is_the_baseline_of_any_option():
 
 def test_the_message_counts_the_problems_and_lists_each_once():
   error = configs.ConfigError(['a: wrong.', 'b: wrong.', 'a: wrong.'])
-  assert str(error) == '2 problems in the config:\n  a: wrong.\n  b: wrong.'
-  assert str(configs.ConfigError(['a'])) == 'A problem in the config:\n  a'
+  assert str(error) == '2 problems:\n  a: wrong.\n  b: wrong.'
+  assert str(configs.ConfigError(['a'])) == 'A problem:\n  a'
 
 
 # Sweeps.

@@ -119,6 +119,6 @@ def test_a_file_that_changes_after_the_check_is_named(folder, change, reason):
   with pytest.raises(DamagedData) as raised:
     train[2]
   assert str(raised.value) == (
-    f'{folder}/train/cat/5.jpg was in order when it was checked, and is no '
+    f'{folder}/{train.paths[2]} was in order when it was checked, and is no '
     f'longer: {reason}. Restore it, or start again: then it is checked anew.'
   )

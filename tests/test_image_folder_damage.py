@@ -184,9 +184,9 @@ def test_links_may_lead_out_of_the_folder_if_that_is_allowed(folder):
     link(folder / part / 'far', outside(folder))
   train, test = load(folder, follow_links=True)
   assert train.class_names == ('cat', 'dog', 'far')
-  assert train.paths[-1] == 'train/far/1.jpg'
+  far = train.paths.index('train/far/1.jpg')
   assert 'val/cat/far.jpg' in test.paths
-  assert train[len(train) - 1][1] == 2
+  assert train[far][1] == 2
 
 
 def test_links_within_the_folder_are_nothing_special(folder):

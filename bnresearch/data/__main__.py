@@ -16,7 +16,6 @@ from bnresearch import config as configs
 from bnresearch.data import SPLITS, DamagedData, MissingData, _sheet
 from bnresearch.engine import stream
 from bnresearch.engine.step import inputs_key
-from bnresearch.main import overrides
 from bnresearch.sweeps.points import points
 
 _EXAMPLES = """
@@ -38,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = _parser()
   args, rest = parser.parse_known_args(argv)
   try:
-    values = overrides(rest, parser)
+    flags = [flag for a in parser._actions for flag in a.option_strings]
+    values = configs.from_flags(rest, flags)
     if args.prepare:
       return _prepare(args, values)
     if args.inspect:

@@ -10,12 +10,10 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from bnresearch.data import DamagedData, MissingData
 
 EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
-_HIDDEN = ('thumbs.db', 'desktop.ini')
+_HIDDEN = ('thumbs.db', 'desktop.ini', '__macosx')
 _LINK_OUT = 'link out of the folder (data.follow_links=True allows it)'
 
 
@@ -84,8 +82,8 @@ def held_out(
 ) -> set[str]:
   """Returns which images of a class are kept for evaluation.
 
-  int(n * validation) of n, at least 1. They depend on nothing but the
-  arguments, so a class that is added leaves the other classes' split alone.
+  int(n * validation) of n, at least 1: those whose names have the smallest
+  digests. So an image or a class that is added moves hardly any other.
 
   Args:
     names: of the images, in any order.
@@ -93,12 +91,13 @@ def held_out(
     split_seed: chooses another split.
     class_name: what the images show.
   """
-  text = f'{split_seed}/{class_name}'.encode('utf-8', 'surrogateescape')
-  digest = hashlib.blake2b(text, digest_size=16).digest()
-  random = np.random.RandomState(np.frombuffer(digest, '<u4'))
-  order = random.permutation(len(names))
-  names, count = sorted(names), max(1, int(len(names) * validation))
-  return {names[i] for i in order[:count]}
+
+  def rank(name):
+    text = f'{split_seed}/{class_name}/{name}'
+    return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
+
+  count = max(1, int(len(names) * validation))
+  return set(sorted(names, key=rank)[:count])
 
 
 class _Inside(NamedTuple):
@@ -191,16 +190,17 @@ def _names(root):
 
 def _parts(root, names):
   """Returns the folder of each split, or {} if there is one of each class."""
-
-  def is_folder(name):
-    return name in names and os.path.isdir(os.path.join(root, name))
-
-  if not is_folder('train'):
+  folders = {
+    name.lower(): name
+    for name in names
+    if os.path.isdir(os.path.join(root, name))
+  }
+  if 'train' not in folders:
     return {}
   for name in EVALUATION:
-    if is_folder(name):
-      return {'train': 'train', 'test': name}
-  train = pathlib.Path(root, 'train')
+    if name in folders:
+      return {'train': folders['train'], 'test': folders[name]}
+  train = pathlib.Path(root, folders['train'])
   if any(train.glob('*/')):
     raise DamagedData(
       f'{root} has train/, but none of {"/, ".join(EVALUATION)}/: add one, or '

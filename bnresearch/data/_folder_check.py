@@ -22,6 +22,8 @@ from bnresearch.images import decoding
 
 _VERSION = 1  # of the verdicts: to be raised when others may come out
 _CHUNK = 32  # files of one task
+# An image may take 1 GB for a moment: 100 megapixels, turned as EXIF says.
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 class Verdict(NamedTuple):
@@ -73,7 +75,7 @@ def _judge_all(root, files):
   """Yields (file, its verdict)."""
   chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
   console = Console(stderr=True)
-  with futures.ThreadPoolExecutor() as pool:
+  with futures.ThreadPoolExecutor(_THREADS) as pool:
     try:
       judged = track(
         pool.map(lambda chunk: [_judge(root, f) for f in chunk], chunks),

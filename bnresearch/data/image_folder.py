@@ -7,6 +7,8 @@ JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
 
 import dataclasses
 import functools
+import hashlib
+import json
 import logging
 import os
 import pathlib
@@ -104,7 +106,7 @@ def load(
   The check decodes each file once; one that it knows already is not read
   again. What it finds is in the source's notes, and warned of with 'train':
   `files` of each split and class, `skipped` and `converted` ones, `duplicates`,
-  `hidden` and `unused` ones.
+  `hidden` and `unused` ones, and the `digest` of what each split has.
 
   Args:
     split: see above.
@@ -174,6 +176,7 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
   ]
   used = {split: {n: good[split, n] for n in whole} for split in SPLITS}
   notes = _folder_report.record(folder, listing, used, verdicts, problems)
+  notes |= {'digest': _digest(used)}
   if not listing.parts:
     notes |= {'validation': validation, 'split_seed': split_seed}
   return {s: _files(folder, of_class, notes) for s, of_class in used.items()}
@@ -224,12 +227,21 @@ def _refuse(folder, whole, problems, skip_bad):
 
 
 def _files(folder, of_class, notes):
+  """Returns a split, its classes mixed: a batch in order is to have all."""
   paths = [path for paths in of_class.values() for path in paths]
   sizes = [len(paths) for paths in of_class.values()]
+  labels_N = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+  order = np.random.RandomState(0).permutation(len(paths))
   return Files(
     folder,
-    tuple(paths),
-    np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+    tuple(paths[n] for n in order),
+    labels_N[order],
     tuple(shown(name) for name in of_class),
     notes,
   )
+
+
+def _digest(used):
+  """Returns a digest of which images each split and class has."""
+  text = json.dumps([[s, list(of.items())] for s, of in used.items()])
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -44,7 +44,7 @@ def train(config: Config, path: pathlib.Path) -> str:
     run_directory.Refused: the directory is not this run's, or in use.
   """
   with run_directory.claim(path, config) as run:
-    if run.status.get('status') in ('done', 'diverged'):
+    if run.status.get('status') in run_directory.ENDED:
       return run.status['status']
     run.update(status='running', message='', **run_directory.this_process())
     message = ''

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from bnresearch import build
+from bnresearch import config as configs
 from bnresearch.data import Source, Spec
 from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
@@ -39,9 +40,12 @@ class Run:
     config: the run's complete config.
   """
 
-  def __init__(self, path: str | os.PathLike):
+  def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
     self.config: Config = run_directory.read_config(self.path)
+    values = {f'data.{key}': value for key, value in moved.items()}
+    if problems := configs.override(self.config, values):
+      raise configs.ConfigError(problems)
     self._source = functools.cache(self._load_source)
     self._forward = functools.cache(self._make_forward)
     self._evaluator = functools.cache(self._make_evaluator)
@@ -211,13 +215,18 @@ class Run:
     return None
 
   def source(self, split: str) -> Source:
-    """Returns the data that the run used: 'train' or 'test'."""
+    """Returns the data that the run used: 'train' or 'test'.
+
+    Raises:
+      run_directory.Refused: it has other classes or images by now.
+    """
     return self._source(split)
 
   @functools.cached_property
   def spec(self) -> Spec:
     """What images the network takes, and the classes that it tells apart."""
-    return Spec(*run_directory.read_data(self.path))
+    image_shape, class_names, about = run_directory.read_data(self.path)
+    return Spec(image_shape, class_names, about['examples'])
 
   @functools.cached_property
   def _model(self):
@@ -238,7 +247,9 @@ class Run:
     return Checkpoints(self.path / 'checkpoints', keep=None)
 
   def _load_source(self, split):
-    return build.source(self.config, split)
+    source = build.source(self.config, split)
+    run_directory.check_data(self.path, source.class_names, source.notes)
+    return source
 
   def _make_forward(self, statistics):
     forward = evaluate.make_forward(self._model, statistics)
@@ -254,10 +265,14 @@ class Run:
     return self.path / 'statistics' / estimator
 
 
-def open_run(path: str | os.PathLike) -> Run:
+def open_run(path: str | os.PathLike, **moved: str | int) -> Run:
   """Opens a run directory, finished or not.
+
+  Args:
+    path: of the directory.
+    **moved: keys of `config.data` that are others here, such as `folder`.
 
   Raises:
     FileNotFoundError: `path` is none; the message names those inside it.
   """
-  return Run(path)
+  return Run(path, **moved)

@@ -14,6 +14,9 @@ import filelock
 from bnresearch.records import config_file, logbook
 
 _LOCK = '.lock'
+# Where the data is, and how it is read, may be another on another machine.
+FREE = ('data.folder', 'data.workers', 'data.on_device')
+ENDED = ('done', 'diverged')
 
 
 class Refused(RuntimeError):
@@ -54,17 +57,12 @@ class RunDirectory:
     """Writes what the network is trained on, for who uses it afterwards.
 
     Raises:
-      Refused: the run began with other classes.
+      Refused: the run began with other classes or images.
     """
     file = self.path / 'class_names.json'
-    now = list(class_names)
-    before = json.loads(file.read_text()) if file.exists() else now
-    if before != now:
-      raise Refused(
-        f'{self.path} was trained on the classes {", ".join(before)}; now they '
-        f'are {", ".join(now)}. Use another --workdir.'
-      )
-    _replace(file, json.dumps(now, indent=2))
+    if file.exists():
+      check_data(self.path, class_names, notes)
+    _replace(file, json.dumps(list(class_names), indent=2))
     about = {'image_shape': image_shape, 'examples': examples, **notes}
     _replace(self.path / 'data.json', json.dumps(about, indent=2))
 
@@ -99,7 +97,9 @@ def claim(
     ) from None
   try:
     check(path, config)  # another process may have come first
-    if not (path / 'config.json').exists():
+    if _is_barren(path):
+      (path / 'class_names.json').unlink(missing_ok=True)
+    if read_status(path).get('status') not in ENDED:
       _replace(path / 'config.json', config_file.to_json(config))
     run = RunDirectory(path)
     yield run
@@ -114,35 +114,46 @@ def check(
 ) -> None:
   """Touches nothing; raises Refused if `config` did not make `path`.
 
+  A run that failed before its first checkpoint has nothing to lose, and may be
+  begun again by any config.
+
   Args:
     path: a run directory, or nothing yet.
     config: a complete config.
-    varied: dotted keys in which the two may differ.
+    varied: dotted keys in which the two may differ, besides `FREE`.
   """
   file = path / 'config.json'
   if path.exists() and not path.is_dir():
     raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
-  if file.exists():
+  if file.exists() and not _is_barren(path):
     different = [
       line
       for line in config_file.differences(read_config(path), config)
-      if line.partition(':')[0] not in varied
+      if line.partition(':')[0] not in {*varied, *FREE}
     ]
     if different:
       raise Refused(
         '\n  '.join([f'{path} was made by a different config:', *different])
         + '\nUse another --workdir, or the config that made this one.'
       )
-  elif path.exists() and not all(map(_is_ours, path.iterdir())):
+  elif not file.exists() and path.exists() and any(_foreign(path)):
     raise Refused(
       f'{path} holds files but no config.json, so it is no run directory. '
       'Use another --workdir.'
     )
 
 
-def _is_ours(file):
-  """Says whether a run that was killed at its very start may leave `file`."""
-  return file.name == _LOCK or file.suffix == '.partial'
+def _foreign(path):
+  """Yields what no run that was killed at its very start may have left."""
+  for file in path.iterdir():
+    if file.name != _LOCK and file.suffix != '.partial':
+      yield file
+
+
+def _is_barren(path):
+  """Says whether a run has failed without leaving a checkpoint."""
+  failed = read_status(path).get('status') == 'failed'
+  return failed and not any((path / 'checkpoints').glob('[0-9]*'))
 
 
 def read_config(path: pathlib.Path) -> config_file.Config:
@@ -161,10 +172,34 @@ def read_config(path: pathlib.Path) -> config_file.Config:
   return config_file.from_json(file.read_text())
 
 
+def check_data(
+  path: pathlib.Path, class_names: Sequence[str], notes: Mapping[str, Any]
+) -> None:
+  """Raises Refused if a run began with other classes or images than these.
+
+  Args:
+    path: of the run.
+    class_names: the K classes.
+    notes: of a source; its 'digest', if it has one, tells which images it has.
+  """
+  _, before, about = read_data(path)
+  if before != tuple(class_names):
+    raise Refused(
+      f'{path} was trained on the classes {", ".join(before)}; now they are '
+      f'{", ".join(class_names)}. Use the former data, or another --workdir.'
+    )
+  if about.get('digest') != notes.get('digest'):
+    raise Refused(
+      f'{path} was trained on other images: files have come or gone, so that '
+      'some may have moved between training and evaluation. Use the former '
+      'data, or another --workdir.'
+    )
+
+
 def read_data(
   path: pathlib.Path,
-) -> tuple[tuple[int, ...], tuple[str, ...], dict[str, int]]:
-  """Returns a run's (H, W, C) of images, classes, and examples of each split.
+) -> tuple[tuple[int, ...], tuple[str, ...], dict[str, Any]]:
+  """Returns a run's (H, W, C) of images, its classes, and all of data.json.
 
   Raises:
     FileNotFoundError: it has not begun, or is of a time before these files.
@@ -173,11 +208,11 @@ def read_data(
     if not (path / name).exists():
       raise FileNotFoundError(
         f'{path} has no {name}: the run has not begun, or an older version '
-        'made it. Continue it by its command, which writes the file.'
+        'of this code made it, which its provenance.json names.'
       )
   names = json.loads((path / 'class_names.json').read_text())
   about = json.loads((path / 'data.json').read_text())
-  return tuple(about['image_shape']), tuple(names), about['examples']
+  return tuple(about['image_shape']), tuple(names), about
 
 
 def read_status(path: pathlib.Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress
 from bnresearch.sweeps.points import Point
 
-ENDED = ('done', 'diverged')
+ENDED = run_directory.ENDED
 
 # In a worker: whether it shall begin no other point; whether it trains one.
 _stopped = False
