@@ -30,6 +30,7 @@ Inputs = Callable[
   [jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
 ]
 
+CROP_COUNTS = (1, 10, 144)
 _DRY_RUN_EXAMPLES = 40
 
 
@@ -52,9 +53,6 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
 
   Options that are 'own' or (), and a dropout rate of -1, are left to the
   architecture.
-
-  Raises:
-    ValueError: a pattern of `config.norm.sites` fits no layer.
   """
   cls = lookup.find('models', config.model.name).Model
   words = {'yes': True, 'no': False}
@@ -66,10 +64,7 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
   layers = Layers(
     norm=_norm(config, norm_changed), **lookup.picked(Layers, options)
   )
-  network = cls(num_classes, layers, **lookup.picked(cls, options))
-  if config.norm.sites:
-    _check_sites(config, network)
-  return network
+  return cls(num_classes, layers, **lookup.picked(cls, options))
 
 
 def _norm(config, changed):
@@ -93,8 +88,15 @@ def _sites(config):
   return [site.rpartition('=')[::2] for site in config.norm.sites]
 
 
-def _check_sites(config, network):
-  """Refuses a pattern that is for no layer: it would be without effect."""
+def check_sites(
+  config: Config, network: nn.Module, image_shape: tuple[int, int, int]
+) -> None:
+  """Refuses a pattern of `config.norm.sites` that is for no layer.
+
+  It would be without effect, which is a ValueError.
+  """
+  if not config.norm.sites:
+    return
   seen = set()
 
   def spy(site):
@@ -102,7 +104,7 @@ def _check_sites(config, network):
     return network.layers.norm(site)
 
   spied = network.clone(layers=dataclasses.replace(network.layers, norm=spy))
-  x_NHWC = jax.ShapeDtypeStruct((2, *spec(config).image_shape), jnp.float32)
+  x_NHWC = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   init = functools.partial(spied.init, train=False)
   jax.eval_shape(init, jax.random.key(0), x_NHWC)
   seen.discard('')  # what stands for the network in general
@@ -130,9 +132,21 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
 
 
 def spec(config: Config) -> data.Spec:
-  """Returns what `config.data` holds, without reading its images."""
+  """Returns what `config.data` holds, without reading its images.
+
+  A dry run needs no data: where there is none, it has ten classes.
+
+  Raises:
+    MissingData, DamagedData: only the data itself tells, and it is not here.
+  """
   entry = lookup.find('data', config.data.name)
-  return entry.spec(**_keywords(entry.spec, config.data))
+  try:
+    return entry.spec(**_keywords(entry.spec, config.data))
+  except data.MissingData:
+    if not config.dry_run:
+      raise
+    size = config.data.image_size
+    return data.Spec((size, size, 3), tuple('0123456789'))
 
 
 def source(config: Config, split: str) -> data.Source:
@@ -152,10 +166,7 @@ def source(config: Config, split: str) -> data.Source:
   return load(split, **_keywords(load, config.data))
 
 
-CROP_COUNTS = (1, 10, 144)
-
-
-def view(config: Config, crop_count: int = 1) -> Crop:
+def crop(config: Config, crop_count: int = 1) -> Crop:
   """Returns the host's function from an image of any size to what is evaluated.
 
   uint8 in, uint8 out, of the size that the data set's spec says. Where a data
@@ -190,7 +201,7 @@ def view(config: Config, crop_count: int = 1) -> Crop:
   )
 
 
-def training_view(config: Config) -> RandomCrop:
+def random_crop(config: Config) -> RandomCrop:
   """Returns the same for training: of an image and draws, uniform in [0, 1).
 
   It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.
@@ -202,7 +213,7 @@ def training_view(config: Config) -> RandomCrop:
       area=config.augment.area,
       aspect=config.augment.aspect,
     )
-  return functools.partial(_without_draws, view(config))
+  return functools.partial(_without_draws, crop(config))
 
 
 def _without_draws(function, image, uniform_A4):

@@ -242,7 +242,7 @@ def _use_run(args, values):
       ['--mode=predict needs images, or folders of images, to predict.']
     )
   try:
-    build.view(run.config, args.crops or 1)
+    build.crop(run.config, args.crops or 1)
   except ValueError as error:
     raise configs.ConfigError([f'--crops={args.crops}: {error}']) from None
   state = run.restore(args.step or 'best')

@@ -155,7 +155,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.start.path = ''  # a run directory, or a file of pretrained/
   config.start.source = 'run'  # of a file: keras, timm or torchvision
   config.start.checkpoint = 'best'  # of a run: best, latest or a step
-  config.start.exclude = ()  # layers that stay random, as ('logits*',)
+  config.start.exclude = ()  # layers that stay random, as ('*logits',)
 
   config.eval = ml_collections.ConfigDict()
   config.eval.every = 500  # steps; the whole test split, exactly

@@ -86,7 +86,7 @@ def tf_data(case: str, count: int, folder: str) -> Iterator[object]:
     files = _photographs(folder)
     made = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files))
     made = made.repeat().map(_tf_crop(tf), num_parallel_calls=1)
-    made = made.batch(BATCHES[case]).prefetch(2)
+    made = made.batch(BATCHES[case]).take(count + 1).prefetch(2)
   else:
     arrays = small(case)
     images = tf.constant(arrays.images_NHWC)
@@ -96,7 +96,8 @@ def tf_data(case: str, count: int, folder: str) -> Iterator[object]:
     made = made.batch(BATCHES[case]).map(
       lambda n: (change(tf.gather(images, n)), tf.gather(labels, n))
     )
-  yield from made.take(count + 1).as_numpy_iterator()
+    made = made.take(count + 1)
+  yield from made.as_numpy_iterator()
 
 
 def _tf_crop(tf):

@@ -58,7 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return 2
   models = args.models.replace(',', '+')
-  tiny = {'blocks': '(1, 1, 1)', 'width': '0.1'} if args.dry_run else {}
+  tiny = {
+    'data__image_size': '32',
+    'model__auxiliary_heads': 'False',
+    'model__blocks': '(1, 1, 1)',
+    'model__width': '0.1',
+  }
   return _study.conduct(
     args,
     study.get_config,
@@ -74,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     },
     data__folder=str(args.folder),
     data__workers=str(args.workers),
-    **{f'model__{key}': value for key, value in tiny.items()},
+    **(tiny if args.dry_run else {}),
   )
 
 
@@ -201,7 +206,7 @@ def _draw_mistakes(run, output):
   wrong_N = np.flatnonzero(probabilities_NK.argmax(-1) != labels_N)
   own_N = probabilities_NK[wrong_N, labels_N[wrong_N]]
   worst_N = wrong_N[np.argsort(own_N, kind='stable')][:_MISTAKES]
-  source, view = run.source('test'), build.view(run.config)
+  source, view = run.source('test'), build.crop(run.config)
   figure, panels = _study.canvas(2, _MISTAKES // 2, (10, 5.5))
   for panel in panels.flat:
     panel.axis('off')

@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     {case: {p: _turn(p, case, args) for p in _present()} for case in cases}
     for _ in range(args.rounds)
   ]
-  waiting = {name: _waiting(name, args) for name in NETWORKS}
+  networks = NETWORKS[:1] if args.dry_run else NETWORKS
+  waiting = {name: _waiting(name, args) for name in networks}
   _print(rounds, waiting)
   judged = _judge(rounds, waiting)
   print(claims.text(judged))

@@ -140,10 +140,11 @@ def test_sites_keep_the_options_of_the_config():
 
 
 def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
+  config = config_of(**SMALL, norm__sites=('stem=none', 'stme*=none'))
   with pytest.raises(
     ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
   ):
-    built(**SMALL, norm__sites=('stem=none', 'stme*=none'))
+    build.check_sites(config, build.model(config, 10), (8, 8, 1))
 
 
 def test_evaluation_keeps_the_sites():

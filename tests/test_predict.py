@@ -93,11 +93,8 @@ def test_predictions_are_those_of_the_network(trained, photographs):
   assert len(files) == 10
   found = list(predict.predict(run, state, files))
   assert [p.file for p in found] == files
-  view = build.view(run.config)
-  images = [
-    view(folders.image_folder.load('test', folder=str(photographs))[n][0])
-    for n in range(10)
-  ]
+  crop = build.crop(run.config)
+  images = [crop(decoding.decode(pathlib.Path(f).read_bytes())) for f in files]
   logits, _ = run.apply(state, np.stack(images))
   probabilities = np.asarray(jax.nn.softmax(logits))
   np.testing.assert_allclose(
@@ -131,9 +128,9 @@ def test_probabilities_of_several_crops_are_averaged(
   files = predict.files([photographs / 'val'])[4:6]
   found = list(predict.predict(run, state, files, count))
   assert len(found) == 2
-  view = build.view(run.config, count)
+  crop = build.crop(run.config, count)
   for prediction in found:
-    made = view(decoding.decode(pathlib.Path(prediction.file).read_bytes()))
+    made = crop(decoding.decode(pathlib.Path(prediction.file).read_bytes()))
     assert made.shape == (count, 10, 10, 3)
     logits, _ = run.apply(state, made)
     np.testing.assert_allclose(

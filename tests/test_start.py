@@ -12,6 +12,8 @@ from bnresearch.engine.checkpoint import RestoreError
 from configs import default
 from tests import test_pretrained
 
+CLASSES = tuple('0123456789')
+
 
 def config_of(**values):
   config = default.get_config()
@@ -43,7 +45,9 @@ def begun(config, image_shape=(8, 8, 1), classes=10):
   model = build.model(config, classes)
   updates = optimizer.make(config.optim, 1)
   fresh = state.create(model, updates, image_shape, config.seed)
-  return fresh, start.into(fresh, config, model, image_shape[0])
+  return fresh, start.into(
+    fresh, config, model, image_shape[0], CLASSES[:classes]
+  )
 
 
 def same(a, b):
@@ -86,6 +90,38 @@ def test_another_head_that_is_not_left_out_is_named(run):
   assert 'hidden' not in message
 
 
+def test_a_head_for_other_classes_is_refused_though_its_shape_fits(run):
+  config = config_of(start__path=str(run.path))
+  model = build.model(config, 10)
+  fresh = state.create(model, optimizer.make(config.optim, 1), (8, 8, 1), 0)
+  with pytest.raises(RestoreError, match=r'tells 0, 1, .* shall tell a, b, '):
+    start.into(fresh, config, model, 8, tuple('abcdefghij'))
+
+
+def test_what_only_they_have_can_be_left_out(run):
+  config = config_of(start__path=str(run.path), norm__name='none')
+  with pytest.raises(RestoreError, match=r'1/norm/mean: \[8\] there, ab'):
+    begun(config)
+  config = config_of(
+    start__path=str(run.path),
+    start__exclude=('*/norm', 'hidden_?'),
+    norm__name='none',
+  )
+  _, now = begun(config)
+  assert same(now.params['logits'], run.restore('best').params['logits'])
+
+
+def test_a_sweeps_directory_names_its_runs(run):
+  with pytest.raises(FileNotFoundError, match=f'inside it: {run.path}'):
+    begun(config_of(start__path=str(run.path.parent)))
+
+
+def test_a_file_needs_to_be_said_whose_it_is(tmp_path):
+  (tmp_path / 'weights.npz').touch()
+  with pytest.raises(FileNotFoundError, match=r'this is a file.*start.source'):
+    begun(config_of(start__path=str(tmp_path / 'weights.npz')))
+
+
 def test_a_pattern_without_a_layer_names_the_nearest(run):
   with pytest.raises(RestoreError, match=r"'logit' .* Did you mean 'logits'"):
     begun(config_of(start__path=str(run.path), start__exclude=('logit',)))
@@ -123,7 +159,7 @@ def test_a_run_that_continues_does_not_start_anew(run, tmp_path):
   values = {'start__path': str(run.path), 'seed': 1}
   assert loop.train(config_of(**values), tmp_path / 'whole') == 'done'
   whole = bnr.open_run(tmp_path / 'whole').restore()
-  # Interrupted after two steps, and gone is what it began with.
+  # Interrupted after two steps.
   path = tmp_path / 'parts'
   assert loop.train(config_of(**values, train__steps=2), path) == 'done'
   config = config_of(**values)

@@ -254,7 +254,7 @@ def test_photographs_are_evaluated_each_once(
   photographs, resident, monkeypatch
 ):
   if not resident:
-    monkeypatch.setattr(evaluate, '_RESIDENT_BYTES', 0)
+    monkeypatch.setattr(stream, 'RESIDENT_BYTES', 0)
   config = config_of(photographs, eval__crop='whole', eval__batch_size=4)
   source = build.source(config, 'test')
   model = build.evaluated_model(config, 2)
@@ -263,7 +263,7 @@ def test_photographs_are_evaluated_each_once(
   for _ in range(2):
     means = evaluator.means(evaluator.sums(now.params, now.collections))
     assert means['examples'] == 6
-  view = build.view(config)
+  view = build.crop(config)
   images = np.stack([view(source[n][0]) for n in range(6)])
   logits, _ = evaluate.make_forward(model, 'ema')(
     now.params, now.collections, build.pixels(config)(images)

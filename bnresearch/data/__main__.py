@@ -214,7 +214,7 @@ def _evaluated(config, source):
   seen = [
     image
     if isinstance(source, build.data.Arrays)
-    else build.view(config)(image)
+    else build.crop(config)(image)
     for image, _ in found
   ]
   return [(i, source.class_names[label]) for i, (_, label) in zip(seen, found)]

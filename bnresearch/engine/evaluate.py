@@ -14,8 +14,6 @@ from bnresearch.data import Source
 from bnresearch.engine import objective, stream
 from bnresearch.records.config_file import Config
 
-_RESIDENT_BYTES = 2**30
-
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
 
 
@@ -74,17 +72,25 @@ class Evaluator:
     self._add_batch = jax.jit(self._add_batch)
     size = math.prod(build.spec(config).image_shape)
     self._resident = None
-    if len(source) * size <= _RESIDENT_BYTES:
+    if len(source) * size <= stream.RESIDENT_BYTES:
       self._resident = [jax.device_put(batch) for batch in self._batches()]
 
   def sums(self, params: Any, collections: Any) -> dict[str, jax.Array]:
-    """Returns the sums over all examples, on the device, without waiting."""
+    """Returns the sums over all examples, on the device.
+
+    It does not wait for the device, unless there are more images than stay on
+    it: of those, two batches are under way at a time.
+    """
     sums = {
       'loss': np.float32(0),
       'correct': np.int32(0),
       'examples': np.int32(0),
     }
+    before = sums
     for batch in self._resident or self._batches():
+      if not self._resident:
+        jax.block_until_ready(before)
+      before = sums
       sums = self._add_batch(sums, params, collections, *batch)
     return sums
 
@@ -122,7 +128,7 @@ class Evaluator:
     N = self._batch_size
     made = stream.in_order(
       self._source,
-      build.view(self._config),
+      build.crop(self._config),
       N,
       workers=self._config.data.workers,
     )

@@ -21,8 +21,6 @@ from bnresearch.records.config_file import Config
 
 _IN_FLIGHT = 2  # steps that a stream is ahead of the device
 
-RESIDENT_BYTES = 2**31  # 'auto': the most that images may take on the device
-
 
 def make(
   config: Config, source: Source, train_step: TrainStep, state: State
@@ -35,6 +33,15 @@ def make(
     train_step: see `step.make_train_step`.
     state: for its shapes.
 
+  """
+  if is_resident(config, source):
+    return Resident(config, source, train_step, state)
+  return Stream(config, source, train_step)
+
+
+def is_resident(config: Config, source: Source) -> bool:
+  """Returns whether the training split is to live on the device.
+
   Raises:
     ValueError: 'always', of images that have sizes of their own.
   """
@@ -45,10 +52,8 @@ def make(
       "data.on_device = 'always': the images have sizes of their own and are "
       'cropped on the host. Use auto or never.'
     )
-  small = fixed and source.images_NHWC.nbytes <= RESIDENT_BYTES
-  if chosen == 'always' or (chosen == 'auto' and small):
-    return Resident(config, source, train_step, state)
-  return Stream(config, source, train_step)
+  small = fixed and source.images_NHWC.nbytes <= stream.RESIDENT_BYTES
+  return chosen == 'always' or (chosen == 'auto' and small)
 
 
 class Resident:

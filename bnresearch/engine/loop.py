@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from bnresearch import build, conventions
+from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   evaluate,
@@ -60,6 +61,28 @@ def train(config: Config, path: pathlib.Path) -> str:
     return status
 
 
+def check(config: Config) -> None:
+  """Raises what training would soon, before a directory is touched.
+
+  Raises:
+    MissingData, DamagedData: the data cannot be trained on.
+    FileNotFoundError: there is nothing to start from.
+    ConfigError: the images do not suit what they are to go through.
+  """
+  source, spec = build.source(config, 'train'), build.spec(config)
+  if config.start.path:
+    start.check(config)
+  N = config.train.batch_size
+  images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
+  labels_N = jax.ShapeDtypeStruct((N,), np.int32)
+  try:
+    feed.is_resident(config, source)
+    inputs = build.inputs(config, source)
+    jax.eval_shape(inputs, jax.random.key(0), images, labels_N)
+  except ValueError as error:
+    raise ConfigError([str(error)]) from error
+
+
 class _Session:
   """What one process does for a run, from restored state to last checkpoint.
 
@@ -79,6 +102,7 @@ class _Session:
       {**test_set.notes, **train_set.notes},
     )
     model = build.model(config, len(spec.class_names))
+    build.check_sites(config, model, spec.image_shape)
     evaluated = build.evaluated_model(config, len(spec.class_names))
     passes = objective.passes(
       objective.count_heads(model, spec.image_shape),
@@ -98,7 +122,9 @@ class _Session:
     self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
     restored = self.checkpoints.restore_newest_whole(fresh)
     if restored is None and config.start.path:
-      fresh = start.into(fresh, config, model, spec.image_shape[0])
+      fresh = start.into(
+        fresh, config, model, spec.image_shape[0], spec.class_names
+      )
     self.state = fresh if restored is None else restored
     run.logbook.keep_until(-1 if restored is None else int(restored.step))
     inputs = build.inputs(config, train_set)
@@ -231,5 +257,5 @@ def _looked_at(config, train_set: Source):
   if config.model.initializer != 'lsuv':
     return None
   N = config.train.batch_size
-  images, _ = next(stream.in_order(train_set, build.view(config), N, N))
+  images, _ = next(stream.in_order(train_set, build.crop(config), N, N))
   return build.pixels(config)(images)

@@ -26,7 +26,7 @@ def make(
   """
   pixels, examples = build.pixels(config), config.probes.examples
   images, labels_N = jax.device_put(
-    next(stream.in_order(source, build.view(config), examples, examples))
+    next(stream.in_order(source, build.crop(config), examples, examples))
   )
   whole = evaluate.make_forward(model, config.probes.statistics)
   probes = build.probes(config)

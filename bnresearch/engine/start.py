@@ -7,6 +7,7 @@ head for other classes; all else must be there, in the same shape.
 import difflib
 import fnmatch
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import flax
@@ -16,10 +17,17 @@ import jax.numpy as jnp
 from bnresearch import pretrained
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
 from bnresearch.engine.state import State
+from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
 
 
-def into(fresh: State, config: Config, model: nn.Module, size: int) -> State:
+def into(
+  fresh: State,
+  config: Config,
+  model: nn.Module,
+  size: int,
+  class_names: Sequence[str],
+) -> State:
   """Returns a fresh state with the weights of `config.start` in it.
 
   Parameters and statistics are taken; the optimizer's state and the step are
@@ -30,29 +38,29 @@ def into(fresh: State, config: Config, model: nn.Module, size: int) -> State:
     config: the complete config.
     model: the network.
     size: height and width of its images, in pixels.
+    class_names: what it shall tell apart.
 
   Raises:
     RestoreError: what is there does not fit, or `exclude` fits no layer; names
       every variable.
-    FileNotFoundError: there is nothing at `config.start.path`.
+    FileNotFoundError: there is nothing at `config.start.path`, or no run.
   """
-  start = config.start
-  path = pathlib.Path(start.path).expanduser()
-  if not path.exists():
-    raise FileNotFoundError(
-      f'start.path = {start.path!r}: there is nothing. It needs a run directory'
-      ', or a file of pretrained weights.'
-    )
+  start, path = config.start, pathlib.Path(config.start.path).expanduser()
+  check(config)
   ours = {'params': fresh.params, **fresh.collections}
   wanted = flax.traverse_util.flatten_dict(ours, sep='/')
-  excluded = _excluded(wanted, start.exclude)
   if start.source == 'run':
     saved = Checkpoints(path / 'checkpoints', keep=None)
     theirs = saved.restore_variables(start.checkpoint)
+    found = flax.traverse_util.flatten_dict(theirs, sep='/')
+    excluded = _excluded(wanted.keys() | found.keys(), start.exclude)
   else:
+    excluded = _excluded(wanted.keys(), start.exclude)
     theirs = pretrained.load(path, start.source, model, size, excluded)
-  found = flax.traverse_util.flatten_dict(theirs, sep='/')
+    found = flax.traverse_util.flatten_dict(theirs, sep='/')
   _compare(found, wanted, excluded, path)
+  if start.source == 'run':
+    _compare_classes(path, class_names, wanted.keys() - excluded)
   taken = {
     name: value if name in excluded else jnp.asarray(found[name], value.dtype)
     for name, value in wanted.items()
@@ -62,9 +70,26 @@ def into(fresh: State, config: Config, model: nn.Module, size: int) -> State:
   return fresh.replace(params=params, collections=variables)
 
 
-def _excluded(wanted, patterns) -> set[str]:
+def check(config: Config) -> None:
+  """Raises FileNotFoundError if there is nothing at `config.start.path`."""
+  path = pathlib.Path(config.start.path).expanduser()
+  if not path.exists():
+    raise FileNotFoundError(
+      f'start.path = {str(path)!r}: there is nothing. It needs a run directory'
+      ', or a file of pretrained weights.'
+    )
+  if config.start.source == 'run':
+    if path.is_file():
+      raise FileNotFoundError(
+        f'start.path = {str(path)!r}: this is a file. Say whose weights it '
+        'has by start.source: keras, timm or torchvision.'
+      )
+    run_directory.read_config(path)
+
+
+def _excluded(names, patterns) -> set[str]:
   """Returns the variables of the layers that patterns fit, by their path."""
-  layers = {name: _layer(name) for name in wanted}
+  layers = {name: _layer(name) for name in names}
   found = set()
   for pattern in patterns:
     fits = {
@@ -82,6 +107,18 @@ def _excluded(wanted, patterns) -> set[str]:
       )
     found |= fits
   return found
+
+
+def _compare_classes(path, class_names, taken):
+  """Refuses heads that tell other classes apart, though their shape fits."""
+  _, theirs, _ = run_directory.read_data(path)
+  heads = sorted({_layer(n) for n in taken if _layer(n).endswith('logits')})
+  if heads and theirs != tuple(class_names):
+    raise RestoreError(
+      f'{path} tells {", ".join(theirs)} apart, this network shall tell '
+      f'{", ".join(class_names)}. Leave out its heads by start.exclude, '
+      "('*logits',)."
+    )
 
 
 def _layer(name):
@@ -103,7 +140,8 @@ def _compare(found: dict[str, Any], wanted, excluded, path):
       '\n  '.join(
         [
           f'The weights of {path} do not fit this network; layers that shall '
-          "stay random go into start.exclude, as ('logits',):",
+          'stay random, or are not needed, go into start.exclude, such as '
+          "('*logits',):",
           *problems,
         ]
       )

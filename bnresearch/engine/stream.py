@@ -25,7 +25,8 @@ from bnresearch.engine.order import batch_indices
 from bnresearch.images.boxes import ATTEMPTS
 from bnresearch.records.config_file import Config
 
-_AHEAD = 4  # batches that wait for the training, of each maker
+_AHEAD = 2  # batches that wait for the training, besides those in the making
+RESIDENT_BYTES = 2**30  # that the images of a split may take on the device
 _CROP = 0x637270  # sets the draws of crops apart from those of the order
 
 
@@ -37,7 +38,10 @@ class Examples(NamedTuple):
 
 
 class Host(NamedTuple):
-  """Which of how many hosts this is: each makes its part of every batch."""
+  """Which of how many hosts this is: each makes its part of every batch.
+
+  Training asks for the whole as yet; it runs on one host.
+  """
 
   index: int = 0
   count: int = 1
@@ -64,7 +68,7 @@ def training(
     )
   make = _TrainingBatch(
     source,
-    build.training_view(config),
+    build.random_crop(config),
     config.train.batch_size,
     config.seed,
     config.data.shuffle,
@@ -76,7 +80,7 @@ def training(
 
 def in_order(
   source: Source,
-  view: build.Crop,
+  crop: build.Crop,
   batch_size: int,
   count: int | None = None,
   workers: int = 0,
@@ -87,21 +91,21 @@ def in_order(
 
   Args:
     source: any.
-    view: makes what the network gets, where images have sizes of their own;
-      see `build.view`.
+    crop: makes what the network gets, where images have sizes of their own;
+      see `build.crop`.
     batch_size: N.
     count: how many examples; None for all.
     workers: processes that make batches; 0 for threads of this one.
   """
   count = len(source) if count is None else min(count, len(source))
-  make = _OrderedBatch(source, view, batch_size, count)
+  make = _OrderedBatch(source, crop, batch_size, count)
   return _made(make, range(-(-count // batch_size)), source, workers)
 
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingBatch:
   source: Source
-  view: build.RandomCrop
+  crop: build.RandomCrop
   batch_size: int
   seed: int
   shuffle: str
@@ -124,7 +128,7 @@ class _TrainingBatch:
     random = np.random.RandomState([self.seed, step, _CROP])
     uniform_NA4 = random.random_sample((self.batch_size, ATTEMPTS, 4))
     return _examples(
-      (self.view(image, uniform_A4), label)
+      (self.crop(image, uniform_A4), label)
       for (image, label), uniform_A4 in zip(
         map(self.source.__getitem__, indices_N[mine].tolist()),
         uniform_NA4[mine].astype(np.float32),
@@ -135,7 +139,7 @@ class _TrainingBatch:
 @dataclasses.dataclass(frozen=True)
 class _OrderedBatch:
   source: Source
-  view: build.Crop
+  crop: build.Crop
   batch_size: int
   count: int
 
@@ -145,7 +149,7 @@ class _OrderedBatch:
     if isinstance(self.source, Arrays):
       return _gathered(self.source, slice(here.start, here.stop))
     return _examples(
-      (self.view(image), label)
+      (self.crop(image), label)
       for image, label in map(self.source.__getitem__, here)
     )
 
@@ -175,12 +179,12 @@ def _made(make, numbers, source, workers):
   batches = grain.MapDataset.range(numbers.start, numbers.stop).map(make)
   if workers:
     made = batches.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(
-      grain.multiprocessing.MultiprocessingOptions(workers, _AHEAD),
+      grain.multiprocessing.MultiprocessingOptions(workers),
       worker_init_fn=_follow_parent,
     )
   else:
     threads = max(1, machine.cores() - 1)
-    made = batches.to_iter_dataset(grain.ReadOptions(threads, _AHEAD * threads))
+    made = batches.to_iter_dataset(grain.ReadOptions(threads, threads + _AHEAD))
   with contextlib.closing(iter(made)) as iterator:
     for batch in iterator:
       # Out of the memory that Grain shares with its workers: what is kept of

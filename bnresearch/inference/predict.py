@@ -76,7 +76,7 @@ def predict(
     run: its network and classes.
     state: from `run.restore`; its running statistics normalize.
     paths: of files, see `files`.
-    crop_count: 1, the run's own; 10 or 144, see `build.view`, over which the
+    crop_count: 1, the run's own; 10 or 144, see `build.crop`, over which the
       probabilities are averaged.
 
   Raises:
@@ -84,10 +84,10 @@ def predict(
   """
   asked = _Asked(tuple(map(str, paths)))
   *_, C = run.spec.image_shape
-  view = build.view(run.config, crop_count)
-  view = functools.partial(_as_trained, view, C)
+  crop = functools.partial(_as_trained, build.crop(run.config, crop_count), C)
+  at_a_time = max(1, _BATCH // crop_count)  # 144 crops of 224 pixels are 22 MB
   for file, (probabilities_K, readable) in zip(
-    asked.paths, probabilities(run, state, asked, view)
+    asked.paths, probabilities(run, state, asked, crop, at_a_time)
   ):
     if readable:
       yield Prediction(file, probabilities_K)
@@ -96,19 +96,24 @@ def predict(
 
 
 def probabilities(
-  run: Run, state: State, source: Source, view: build.Crop | None = None
+  run: Run,
+  state: State,
+  source: Source,
+  crop: build.Crop | None = None,
+  at_a_time: int = _BATCH,
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (probabilities (K,), label) of each example of a source, in order.
 
   Args:
     run: its network.
     state: from `run.restore`; its running statistics normalize.
-    source: of images such as the network takes, once `view` has made them.
-    view: see `build.view`, which is the default. Where it makes several crops
+    source: of images such as the network takes, once `crop` has made them.
+    crop: see `build.crop`, which is the default. Where it makes several crops
       of an image, their probabilities are averaged.
+    at_a_time: how many examples are read for one batch.
   """
-  view = view or build.view(run.config)
-  for images, labels_N in stream.in_order(source, view, _BATCH):
+  crop = crop or build.crop(run.config)
+  for images, labels_N in stream.in_order(source, crop, at_a_time):
     of_crops = _softmax(run, state, images.reshape(-1, *run.spec.image_shape))
     of_images = of_crops.reshape(len(labels_N), -1, of_crops.shape[-1])
     yield from zip(of_images.mean(1), labels_N.tolist())
@@ -126,8 +131,8 @@ def _softmax(run, state, images_NHWC):
   return np.concatenate(found)
 
 
-def _as_trained(view, channels, image_HWC):
-  image_HWC = view(image_HWC)
+def _as_trained(crop, channels, image_HWC):
+  image_HWC = crop(image_HWC)
   if channels == 3:
     return image_HWC
   grey = image_HWC @ np.asarray(_LUMA, np.float32)

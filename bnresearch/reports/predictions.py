@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from bnresearch.engine.state import State
 from bnresearch.inference.predict import predict
@@ -66,12 +67,13 @@ def _as_dict(prediction, names):
 
 
 def _table(found, names):
+  # Text, as names of files and classes may look like markup.
   table = Table('file', 'class', 'probability', 'and then')
   for prediction in found:
     if prediction.problem:
       continue
     first, *rest = np.argsort(-prediction.probabilities_K, kind='stable')
-    table.add_row(
+    cells = (
       prediction.file,
       names[first],
       f'{prediction.probabilities_K[first]:.2%}',
@@ -80,4 +82,5 @@ def _table(found, names):
         for k in rest[: _SHOWN - 1]
       ),
     )
+    table.add_row(*map(Text, cells))
   return table

@@ -1,6 +1,7 @@
 """What several knobs of a config must be together."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,40 @@ _OF_SOME_MODELS = {
 }
 
 
+# The data sets' own knobs, and the value that every data set allows.
+_OF_SOME_DATA = {
+  'examples': 600,
+  'folder': '',
+  'validation': 0.1,
+  'split_seed': 0,
+  'skip_bad': False,
+  'follow_links': False,
+  'tfds_name': '',
+  'subset': 'all',
+  'image_size': 224,
+}
+
+# (key, its value where it does nothing, key, what that must be): the first one
+# has an effect only together with the second.
+_ONLY_WITH = (
+  ('data.shards', 16, 'data.shuffle', 'within_shard'),
+  ('augment.padding', 4, 'augment.crop', 'padded'),
+  ('augment.area', (0.08, 1.0), 'augment.crop', 'resized'),
+  ('augment.aspect', (0.75, 1.3333333), 'augment.crop', 'resized'),
+  ('augment.brightness', 0.125, 'augment.photometric', ...),
+  ('augment.contrast', 0.5, 'augment.photometric', ...),
+  ('augment.saturation', 0.5, 'augment.photometric', ...),
+  ('augment.hue', 0.2, 'augment.photometric', ...),
+  ('augment.photometric_mode', 'four', 'augment.photometric', ...),
+  ('augment.contrast', 0.5, 'augment.photometric_mode', 'four'),
+  ('augment.hue', 0.2, 'augment.photometric_mode', 'four'),
+  ('start.source', 'run', 'start.path', ...),
+  ('start.checkpoint', 'best', 'start.path', ...),
+  ('start.checkpoint', 'best', 'start.source', 'run'),
+  ('start.exclude', (), 'start.path', ...),
+)
+
+
 def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
   """Yields what is wrong with values together.
 
@@ -66,11 +101,16 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
       continue
     if values[divisor] and values[key] % values[divisor]:
       yield _not_a_multiple(key, divisor, values)
-  if values['start.exclude'] and not values['start.path']:
-    yield (
-      f'start.exclude = {values["start.exclude"]!r}: without effect, as '
-      "start.path is ''."
-    )
+  for key, off, needed, wanted in _ONLY_WITH:
+    there = bool(values[needed]) if wanted is ... else values[needed] == wanted
+    if values[key] != off and not there and not known & {key, needed}:
+      yield (
+        f'{key} = {values[key]!r}: without effect, as {needed} is '
+        f'{values[needed]!r}. Leave it at {off!r}, or set {needed}'
+        f'{"." if wanted is ... else f" = {wanted!r}."}'
+      )
+  if not any(key.startswith('data.') for key in known):
+    yield from _of_other_data(values)
   if not any(key.startswith('norm.') for key in known):
     yield from _without_effect(values)
   if not any(key.startswith('model.') for key in known):
@@ -119,6 +159,24 @@ def _without_effect(values):
       'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.'
     )
   return found
+
+
+def _of_other_data(values):
+  """Finds what a data set is told that does not have it."""
+  name = values['data.name']
+  entry = lookup.find('data', name)
+  options = {
+    option
+    for function in (entry.spec, entry.load)
+    for option in inspect.signature(function).parameters
+  }
+  for key, off in _OF_SOME_DATA.items():
+    value = values[f'data.{key}']
+    if value != off and key not in options:
+      yield (
+        f'data.{key} = {value!r}: data.name = {name!r} has no such option. '
+        f'Leave it at {off!r}, or choose another data.name.'
+      )
 
 
 def _of_other_models(values):

@@ -99,7 +99,10 @@ RULES = {
   'data.workers': _number(int, 0),
   'augment.crop': _choice('none', 'padded', 'resized'),
   'augment.padding': _number(int, 1),
-  'augment.area': _RANGE,
+  'augment.area': Rule(
+    f'{_RANGE.needs}, at most 1',
+    lambda v: _RANGE.holds(v) and v[1] <= 1,
+  ),
   'augment.aspect': _RANGE,
   'augment.flip': _FLAG,
   'augment.shift': _number(float, 0, 1),

@@ -54,18 +54,26 @@ def run(
   if not todo:
     return result
   machine.prepare()
-  for point in {p.config.data.to_json(): p for p in todo}.values():
-    build.source(point.config, 'train')  # missing data is missed here, once
+  for point in {_of_data(p.config): p for p in todo}.values():
+    loop.check(point.config)  # what is wrong with the data is said once
   _print_conventions(todo, console)
   with progress.shown(todo, workdir, console):
     processes = min(processes, len(todo))
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes):
       if isinstance(outcome, BaseException):
-        console.print(f'{point.name} failed: {outcome}', highlight=False)
+        console.print(
+          f'{point.name} failed: {outcome}', highlight=False, markup=False
+        )
         outcome = 'failed'
       result[point.name] = outcome
   return result
+
+
+def _of_data(config):
+  """Returns what decides what is done with the data."""
+  groups = config.data, config.augment, config.start
+  return *(group.to_json() for group in groups), config.train.batch_size
 
 
 def _print_conventions(points, console):
