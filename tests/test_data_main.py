@@ -57,6 +57,12 @@ def test_images_are_drawn_and_measured(photographs, tmp_path, capsys):
     (['--inspect=image_folder'], 'data.folder is empty: set it'),
     (['--inspect=digits', '--config.augment.flap=1'], 'augment.flip'),
     (['--prepare=digits', '--from=.'], 'mnist, svhn can be'),
+    (['--prepare=mnist', '--inspect=mnist'], 'needs one of them'),
+    (['--inspect=digits', '--output=a.xyz'], '--output=a.xyz: needs to end'),
+    (
+      ['--inspect=digits', '--config.augment.cutout=50'],
+      'cutout = 50: must be at most 8',
+    ),
     (['--prepare=mnist'], '--prepare needs --from=FOLDER'),
     (['--prepare=mnist', '--from=nowhere'], 'nowhere lacks train-images'),
     (['--from=.'], '--from is for --prepare'),

@@ -296,3 +296,24 @@ def test_pillows_warnings_are_not_heard_and_the_filters_stay():
     assert warnings.filters == before
   assert {f.problem for f in found} == {''}
   assert heard == []
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+@pytest.mark.parametrize(
+  ('detail', 'part'), [(0, 1), (800, 1), (400, 2), (201, 2), (200, 4), (99, 8)]
+)
+def test_a_large_jpeg_is_decoded_smaller(detail, part, orientation):
+  noise = np.random.RandomState(0).normal(120, 60, (100, 150, 3))
+  small = Image.fromarray(noise.round().clip(0, 255).astype(np.uint8))
+  file, exif = io.BytesIO(), Image.Exif()
+  exif[0x0112] = orientation
+  small.resize((1200, 800), Image.BICUBIC).save(
+    file, 'JPEG', quality=95, exif=exif
+  )
+  assert len(file.getvalue()) > 2**17
+  whole = Image.fromarray(decode(file.getvalue()))
+  shape = tuple(side // part for side in whole.size)
+  made = decode(file.getvalue(), detail)
+  assert made.shape == (*shape[::-1], 3)
+  expected = np.asarray(whole.resize(shape, Image.BOX), np.float64)
+  assert np.abs(made - expected).mean() < 3

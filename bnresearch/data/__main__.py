@@ -14,7 +14,7 @@ from rich.table import Table
 from bnresearch import build, lookup
 from bnresearch import config as configs
 from bnresearch.data import SPLITS, DamagedData, MissingData, _sheet
-from bnresearch.engine import stream
+from bnresearch.engine import loop, stream
 from bnresearch.engine.step import inputs_key
 from bnresearch.sweeps.points import points
 
@@ -28,6 +28,7 @@ look at what a network would see, and get the channels' means and deviations
   python -m bnresearch.data --inspect=image_folder \\
       --config.data.folder=photographs --config.augment.crop=resized
 """
+_PICTURES = ('.png', '.jpg', '.svg', '.pdf')
 _SHOWN = 24  # images of each half of the sheet
 _MEASURED = 5000  # images, at most, of which means and deviations are taken
 
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     flags = [flag for a in parser._actions for flag in a.option_strings]
     values = configs.from_flags(rest, flags)
+    if args.prepare and args.inspect:
+      raise configs.ConfigError(['--prepare and --inspect: needs one of them.'])
     if args.prepare:
       return _prepare(args, values)
     if args.inspect:
@@ -145,14 +148,19 @@ def _prepare(args, values):
     raise configs.ConfigError(
       ['--prepare needs --from=FOLDER, and takes no --config.KEY.']
     )
-  print(f'{args.prepare} is prepared in {entry.prepare(args.folder)}')
+  print(entry.prepare(args.folder))
   return 0
 
 
 def _inspect(args, values):
   lookup.find('data', args.inspect)
+  if args.output.suffix not in _PICTURES:
+    raise configs.ConfigError(
+      [f'--output={args.output}: needs to end in {", ".join(_PICTURES)}.']
+    )
   values = {'data.name': args.inspect, **values}
   config = points(configs.load(args.config), values)[0].config
+  loop.check(config)
   train, test = (build.source(config, split) for split in SPLITS)
   print(f'{len(train):,} training images, {len(test):,} for evaluation')
   _print_moments(config, train)

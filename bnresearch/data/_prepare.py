@@ -70,8 +70,9 @@ class Originals(NamedTuple):
     if not absent:
       return ''
     return (
-      f'{self.name} is not here: either prepare {self.tfds_name} with TFDS '
-      f'as {_tfds.FORMAT} in {_tfds.root()} (TFDS_DATA_DIR), or set '
+      f'{self.name} is not here: either prepare {self.tfds_name} as '
+      f'{_tfds.FORMAT} in {_tfds.root()} (TFDS_DATA_DIR), with TFDS or by '
+      f'python -m bnresearch.data --prepare={self.name} --from=FOLDER, or set '
       f'BNRESEARCH_DATA_DIR (now {data_dir!r}) to a folder that holds '
       f'{self.name}/ with the original files; it lacks {", ".join(absent)}.'
     )

@@ -42,12 +42,14 @@ class Records:
     split: as TFDS calls it.
     labelled: what is in the folder.
     notes: see `Source`.
+    detail: see `decoding.decode`.
   """
 
   folder: pathlib.Path
   split: str
   labelled: Labelled
   notes: Mapping[str, Any]
+  detail: int = 0
 
   def __getstate__(self):
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -66,7 +68,7 @@ class Records:
         f'classes are 0 to {K - 1}.'
       )
     try:
-      return decoding.decode(row[self.labelled.image]), label
+      return decoding.decode(row[self.labelled.image], self.detail), label
     except decoding.Unreadable as error:
       raise DamagedData(
         f'Example {index} of {self._place}: {error}.'
@@ -124,13 +126,16 @@ def find(name: str, preparation: str) -> pathlib.Path:
   return folder
 
 
-def load(folder: pathlib.Path, split: str, labelled: Labelled) -> Records:
+def load(
+  folder: pathlib.Path, split: str, labelled: Labelled, image_size: int
+) -> Records:
   """Returns a split of a prepared folder, of which one example has been read.
 
   Args:
     folder: of a prepared version.
     split: as TFDS calls it.
     labelled: what is in the folder.
+    image_size: pixels, of each side of what a network gets.
 
   Raises:
     MissingData: there is no such split.
@@ -139,7 +144,13 @@ def load(folder: pathlib.Path, split: str, labelled: Labelled) -> Records:
   if not labelled.examples.get(split):
     known = ', '.join(labelled.examples)
     raise MissingData(f'{folder} has no split {split!r}, only {known}.')
-  records = Records(folder, split, labelled, _tfds.notes(folder, split))
+  records = Records(
+    folder,
+    split,
+    labelled,
+    _tfds.notes(folder, split),
+    decoding.DETAIL * image_size,
+  )
   records[0]
   return records
 

@@ -40,6 +40,7 @@ class Files:
     labels_N: int32, indices into `class_names`.
     class_names: the K classes, sorted.
     notes: what was found, see `load`.
+    detail: see `decoding.decode`.
   """
 
   folder: str
@@ -47,6 +48,7 @@ class Files:
   labels_N: np.ndarray
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  detail: int = 0
 
   def __len__(self) -> int:
     return len(self.paths)
@@ -60,7 +62,9 @@ class Files:
     path = os.path.join(self.folder, self.paths[index])
     try:
       with open(path, 'rb') as file:
-        return decoding.decode(file.read()), int(self.labels_N[index])
+        return decoding.decode(file.read(), self.detail), int(
+          self.labels_N[index]
+        )
     except (OSError, decoding.Unreadable) as error:
       why = _folder.why(error) if isinstance(error, OSError) else error
       raise DamagedData(
@@ -96,6 +100,7 @@ def load(
   split: str,
   *,
   folder: str = '',
+  image_size: int = 224,
   validation: float = 0.1,
   split_seed: int = 0,
   skip_bad: bool = False,
@@ -111,6 +116,8 @@ def load(
   Args:
     split: see above.
     folder: see this module.
+    image_size: pixels, of each side of what a network gets; larger images are
+      decoded smaller.
     validation: fraction of each class that is held out, rounded down, but at
       least one image; where there is no val/.
     split_seed: which images these are.
@@ -128,7 +135,8 @@ def load(
   notices = _folder_report.notices(found[split].notes)
   if split == 'train' and notices:
     _warn('\n  '.join([f'Images of {shown(found[split].folder)}:', *notices]))
-  return found[split]
+  detail = decoding.DETAIL * image_size
+  return dataclasses.replace(found[split], detail=detail)
 
 
 @functools.cache  # each is said once

@@ -50,19 +50,23 @@ def spec(*, subset: str = 'all', image_size: int = 224) -> Spec:
   return Spec((image_size, image_size, 3), _class_names(), examples)
 
 
-def load(split: str, *, subset: str = 'all') -> _records.Records:
+def load(
+  split: str, *, subset: str = 'all', image_size: int = 224
+) -> _records.Records:
   """Returns 'train' or 'test', the challenge's validation.
 
   Args:
     split: which.
     subset: see `spec`.
+    image_size: see there; larger images are decoded smaller.
 
   Raises:
     MissingData: it is not prepared, or without this split.
     DamagedData: its files are not whole.
   """
   folder = _records.find(_name(subset), _ARCHIVES)
-  return _records.load(folder, _SPLITS[split], _records.labelled(folder))
+  labelled = _records.labelled(folder)
+  return _records.load(folder, _SPLITS[split], labelled, image_size)
 
 
 def ready(subset: str = 'all') -> str:

@@ -41,12 +41,15 @@ def spec(*, tfds_name: str, image_size: int = 224) -> Spec:
   return Spec((image_size, image_size, 3), labelled.class_names, examples)
 
 
-def load(split: str, *, tfds_name: str) -> _records.Records:
+def load(
+  split: str, *, tfds_name: str, image_size: int = 224
+) -> _records.Records:
   """Returns 'train' or 'test'.
 
   Args:
     split: which.
     tfds_name: see `spec`.
+    image_size: see there; larger images are decoded smaller.
 
   Raises:
     MissingData: it is not prepared, has no such split, or that is no name.
@@ -54,7 +57,7 @@ def load(split: str, *, tfds_name: str) -> _records.Records:
   """
   folder = _folder(tfds_name)
   labelled = _records.labelled(folder)
-  return _records.load(folder, _split(labelled, split), labelled)
+  return _records.load(folder, _split(labelled, split), labelled, image_size)
 
 
 def ready(tfds_name: str = '') -> str:

@@ -21,6 +21,13 @@ MAX_PIXELS = 100_000_000
 _MILLIONS = f'{MAX_PIXELS // 10**6} million'
 NO_IMAGE = 'no image of JPEG, PNG, WebP, GIF, BMP or TIFF'
 HEAD = 16  # bytes that tell the format
+DETAIL = 4  # times the side of what a network sees: crops of 8% stay sharp
+_LARGE = 2**17  # bytes of a JPEG whose size is worth a look
+_REDUCED = {
+  8: cv2.IMREAD_REDUCED_COLOR_8,
+  4: cv2.IMREAD_REDUCED_COLOR_4,
+  2: cv2.IMREAD_REDUCED_COLOR_2,
+}
 
 
 class Unreadable(ValueError):
@@ -44,21 +51,26 @@ class Found(NamedTuple):
   problem: str = ''
 
 
-def decode(content: bytes) -> np.ndarray:
+def decode(content: bytes, detail: int = 0) -> np.ndarray:
   """Returns the image of a file, uint8 (H, W, 3), RGB.
 
   It is turned as EXIF says, transparent pixels show white, grey gets three
   equal channels, and 16 bits are scaled to 8.
 
-  A JPEG's size is not looked at: `inspect` has refused what is too large.
+  A JPEG's size is not refused: `inspect` has done so with what is too large.
+
+  Args:
+    content: of the file.
+    detail: a large JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as
+      its shorter side keeps so many pixels; 0 for the whole size. A photograph
+      of 12 megapixels then takes 20 ms instead of 120.
 
   Raises:
     Unreadable: there is a problem, which is the message; see `inspect`.
   """
   if format_of(content) == 'JPEG':
     with contextlib.suppress(cv2.error):
-      bytes_N = np.frombuffer(content, np.uint8)
-      image_HWC = cv2.imdecode(bytes_N, cv2.IMREAD_COLOR_RGB)
+      image_HWC = _jpeg(content, detail)
       # None for what only Pillow can decode, and for what is truncated.
       if image_HWC is not None:
         return image_HWC
@@ -66,6 +78,30 @@ def decode(content: bytes) -> np.ndarray:
   if found.problem:
     raise Unreadable(found.problem)
   return np.array(image)
+
+
+def _jpeg(content, detail):
+  bytes_N = np.frombuffer(content, np.uint8)
+  flag = _reduction(content, detail)
+  image_HWC = cv2.imdecode(bytes_N, flag or cv2.IMREAD_COLOR_RGB)
+  if flag and image_HWC is not None:
+    return cv2.cvtColor(image_HWC, cv2.COLOR_BGR2RGB)
+  return image_HWC
+
+
+def _reduction(content, detail):
+  """Returns OpenCV's flag for a smaller JPEG, or None for the whole."""
+  if not detail or len(content) <= _LARGE:
+    return None
+  try:
+    with _quiet_pillow():
+      shorter = min(_open('JPEG', content).size)
+  except Exception:  # it is damaged, as decoding will tell
+    return None
+  for part, flag in _REDUCED.items():
+    if shorter >= part * detail:
+      return flag
+  return None
 
 
 def inspect(content: bytes) -> Found:

@@ -82,8 +82,8 @@ def predict(
   Raises:
     ValueError: several crops, for a network on images of one small size.
   """
-  asked = _Asked(tuple(map(str, paths)))
-  *_, C = run.spec.image_shape
+  H, _, C = run.spec.image_shape
+  asked = _Asked(tuple(map(str, paths)), decoding.DETAIL * H)
   crop = functools.partial(_as_trained, build.crop(run.config, crop_count), C)
   at_a_time = max(1, _BATCH // crop_count)  # 144 crops of 224 pixels are 22 MB
   for file, (probabilities_K, readable) in zip(
@@ -144,6 +144,7 @@ class _Asked:
   """Files as a source; the label says whether one is readable."""
 
   paths: tuple[str, ...]
+  detail: int
 
   def __len__(self):
     return len(self.paths)
@@ -152,7 +153,7 @@ class _Asked:
     file = self.paths[index]
     if _problem(file):
       return np.zeros((decoding.MIN_SIDE, decoding.MIN_SIDE, 3), np.uint8), 0
-    return decoding.decode(pathlib.Path(file).read_bytes()), 1
+    return decoding.decode(pathlib.Path(file).read_bytes(), self.detail), 1
 
 
 def _problem(file):
