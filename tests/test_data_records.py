@@ -123,8 +123,8 @@ def test_imagenet_is_read_as_tfds_prepared_it(subset, name, config, tfds_dir):
 
 def test_colours_are_red_green_blue_and_grey_has_three_equal_channels(tfds_dir):
   prepare('flowers', {'train': (PHOTOGRAPHS, [0, 1, 2, 3, 4])})
-  source = any_set.load('train', tfds_name='flowers')
-  by_label = {label: image for image, label in source}
+  parts = [any_set.load(s, tfds_name='flowers') for s in ('train', 'test')]
+  by_label = {label: image for part in parts for image, label in part}
   for i, image_HWC in by_label.items():
     assert image_HWC.dtype == np.uint8
     assert image_HWC.shape == (20 + i, 40 - i, 3)
@@ -216,6 +216,17 @@ def test_what_is_no_name_of_a_set_is_refused(name, tfds_dir):
     any_set.spec(tfds_name=name)
 
 
+def test_of_a_set_with_one_split_a_part_is_held_out(tfds_dir):
+  prepare('flowers', {'train': (PHOTOGRAPHS, LABELS)})
+  options = {'tfds_name': 'flowers', 'validation': 0.4}
+  train, test = (any_set.load(s, **options) for s in data.SPLITS)
+  assert any_set.spec(**options).examples == {'train': 3, 'test': 2}
+  assert (len(train), len(test)) == (3, 2)
+  assert sorted(digests(train) + digests(test)) == decoded(PHOTOGRAPHS, LABELS)
+  other = any_set.load('test', **options, split_seed=2)
+  assert digests(other) != digests(test)
+
+
 # What is missing or damaged.
 
 
@@ -241,7 +252,9 @@ def test_missing_sets_say_how_to_prepare_them(load, command, tfds_dir):
 
 
 def test_what_can_be_read_in_order_only_is_said_until_it_is_converted(tfds_dir):
-  info = prepare('flowers', {'train': (PHOTOGRAPHS, LABELS)}) / INFO
+  all_of_them = (PHOTOGRAPHS, LABELS)
+  splits = {'train': all_of_them, 'test': all_of_them}
+  info = prepare('flowers', splits) / INFO
   content = json.loads(info.read_text()) | {'fileFormat': 'tfrecord'}
   info.write_text(json.dumps(content))
   assert 'is prepared as tfrecord' in any_set.ready('flowers')
@@ -262,7 +275,8 @@ def test_what_can_be_read_in_order_only_is_said_until_it_is_converted(tfds_dir):
 )
 def test_a_damaged_example_is_named(content, label, message, tfds_dir):
   contents = [PHOTOGRAPHS[0], content]
-  prepare('flowers', {'train': (contents, [0, label])})
+  splits = {'train': (contents, [0, label]), 'test': (contents[:1], [0])}
+  prepare('flowers', splits)
   # TFDS has an order of its own.
   with pytest.raises(data.DamagedData, match=message.replace('1', '[01]', 1)):
     list(any_set.load('train', tfds_name='flowers'))

@@ -14,6 +14,7 @@ from bnresearch import config as configs
 from bnresearch.engine import loop
 from bnresearch.images import decoding
 from bnresearch.inference import predict
+from bnresearch.records import run_directory
 from configs import default
 from tests import folders
 
@@ -78,9 +79,9 @@ def test_other_classes_are_refused_when_a_run_continues(trained, tmp_path):
   shutil.copytree(trained, path)
   (path / 'class_names.json').write_text('["a", "b"]')
   with (
-    bnr.records.run_directory.claim(path, bnr.open_run(path).config) as run,
+    run_directory.claim(path, bnr.open_run(path).config) as run,
     pytest.raises(
-      bnr.records.run_directory.Refused, match=r'the classes a, b; now .* dark'
+      run_directory.Refused, match=r'the classes a, b; now .* dark'
     ),
   ):
     run.record_data((10, 10, 3), CLASSES, {}, {})
@@ -117,6 +118,40 @@ def test_what_is_said_of_a_file_does_not_depend_on_the_others(
       np.testing.assert_array_equal(
         alone.probabilities_K, together[alone.file].probabilities_K
       )
+
+
+def test_a_run_is_evaluated_where_its_photographs_are_now(
+  trained, photographs, capsys
+):
+  status = main.main(
+    [
+      '--mode=eval',
+      f'--workdir={trained}',
+      f'--config.data.folder={photographs}',
+    ]
+  )
+  assert status == 0
+  assert capsys.readouterr().out.count('10 ') >= 4  # of 10 examples
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda f: (f / 'val/dark').rename(f / 'val/grey'), 'other images|classes'),
+    (lambda f: (f / 'val/dark/00.jpg').unlink(), 'trained on other images'),
+  ],
+)
+def test_photographs_that_have_changed_are_refused(
+  trained, photographs, tmp_path, change, message
+):
+  folder = tmp_path / 'photographs'
+  shutil.copytree(photographs, folder)
+  if 'classes' in message:
+    (folder / 'train/dark').rename(folder / 'train/grey')
+  change(folder)
+  run = bnr.open_run(trained, folder=str(folder))
+  with pytest.raises(run_directory.Refused, match=message):
+    run.source('test')
 
 
 @pytest.mark.parametrize('count', [10, 144])

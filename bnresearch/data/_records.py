@@ -43,6 +43,7 @@ class Records:
     labelled: what is in the folder.
     notes: see `Source`.
     detail: see `decoding.decode`.
+    numbers: which examples of TFDS's split these are; None for all.
   """
 
   folder: pathlib.Path
@@ -50,16 +51,21 @@ class Records:
   labelled: Labelled
   notes: Mapping[str, Any]
   detail: int = 0
+  numbers: np.ndarray | None = None
 
   def __getstate__(self):
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
   def __len__(self) -> int:
+    if self.numbers is not None:
+      return len(self.numbers)
     return self.labelled.examples[self.split]
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     if not 0 <= index < len(self):
       raise IndexError(f'{index}: {self._place} has {len(self):,} examples.')
+    if self.numbers is not None:
+      index = self.numbers[index]
     row = self._rows[int(index)]
     label, K = int(row[self.labelled.label]), len(self.class_names)
     if not 0 <= label < K:
@@ -127,7 +133,11 @@ def find(name: str, preparation: str) -> pathlib.Path:
 
 
 def load(
-  folder: pathlib.Path, split: str, labelled: Labelled, image_size: int
+  folder: pathlib.Path,
+  split: str,
+  labelled: Labelled,
+  image_size: int,
+  numbers: np.ndarray | None = None,
 ) -> Records:
   """Returns a split of a prepared folder, of which one example has been read.
 
@@ -136,6 +146,7 @@ def load(
     split: as TFDS calls it.
     labelled: what is in the folder.
     image_size: pixels, of each side of what a network gets.
+    numbers: which examples; None for all.
 
   Raises:
     MissingData: there is no such split.
@@ -150,6 +161,7 @@ def load(
     labelled,
     _tfds.notes(folder, split),
     decoding.DETAIL * image_size,
+    numbers,
   )
   records[0]
   return records

@@ -13,36 +13,54 @@ prepared as tfrecord becomes array_record, beside it, by
       --out_file_format=array_record
 
 The training split is TFDS's 'train', the test split its 'test' or, where it
-has none, 'validation'.
+has none, 'validation'; where it has neither, a part of 'train' is held out.
 """
 
 import re
 
-from bnresearch.data import MissingData, Spec, _records, _tfds
+import numpy as np
+
+from bnresearch.data import SPLITS, MissingData, Spec, _records, _tfds
 
 _NAME = re.compile(r'\w+(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?')
 
 
-def spec(*, tfds_name: str, image_size: int = 224) -> Spec:
+def spec(
+  *,
+  tfds_name: str,
+  image_size: int = 224,
+  validation: float = 0.1,
+  split_seed: int = 0,
+) -> Spec:
   """Returns what the prepared data set holds.
 
   Args:
     tfds_name: its name in TFDS, as 'oxford_flowers102' or 'name/config'; both
       may have a version, as 'name:1.0.0'.
     image_size: height and width of the images that a network gets, in pixels.
+    validation: the fraction that is held out where TFDS has one split only.
+    split_seed: which examples these are.
 
   Raises:
     MissingData: it is not prepared, or that is no name.
     DamagedData: it is no set of images with one class each.
   """
   labelled = _records.labelled(_folder(tfds_name))
-  own = {split: _split(labelled, split) for split in ('train', 'test')}
-  examples = {s: labelled.examples.get(name, 0) for s, name in own.items()}
+  examples = {}
+  for split in SPLITS:
+    name, numbers = _part(labelled, split, validation, split_seed)
+    whole = labelled.examples.get(name, 0)
+    examples[split] = whole if numbers is None else len(numbers)
   return Spec((image_size, image_size, 3), labelled.class_names, examples)
 
 
 def load(
-  split: str, *, tfds_name: str, image_size: int = 224
+  split: str,
+  *,
+  tfds_name: str,
+  image_size: int = 224,
+  validation: float = 0.1,
+  split_seed: int = 0,
 ) -> _records.Records:
   """Returns 'train' or 'test'.
 
@@ -50,6 +68,8 @@ def load(
     split: which.
     tfds_name: see `spec`.
     image_size: see there; larger images are decoded smaller.
+    validation: see there.
+    split_seed: see there.
 
   Raises:
     MissingData: it is not prepared, has no such split, or that is no name.
@@ -57,7 +77,8 @@ def load(
   """
   folder = _folder(tfds_name)
   labelled = _records.labelled(folder)
-  return _records.load(folder, _split(labelled, split), labelled, image_size)
+  name, numbers = _part(labelled, split, validation, split_seed)
+  return _records.load(folder, name, labelled, image_size, numbers)
 
 
 def ready(tfds_name: str = '') -> str:
@@ -78,8 +99,12 @@ def _folder(tfds_name):
   return _records.find(tfds_name, preparation='')
 
 
-def _split(labelled, split):
-  """Returns TFDS's name of a split."""
-  if split == 'test' and not labelled.examples.get('test'):
-    return 'validation'
-  return split
+def _part(labelled, split, validation, split_seed):
+  """Returns TFDS's name of a split, and which of its examples; None for all."""
+  others = [n for n in ('test', 'validation') if labelled.examples.get(n)]
+  if others:
+    return (others[0] if split == 'test' else split), None
+  N = labelled.examples.get('train', 0)
+  order = np.random.RandomState(split_seed).permutation(N)
+  count = max(1, int(N * validation))
+  return 'train', order[:count] if split == 'test' else order[count:]

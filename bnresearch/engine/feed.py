@@ -60,15 +60,15 @@ class Resident:
   """The training split on the device.
 
   Attributes:
-    waited: seconds that the training has waited for data; none here.
+    waited: seconds in which the host has drawn which examples come; at most so
+      long has the device waited.
   """
-
-  waited = 0.0
 
   def __init__(
     self, config: Config, source: Arrays, train_step: TrainStep, state: State
   ):
     self._config = config
+    self.waited = 0.0
     self._split = jax.device_put(Examples(source.images_NHWC, source.labels_N))
     example = (state, self._split)
     batch_size = config.train.batch_size
@@ -83,7 +83,7 @@ class Resident:
 
     The state that it is given is donated: use the returned one.
     """
-    config = self._config
+    config, began = self._config, time.monotonic()
     indices_TN = batch_indices(
       len(self._split.labels),
       config.train.batch_size,
@@ -92,6 +92,7 @@ class Resident:
       config.data.shuffle,
       config.data.shards,
     )
+    self.waited += time.monotonic() - began
     return self._call(state, self._split, indices_TN, key)
 
   def close(self) -> None:
