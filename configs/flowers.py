@@ -3,7 +3,7 @@
 Command:  python -m bnresearch.main --config=configs/flowers.py \\
               --config.data.folder=FOLDER
 Expected: see experiments/flowers.py, which draws it.
-Time:     with scale=small, on one CPU core, about 12 minutes a point.
+Time:     with scale=small, on one CPU core, 15 to 20 minutes a point.
 
 FOLDER has a folder of photographs for each class, or train/ and val/ with them.
 One network on photographs of your own, in runs/mine:

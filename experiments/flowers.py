@@ -6,7 +6,7 @@ Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167; the photographs
           are TensorFlow's flower_photos: 3,670, CC-BY 2.0, credits by their
           Flickr ids.
 Command:  python -m experiments.flowers --folder=FOLDER --seeds=2
-Cost:     40 minutes on two CPU cores, with --scale=small.
+Cost:     70 minutes on two CPU cores that also ran tests, the command above.
 Result:   experiments/results/flowers_*.{png,svg,json}
 
 FOLDER, by default $BNRESEARCH_DATA_DIR/flowers160, has a folder of photographs
