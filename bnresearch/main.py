@@ -59,8 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Images may come between flags.
     args.images += [a for a in rest if not a.startswith('-')]
     rest = [a for a in rest if a.startswith('-')]
-    values = configs.from_flags(rest, _flags(parser))
-    _refuse_unused(args)
+    unused = _unused(args)
+    try:
+      values = configs.from_flags(rest, _flags(parser))
+    except configs.ConfigError as error:
+      raise configs.ConfigError([*error.problems, *unused]) from None
+    if unused:
+      raise configs.ConfigError(unused)
     if args.mode != 'train':
       return _use_run(args, values)
     if not args.config:
@@ -188,23 +193,25 @@ def _dry_run(chosen, console):
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 
-def _refuse_unused(args):
-  """Refuses flags that the mode does not have: nothing is silently ignored."""
+def _unused(args):
+  """Returns what the mode does not have: nothing is silently ignored."""
   modes = {
     'step': ('eval', 'predict'),
     'save_statistics': ('eval',),
     'crops': ('predict',),
     'json': ('predict',),
-    'images': ('predict',),
   }
-  wrong = [
-    f'{" ".join(args.images) if flag == "images" else f"--{flag}"}: only for '
-    f'--mode={" and --mode=".join(of)}.'
+  found = [
+    f'--{flag}: only for --mode={" and --mode=".join(of)}.'
     for flag, of in modes.items()
     if getattr(args, flag) and args.mode not in of
   ]
-  if wrong:
-    raise configs.ConfigError(wrong)
+  if args.mode != 'predict':
+    found += [
+      f'{word}: no such flag; images are for --mode=predict.'
+      for word in args.images
+    ]
+  return found
 
 
 def _use_run(args, values):

@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       args.output,
       judged,
       experiment='speed_data',
+      data='photographs, and images of random numbers',
+      steps=0,
       images_per_cpu_second=rounds,
       waiting=waiting,
       batch_sizes=contestants.BATCHES,

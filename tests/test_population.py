@@ -348,7 +348,7 @@ def test_what_is_undefined_is_said_in_its_row(tmp_path, capsys):
       'no checkpoint of step foo',
     ),
     (['--mode=eval', '--workdir={}', '--list'], 'takes no --config, --list'),
-    (['--config=configs/default.py', '--step=7'], 'are for --mode=eval'),
+    (['--config=configs/default.py', '--step=7'], 'only for --mode=eval and'),
   ],
 )
 def test_flags_that_make_no_sense_are_refused(trained, flags, message, capsys):
