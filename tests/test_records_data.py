@@ -78,6 +78,27 @@ def test_a_run_goes_on_with_its_own_data_only(names, digest, message, tmp_path):
   }
 
 
+def test_a_run_that_was_killed_between_both_files_goes_on(
+  tmp_path, monkeypatch
+):
+  written = []
+
+  def replace(file, text, kept=run_directory._replace):
+    if written:
+      raise KeyboardInterrupt
+    written.append(file)
+    kept(file, text)
+
+  with run_directory.claim(tmp_path, config_of()) as run:
+    with monkeypatch.context() as patched:
+      patched.setattr(run_directory, '_replace', replace)
+      with pytest.raises(KeyboardInterrupt):
+        run.record_data((8, 8, 1), ('a', 'b'), {}, {})
+    assert len(written) == 1
+    run.record_data((8, 8, 1), ('a', 'b'), {}, {})
+  assert run_directory.read_data(tmp_path)[1] == ('a', 'b')
+
+
 def test_a_run_of_a_time_before_these_files_is_told_apart(tmp_path):
   with pytest.raises(
     FileNotFoundError, match=r'has no class_names.json: .*old'

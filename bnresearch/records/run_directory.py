@@ -62,9 +62,10 @@ class RunDirectory:
     file = self.path / 'class_names.json'
     if file.exists():
       check_data(self.path, class_names, notes)
-    _replace(file, json.dumps(list(class_names), indent=2))
     about = {'image_shape': image_shape, 'examples': examples, **notes}
     _replace(self.path / 'data.json', json.dumps(about, indent=2))
+    # Last, so that where it is, a run that was killed has both.
+    _replace(file, json.dumps(list(class_names), indent=2))
 
   def begin_session(self, step: int, provenance: dict[str, Any]) -> None:
     """Notes with what a session that starts after `step` is made."""
