@@ -132,7 +132,7 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
 
 
 def spec(config: Config) -> data.Spec:
-  """Returns what `config.data` holds, without reading its images.
+  """Returns what `config.data` holds, without loading a split.
 
   A dry run needs no data: where there is none, it has ten classes.
 

@@ -5,6 +5,7 @@ booleans, strings and tuples; a dotted key such as `norm.name` names a leaf.
 What each leaf may be stands in `rules/`.
 """
 
+import argparse
 import ast
 import importlib.util
 import pathlib
@@ -33,18 +34,19 @@ class ConfigError(ValueError):
 
 
 def from_flags(
-  arguments: Iterable[str], flags: Iterable[str]
+  arguments: Iterable[str], parser: argparse.ArgumentParser
 ) -> dict[str, str]:
   """Reads `--config.key=value` arguments; refuses all others together.
 
   Args:
-    arguments: those that a command does not know.
-    flags: that it knows, to name the nearest one.
+    arguments: those that a command's parser does not know.
+    parser: knows the command's flags, of which the nearest one is named.
 
   Raises:
     ConfigError: something else is among them.
   """
   values, wrong = {}, []
+  flags = [flag for a in parser._actions for flag in a.option_strings]
   for argument in arguments:
     key, equals, value = argument.partition('=')
     if key.startswith('--config.') and equals:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rest = [a for a in rest if a.startswith('-')]
     unused = _unused(args)
     try:
-      values = configs.from_flags(rest, _flags(parser))
+      values = configs.from_flags(rest, parser)
     except configs.ConfigError as error:
       raise configs.ConfigError([*error.problems, *unused]) from None
     if unused:
@@ -98,10 +98,6 @@ def _parser():
   _add_training(parser.add_argument_group('to train'))
   _add_use(parser.add_argument_group('to evaluate and predict'))
   return parser
-
-
-def _flags(parser):
-  return [flag for a in parser._actions for flag in a.option_strings]
 
 
 def _add_training(group):
@@ -178,7 +174,7 @@ def _train(args, values):
   workdir = args.workdir or pathlib.Path('runs', file.stem)
   result = local.run(chosen, workdir, args.processes, console)
   console.print(summary.table(chosen, workdir))
-  ended = all(status in local.ENDED for status in result.values())
+  ended = all(status in run_directory.ENDED for status in result.values())
   print('All is done.' if ended else 'The same command again continues.')
   return 0 if ended else 1
 

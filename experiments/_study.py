@@ -17,7 +17,7 @@ from rich.console import Console
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.engine import machine
-from bnresearch.records import config_file, provenance
+from bnresearch.records import config_file, provenance, run_directory
 from bnresearch.reports import claims, summary
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
@@ -88,7 +88,7 @@ def conduct(
       return 2
     console.print(summary.table(chosen, workdir))
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
-    if any(run.status['status'] not in local.ENDED for run in runs):
+    if any(run.status['status'] not in run_directory.ENDED for run in runs):
       print('Not all runs have ended: the same command continues them.')
       return 1
     judged = judge(runs)

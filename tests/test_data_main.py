@@ -1,5 +1,7 @@
 """The command line of the data sets: listed, prepared, looked at."""
 
+import ast
+
 import pytest
 from PIL import Image
 
@@ -41,7 +43,7 @@ def test_images_are_drawn_and_measured(photographs, tmp_path, capsys):
   assert '10 training images, 6 for evaluation' in printed
   # The classes' means are 60 and 140 of 255, clipped noise of 30.
   (line,) = (x for x in printed.splitlines() if '--config.data.mean' in x)
-  mean = eval(line.partition('=')[2].strip("'"))
+  mean = ast.literal_eval(line.partition('=')[2].strip("'"))
   assert len(mean) == 3
   for value in mean:
     assert value == pytest.approx(100 / 255, abs=0.02)

@@ -38,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = _parser()
   args, rest = parser.parse_known_args(argv)
   try:
-    flags = [flag for a in parser._actions for flag in a.option_strings]
-    values = configs.from_flags(rest, flags)
+    values = configs.from_flags(rest, parser)
     if args.prepare and args.inspect:
       raise configs.ConfigError(['--prepare and --inspect: needs one of them.'])
     if args.prepare:

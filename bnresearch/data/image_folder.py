@@ -62,15 +62,14 @@ class Files:
     path = os.path.join(self.folder, self.paths[index])
     try:
       with open(path, 'rb') as file:
-        return decoding.decode(file.read(), self.detail), int(
-          self.labels_N[index]
-        )
+        image_HWC = decoding.decode(file.read(), self.detail)
     except (OSError, decoding.Unreadable) as error:
       why = _folder.why(error) if isinstance(error, OSError) else error
       raise DamagedData(
         f'{shown(path)} was in order when it was checked, and is no longer: '
         f'{why}. Restore it, or start again: then it is checked anew.'
       ) from error
+    return image_HWC, int(self.labels_N[index])
 
 
 def spec(

@@ -32,7 +32,6 @@ def make(
     source: the training split.
     train_step: see `step.make_train_step`.
     state: for its shapes.
-
   """
   if is_resident(config, source):
     return Resident(config, source, train_step, state)

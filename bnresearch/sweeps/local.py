@@ -18,8 +18,6 @@ from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress
 from bnresearch.sweeps.points import Point
 
-ENDED = run_directory.ENDED
-
 # In a worker: whether it shall begin no other point; whether it trains one.
 _stopped = False
 _training = False
@@ -50,7 +48,7 @@ def run(
     run_directory.check(point.directory(workdir), point.config)
   _check_neighbours(points[0], workdir)
   result = {p.name: _status(p.directory(workdir)) for p in points}
-  todo = [p for p in points if result[p.name] not in ENDED]
+  todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
   machine.prepare()
