@@ -5,7 +5,8 @@
 
 The tour, in the order of imports; each room's own text says what it promises.
 
-  lookup, moments   a file is an entry; means and variances, done right
+  lookup            a file is an entry
+  shards  moments   a batch over devices; means and variances, done right
   images            files decoded and cropped on the host
   conventions       what momentum, epsilon and variance mean elsewhere
   ops               fast forms of operations
@@ -24,7 +25,8 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
 
   N examples   H W space   C channels   D features   K classes
-  G groups   M examples of a group   S positions   T steps
+  G groups, in P parts where these lie on several devices   M examples of a part
+  S positions   T steps
 """
 
 import importlib

@@ -157,6 +157,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.start.checkpoint = 'best'  # of a run: best, latest or a step
   config.start.exclude = ()  # layers that stay random, as ('*logits',)
 
+  # How a step is spread; it changes no result beyond rounding.
+  config.parallel = ml_collections.ConfigDict()
+  config.parallel.backend = 'jit'  # jit, shard_map or pmap
+  config.parallel.devices = 0  # that share a batch; 0 for as many as fit
+
   config.eval = ml_collections.ConfigDict()
   config.eval.every = 500  # steps; the whole test split, exactly
   config.eval.batch_size = 1000  # examples of one call

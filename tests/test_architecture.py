@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('lookup', 'moments', 'images'),
+  ('lookup', 'shards', 'images'),
+  ('moments',),
   ('conventions',),
   ('ops',),
   ('norms', 'models', 'data', 'augment', 'probes', 'records'),

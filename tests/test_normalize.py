@@ -200,11 +200,11 @@ def test_one_pass_has_linens_gradient_also_where_it_is_wrong(assert_close):
 def test_the_whole_batch_is_refused_inside_a_shard_map():
   mesh = jax.make_mesh(
     (4,),
-    ('data',),
+    ('other',),
     axis_types=(jax.sharding.AxisType.Auto,),
     devices=jax.devices('cpu')[:4],
   )
-  split = jax.P('data')
+  split = jax.P('other')
 
   def normalized(x, group_size):
     norm = Norm(group_size=group_size)
@@ -219,7 +219,9 @@ def test_the_whole_batch_is_refused_inside_a_shard_map():
     return jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split)
 
   x = jnp.asarray(np.random.RandomState(0).normal(size=(16, C)), jnp.float32)
-  with pytest.raises(ValueError, match=r'shard_map over data.* its 4 examples'):
+  with pytest.raises(
+    ValueError, match=r'shard_map over other.* its 4 examples'
+  ):
     mapped(0)(x)
   np.testing.assert_allclose(
     jax.jit(mapped(4))(x), normalized(x, 4), rtol=1e-5, atol=1e-5

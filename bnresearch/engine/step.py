@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import optax
 
-from bnresearch import build
-from bnresearch.engine import objective
+from bnresearch import build, shards
+from bnresearch.engine import objective, parallel
 from bnresearch.engine.state import State
 from bnresearch.engine.stream import Examples
 
@@ -27,6 +27,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   inputs: build.Inputs,
   passes: objective.Passes = ((1.0,),),
+  backend: str = 'jit',
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
@@ -36,36 +37,51 @@ def make_train_step(
   parameters and lets the statistics follow. The metrics are those of the
   network's own logits on this batch in the first pass, before any update: mean
   'loss' in nats, and 'accuracy' by the labels, also where these are mixed.
+
+  Under `jax.set_mesh` the batch is spread over its devices, by `backend`, see
+  `parallel.py`.
   """
 
-  def one_pass(state, x_NHWC, targets_NK, dropout, weights):
-    def loss_fn(params):
-      (logits_NK, taps), collections = model.apply(
-        {'params': params, **state.collections},
-        x_NHWC,
-        train=True,
-        mutable=list(state.collections),
-        rngs={'dropout': dropout},
-      )
-      heads = objective.heads(logits_NK, taps)
-      loss = objective.weighted_loss(heads, targets_NK, weights)
-      return loss, (logits_NK, collections)
+  def gradient_of(weights):
+    def gradient(params, collections, batch, key):
+      x_NHWC, targets_NK = batch
 
-    gradient = jax.grad(loss_fn, has_aux=True)
-    grads, (logits_NK, collections) = gradient(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return State(state.step, params, collections, opt_state), logits_NK
+      def loss_fn(params):
+        (logits_NK, taps), new = model.apply(
+          {'params': params, **collections},
+          x_NHWC,
+          train=True,
+          mutable=list(collections),
+          rngs={'dropout': key},
+        )
+        heads = objective.heads(logits_NK, taps)
+        loss = objective.weighted_loss(heads, targets_NK, weights)
+        return loss, (logits_NK, new)
+
+      grads, (logits_NK, new) = jax.grad(loss_fn, has_aux=True)(params)
+      return grads, new, logits_NK
+
+    return parallel.spread(gradient, backend)
+
+  gradients = [gradient_of(weights) for weights in passes]
 
   def train_step(state, batch, key):
+    batch = shards.spread(batch)
     x_NHWC, targets_NK = inputs(
       inputs_key(key, state.step), batch.images, batch.labels
     )
     key = jax.random.fold_in(key, state.step)
     logits = []
-    for k, weights in enumerate(passes):
+    for k, gradient in enumerate(gradients):
       dropout = jax.random.fold_in(key, k) if k else key
-      state, logits_NK = one_pass(state, x_NHWC, targets_NK, dropout, weights)
+      grads, collections, logits_NK = gradient(
+        state.params, state.collections, (x_NHWC, targets_NK), dropout
+      )
+      updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params
+      )
+      params = optax.apply_updates(state.params, updates)
+      state = State(state.step, params, collections, opt_state)
       logits.append(logits_NK)
     loss_N = objective.cross_entropy(logits[0], targets_NK)
     correct_N = objective.correct(logits[0], batch.labels)

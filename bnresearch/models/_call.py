@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from bnresearch import lookup
 from bnresearch.models import _activations, _initializers, _standardized
+from bnresearch.models._dropout import Dropout
 from bnresearch.models._size import TooSmall
 
 FORMATS = ('NHWC', 'NCHW')
@@ -263,8 +264,7 @@ class Call:
 
     So statistics can be estimated by the network as it is without dropout.
     """
-    layer = nn.Dropout(rate)
-    return layer(x, deterministic=not (self.train and layer.has_rng('dropout')))
+    return Dropout(rate)(x, train=self.train)
 
   def check_window(self, site, x_NHWC, window, strides, padding) -> None:
     """Refuses a map that is too small for what is done to it at `site`.

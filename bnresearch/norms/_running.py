@@ -93,15 +93,13 @@ def of_the_batch(
   """
   unbiased = running_variance == 'unbiased'
   pooled = group_variance == 'pooled'
-  G, M, S, _ = groups.x_GMSC.shape
-  if unbiased and (G * M * S if pooled else M * S) == 1:
+  P, M, S, _ = groups.x_PMSC.shape
+  if unbiased and (P if pooled else groups.parts) * M * S == 1:
     raise ValueError(
-      f'A {"batch" if pooled or G == 1 else "group"} of the shape '
-      f'{groups.x_GMSC.shape} (groups, examples, positions, channels) has '
+      f'A {"batch" if pooled or P == 1 else "group"} of the shape '
+      f'{groups.x_PMSC.shape} (groups, examples, positions, channels) has '
       '1 value per channel: an unbiased variance needs at least 2. Use a '
       "larger batch or norm.group_size, norm.group_variance = 'pooled', or "
       "norm.running_variance = 'biased'."
     )
-  return moments.combine(
-    mean_GC, var_GC, groups.count_G, pooled=pooled, unbiased=unbiased
-  )
+  return groups.combine(mean_GC, var_GC, pooled=pooled, unbiased=unbiased)

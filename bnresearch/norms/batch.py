@@ -121,7 +121,7 @@ class Norm(nn.Module):
     if by_running:
       mean_1C, var_1C = (running[k].reshape(1, C) for k in ('mean', 'var'))
       y = normalize.by_moments(
-        groups.x_GMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
+        groups.x_PMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
       )
       return y.reshape(x.shape)
 
@@ -143,7 +143,12 @@ class Norm(nn.Module):
     if self.stop_gradient:
       mean_GC, var_GC = jax.lax.stop_gradient(groups.moments(self.variance))
       y = normalize.by_moments(
-        groups.x_GMSC, mean_GC, var_GC, scale_C, bias_C, self.epsilon
+        groups.x_PMSC,
+        groups.rows(mean_GC),
+        groups.rows(var_GC),
+        scale_C,
+        bias_C,
+        self.epsilon,
       )
       return y, mean_GC, var_GC
     return normalize.by_own_moments(

@@ -106,7 +106,7 @@ class Norm(nn.Module):
     mean_1C, var_1C = running['mean'][None], running['var'][None]
     if not train:
       y = normalize.by_moments(
-        groups.x_GMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
+        groups.x_PMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
       )
       return y.reshape(x.shape)
 
@@ -118,8 +118,11 @@ class Norm(nn.Module):
     )
     gain_GC = scale_C[None] * r_GC * inverse_GC
     offset_GC = scale_C[None] * d_GC + bias_C[None]
-    centred = groups.x_GMSC.astype(mean_GC.dtype) - mean_GC[:, None, None]
-    y = centred * gain_GC[:, None, None] + offset_GC[:, None, None]
+    mean, gain, offset = (
+      groups.rows(value_GC)[:, None, None]
+      for value_GC in (mean_GC, gain_GC, offset_GC)
+    )
+    y = (groups.x_PMSC.astype(mean.dtype) - mean) * gain + offset
     if running.follows:
       mean_C, var_C, enough = of_the_batch(
         groups,

@@ -89,12 +89,12 @@ class Norm(nn.Module):
       mean_GC, var_GC = groups.moments()
     else:
       var_GC = running['var'][None]
-    _, own_GMC = moments.moments(groups.x_GMSC, (2,))
-    x_GMSC = groups.x_GMSC.astype(own_GMC.dtype)
-    y = x_GMSC / jnp.maximum(
-      jnp.sqrt(var_GC + self.epsilon)[:, None, None],
-      v_C[None, None, None] * x_GMSC
-      + jnp.sqrt(own_GMC + self.epsilon)[:, :, None],
+    _, own_PMC = moments.moments(groups.x_PMSC, (2,))
+    x_PMSC = groups.x_PMSC.astype(own_PMC.dtype)
+    y = x_PMSC / jnp.maximum(
+      jnp.sqrt(groups.rows(var_GC) + self.epsilon)[:, None, None],
+      v_C[None, None, None] * x_PMSC
+      + jnp.sqrt(own_PMC + self.epsilon)[:, :, None],
     )
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
     if train and running.follows:

@@ -100,7 +100,8 @@ class Norm(nn.Module):
       mean_GC, _ = groups.moments()
     else:
       mean_GC = running['mean'][None]
-    centred = groups.x_GMSC.astype(mean_GC.dtype) - mean_GC[:, None, None]
+    mean_PC = groups.rows(mean_GC)
+    centred = groups.x_PMSC.astype(mean_PC.dtype) - mean_PC[:, None, None]
     if train:
       covariance_GBDD = _covariance(centred, groups, D)
     else:
@@ -109,9 +110,11 @@ class Norm(nn.Module):
       covariance_GBDD + self.epsilon * eye_BDD[None], self.whitening_iterations
     )
     y = jnp.einsum(
-      'gmsbd,gbde->gmsbe',
+      'pmsbd,pbde->pmsbe',
       centred.reshape(*centred.shape[:3], B, D),
-      whitening_GBDD,
+      jnp.broadcast_to(
+        groups.rows(whitening_GBDD), (centred.shape[0], B, D, D)
+      ),
       precision='highest',
     ).reshape(centred.shape)
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
@@ -128,14 +131,14 @@ class Norm(nn.Module):
     return y.astype(x.dtype).reshape(x.shape)
 
 
-def _covariance(centred_GMSC, groups, D):
+def _covariance(centred_PMSC, groups, D):
   """Returns the biased covariance of each group's blocks; I of no values."""
-  G, M, S, C = centred_GMSC.shape
-  if groups.where_GM11 is not None:
-    centred_GMSC = jnp.where(groups.where_GM11, centred_GMSC, 0)
-  blocks = centred_GMSC.reshape(G, M, S, C // D, D)
-  products = jnp.einsum(
-    'gmsbd,gmsbe->gbde', blocks, blocks, precision='highest'
+  P, M, S, C = centred_PMSC.shape
+  if groups.where_PM11 is not None:
+    centred_PMSC = jnp.where(groups.where_PM11, centred_PMSC, 0)
+  blocks = centred_PMSC.reshape(P, M, S, C // D, D)
+  (products,) = groups.totals(
+    jnp.einsum('pmsbd,pmsbe->pbde', blocks, blocks, precision='highest')
   )
   count_G111 = groups.count_G[:, None, None, None]
   eye = jnp.broadcast_to(jnp.eye(D), products.shape)

@@ -86,13 +86,18 @@ class Norm(nn.Module):
       mean_GC = running['mean'][None]
       square_GC = jnp.square(running['deviation'])[None]
     y = normalize.by_moments(
-      groups.x_GMSC, mean_GC, square_GC, scale_C, bias_C, self.epsilon
+      groups.x_PMSC,
+      groups.rows(mean_GC),
+      groups.rows(square_GC),
+      scale_C,
+      bias_C,
+      self.epsilon,
     )
     if train and running.follows:
       # Not differentiated: the root has no derivative at a constant's 0.
       deviation_GC = jnp.sqrt(jax.lax.stop_gradient(square_GC))
-      mean_C, deviation_C, enough = moments.combine(
-        mean_GC, deviation_GC, groups.count_G, pooled=False, unbiased=False
+      mean_C, deviation_C, enough = groups.combine(
+        mean_GC, deviation_GC, pooled=False, unbiased=False
       )
       new = {'mean': mean_C, 'deviation': deviation_C}
       running.update(new, self.momentum, enough)
@@ -106,14 +111,15 @@ def _mean_and_square(groups, order):
   mean_GC, var_GC = groups.moments()
   if order == 'l2':
     return mean_GC, var_GC
-  distance_GMSC = jnp.abs(
-    groups.x_GMSC.astype(mean_GC.dtype) - mean_GC[:, None, None]
+  distance_PMSC = jnp.abs(
+    groups.x_PMSC.astype(mean_GC.dtype) - groups.rows(mean_GC)[:, None, None]
   )
-  if groups.where_GM11 is not None:
-    distance_GMSC = jnp.where(groups.where_GM11, distance_GMSC, 0)
+  if groups.where_PM11 is not None:
+    distance_PMSC = jnp.where(groups.where_PM11, distance_PMSC, 0)
   count_G1 = groups.count_G[:, None]
   if order == 'l1':
-    deviation_GC = distance_GMSC.sum((1, 2)) / jnp.maximum(count_G1, 1)
+    (distance_GC,) = groups.totals(distance_PMSC.sum((1, 2)))
+    deviation_GC = distance_GC / jnp.maximum(count_G1, 1)
   else:
-    deviation_GC = distance_GMSC.max((1, 2), initial=0)
+    deviation_GC = groups.most(distance_PMSC.max((1, 2), initial=0))
   return mean_GC, jnp.where(count_G1 > 0, jnp.square(deviation_GC), 1)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
+from bnresearch import shards
 from bnresearch.norms import batch
 
 
@@ -109,6 +110,8 @@ class Norm(nn.Module):
     channel = (1,) * (len(shape) - 1) + shape[-1:]
     mean = self.noise_shift * jax.random.uniform(keys[0], channel, minval=-1)
     std = 1 + self.noise_scale * jax.random.uniform(keys[1], channel)
-    m = self.noise_jitter * jax.random.uniform(keys[2], shape, minval=-1)
-    s = self.noise_jitter * jax.random.normal(keys[3], shape)
+    uniform = lambda shape: jax.random.uniform(keys[2], shape, minval=-1)
+    normal = lambda shape: jax.random.normal(keys[3], shape)
+    m = self.noise_jitter * shards.drawn(uniform, shape)
+    s = self.noise_jitter * shards.drawn(normal, shape)
     return std + s, mean + m

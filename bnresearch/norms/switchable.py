@@ -96,13 +96,15 @@ class Norm(nn.Module):
       if train
       else (running['mean'][None], running['var'][None])
     )
-    instance = moments.moments(groups.x_GMSC, (2,))
-    layer = moments.moments(groups.x_GMSC, (2, 3))
+    instance = moments.moments(groups.x_PMSC, (2,))
+    layer = moments.moments(groups.x_PMSC, (2, 3))
     mean, var = (
-      _mixture(*k, positions=groups.x_GMSC.shape[2])
-      for k in zip((mean_weights, var_weights), instance, layer, batch)
+      _mixture(*k, positions=groups.x_PMSC.shape[2])
+      for k in zip(
+        (mean_weights, var_weights), instance, layer, map(groups.rows, batch)
+      )
     )
-    y = (groups.x_GMSC.astype(mean.dtype) - mean) * jax.lax.rsqrt(
+    y = (groups.x_PMSC.astype(mean.dtype) - mean) * jax.lax.rsqrt(
       var + self.epsilon
     )
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
@@ -118,12 +120,12 @@ class Norm(nn.Module):
     return y.astype(x.dtype).reshape(x.shape)
 
 
-def _mixture(weights, instance_GMC, layer_GM, batch_GC, *, positions):
-  """Returns statistics weighed by a softmax, to be used with (G, M, S, C)."""
+def _mixture(weights, instance_PMC, layer_PM, batch_PC, *, positions):
+  """Returns statistics weighed by a softmax, to be used with (P, M, S, C)."""
   statistics = (
-    instance_GMC[:, :, None],
-    layer_GM[:, :, None, None],
-    batch_GC[:, None, None],
+    instance_PMC[:, :, None],
+    layer_PM[:, :, None, None],
+    batch_PC[:, None, None],
   )
   first = 0 if positions > 1 else 1
   softmax = jax.nn.softmax(weights[first:])

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bnresearch.ops import _shards, windows
+from bnresearch import shards
+from bnresearch.ops import windows
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -62,10 +63,10 @@ def conv_general_dilated(
   where = _windows(lhs, rhs, **options)
   C, groups = lhs.shape[-1], feature_group_count
   if where and groups == 1 and where.window == (1, 1):
-    return _compiled_pointwise(*_shards.alike((lhs, rhs)), where, precision)
+    return _compiled_pointwise(*shards.alike((lhs, rhs)), where, precision)
   if where and 1 < groups == C and math.prod(where.window) <= MOST_TAPS:
     lhs = _repeated(lhs, rhs.shape[-1] // C)
-    return _compiled_depthwise(*_shards.alike((lhs, rhs)), where)
+    return _compiled_depthwise(*shards.alike((lhs, rhs)), where)
   if where and 1 < groups <= MOST_GROUPS:
     options['feature_group_count'] = 1
     each = zip(jnp.split(lhs, groups, 3), jnp.split(rhs, groups, 3))
@@ -225,7 +226,7 @@ def _depthwise_kernel_gradient(x_NHWC, dy_NhwC, where):
     return [at_tap(total, *tap) for total, tap in zip(sums, taps)], None
 
   zero = jnp.zeros((N, 1, columns, C), windows.wide(dy_NhwC).dtype)
-  zero = _shards.alike(zero, x_NHWC, dy_NhwC)
+  zero = shards.alike(zero, x_NHWC, dy_NhwC)
   sums, _ = lax.scan(add, [zero] * len(taps), jnp.arange(h // rows * blocks))
   d_kernel = jnp.stack([total.sum((0, 1, 2)) for total in sums])
   return d_kernel.reshape(*where.window, 1, C)

@@ -3,18 +3,21 @@
 Ioffe & Szegedy 2015, Algorithm 1 and the six equations below it, 1502.03167.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
 from bnresearch.moments import Groups
 
 BACKWARDS = ('equations', 'autodiff')
 
 
 def by_moments(
-  x_GMSC: jax.Array,
-  mean_GC: jax.Array,
-  var_GC: jax.Array,
+  x_PMSC: jax.Array,
+  mean_PC: jax.Array,
+  var_PC: jax.Array,
   scale_C: jax.Array,
   bias_C: jax.Array,
   epsilon: float,
@@ -23,9 +26,9 @@ def by_moments(
 
   Everything is computed in the moments' dtype; the result has that of `x`.
   """
-  gain_GC = scale_C[None] * jax.lax.rsqrt(var_GC + epsilon)
-  y = (x_GMSC.astype(mean_GC.dtype) - _spread(mean_GC)) * _spread(gain_GC)
-  return (y + bias_C[None, None, None]).astype(x_GMSC.dtype)
+  gain_PC = scale_C[None] * jax.lax.rsqrt(var_PC + epsilon)
+  y = (x_PMSC.astype(mean_PC.dtype) - _spread(mean_PC)) * _spread(gain_PC)
+  return (y + bias_C[None, None, None]).astype(x_PMSC.dtype)
 
 
 def by_own_moments(
@@ -51,68 +54,88 @@ def by_own_moments(
       'one_pass' gets wrong has a gradient of its own: it is always autodiff's.
 
   Returns:
-    y (G, M, S, C) of the dtype of x; mean and biased variance (G, C).
+    y (P, M, S, C) of the dtype of x; mean and biased variance (G, C), which
+    inside a map are taken for constants.
   """
   if backward not in BACKWARDS:
     raise ValueError(
       f'backward = {backward!r}: needs one of {", ".join(BACKWARDS)}.'
     )
-  inputs = *groups, scale_C, bias_C, epsilon
   if backward == 'autodiff' or variance != 'two_pass':
-    return _forward(*inputs, variance)
-  # Under shard_map, where each device holds its own groups, the parameters are
-  # made each device's own: their gradients are then added up by JAX.
-  inputs = jax.tree.map(jnp.asarray, inputs)
-  axes = frozenset().union(*map(_varying, jax.tree.leaves(inputs)))
-  return _by_own_moments(*jax.tree.map(lambda v: _vary(v, axes), inputs))
+    return _forward(groups, scale_C, bias_C, epsilon, variance)
+  # Inside a map the parameters are made each device's own: their gradients are
+  # then added up by whoever shares them.
+  inputs = groups.x_PMSC, groups.where_PM11, scale_C, bias_C, epsilon
+  inputs = shards.alike(jax.tree.map(jnp.asarray, inputs))
+  y, *moments = _by_own_moments(*inputs, groups.parts, groups.devices)
+  if shards.mapped():
+    moments = jax.lax.stop_gradient(moments)
+  return y, *moments
 
 
-def _forward(x_GMSC, where_GM11, scale_C, bias_C, epsilon, variance='two_pass'):
-  mean_GC, var_GC = Groups(x_GMSC, where_GM11).moments(variance)
-  y = by_moments(x_GMSC, mean_GC, var_GC, scale_C, bias_C, epsilon)
+def _forward(groups, scale_C, bias_C, epsilon, variance='two_pass'):
+  mean_GC, var_GC = groups.moments(variance)
+  y = by_moments(
+    groups.x_PMSC,
+    groups.rows(mean_GC),
+    groups.rows(var_GC),
+    scale_C,
+    bias_C,
+    epsilon,
+  )
   return y, mean_GC, var_GC
 
 
-@jax.custom_vjp
-def _by_own_moments(x_GMSC, where_GM11, scale_C, bias_C, epsilon):
-  return _forward(x_GMSC, where_GM11, scale_C, bias_C, epsilon)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _by_own_moments(x_PMSC, where_PM11, scale_C, bias_C, epsilon, *spread):
+  groups = Groups(x_PMSC, where_PM11, *spread)
+  return _forward(groups, scale_C, bias_C, epsilon)
 
 
-def _forward_and_residuals(x_GMSC, where, scale_C, bias_C, epsilon):
-  y, mean_GC, var_GC = _forward(x_GMSC, where, scale_C, bias_C, epsilon)
+def _forward_and_residuals(x_PMSC, where, scale_C, bias_C, epsilon, *spread):
+  groups = Groups(x_PMSC, where, *spread)
+  y, mean_GC, var_GC = _forward(groups, scale_C, bias_C, epsilon)
   inverse_GC = jax.lax.rsqrt(var_GC + epsilon)
-  residuals = x_GMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC
+  residuals = x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC
   return (y, mean_GC, var_GC), residuals
 
 
-def _backward(residuals, cotangents):
+def _backward(parts, devices, residuals, cotangents):
   """The six equations.
 
   The last two are put together, `dx = gain * dy + slope * (x - mean) +
   offset`, so that one pass makes dx out of x, dy and numbers per channel.
-  Besides the output, mean and variance may be differentiated too.
+  Besides the output, mean and variance may be differentiated too, outside a
+  map.
   """
-  x_GMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
-  dy_GMSC, d_mean_GC, d_var_GC = cotangents
-  m_G1 = jnp.maximum(Groups(x_GMSC, where).count_G, 1)[:, None]
-  dy = dy_GMSC.astype(mean_GC.dtype)
-  centred = x_GMSC.astype(mean_GC.dtype) - _spread(mean_GC)
+  x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
+  dy_PMSC, d_mean_GC, d_var_GC = cotangents
+  groups = Groups(x_PMSC, where, parts, devices)
+  m_G1 = jnp.maximum(groups.count_G, 1)[:, None]
+  dy = dy_PMSC.astype(mean_GC.dtype)
+  centred = x_PMSC.astype(mean_GC.dtype) - _spread(groups.rows(mean_GC))
 
   gain_GC = scale_C[None] * inverse_GC
-  d_bias_GC = dy.sum((1, 2))
-  dy_centred_GC = (dy * centred).sum((1, 2))
+  of_parts = dy.sum((1, 2)), (dy * centred).sum((1, 2))
+  d_bias_GC, dy_centred_GC = groups.totals(*of_parts)
   # Of var + epsilon, through y.
   d_sum_GC = -0.5 * gain_GC * jnp.square(inverse_GC) * dy_centred_GC
-  d_var_GC += d_sum_GC
-  d_mean_GC -= gain_GC * d_bias_GC
-  slope_GC = 2 * d_var_GC / m_G1
-  offset_GC = d_mean_GC / m_G1
-  through_moments = _spread(slope_GC) * centred + _spread(offset_GC)
+  slope_GC = 2 * (d_var_GC + d_sum_GC) / m_G1
+  offset_GC = (d_mean_GC - gain_GC * d_bias_GC) / m_G1
+  slope, offset, gain, inverse_PC = map(
+    groups.rows, (slope_GC, offset_GC, gain_GC, inverse_GC)
+  )
+  through_moments = _spread(slope) * centred + _spread(offset)
   if where is not None:
     through_moments = jnp.where(where, through_moments, 0)
-  dx = _spread(gain_GC) * dy + through_moments
+  dx = _spread(gain) * dy + through_moments
+  # Inside a map, what a device gives to these; else all.
+  if shards.mapped():
+    d_bias_GC, dy_centred_GC = of_parts
+    inverse_GC = inverse_PC
+    d_sum_GC = -0.5 * gain * jnp.square(inverse_PC) * dy_centred_GC
   return (
-    dx.astype(x_GMSC.dtype),
+    dx.astype(x_PMSC.dtype),
     None,
     (dy_centred_GC * inverse_GC).sum(0).astype(scale_C.dtype),
     d_bias_GC.sum(0).astype(bias_C.dtype),
@@ -123,15 +146,5 @@ def _backward(residuals, cotangents):
 _by_own_moments.defvjp(_forward_and_residuals, _backward)
 
 
-def _spread(value_GC):
-  return value_GC[:, None, None]
-
-
-def _varying(x):
-  """Returns the mesh axes of a shard_map along which `x` differs."""
-  return jax.typeof(x).manual_axis_type.varying
-
-
-def _vary(value, axes):
-  missing = tuple(axes - _varying(value))
-  return jax.lax.pcast(value, missing, to='varying') if missing else value
+def _spread(value_PC):
+  return value_PC[:, None, None]

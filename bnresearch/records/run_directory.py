@@ -14,8 +14,14 @@ import filelock
 from bnresearch.records import config_file, logbook
 
 _LOCK = '.lock'
-# Where the data is, and how it is read, may be another on another machine.
-FREE = ('data.folder', 'data.workers', 'data.on_device')
+# What may be another on another machine: it changes no result.
+FREE = (
+  'data.folder',
+  'data.workers',
+  'data.on_device',
+  'parallel.backend',
+  'parallel.devices',
+)
 ENDED = ('done', 'diverged')
 
 

@@ -229,6 +229,8 @@ RULES = {
     lambda v: v in ('best', 'latest') or (type(v) is str and v.isdecimal()),
   ),
   'start.exclude': _each(_TEXT, some=False),
+  'parallel.backend': _choice('jit', 'shard_map', 'pmap'),
+  'parallel.devices': _number(int, 0),
   'eval.every': _STEPS,
   'eval.batch_size': _number(int, 1),
   'eval.statistics': _STATISTICS,

@@ -1,0 +1,27 @@
+"""Dropout, the same for an example on any number of devices."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import shards
+
+
+class Dropout(nn.Module):
+  """Zeroes each value with probability `rate`, and scales up the others.
+
+  Only in training, where there is an rng 'dropout'.
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Returns `x` with some zeros, in its shape and dtype."""
+    if not train or not self.rate or not self.has_rng('dropout'):
+      return x
+    key, keep = self.make_rng('dropout'), 1 - self.rate
+    draw = functools.partial(jax.random.bernoulli, key, keep)
+    return jnp.where(shards.drawn(draw, x.shape), x / keep, 0).astype(x.dtype)
