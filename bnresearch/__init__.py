@@ -6,7 +6,7 @@
 The tour, in the order of imports; each room's own text says what it promises.
 
   lookup            a file is an entry
-  shards  moments   a batch over devices; means and variances, done right
+  shards  moments  groups   a batch over devices and in groups; its statistics
   images            files decoded and cropped on the host
   conventions       what momentum, epsilon and variance mean elsewhere
   ops               fast forms of operations

@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (
   ('lookup', 'shards', 'images'),
   ('moments',),
+  ('groups',),
   ('conventions',),
   ('ops',),
   ('norms', 'models', 'data', 'augment', 'probes', 'records'),

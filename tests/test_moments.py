@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bnresearch import moments
+from bnresearch.groups import grouped
 
 
 @pytest.mark.parametrize(
@@ -83,11 +84,11 @@ def test_what_does_not_count_is_not_there(assert_close):
 
 def test_groups_are_consecutive_examples():
   x = np.arange(2 * 6 * 2 * 2 * 3.0).reshape(12, 2, 2, 3)
-  groups = moments.groups(x, None, 4)
+  groups = grouped(x, None, 4)
   assert groups.x_PMSC.shape == (3, 4, 4, 3)
   np.testing.assert_array_equal(groups.x_PMSC[1, 0, 3], x[4, 1, 1])
   np.testing.assert_array_equal(groups.count_G, [16, 16, 16])
-  per_activation = moments.groups(x, None, 0, per_activation=True)
+  per_activation = grouped(x, None, 0, per_activation=True)
   assert per_activation.x_PMSC.shape == (1, 12, 1, 12)
   mean_GC, var_GC = per_activation.moments()
   np.testing.assert_allclose(mean_GC[0].reshape(2, 2, 3), x.mean(0))
@@ -97,7 +98,7 @@ def test_groups_are_consecutive_examples():
 def test_a_group_without_examples_has_mean_zero_and_variance_one():
   x = np.random.RandomState(0).normal(2, 3, (6, 5, 3)).astype(np.float32)
   mask_N = np.array([True, False, True, False, False, False])
-  groups = moments.groups(x, mask_N, 3)
+  groups = grouped(x, mask_N, 3)
   np.testing.assert_array_equal(groups.count_G, [10, 0])
   mean_GC, var_GC = groups.moments()
   np.testing.assert_allclose(mean_GC[0], x[mask_N].mean((0, 1)), rtol=1e-5)
@@ -116,7 +117,7 @@ def test_a_group_without_examples_has_mean_zero_and_variance_one():
 )
 def test_what_makes_no_groups_is_refused(x, mask, message):
   with pytest.raises(ValueError, match=message):
-    moments.groups(x, mask, 7)
+    grouped(x, mask, 7)
 
 
 COUNTS = [[5, 5, 5], [2, 9, 4], [1, 0, 7], [1, 1, 1]]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.moments import Groups
+from bnresearch.groups import Groups
 from bnresearch.norms.batch import Norm
 from bnresearch.ops import normalize
 

@@ -42,28 +42,9 @@ def make_train_step(
   `parallel.py`.
   """
 
-  def gradient_of(weights):
-    def gradient(params, collections, batch, key):
-      x_NHWC, targets_NK = batch
-
-      def loss_fn(params):
-        (logits_NK, taps), new = model.apply(
-          {'params': params, **collections},
-          x_NHWC,
-          train=True,
-          mutable=list(collections),
-          rngs={'dropout': key},
-        )
-        heads = objective.heads(logits_NK, taps)
-        loss = objective.weighted_loss(heads, targets_NK, weights)
-        return loss, (logits_NK, new)
-
-      grads, (logits_NK, new) = jax.grad(loss_fn, has_aux=True)(params)
-      return grads, new, logits_NK
-
-    return parallel.spread(gradient, backend)
-
-  gradients = [gradient_of(weights) for weights in passes]
+  gradients = [
+    parallel.spread(_gradient(model, weights), backend) for weights in passes
+  ]
 
   def train_step(state, batch, key):
     batch = shards.spread(batch)
@@ -89,3 +70,27 @@ def make_train_step(
     return state.replace(step=state.step + 1), metrics
 
   return train_step
+
+
+def _gradient(model, weights):
+  """Returns the gradient of a pass, in which the heads' losses weigh so."""
+
+  def gradient(params, collections, batch, key):
+    x_NHWC, targets_NK = batch
+
+    def loss_fn(params):
+      (logits_NK, taps), new = model.apply(
+        {'params': params, **collections},
+        x_NHWC,
+        train=True,
+        mutable=list(collections),
+        rngs={'dropout': key},
+      )
+      heads = objective.heads(logits_NK, taps)
+      loss = objective.weighted_loss(heads, targets_NK, weights)
+      return loss, (logits_NK, new)
+
+    grads, (logits_NK, new) = jax.grad(loss_fn, has_aux=True)(params)
+    return grads, new, logits_NK
+
+  return gradient

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments
+from bnresearch.groups import Groups
 
 
 class Running:
@@ -68,7 +69,7 @@ class Running:
 
 
 def of_the_batch(
-  groups: moments.Groups,
+  groups: Groups,
   mean_GC: jax.Array,
   var_GC: jax.Array,
   *,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 from bnresearch.ops import normalize
@@ -112,7 +112,7 @@ class Norm(nn.Module):
       debias=self.debias,
     )
     by_running = self.frozen_statistics or not train
-    groups = moments.groups(
+    groups = grouped(
       x,
       mask,
       0 if by_running else self.group_size,

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 from bnresearch.ops import normalize
@@ -102,7 +102,7 @@ class Norm(nn.Module):
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
     running = Running(self, initial)
     updates = self.variable('batch_stats', 'updates', jnp.zeros, (), jnp.int32)
-    groups = moments.groups(x, mask, self.group_size if train else 0)
+    groups = grouped(x, mask, self.group_size if train else 0)
     mean_1C, var_1C = running['mean'][None], running['var'][None]
     if not train:
       y = normalize.by_moments(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -84,7 +85,7 @@ class Norm(nn.Module):
       return y.astype(x.dtype)
     v_C = self.param('v', nn.initializers.ones, (C,))
     running = Running(self, {'var': jnp.ones(C)})
-    groups = moments.groups(x, mask, self.group_size if train else 0)
+    groups = grouped(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, var_GC = groups.moments()
     else:

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -95,7 +95,7 @@ class Norm(nn.Module):
     eye_BDD = jnp.broadcast_to(jnp.eye(D), (B, D, D))
     initial = {'mean': jnp.zeros(C), 'covariance': eye_BDD}
     running = Running(self, initial)
-    groups = moments.groups(x, mask, self.group_size if train else 0)
+    groups = grouped(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, _ = groups.moments()
     else:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running
 from bnresearch.ops import normalize
@@ -79,7 +79,7 @@ class Norm(nn.Module):
     scale_C, bias_C = _affine.parameters(self, (C,))
     initial = {'mean': jnp.zeros(C), 'deviation': jnp.ones(C)}
     running = Running(self, initial)
-    groups = moments.groups(x, mask, self.group_size if train else 0)
+    groups = grouped(x, mask, self.group_size if train else 0)
     if train:
       mean_GC, square_GC = _mean_and_square(groups, self.order)
     else:

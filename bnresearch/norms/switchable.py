@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments
+from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -90,7 +91,7 @@ class Norm(nn.Module):
     var_weights = self.param('var_weights', ones, (3,))
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
     running = Running(self, initial)
-    groups = moments.groups(x, mask, self.group_size if train else 0)
+    groups = grouped(x, mask, self.group_size if train else 0)
     batch = mean_GC, var_GC = (
       groups.moments()
       if train

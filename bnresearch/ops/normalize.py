@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import shards
-from bnresearch.moments import Groups
+from bnresearch.groups import Groups
 
 BACKWARDS = ('equations', 'autodiff')
 
