@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.data import Source
-from bnresearch.engine import objective, stream
+from bnresearch.engine import objective, parallel, stream
 from bnresearch.records.config_file import Config
 
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
@@ -73,7 +73,7 @@ class Evaluator:
     size = math.prod(build.spec(config).image_shape)
     self._resident = None
     if len(source) * size <= stream.RESIDENT_BYTES:
-      self._resident = [jax.device_put(batch) for batch in self._batches()]
+      self._resident = [parallel.shared(batch) for batch in self._batches()]
 
   def sums(self, params: Any, collections: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device.
@@ -87,7 +87,7 @@ class Evaluator:
       'examples': np.int32(0),
     }
     before = sums
-    for batch in self._resident or self._batches():
+    for batch in self._resident or map(parallel.shared, self._batches()):
       if not self._resident:
         jax.block_until_ready(before)
       before = sums
@@ -109,6 +109,7 @@ class Evaluator:
     }
 
   def _add_batch(self, sums, params, collections, images, labels_N, mask_N):
+    images, labels_N, mask_N = shards.spread((images, labels_N, mask_N))
     x_NHWC = self._pixels(images)
     logits_NK, _ = self._forward(params, collections, x_NHWC, mask_N)
     loss_N = objective.cross_entropy(logits_NK, labels_N)

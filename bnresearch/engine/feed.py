@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.data import Arrays, Source
-from bnresearch.engine import stream
+from bnresearch.engine import parallel, stream
 from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
 from bnresearch.engine.step import Metrics, TrainStep
@@ -68,7 +68,7 @@ class Resident:
   ):
     self._config = config
     self.waited = 0.0
-    self._split = jax.device_put(Examples(source.images_NHWC, source.labels_N))
+    self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
     example = (state, self._split)
     batch_size = config.train.batch_size
     self._call = make_advance(
@@ -121,14 +121,15 @@ class Stream:
     if self._next != steps.start:
       self.close()
       rest = range(steps.start, self._config.train.steps)
-      self._batches = stream.training(self._config, self._source, rest)
+      host = stream.Host(jax.process_index(), jax.process_count())
+      self._batches = stream.training(self._config, self._source, rest, host)
     self._next = steps.stop
     rows = []
     for _ in steps:
       began = time.monotonic()
       batch = next(self._batches)
       self.waited += time.monotonic() - began
-      state, metrics = self._step(state, jax.device_put(batch), key)
+      state, metrics = self._step(state, parallel.split(batch), key)
       rows.append(metrics)
       if len(rows) > _IN_FLIGHT:  # or else all T batches lie on the device
         rows[-1 - _IN_FLIGHT]['loss'].block_until_ready()

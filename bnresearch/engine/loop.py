@@ -2,37 +2,31 @@
 
 import contextlib
 import pathlib
-import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from bnresearch import build, conventions
+from bnresearch import build
 from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   evaluate,
   feed,
+  hosts,
   interruptions,
   measure,
   objective,
   optimizer,
-  population,
+  parallel,
   start,
   state,
   step,
   stream,
 )
-from bnresearch.engine.checkpoint import Checkpoints
-from bnresearch.records import provenance, run_directory
-from bnresearch.records.config_file import Config, digest
-
-_STATUS_EVERY = 0.3  # seconds between two writes of status.json
-
-
-class Diverged(ArithmeticError):
-  """The loss has left the finite numbers."""
+from bnresearch.engine.book import Book, Diverged
+from bnresearch.records import run_directory
+from bnresearch.records.config_file import Config
 
 
 def train(config: Config, path: pathlib.Path) -> str:
@@ -40,11 +34,12 @@ def train(config: Config, path: pathlib.Path) -> str:
 
   'done'; 'diverged', a result and no error; or 'preempted', saved on SIGTERM
   or SIGINT to be continued. A run that is done or diverged is left as it is.
+  Where there are several hosts, all of them call it.
 
   Raises:
     run_directory.Refused: the directory is not this run's, or in use.
   """
-  with run_directory.claim(path, config) as run:
+  with hosts.claimed(path, config) as run:
     if run.status.get('status') in run_directory.ENDED:
       return run.status['status']
     run.update(status='running', message='', **run_directory.this_process())
@@ -118,65 +113,64 @@ class _Session:
       _looked_at(config, train_set),
     )
 
-    self.config, self.run_directory = config, run
-    self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
-    restored = self.checkpoints.restore_newest_whole(fresh)
+    self.config, self.book = config, Book(config, run)
+    restored = self.book.restored(fresh)
     if restored is None and config.start.path:
       fresh = start.into(
         fresh, config, model, spec.image_shape[0], spec.class_names
       )
-    self.state = fresh if restored is None else restored
-    run.logbook.keep_until(-1 if restored is None else int(restored.step))
-    inputs = build.inputs(config, train_set)
-    self.feed = feed.make(
-      config,
-      train_set,
-      step.make_train_step(model, updates, inputs, passes),
-      self.state,
-    )
-    self.evaluator = evaluate.Evaluator(
-      config, evaluated, test_set, config.eval.statistics
-    )
-    if config.probes.names:
-      self.measure = measure.make(config, evaluated, test_set)
+    self.mesh = parallel.mesh(config, model, spec.image_shape)
+    with jax.set_mesh(self.mesh):
+      self.state = parallel.shared(fresh if restored is None else restored)
+      inputs = build.inputs(config, train_set)
+      self.feed = feed.make(
+        config,
+        train_set,
+        step.make_train_step(
+          model, updates, inputs, passes, config.parallel.backend
+        ),
+        self.state,
+      )
+      self.evaluator = evaluate.Evaluator(
+        config, evaluated, test_set, config.eval.statistics
+      )
+      if config.probes.names:
+        self.measure = measure.make(config, evaluated, test_set)
     self.unread: list[Callable[[], None]] = []
-    self.evaluated: dict[int, dict[str, float]] = {}
-    self.last: dict[str, float] = {}
-    self.provenance = {
-      **provenance.collect(),
-      'conventions': conventions.header(
-        config.norm, config.train.steps, build.norm_options(config)
-      ),
-    }
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
-    train = self.config.train
-    key = jax.random.key(self.config.seed)
     start = int(self.state.step)
-    self.run_directory.begin_session(start, self.provenance)
-    clock = _Clock(self.run_directory.status, start)
-    with contextlib.closing(self.checkpoints), contextlib.closing(self.feed):
-      if start == 0:
-        self._observe(0)
-      for first in range(start, train.steps, train.log_every):
-        steps = range(first, first + train.log_every)
-        self.state, metrics = self.feed.advance(self.state, steps, key)
+    self.book.begin(start, self.mesh.size)
+    with (
+      contextlib.closing(self.book),
+      contextlib.closing(self.feed),
+      jax.set_mesh(self.mesh),
+    ):
+      return self._make_steps(start, interrupted)
+
+  def _make_steps(self, start, interrupted):
+    train, stop = self.config.train, lambda: False
+    key = jax.random.key(self.config.seed)
+    if start == 0:
+      self._observe(0)
+    for first in range(start, train.steps, train.log_every):
+      steps = range(first, first + train.log_every)
+      self.state, metrics = self.feed.advance(self.state, steps, key)
+      self._read()
+      self.unread.append(
+        lambda m=metrics, s=steps: self.book.log_training(s, jax.device_get(m))
+      )
+      self._observe(steps.stop)
+      # Where there are several hosts, what they said a call ago: not to wait.
+      said, stop = stop, hosts.any_of(self.mesh, interrupted())
+      stopping = (stop if jax.process_count() == 1 else said)()
+      if stopping or self._due(steps.stop, self.config.checkpoint.every):
         self._read()
-        self.unread.append(lambda m=metrics, s=steps: self._log_training(s, m))
-        self._observe(steps.stop)
-        stop = interrupted()
-        if stop or self._due(steps.stop, self.config.checkpoint.every):
-          self._save(steps.stop)
-        self.run_directory.update(
-          throttle=_STATUS_EVERY,
-          **clock.read(steps.stop),
-          seconds_without_data=round(self.feed.waited, 3),
-          steps=train.steps,
-          **self.last,
-        )
-        if stop and steps.stop < train.steps:
-          return 'preempted'
+        self.book.save(self.state, steps.stop)
+      self.book.progress(steps.stop, self.feed.waited)
+      if stopping and steps.stop < train.steps:
+        return 'preempted'
     return 'done'
 
   def _due(self, done, every):
@@ -187,69 +181,19 @@ class _Session:
     params, collections = self.state.params, self.state.collections
     if self._due(done, self.config.eval.every):
       sums = self.evaluator.sums(params, collections)
-      self.unread.append(lambda: self._log_evaluation(done, sums))
+      self.unread.append(
+        lambda: self.book.log_evaluation(done, self.evaluator.means(sums))
+      )
     if self.config.probes.names and self._due(done, self.config.probes.every):
       measured = self.measure(params, collections)
       self.unread.append(
-        lambda: self.run_directory.logbook.write(done, jax.device_get(measured))
+        lambda: self.book.log_probes(done, jax.device_get(measured))
       )
 
   def _read(self):
     """Waits for what was dispatched before the last call, and writes it."""
     while self.unread:
       self.unread.pop(0)()
-
-  def _log_training(self, steps, metrics):
-    metrics = jax.device_get(metrics)
-    loss_T = metrics['loss']
-    self.last = {'loss': float(loss_T[-1])}
-    self.run_directory.logbook.write(
-      steps.stop,
-      {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},
-    )
-    bad = np.flatnonzero(~np.isfinite(loss_T))
-    if len(bad):
-      raise Diverged(
-        f'The loss is {loss_T[bad[0]]} at step {steps[bad[0]] + 1}, in the '
-        f'call of steps {steps.start + 1} to {steps.stop}. A smaller '
-        'optim.learning_rate may keep it finite.'
-      )
-
-  def _log_evaluation(self, done, sums):
-    means = self.evaluator.means(sums)
-    self.evaluated = {done: means}
-    self.run_directory.logbook.write(
-      done, {f'test/{name}': value for name, value in means.items()}
-    )
-
-  def _save(self, done):
-    self._read()
-    self.run_directory.logbook.sync()
-    self.checkpoints.save(
-      self.state,
-      self.evaluated.get(done),
-      {
-        'config': digest(self.config),
-        'provenance': self.provenance,
-        'statistics': population.provenance_of_ema(self.config, done),
-      },
-    )
-
-
-class _Clock:
-  """Measures training time over all sessions, and this session's speed."""
-
-  def __init__(self, status: dict, start: int):
-    self.before, self.start = status.get('seconds', 0.0), start
-    self.began = time.monotonic()
-
-  def read(self, done: int) -> dict[str, float]:
-    here = time.monotonic() - self.began
-    return {
-      'step': done,
-      'seconds': round(self.before + here, 3),
-      'steps_per_second': round((done - self.start) / here, 1),
-    }
 
 
 def _looked_at(config, train_set: Source):

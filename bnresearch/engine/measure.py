@@ -8,7 +8,7 @@ import jax
 
 from bnresearch import build
 from bnresearch.data import Source
-from bnresearch.engine import evaluate, stream
+from bnresearch.engine import evaluate, parallel, stream
 from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config
@@ -25,7 +25,7 @@ def make(
     source: where these examples come from.
   """
   pixels, examples = build.pixels(config), config.probes.examples
-  images, labels_N = jax.device_put(
+  images, labels_N = parallel.shared(
     next(stream.in_order(source, build.crop(config), examples, examples))
   )
   whole = evaluate.make_forward(model, config.probes.statistics)

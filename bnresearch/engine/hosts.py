@@ -1,0 +1,116 @@
+"""Many hosts: processes of `jax.distributed` that train one run together.
+
+Each runs the same program on its share of every batch. The first of them
+writes; all read the same files, so the run directory is on a disk that they
+share. Where there is one process only, all here does nothing.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bnresearch import shards
+from bnresearch.records import run_directory
+from bnresearch.records.config_file import Config
+
+# A host that was silent for so long is lost, and the others end. In seconds.
+_LOST_AFTER = 30
+_VARIABLES = (
+  'JAX_COORDINATOR_ADDRESS',
+  'JAX_NUM_PROCESSES',
+  'JAX_PROCESS_ID',
+)
+
+
+def join() -> bool:
+  """Joins the other hosts, before JAX is used; returns whether there are any.
+
+  They are found by SLURM's variables, as `srun` sets them for each task, or by
+  JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID.
+
+  Raises:
+    ValueError: some of these variables are set, and others are not.
+  """
+  given = {name: os.environ.get(name) for name in _VARIABLES}
+  if any(given.values()):
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+      raise ValueError(
+        f'{", ".join(missing)}: not set. A process that is one of several '
+        f'needs {", ".join(_VARIABLES)}.'
+      )
+    address, count, index = given.values()
+    options = {
+      'coordinator_address': address,
+      'num_processes': int(count),
+      'process_id': int(index),
+    }
+  elif int(os.environ.get('SLURM_NTASKS', 1)) > 1 and (
+    'SLURM_STEP_NODELIST' in os.environ
+  ):
+    options = {}
+  else:
+    return False
+  # It would take SIGTERM for itself, which asks our runs to save themselves.
+  jax.config.update('jax_enable_preemption_service', False)
+  jax.distributed.initialize(
+    **options,
+    heartbeat_timeout_seconds=_LOST_AFTER,
+    shutdown_timeout_seconds=_LOST_AFTER,
+  )
+  return True
+
+
+def first() -> bool:
+  """Returns whether this host is the one that writes."""
+  return jax.process_index() == 0
+
+
+def of_first(value: int) -> int:
+  """Returns what the first host gave; all hosts call it."""
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+@contextlib.contextmanager
+def claimed(
+  path: pathlib.Path, config: Config
+) -> Iterator[run_directory.RunDirectory]:
+  """Holds a run directory for all hosts; the first one writes.
+
+  Raises:
+    Refused: as `run_directory.claim`, on every host.
+  """
+  with contextlib.ExitStack() as stack:
+    run = refused = None
+    if first():
+      try:
+        run = stack.enter_context(run_directory.claim(path, config))
+      except run_directory.Refused as error:
+        refused = error
+    if not of_first(refused is None):
+      raise refused or run_directory.Refused(f'{path}: see the first host.')
+    yield run or run_directory.RunDirectory(path, writes=False)
+
+
+def any_of(mesh: jax.sharding.Mesh, flag: bool) -> Callable[[], bool]:
+  """Returns a function that says whether any host gave True.
+
+  All hosts call both at the same point of their program; the device is not
+  waited for until the second call.
+  """
+  if jax.process_count() == 1:
+    return lambda: flag
+  here = np.full(len(mesh.local_devices), flag)
+  split = jax.NamedSharding(mesh, jax.P(shards.AXIS))
+  flags = jax.make_array_from_process_local_data(split, here)
+  shared = jax.NamedSharding(mesh, jax.P())
+  found = jax.jit(lambda x: x.any(), out_shardings=shared)(flags)
+  return lambda: bool(found)
