@@ -48,10 +48,12 @@ class Checkpoints:
         create=False, multiprocessing_options=alone
       )
     else:
+      self._folder.mkdir(parents=True, exist_ok=True)
       self._set_unreadable_aside()
       latest = preservation_policy.LatestN(keep)
       best = preservation_policy.BestN(get_metric_fn=_accuracy, n=1)
       options = ocp.CheckpointManagerOptions(
+        create=False,
         best_fn=_accuracy,
         preservation_policy=preservation_policy.AnyPreservationPolicy(
           [latest, best]

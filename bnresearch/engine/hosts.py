@@ -8,7 +8,9 @@ share. Where there is one process only, all here does nothing.
 import contextlib
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -25,6 +27,10 @@ _VARIABLES = (
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
+
+
+class Lost(RuntimeError):
+  """Another host does not answer any more."""
 
 
 def join() -> bool:
@@ -98,6 +104,27 @@ def claimed(
     if not of_first(refused is None):
       raise refused or run_directory.Refused(f'{path}: see the first host.')
     yield run or run_directory.RunDirectory(path, writes=False)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+  """Turns the failure of a collective into `Lost`, where there are several."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    raise Lost(
+      f'A host is lost ({str(error).splitlines()[0]}). The same command on all '
+      'hosts, or on other ones, continues from the last checkpoint.'
+    ) from error
+
+
+def leave(message: str) -> NoReturn:
+  """Ends this process, without waiting for hosts that may be lost."""
+  print(message, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(1)
 
 
 def any_of(mesh: jax.sharding.Mesh, flag: bool) -> Callable[[], bool]:

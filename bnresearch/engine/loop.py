@@ -38,6 +38,7 @@ def train(config: Config, path: pathlib.Path) -> str:
 
   Raises:
     run_directory.Refused: the directory is not this run's, or in use.
+    hosts.Lost: another host is gone; the run can be continued.
   """
   with hosts.claimed(path, config) as run:
     if run.status.get('status') in run_directory.ENDED:
@@ -45,10 +46,13 @@ def train(config: Config, path: pathlib.Path) -> str:
     run.update(status='running', message='', **run_directory.this_process())
     message = ''
     try:
-      with interruptions.noted() as interrupted:
+      with interruptions.noted() as interrupted, hosts.watched():
         status = _Session(config, run).run(interrupted)
     except Diverged as error:
       status, message = 'diverged', str(error)
+    except hosts.Lost as error:
+      run.update(status='preempted', message=str(error))
+      raise
     except BaseException as error:
       run.update(status='failed', message=f'{type(error).__name__}: {error}')
       raise

@@ -113,27 +113,39 @@ def spread(gradient: Gradient, backend: str) -> Gradient:
     gradients, collections, outputs = gradient(own, collections, batch, key)
     return _mean_over_devices(gradients), collections, outputs
 
-  split, shared = jax.P(shards.AXIS), jax.P()
-  if backend == 'shard_map':
-    return jax.shard_map(
-      on_a_device,
-      in_specs=(shared, shared, split, shared),
-      out_specs=(shared, shared, split),
-    )
+  mapped = {'shard_map': _by_shard_map, 'pmap': _by_pmap}[backend](on_a_device)
 
-  def by_pmap(params, collections, batch, key):
+  def spread_gradient(*arguments):
+    function = gradient if shards.count() == 1 else mapped
+    return function(*arguments)
+
+  return spread_gradient
+
+
+def _by_shard_map(on_a_device):
+  split, shared = jax.P(shards.AXIS), jax.P()
+  return jax.shard_map(
+    on_a_device,
+    in_specs=(shared, shared, split, shared),
+    out_specs=(shared, shared, split),
+  )
+
+
+def _by_pmap(on_a_device):
+  mapped = jax.pmap(
+    on_a_device,
+    axis_name=shards.AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=(None, None, 0),
+  )
+
+  def function(params, collections, batch, key):
     D = shards.count()
-    mapped = jax.pmap(
-      on_a_device,
-      axis_name=shards.AXIS,
-      in_axes=(None, None, 0, None),
-      out_axes=(None, None, 0),
-    )
     shares = jax.tree.map(lambda x: x.reshape(D, -1, *x.shape[1:]), batch)
     *same, outputs = mapped(params, collections, shares, key)
     return *same, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
-  return by_pmap
+  return function
 
 
 def _mean_over_devices(gradients):

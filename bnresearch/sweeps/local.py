@@ -63,9 +63,10 @@ def run(
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes):
       if isinstance(outcome, BaseException):
-        console.print(
-          f'{point.name} failed: {outcome}', highlight=False, markup=False
-        )
+        message = f'{point.name} failed: {outcome}'
+        if jax.distributed.is_initialized():
+          hosts.leave(message)
+        console.print(message, highlight=False, markup=False)
         outcome = 'failed'
       result[point.name] = outcome
   return result
