@@ -142,11 +142,16 @@ class Stream:
       self._batches = None
 
 
+def _compiled(function, axis):
+  return jax.jit(function, donate_argnums=0)
+
+
 def make_advance(
   train_step: TrainStep,
   scan: str,
   example: tuple[State, Examples],
   batch_size: int,
+  compiled: Callable[[Callable, int], Callable] = _compiled,
 ) -> Callable[..., tuple[State, Metrics]]:
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
 
@@ -161,6 +166,10 @@ def make_advance(
       convolution on a CPU, which inside a loop is about 50 times slower.
     example: a state and a split, for the shapes.
     batch_size: of the steps.
+    compiled: makes a function of (state, split, indices, key) one that is
+      compiled and donates the state. Its second argument is on which axis
+      indices and metrics have what several states differ in, if there are
+      several.
   """
 
   def batch_at(split, indices):
@@ -182,7 +191,7 @@ def make_advance(
       batch_at(split, indices_TN),
     )
 
-  call_one = jax.jit(one, donate_argnums=0)
+  call_one = compiled(one, 0)
 
   def called(state, split, indices_TN, key):
     rows = []
@@ -192,13 +201,12 @@ def make_advance(
     return state, _stacked(rows)
 
   if scan == 'auto':
-    state, split = example
     indices_N = jnp.zeros(batch_size, jnp.int32)
-    program = jax.make_jaxpr(one)(state, split, indices_N, jax.random.key(0))
+    program = jax.make_jaxpr(one)(*example, indices_N, jax.random.key(0))
     convolves = 'conv_general_dilated' in str(program)
     slow = convolves and jax.default_backend() == 'cpu'
     scan = 'never' if slow else 'always'
-  return called if scan == 'never' else jax.jit(scanned, donate_argnums=0)
+  return called if scan == 'never' else compiled(scanned, 1)
 
 
 def _stacked(rows):

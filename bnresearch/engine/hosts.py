@@ -9,7 +9,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
@@ -127,17 +127,27 @@ def leave(message: str) -> NoReturn:
   os._exit(1)
 
 
-def any_of(mesh: jax.sharding.Mesh, flag: bool) -> Callable[[], bool]:
-  """Returns a function that says whether any host gave True.
+class Agreement:
+  """Makes a wish of any host the decision of all, without waiting for them.
 
-  All hosts call both at the same point of their program; the device is not
-  waited for until the second call.
+  All hosts call it at the same points of their program. What they get is what
+  was wished at the call before, so that the device need not be waited for.
+  Where there is one host only, a wish is a decision.
   """
-  if jax.process_count() == 1:
-    return lambda: flag
-  here = np.full(len(mesh.local_devices), flag)
-  split = jax.NamedSharding(mesh, jax.P(shards.AXIS))
-  flags = jax.make_array_from_process_local_data(split, here)
-  shared = jax.NamedSharding(mesh, jax.P())
-  found = jax.jit(lambda x: x.any(), out_shardings=shared)(flags)
-  return lambda: bool(found)
+
+  def __init__(self, mesh: jax.sharding.Mesh):
+    self._mesh, self._before = mesh, None
+    shared = jax.NamedSharding(mesh, jax.P())
+    self._any = jax.jit(lambda flags: flags.any(), out_shardings=shared)
+
+  def __call__(self, wish: bool) -> bool:
+    """Returns whether any host wished it, at the call before."""
+    if jax.process_count() == 1:
+      return wish
+    before = self._before
+    split = jax.NamedSharding(self._mesh, jax.P(shards.AXIS))
+    here = np.full(len(self._mesh.local_devices), wish)
+    self._before = self._any(
+      jax.make_array_from_process_local_data(split, here)
+    )
+    return before is not None and bool(before)

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,7 +48,7 @@ def train(config: Config, path: pathlib.Path) -> str:
     message = ''
     try:
       with interruptions.noted() as interrupted, hosts.watched():
-        status = _Session(config, run).run(interrupted)
+        status = Session(config, run).run(interrupted)
     except Diverged as error:
       status, message = 'diverged', str(error)
     except hosts.Lost as error:
@@ -82,125 +83,161 @@ def check(config: Config) -> None:
     raise ConfigError([str(error)]) from error
 
 
-class _Session:
-  """What one process does for a run, from restored state to last checkpoint.
+def make_steps(
+  config: Config,
+  session: Any,
+  start: int,
+  interrupted: Callable[[], bool],
+) -> str:
+  """Makes all steps that are left; returns 'done' or 'preempted'.
 
   The order within the loop: dispatch a call of `log_every` steps; read, while
   it runs, what the calls before it left; dispatch evaluation and probes of the
   new state; save. So the device waits for the host at checkpoints only.
+
+  Args:
+    config: says how many steps, and what is due when.
+    session: a `Session`, or one of `members.py`. It dispatches, and gives a
+      function that waits for the results and writes them.
+    start: steps that are done.
+    interrupted: says whether to save and stop.
   """
+  steps, unread = config.train.steps, []
+
+  def due(done, every):
+    return done % every == 0 or done == steps
+
+  def observe(done):
+    if due(done, config.eval.every):
+      unread.append(session.evaluate(done))
+    if config.probes.names and due(done, config.probes.every):
+      unread.append(session.measure(done))
+
+  def read():
+    while unread:
+      unread.pop(0)()
+
+  if start == 0:
+    observe(0)
+  for first in range(start, steps, config.train.log_every):
+    call = range(first, first + config.train.log_every)
+    trained = session.advance(call)
+    read()
+    unread.append(trained)
+    observe(call.stop)
+    stop = session.agreed(interrupted())
+    if stop or due(call.stop, config.checkpoint.every):
+      read()
+      session.save(call.stop)
+    session.progress(call.stop)
+    if stop and call.stop < steps:
+      return 'preempted'
+  return 'done'
+
+
+class Session:
+  """What one process does for a run, from restored state to last checkpoint."""
 
   def __init__(self, config: Config, run: run_directory.RunDirectory):
+    """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
-    train_set = build.source(config, 'train')
-    test_set = build.source(config, 'test')
-    run.record_data(
-      spec.image_shape,
-      spec.class_names,
-      {'train': len(train_set), 'test': len(test_set)},
-      {**test_set.notes, **train_set.notes},
-    )
+    train_set, test_set = sources(config, run)
     model = build.model(config, len(spec.class_names))
     build.check_sites(config, model, spec.image_shape)
     evaluated = build.evaluated_model(config, len(spec.class_names))
-    passes = objective.passes(
-      objective.count_heads(model, spec.image_shape),
-      config.objective.auxiliary,
-      config.objective.auxiliary_weight,
-    )
+    passes = objective.passes_of(config, model, spec.image_shape)
     updates = optimizer.make(config.optim, config.train.steps, len(passes))
     fresh = state.create(
       model,
       updates,
       spec.image_shape,
       config.seed,
-      _looked_at(config, train_set),
+      looked_at(config, train_set),
     )
 
-    self.config, self.book = config, Book(config, run)
-    restored = self.book.restored(fresh)
+    self._config, self._book = config, Book(config, run)
+    restored = self._book.restored(fresh)
     if restored is None and config.start.path:
       fresh = start.into(
         fresh, config, model, spec.image_shape[0], spec.class_names
       )
-    self.mesh = parallel.mesh(config, model, spec.image_shape)
-    with jax.set_mesh(self.mesh):
-      self.state = parallel.shared(fresh if restored is None else restored)
+    self._mesh = parallel.mesh(config, model, spec.image_shape)
+    self._agree = hosts.Agreement(self._mesh)
+    with jax.set_mesh(self._mesh):
+      self._state = parallel.shared(fresh if restored is None else restored)
       inputs = build.inputs(config, train_set)
-      self.feed = feed.make(
+      self._feed = feed.make(
         config,
         train_set,
         step.make_train_step(
           model, updates, inputs, passes, config.parallel.backend
         ),
-        self.state,
+        self._state,
       )
-      self.evaluator = evaluate.Evaluator(
+      self._evaluator = evaluate.make(
         config, evaluated, test_set, config.eval.statistics
       )
       if config.probes.names:
-        self.measure = measure.make(config, evaluated, test_set)
-    self.unread: list[Callable[[], None]] = []
+        self._measure = measure.make(config, evaluated, test_set)
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
-    start = int(self.state.step)
-    self.book.begin(start, self.mesh.size)
+    start = int(self._state.step)
+    self._book.begin(start, self._mesh.size)
     with (
-      contextlib.closing(self.book),
-      contextlib.closing(self.feed),
-      jax.set_mesh(self.mesh),
+      contextlib.closing(self._book),
+      contextlib.closing(self._feed),
+      jax.set_mesh(self._mesh),
     ):
-      return self._make_steps(start, interrupted)
+      return make_steps(self._config, self, start, interrupted)
 
-  def _make_steps(self, start, interrupted):
-    train, stop = self.config.train, lambda: False
-    key = jax.random.key(self.config.seed)
-    if start == 0:
-      self._observe(0)
-    for first in range(start, train.steps, train.log_every):
-      steps = range(first, first + train.log_every)
-      self.state, metrics = self.feed.advance(self.state, steps, key)
-      self._read()
-      self.unread.append(
-        lambda m=metrics, s=steps: self.book.log_training(s, jax.device_get(m))
-      )
-      self._observe(steps.stop)
-      # Where there are several hosts, what they said a call ago: not to wait.
-      said, stop = stop, hosts.any_of(self.mesh, interrupted())
-      stopping = (stop if jax.process_count() == 1 else said)()
-      if stopping or self._due(steps.stop, self.config.checkpoint.every):
-        self._read()
-        self.book.save(self.state, steps.stop)
-      self.book.progress(steps.stop, self.feed.waited)
-      if stopping and steps.stop < train.steps:
-        return 'preempted'
-    return 'done'
+  def advance(self, steps: range) -> Callable[[], None]:
+    """Dispatches T steps."""
+    key = jax.random.key(self._config.seed)
+    self._state, metrics = self._feed.advance(self._state, steps, key)
+    return lambda: self._book.log_training(steps, jax.device_get(metrics))
 
-  def _due(self, done, every):
-    return done % every == 0 or done == self.config.train.steps
+  def evaluate(self, done: int) -> Callable[[], None]:
+    """Dispatches the evaluation of the state after `done` steps."""
+    state, means = self._state, self._evaluator.means
+    sums = self._evaluator.sums(state.params, state.collections)
+    return lambda: self._book.log_evaluation(done, means(sums))
 
-  def _observe(self, done):
-    """Dispatches the evaluation and the probes of the state after `done`."""
-    params, collections = self.state.params, self.state.collections
-    if self._due(done, self.config.eval.every):
-      sums = self.evaluator.sums(params, collections)
-      self.unread.append(
-        lambda: self.book.log_evaluation(done, self.evaluator.means(sums))
-      )
-    if self.config.probes.names and self._due(done, self.config.probes.every):
-      measured = self.measure(params, collections)
-      self.unread.append(
-        lambda: self.book.log_probes(done, jax.device_get(measured))
-      )
+  def measure(self, done: int) -> Callable[[], None]:
+    """Dispatches the probes of the state after `done` steps."""
+    measured = self._measure(self._state.params, self._state.collections)
+    return lambda: self._book.log_probes(done, jax.device_get(measured))
 
-  def _read(self):
-    """Waits for what was dispatched before the last call, and writes it."""
-    while self.unread:
-      self.unread.pop(0)()
+  def agreed(self, stop: bool) -> bool:
+    """Returns whether all hosts stop here."""
+    return self._agree(stop)
+
+  def save(self, done: int) -> None:
+    """Begins to save the state after `done` steps."""
+    self._book.save(self._state, done)
+
+  def progress(self, done: int) -> None:
+    """Writes now and then how far the run is."""
+    self._book.progress(done, self._feed.waited)
 
 
-def _looked_at(config, train_set: Source):
+def sources(
+  config: Config, run: run_directory.RunDirectory
+) -> tuple[Source, Source]:
+  """Returns the training and the test split; the run notes what they are."""
+  spec = build.spec(config)
+  train_set = build.source(config, 'train')
+  test_set = build.source(config, 'test')
+  run.record_data(
+    spec.image_shape,
+    spec.class_names,
+    {'train': len(train_set), 'test': len(test_set)},
+    {**test_set.notes, **train_set.notes},
+  )
+  return train_set, test_set
+
+
+def looked_at(config: Config, train_set: Source) -> jax.Array | None:
   """Returns the batch of the network's input that an initializer looks at."""
   if config.model.initializer != 'lsuv':
     return None
