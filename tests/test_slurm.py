@@ -29,7 +29,7 @@ def get_config(arg):
   c.train.log_every = c.eval.every = c.probes.every = 20
   c.checkpoint.every = 1000
   c.slurm.memory = 1
-  runs = [(60, s) for s in range(5)] + [(4000, s) for s in range(3)]
+  runs = [(60, s) for s in range(5)] + [(6000, s) for s in range(3)]
   c.sweep = tuple({'train.steps': t, 'seed': s} for t, s in runs)
   return c
 """
@@ -159,28 +159,30 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
   _, _, long = study
   slurm.run(long, tmp_path, QUIET)
   jobs = slurm.active(tmp_path)
-  warned, requeued, _ = (jobs[point.name] for point in long)
   paths = [point.directory(tmp_path) for point in long]
   wait_until(lambda: all(rows(path) > 3 for path in paths))
-  here.run('scancel', '--signal=USR2', warned)
-  here.run('scontrol', 'requeue', requeued)
-  options = ['--partition=urgent', f'--cpus-per-task={here.cpus}']
-  here.run('sbatch', *options, '--output=/dev/null', '--wrap=sleep 3')
 
   def states():
-    return set(launch.states(long, tmp_path, QUIET).values())
+    return launch.states(long, tmp_path, QUIET)
 
-  wait_until(lambda: states() == {'queued'})
+  # One CPU is free, so that one of the three jobs has to go.
+  options = ['--partition=urgent', f'--cpus-per-task={here.cpus - 2}']
+  here.run('sbatch', *options, '--output=/dev/null', '--wrap=sleep 5')
+  wait_until(lambda: 'queued' in states().values())
+  warned, requeued = (n for n, s in states().items() if s == 'running')
+  here.run('scancel', '--signal=USR2', jobs[warned])
+  here.run('scontrol', 'requeue', jobs[requeued])
+  wait_until(lambda: set(states().values()) == {'queued'})
   slurm.run(long, tmp_path, QUIET)
   assert slurm.active(tmp_path) == jobs
-  wait_until(lambda: states() == {'done'})
+  wait_until(lambda: set(states().values()) == {'done'})
   assert_same_runs(long, tmp_path, local_runs)
   for path in paths:
     sessions = json.loads((path / 'provenance.json').read_text())
     begun, continued = (session['from_step'] for session in sessions)
     assert begun == 0
     # Saved when it was told to, in the midst, between two checkpoints.
-    assert 0 < continued < 4000
+    assert 0 < continued < 6000
     assert continued % 1000
 
 
