@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.main --config=FILE --workdir=DIR`."""
 
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bnresearch import build
+from bnresearch import build, flags
 from bnresearch import config as configs
 from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine import machine
@@ -16,26 +15,12 @@ from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
 from bnresearch.records import run_directory
-from bnresearch.reports import evaluation, predictions, summary
-from bnresearch.sweeps import local
+from bnresearch.reports import evaluation, predictions, results, summary
+from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import Point, points
 
-_EXAMPLES = """
-train every point of a config's sweep; the same command again continues it
-  python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
-choose the data, change any knob (configs/default.py has them, explained)
-  python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
-      --config.optim.learning_rate=0.5 --workdir=runs/fast
-see the points; run the second only; try all in two tiny steps, kept nowhere
-  python -m bnresearch.main --config=configs/figure1.py --list
-  python -m bnresearch.main --config=configs/figure1.py --point=1
-  python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
-what a network says of images, one or thousands, files or folders
-  python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
-evaluate a checkpoint exactly, under each kind of statistics; keep these
-  python -m bnresearch.main --mode=eval --step=best --save_statistics \\
-      '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
-"""
+# What may be said of a run that is there: where its data is by now.
+_MOVED = tuple(key for key in run_directory.FREE if key.startswith('data.'))
 
 # What a user can mend: its message says how, a traceback would hide it.
 _EXPECTED = (
@@ -51,15 +36,16 @@ _EXPECTED = (
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status.
 
-  0: all is done. 1: a run failed or was interrupted. 2: wrong use.
+  0: all is done, or goes on as jobs. 1: a run failed or was interrupted. 2:
+  wrong use.
   """
-  parser = _parser()
+  parser = flags.parser()
   args, rest = parser.parse_known_args(argv)
   try:
     # Images may come between flags.
     args.images += [a for a in rest if not a.startswith('-')]
     rest = [a for a in rest if a.startswith('-')]
-    unused = _unused(args)
+    unused = list(flags.problems(args))
     try:
       values = configs.from_flags(rest, parser)
     except configs.ConfigError as error:
@@ -76,81 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.main',
-    description='Trains the points of a config, or evaluates a checkpoint, or '
-    'predicts by it.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    '--mode', choices=('train', 'eval', 'predict'), default='train'
-  )
-  parser.add_argument(
-    '--workdir',
-    metavar='DIR',
-    type=pathlib.Path,
-    help='where runs are kept, default runs/<name of the config>; or the run '
-    'to evaluate or predict by',
-  )
-  _add_training(parser.add_argument_group('to train'))
-  _add_use(parser.add_argument_group('to evaluate and predict'))
-  return parser
-
-
-def _add_training(group):
-  group.add_argument(
-    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
-  )
-  group.add_argument(
-    '--config.KEY',
-    metavar='VALUE',
-    dest='unused',
-    help='override a knob, such as --config.train.steps=1000',
-  )
-  group.add_argument(
-    '--list', action='store_true', help='print the points and stop'
-  )
-  group.add_argument(
-    '--point', metavar='K', type=int, help='train only point K of --list'
-  )
-  group.add_argument(
-    '--processes',
-    metavar='N',
-    type=int,
-    default=machine.cores(),
-    help='points trained at a time, a core each; default %(default)s',
-  )
-
-
-def _add_use(group):
-  group.add_argument(
-    '--step',
-    metavar='STEP',
-    help='checkpoint: best, latest or a number; default latest to evaluate, '
-    'best to predict',
-  )
-  group.add_argument(
-    '--save_statistics',
-    action='store_true',
-    help='eval: keep the estimated statistics in RUN/statistics',
-  )
-  group.add_argument(
-    'images', nargs='*', help='predict: image files, and folders of these'
-  )
-  group.add_argument(
-    '--crops',
-    type=int,
-    choices=build.CROP_COUNTS,
-    help='predict: of each image, averaged; default 1',
-  )
-  group.add_argument(
-    '--json', action='store_true', help='predict: print JSON, not a table'
-  )
-
-
 def _train(args, values):
   console = Console()
   chosen = points(configs.load(args.config), values)
@@ -158,25 +69,62 @@ def _train(args, values):
     raise configs.ConfigError(
       [f'--point={args.point}: the points are 0 to {len(chosen) - 1}.']
     )
-  if args.processes < 1:
-    raise configs.ConfigError(
-      [f'--processes={args.processes}: needs 1 or more.']
-    )
   if args.list:
     for k, point in enumerate(chosen):
       print(f'{k:3}  {point.name}')
     return 0
   if args.point is not None:
     chosen = [chosen[args.point]]
-  if chosen[0].config.dry_run:
-    return _dry_run(chosen, console)
   file = pathlib.Path(args.config.partition(':')[0])
   workdir = args.workdir or pathlib.Path('runs', file.stem)
-  result = local.run(chosen, workdir, args.processes, console)
-  console.print(summary.table(chosen, workdir))
-  ended = all(status in run_directory.ENDED for status in result.values())
-  print('All is done.' if ended else 'The same command again continues.')
-  return 0 if ended else 1
+  if args.status or args.collect:
+    return _look(args, chosen, workdir, console)
+  if chosen[0].config.dry_run:
+    if flags.launcher(args) == 'slurm':
+      raise configs.ConfigError(
+        ['--launcher=slurm: a dry run is made here. Leave the flag out.']
+      )
+    return _dry_run(chosen, console)
+  how = launch.How(
+    flags.launcher(args),
+    args.processes or machine.cores(),
+    args.wait,
+    args.retry_failed,
+  )
+  result = launch.run(chosen, workdir, console, how)
+  console.print(summary.table(chosen, workdir, result))
+  return _conclude(result, how)
+
+
+def _look(args, chosen, workdir, console):
+  """Prints or writes how far the points are, and starts nothing."""
+  states = launch.states(chosen, workdir, console)
+  if args.status:
+    console.print(summary.table(chosen, workdir, states))
+    failed = [p for p in chosen if states[p.name] == 'failed']
+    launch.tell_failed(failed, workdir, console)
+  if args.collect:
+    results.write(args.collect, results.rows(chosen, workdir, states))
+    ended = sum(state in run_directory.ENDED for state in states.values())
+    print(f'Wrote {args.collect}: {len(chosen)} points, {ended} have ended.')
+  return 0
+
+
+def _conclude(result, how):
+  """Says what is to be done next; returns the exit status."""
+  left = [s for s in result.values() if s not in run_directory.ENDED]
+  failed = left.count('failed')
+  going = left.count('queued') + left.count('running')
+  if not left:
+    print('All is done.')
+  if failed:
+    print(f'{failed} failed: --retry_failed runs what has failed again.')
+  if going:
+    print(f'{going} queued or running: --status shows how far.')
+  if failed + going < len(left):
+    print('The same command again continues.')
+  submitted = how.launcher == 'slurm' and not how.wait and going == len(left)
+  return 0 if submitted or not left else 1
 
 
 def _dry_run(chosen, console):
@@ -189,33 +137,12 @@ def _dry_run(chosen, console):
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 
-def _unused(args):
-  """Returns what the mode does not have: nothing is silently ignored."""
-  modes = {
-    'step': ('eval', 'predict'),
-    'save_statistics': ('eval',),
-    'crops': ('predict',),
-    'json': ('predict',),
-  }
-  found = [
-    f'--{flag}: only for --mode={" and --mode=".join(of)}.'
-    for flag, of in modes.items()
-    if getattr(args, flag) and args.mode not in of
-  ]
-  if args.mode != 'predict':
-    found += [
-      f'{word}: no such flag; images are for --mode=predict.'
-      for word in args.images
-    ]
-  return found
-
-
 def _use_run(args, values):
   """Evaluates a checkpoint, or predicts by it."""
   moved = {
     key.removeprefix('data.'): value
     for key, value in values.items()
-    if key in run_directory.FREE
+    if key in _MOVED
   }
   if args.workdir is None:
     raise configs.ConfigError(
@@ -231,7 +158,7 @@ def _use_run(args, values):
       [
         f'--mode={args.mode} takes no --config, --list or --point: the run has '
         'its own config. Only where its data is may be said, by '
-        f'{", ".join(f"--config.{key}" for key in run_directory.FREE)}.'
+        f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
       ]
     )
   run = open_run(args.workdir, **moved)

@@ -157,6 +157,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.start.checkpoint = 'best'  # of a run: best, latest or a step
   config.start.exclude = ()  # layers that stay random, as ('*logits',)
 
+  # A job of --launcher=slurm, which is one point; it changes no result.
+  config.slurm = ml_collections.ConfigDict()
+  config.slurm.partition = ''  # '' for the cluster's default
+  config.slurm.minutes = 240  # after these a job saves itself and queues again
+  config.slurm.requeues = 100  # times that it does so at most
+  config.slurm.signal_delay = 120  # seconds it has for that before the end
+  config.slurm.cpus = 1  # cores
+  config.slurm.gpus = 0  # of its one node
+  config.slurm.memory = 8  # GB; 0 for the partition's default
+  config.slurm.array_parallelism = 100  # jobs that run at a time, at most
+  config.slurm.options = ()  # others of sbatch, as ('account=x', 'exclusive')
+
   # How a step is spread; it changes no result beyond rounding.
   config.parallel = ml_collections.ConfigDict()
   config.parallel.backend = 'jit'  # jit, shard_map or pmap

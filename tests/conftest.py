@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
+from tests import slurm_cluster
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
 # same everywhere. A subprocess inherits the platform by the environment.
@@ -63,6 +64,22 @@ def originals():
     return path
 
   return folder
+
+
+@pytest.fixture(scope='session')
+def slurm():
+  """Returns a SLURM of one node, this machine; see tests/slurm_cluster.py.
+
+  `slurm.run('srun', '-n', '2', ...)` runs a command as two processes. It skips
+  the test where SLURM is not installed.
+  """
+  if why := slurm_cluster.missing():
+    pytest.skip(why)
+  with (
+    tempfile.TemporaryDirectory(prefix='slurm-') as folder,
+    slurm_cluster.running(pathlib.Path(folder)) as cluster,
+  ):
+    yield cluster
 
 
 @pytest.fixture(scope='session')

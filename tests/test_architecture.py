@@ -20,16 +20,20 @@ FLOORS = (
   ('inference',),
   ('sweeps',),
   ('reports',),
+  ('flags',),
   ('main',),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 
-# Heavy (2 to 4 s to import), or optional, and needed by some users only.
+# Heavy (2 to 4 s to import, pyarrow 0.4), or optional, and needed by some users
+# only.
 IMPORTED_LATE = {
   'grain',
   'matplotlib',
   'PIL',
+  'pyarrow',
   'sklearn',
+  'submitit',
   'tensorflow',
   'tensorflow_datasets',
   'torch',

@@ -157,6 +157,9 @@ def test_no_leaf_is_none_or_a_list():
     ('model.features', (100, 0)),
     ('model.features', (100.5,)),
     ('model.activation', 'sigmoidd'),
+    ('slurm.minutes', 0),
+    ('slurm.options', ('--qos=low',)),
+    ('slurm.options', ('=low',)),
     ('model.init_std', 0.0),
     ('norm.momentum', 1.0),
     ('norm.momentum', -0.1),
@@ -290,6 +293,11 @@ def test_groups_that_do_not_fill_the_batch_are_refused_with_all_else():
     (
       {'norm.initial_scale': 0.0, 'norm.frozen_affine': True},
       'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.',
+    ),
+    (
+      {'slurm.minutes': 2},
+      'slurm.signal_delay = 120: needs to be below the 120 seconds of '
+      'slurm.minutes, or a job would stop as soon as it starts.',
     ),
   ],
 )

@@ -191,6 +191,8 @@ def test_list_point_help_and_dry_run(tmp_path):
   taught = bnresearch('--help').stdout
   assert '--config.dry_run=True' in taught
   assert '--mode=eval --step=best' in taught
+  assert '--launcher=slurm' in taught
+  assert '--collect=figure1.csv' in taught
 
   arguments = (f'{FIGURE1}:data=mnist', f'--workdir={tmp_path}')
   dry = bnresearch(*arguments, '--config.dry_run=True', BNRESEARCH_DATA_DIR='')

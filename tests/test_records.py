@@ -218,6 +218,20 @@ def test_what_a_kill_at_the_very_start_leaves_can_be_claimed(tmp_path):
   assert run_directory.read_config(tmp_path) == config()
 
 
+def test_the_jobs_of_a_run_that_has_not_begun_may_lie_in_its_directory(
+  tmp_path,
+):
+  (tmp_path / 'slurm').mkdir()
+  with run_directory.claim(tmp_path, config()):
+    pass
+  assert run_directory.read_config(tmp_path) == config()
+
+
+def test_the_resources_of_a_job_may_change_while_a_run_is_made():
+  group = {f'slurm.{key}' for key in default.get_config().slurm}
+  assert group == {k for k in run_directory.FREE if k.startswith('slurm.')}
+
+
 def test_check_makes_no_directory(tmp_path):
   run_directory.check(tmp_path / 'run', config())
   assert list(tmp_path.iterdir()) == []

@@ -5,31 +5,38 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+ASKED = (signal.SIGTERM, signal.SIGINT)
+# SLURM's, before it takes the machine away: submitit's is the second, batch
+# scripts often have the first. They are sent again and again, or with SIGTERM,
+# and nobody means by that what a second Ctrl-C means.
+WARNED = (signal.SIGUSR1, signal.SIGUSR2)
+
 
 @contextlib.contextmanager
 def noted() -> Iterator[Callable[[], bool]]:
-  """Yields a function that says whether SIGTERM or SIGINT has come.
+  """Yields a function that says whether one of the signals has come.
 
-  A second signal has its usual effect, at once. Outside the main thread,
-  where Python delivers no signals, the function always says no.
+  A second SIGTERM or SIGINT has its usual effect, at once. Outside the main
+  thread, where Python delivers no signals, the function always says no.
   """
   came = threading.Event()
   if threading.current_thread() is not threading.main_thread():
     yield came.is_set
     return
-  usual = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+  usual = {s: signal.getsignal(s) for s in (*ASKED, *WARNED)}
 
-  def restore():
-    for number, handler in usual.items():
-      signal.signal(number, handler)
+  def restore(numbers):
+    for number in numbers:
+      signal.signal(number, usual[number])
 
   def note(number, frame):
     came.set()
-    restore()
+    if number in ASKED:
+      restore(ASKED)
 
   for number in usual:
     signal.signal(number, note)
   try:
     yield came.is_set
   finally:
-    restore()
+    restore(usual)

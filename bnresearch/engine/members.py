@@ -7,7 +7,7 @@ as if it had been trained alone, and its numbers, up to the order of additions.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax

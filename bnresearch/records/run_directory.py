@@ -14,6 +14,8 @@ import filelock
 from bnresearch.records import config_file, logbook
 
 _LOCK = '.lock'
+# What a launcher leaves in a workdir, which is the run where there is no sweep.
+SLURM = 'slurm'
 # What may be another on another machine: it changes no result.
 FREE = (
   'data.folder',
@@ -21,6 +23,15 @@ FREE = (
   'data.on_device',
   'parallel.backend',
   'parallel.devices',
+  'slurm.partition',
+  'slurm.minutes',
+  'slurm.requeues',
+  'slurm.signal_delay',
+  'slurm.cpus',
+  'slurm.gpus',
+  'slurm.memory',
+  'slurm.array_parallelism',
+  'slurm.options',
 )
 ENDED = ('done', 'diverged')
 
@@ -158,7 +169,7 @@ def check(
 def _foreign(path):
   """Yields what no run that was killed at its very start may have left."""
   for file in path.iterdir():
-    if file.name != _LOCK and file.suffix != '.partial':
+    if file.name not in (_LOCK, SLURM) and file.suffix != '.partial':
       yield file
 
 
@@ -166,6 +177,13 @@ def _is_barren(path):
   """Says whether a run has failed without leaving a checkpoint."""
   failed = read_status(path).get('status') == 'failed'
   return failed and not any((path / 'checkpoints').glob('[0-9]*'))
+
+
+def has_failed(path: pathlib.Path, config: config_file.Config) -> bool:
+  """Says whether a run has failed with this very config."""
+  return read_status(path).get(
+    'status'
+  ) == 'failed' and not config_file.differences(read_config(path), config)
 
 
 def read_config(path: pathlib.Path) -> config_file.Config:

@@ -1,27 +1,40 @@
 """The summary of a sweep: one row a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
 from bnresearch.records import logbook, run_directory
+from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
 
-def table(points: Sequence[Point], workdir: Path) -> Table:
-  """Returns each point's status, last and best test accuracy, and time."""
+def table(
+  points: Sequence[Point],
+  workdir: Path,
+  states: Mapping[str, str] | None = None,
+) -> Table:
+  """Returns each point's state, last and best test accuracy, and time.
+
+  Args:
+    points: of a sweep.
+    workdir: of the sweep.
+    states: {name: state}, by a launcher; else those of the run directories.
+  """
   result = Table(title=str(workdir), title_justify='left', box=box.SIMPLE_HEAD)
   result.add_column('run', overflow='fold')
-  for column in ('status', 'step', 'accuracy', 'best (step)', 'time'):
+  for column in ('state', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
     result.add_column(column, justify='right')
   for point in points:
-    result.add_row(point.name, *_row(point.directory(workdir)))
+    path = point.directory(workdir)
+    state = (states or {}).get(point.name) or unfinished.state(path)
+    result.add_row(point.name, state, *_row(path, state))
   return result
 
 
-def _row(path):
+def _row(path, state):
   status = run_directory.read_status(path)
   accuracy = logbook.read(path / 'metrics.jsonl').get('test/accuracy')
   last = best = '-'
@@ -29,10 +42,13 @@ def _row(path):
     steps, values = accuracy
     last = f'{values[-1]:.2%}'
     best = f'{values.max():.2%} ({steps[values.argmax()]:,})'
+  step = f'{status.get("step", 0):,}'
+  if 'steps' in status and state not in run_directory.ENDED:
+    step = f'{step} of {status["steps"]:,}'
   return (
-    status.get('status', 'waiting'),
-    f'{status.get("step", 0):,}',
+    step,
     last,
     best,
     f'{status.get("seconds", 0):.0f} s',
+    progress.eta(status) if state == 'running' else '',
   )

@@ -109,6 +109,12 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
         f'{values[needed]!r}. Leave it at {off!r}, or set {needed}'
         f'{"." if wanted is ... else f" = {wanted!r}."}'
       )
+  seconds, delay = 60 * values['slurm.minutes'], values['slurm.signal_delay']
+  if delay >= seconds and not known & {'slurm.minutes', 'slurm.signal_delay'}:
+    yield (
+      f'slurm.signal_delay = {delay}: needs to be below the {seconds} seconds '
+      'of slurm.minutes, or a job would stop as soon as it starts.'
+    )
   if not any(key.startswith('data.') for key in known):
     yield from _of_other_data(values)
   if not any(key.startswith('norm.') for key in known):

@@ -59,6 +59,11 @@ def _is_site(value: Any) -> bool:
   return bool(pattern) and norm in lookup.names('norms')
 
 
+def _is_option(value: Any) -> bool:
+  name = value.partition('=')[0] if type(value) is str else ''
+  return name.replace('-', '').isalnum() and not name.startswith('-')
+
+
 _TEXT = Rule('a text', lambda value: type(value) is str)
 _RANGE = Rule(
   'two floats above 0, the smaller one first',
@@ -229,6 +234,18 @@ RULES = {
     lambda v: v in ('best', 'latest') or (type(v) is str and v.isdecimal()),
   ),
   'start.exclude': _each(_TEXT, some=False),
+  'slurm.partition': _TEXT,
+  'slurm.minutes': _number(int, 1),
+  'slurm.requeues': _number(int, 0),
+  'slurm.signal_delay': _number(int, 1),
+  'slurm.cpus': _number(int, 1),
+  'slurm.gpus': _number(int, 0),
+  'slurm.memory': _number(int, 0),
+  'slurm.array_parallelism': _number(int, 1),
+  'slurm.options': Rule(
+    "a tuple of 'NAME=VALUE' or 'NAME', long options of sbatch without --",
+    lambda v: type(v) is tuple and all(map(_is_option, v)),
+  ),
   'parallel.backend': _choice('jit', 'shard_map', 'pmap'),
   'parallel.devices': _number(int, 0),
   'eval.every': _STEPS,

@@ -13,10 +13,9 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from bnresearch import build, conventions
 from bnresearch.engine import hosts, loop, machine
 from bnresearch.records import config_file, run_directory
-from bnresearch.sweeps import progress
+from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
 # In a worker: whether it shall begin no other point; whether it trains one.
@@ -45,10 +44,7 @@ def run(
     Refused: a directory was made by another config, before any is touched.
     MissingData: a data set is not here.
   """
-  for point in points:
-    run_directory.check(point.directory(workdir), point.config)
-  _check_neighbours(points[0], workdir)
-  result = {p.name: _status(p.directory(workdir)) for p in points}
+  result = unfinished.states(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
@@ -56,9 +52,7 @@ def run(
   machine.prepare(_cores_each(processes))
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
-  for point in {_of_data(p.config): p for p in todo}.values():
-    loop.check(point.config)  # what is wrong with the data is said once
-  _print_conventions(todo, console)
+  unfinished.announce(todo, console)
   with progress.shown(todo, workdir, console):
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes):
@@ -67,50 +61,13 @@ def run(
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, highlight=False, markup=False)
-        outcome = 'failed'
+        outcome = unfinished.state(point.directory(workdir))
       result[point.name] = outcome
   return result
 
 
 def _cores_each(processes):
   return max(1, machine.cores() // processes)
-
-
-def _of_data(config):
-  """Returns what decides what is done with the data."""
-  groups = config.data, config.augment, config.start
-  return *(group.to_json() for group in groups), config.train.batch_size
-
-
-def _print_conventions(points, console):
-  """Prints what the norms of the points mean, each line once."""
-  lines = {}  # a set that keeps the order
-  for config in (point.config for point in points):
-    options = build.norm_options(config)
-    header = conventions.header(config.norm, config.train.steps, options)
-    # That two steps are too few for a running average is no news.
-    lines |= dict.fromkeys(header[:1] if config.dry_run else header)
-  for line in lines:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _status(path):
-  return run_directory.read_status(path).get('status', 'waiting')
-
-
-def _check_neighbours(point, workdir):
-  """Raises Refused if runs of another study live in `workdir`.
-
-  A sweep may grow, by more seeds for instance; in what it does not vary, all
-  its runs are alike.
-  """
-  if point.name != '.' and (workdir / 'config.json').exists():
-    raise run_directory.Refused(
-      f'{workdir} is a run, not the directory of a sweep. Use another '
-      '--workdir.'
-    )
-  for file in sorted(workdir.glob('*/config.json')):
-    run_directory.check(file.parent, point.config, varied=point.swept)
 
 
 def _train_one_by_one(points, workdir, processes):
@@ -181,7 +138,7 @@ def _follow(parent):
 def _train_in_worker(config_json, path, parent):
   global _stopped, _training
   if _stopped:
-    return _status(path)
+    return unfinished.state(path)
   _training = True
   try:
     status = loop.train(config_file.from_json(config_json), path)

@@ -42,10 +42,16 @@ def shown(
 def describe(status: dict[str, Any]) -> str:
   """Says in a line how far a run is: steps/s, loss once known, ETA."""
   speed = status.get('steps_per_second', 0)
-  left = status.get('steps', 0) - status.get('step', 0)
-  eta = f', ETA {_clock(left / speed)}' if speed and left else ''
+  left = eta(status)
   loss = f', loss {status["loss"]:.4f}' if 'loss' in status else ''
-  return f'{speed:,.0f} steps/s{loss}{eta}'
+  return f'{speed:,.0f} steps/s{loss}{left and f", ETA {left}"}'
+
+
+def eta(status: dict[str, Any]) -> str:
+  """Says how long a run will take for the steps it lacks; '' if unknown."""
+  speed = status.get('steps_per_second', 0)
+  left = status.get('steps', 0) - status.get('step', 0)
+  return _clock(left / speed) if speed and left else ''
 
 
 def _draw_bars(points, workdir, console, finished):

@@ -1,0 +1,181 @@
+"""The flags of `python -m bnresearch.main`, and which of them go together."""
+
+import argparse
+import pathlib
+from collections.abc import Iterator
+
+from bnresearch import build
+from bnresearch.engine import machine
+from bnresearch.reports import results
+from bnresearch.sweeps.launch import LAUNCHERS
+
+_EXAMPLES = """
+train every point of a config's sweep; the same command again continues it
+  python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
+choose the data, change any knob (configs/default.py has them, explained)
+  python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
+      --config.optim.learning_rate=0.5 --workdir=runs/fast
+see the points; run the second only; try all in two tiny steps, kept nowhere
+  python -m bnresearch.main --config=configs/figure1.py --list
+  python -m bnresearch.main --config=configs/figure1.py --point=1
+  python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
+the same as a SLURM job array (config.slurm has its resources)
+  python -m bnresearch.main --config=configs/figure1.py --launcher=slurm \\
+      --config.slurm.partition=short --config.slurm.minutes=60
+how far it is, from another terminal too; all results as a table
+  python -m bnresearch.main --config=configs/figure1.py --status
+  python -m bnresearch.main --config=configs/figure1.py --collect=figure1.csv
+what a network says of images, one or thousands, files or folders
+  python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
+evaluate a checkpoint exactly, under each kind of statistics; keep these
+  python -m bnresearch.main --mode=eval --step=best --save_statistics \\
+      '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
+"""
+
+# Flags that only some modes, or one launcher, have.
+_OF_MODES = {
+  'launcher': ('train',),
+  'processes': ('train',),
+  'wait': ('train',),
+  'retry_failed': ('train',),
+  'status': ('train',),
+  'collect': ('train',),
+  'step': ('eval', 'predict'),
+  'save_statistics': ('eval',),
+  'crops': ('predict',),
+  'json': ('predict',),
+}
+_OF_LAUNCHER = {'processes': 'local', 'wait': 'slurm'}
+
+
+def parser() -> argparse.ArgumentParser:
+  """Returns the parser of all flags but the overrides of knobs."""
+  result = argparse.ArgumentParser(
+    prog='python -m bnresearch.main',
+    description='Trains the points of a config, or evaluates a checkpoint, or '
+    'predicts by it.',
+    epilog=_EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  result.add_argument(
+    '--mode', choices=('train', 'eval', 'predict'), default='train'
+  )
+  result.add_argument(
+    '--workdir',
+    metavar='DIR',
+    type=pathlib.Path,
+    help='where runs are kept, default runs/<name of the config>; or the run '
+    'to evaluate or predict by',
+  )
+  _add_training(result.add_argument_group('to train'))
+  _add_looking(result.add_argument_group('to look at the points of a config'))
+  _add_use(result.add_argument_group('to evaluate and predict'))
+  return result
+
+
+def _add_training(group):
+  group.add_argument(
+    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
+  )
+  group.add_argument(
+    '--config.KEY',
+    metavar='VALUE',
+    dest='unused',
+    help='override a knob, such as --config.train.steps=1000',
+  )
+  group.add_argument(
+    '--point', metavar='K', type=int, help='train only point K of --list'
+  )
+  group.add_argument(
+    '--launcher',
+    choices=tuple(LAUNCHERS),
+    help='local: processes of this machine, the default; slurm: a job array, '
+    'submitted at once, that saves itself when it is preempted and goes on',
+  )
+  group.add_argument(
+    '--processes',
+    metavar='N',
+    type=int,
+    help='local: points trained at a time, a core each; 1 for one after the '
+    f'other; default {machine.cores()}',
+  )
+  group.add_argument(
+    '--wait',
+    action='store_true',
+    help='slurm: follow the jobs to their end; Ctrl-C only stops following',
+  )
+  group.add_argument(
+    '--retry_failed',
+    action='store_true',
+    help='run points again that have failed, which are skipped otherwise',
+  )
+
+
+def _add_looking(group):
+  group.add_argument(
+    '--list', action='store_true', help='print the points and stop'
+  )
+  group.add_argument(
+    '--status',
+    action='store_true',
+    help='print how far each point is, and start nothing',
+  )
+  group.add_argument(
+    '--collect',
+    metavar='FILE',
+    type=pathlib.Path,
+    help='write a table, a row a point, with its swept values, results and '
+    f'origin, and start nothing; ends in {" or ".join(results.ENDINGS)}',
+  )
+
+
+def _add_use(group):
+  group.add_argument(
+    '--step',
+    metavar='STEP',
+    help='checkpoint: best, latest or a number; default latest to evaluate, '
+    'best to predict',
+  )
+  group.add_argument(
+    '--save_statistics',
+    action='store_true',
+    help='eval: keep the estimated statistics in RUN/statistics',
+  )
+  group.add_argument(
+    'images', nargs='*', help='predict: image files, and folders of these'
+  )
+  group.add_argument(
+    '--crops',
+    type=int,
+    choices=build.CROP_COUNTS,
+    help='predict: of each image, averaged; default 1',
+  )
+  group.add_argument(
+    '--json', action='store_true', help='predict: print JSON, not a table'
+  )
+
+
+def problems(args: argparse.Namespace) -> Iterator[str]:
+  """Yields what does not go together: nothing is silently ignored."""
+  for flag, modes in _OF_MODES.items():
+    if getattr(args, flag) is not None and getattr(args, flag) is not False:
+      if args.mode not in modes:
+        yield f'--{flag}: only for --mode={" and --mode=".join(modes)}.'
+      elif _OF_LAUNCHER.get(flag, launcher(args)) != launcher(args):
+        yield f'--{flag}: only with --launcher={_OF_LAUNCHER[flag]}.'
+  if args.processes is not None and args.processes < 1:
+    yield f'--processes={args.processes}: needs 1 or more.'
+  if args.collect and args.collect.suffix not in results.ENDINGS:
+    yield (
+      f'--collect={args.collect}: needs a name that ends in '
+      f'{" or ".join(results.ENDINGS)}.'
+    )
+  if args.mode != 'predict':
+    for word in args.images:
+      yield f'{word}: no such flag; images are for --mode=predict.'
+
+
+def launcher(args: argparse.Namespace) -> str:
+  """Returns the name of the launcher, 'local' unless another is asked for."""
+  return args.launcher or 'local'

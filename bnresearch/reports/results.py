@@ -1,0 +1,104 @@
+"""The results of a sweep as one table, for whatever makes plots elsewhere."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnresearch.records import config_file, logbook, run_directory
+from bnresearch.sweeps.points import Point
+
+ENDINGS = ('.csv', '.parquet')
+# Metrics that have a best value, and which it is.
+_BEST = {'accuracy': np.nanargmax, 'loss': np.nanargmin}
+# Of provenance.json, what is no value of a cell.
+_LEFT_OUT = ('from_step', 'conventions')
+
+
+def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes rows as CSV or Parquet, by the ending, at once or not at all.
+
+  Args:
+    file: ends in one of `ENDINGS`.
+    rows: need not have the same columns; a value that one lacks is empty.
+  """
+  columns = list(dict.fromkeys(key for row in rows for key in row))
+  whole = [{column: row.get(column) for column in columns} for row in rows]
+  file.parent.mkdir(parents=True, exist_ok=True)
+  partial = file.with_name(f'{file.name}.partial')
+  if file.suffix == '.parquet':
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(whole), partial)
+  else:
+    with partial.open('w', newline='') as handle:
+      writer = csv.DictWriter(handle, columns)
+      writer.writeheader()
+      writer.writerows(whole)
+  partial.replace(file)
+
+
+def rows(
+  points: Sequence[Point], workdir: Path, states: Mapping[str, str]
+) -> list[dict[str, Any]]:
+  """Returns one row a point, read from its run directory.
+
+  Columns: the run's name; the swept knobs by their dotted keys; status, step
+  and steps, seconds of training; of each number that training and evaluation
+  log, the last value as final/NAME, and of accuracies and losses best/NAME
+  with best_step/NAME; and by which commit, versions and device the run's last
+  session was made. A point that has not begun has the first few only.
+
+  Args:
+    points: of one sweep.
+    workdir: of the sweep.
+    states: {name: state} of the points.
+  """
+  return [
+    {
+      'run': point.name,
+      **_swept(point),
+      'status': states[point.name],
+      **_progress(point.directory(workdir)),
+      **_metrics(point.directory(workdir)),
+      **_provenance(point.directory(workdir)),
+    }
+    for point in points
+  ]
+
+
+def _swept(point):
+  values = config_file.leaves(point.config)
+  return {
+    key: str(values[key]) if isinstance(values[key], tuple) else values[key]
+    for key in point.swept
+  }
+
+
+def _progress(path):
+  status = run_directory.read_status(path)
+  return {key: status.get(key) for key in ('step', 'steps', 'seconds')}
+
+
+def _metrics(path):
+  result = {}
+  for name, (steps, values) in logbook.read(path / 'metrics.jsonl').items():
+    group, _, kind = name.partition('/')
+    if group not in ('train', 'test') or values.ndim > 1:
+      continue  # what a probe has measured
+    result[f'final/{name}'] = values[-1].item()
+    if kind in _BEST and not np.isnan(values).all():
+      best = _BEST[kind](values)
+      result[f'best/{name}'] = values[best].item()
+      result[f'best_step/{name}'] = steps[best].item()
+  return result
+
+
+def _provenance(path):
+  file = path / 'provenance.json'
+  last = json.loads(file.read_text())[-1] if file.exists() else {}
+  return {key: value for key, value in last.items() if key not in _LEFT_OUT}

@@ -1,0 +1,97 @@
+"""Launchers by name, and which points they get."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from bnresearch.records import run_directory
+from bnresearch.sweeps import local, slurm, unfinished
+from bnresearch.sweeps.points import Point
+
+
+class How(NamedTuple):
+  """How points are run.
+
+  Attributes:
+    launcher: one of `LAUNCHERS`.
+    processes: local: points at a time.
+    wait: slurm: whether to follow the jobs to their end.
+    retry_failed: whether points that have failed run again.
+  """
+
+  launcher: str = 'local'
+  processes: int = 1
+  wait: bool = False
+  retry_failed: bool = False
+
+
+# Each returns {name: state} of the points it gets.
+LAUNCHERS = {
+  'local': lambda points, workdir, console, how: local.run(
+    points, workdir, how.processes, console
+  ),
+  'slurm': lambda points, workdir, console, how: slurm.run(
+    points, workdir, console, wait=how.wait
+  ),
+}
+
+
+def run(
+  points: Sequence[Point], workdir: Path, console: Console, how: How
+) -> dict[str, str]:
+  """Runs the points that have not ended, by a launcher.
+
+  A point that has failed stays as it is, and is named, unless its config has
+  changed or it is to be tried again.
+
+  Returns:
+    {name: state} of all points.
+
+  Raises:
+    What the launchers do.
+  """
+  result = unfinished.states(points, workdir)
+  failed = [
+    point
+    for point in points
+    if not how.retry_failed
+    and run_directory.has_failed(point.directory(workdir), point.config)
+  ]
+  tell_failed(failed, workdir, console)
+  names = {point.name for point in failed}
+  todo = [point for point in points if point.name not in names]
+  if todo:
+    result |= LAUNCHERS[how.launcher](todo, workdir, console, how)
+  return result
+
+
+def states(
+  points: Sequence[Point], workdir: Path, console: Console
+) -> dict[str, str]:
+  """Returns {name: state} of points, without starting anything.
+
+  Raises:
+    Refused: a directory was made by another config.
+  """
+  result = unfinished.states(points, workdir)
+  try:
+    return slurm.with_queue(result, workdir)
+  except run_directory.Refused as error:  # the rest is worth to be seen
+    console.print(str(error), highlight=False, markup=False)
+    return result
+
+
+def tell_failed(
+  points: Sequence[Point], workdir: Path, console: Console
+) -> None:
+  """Prints why each of these points has failed."""
+  for point in points:
+    message = run_directory.read_status(point.directory(workdir))['message']
+    console.print(
+      f'{point.name} has failed: {message}',
+      highlight=False,
+      markup=False,
+      soft_wrap=True,
+    )

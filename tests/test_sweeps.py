@@ -1,0 +1,283 @@
+"""Which points a launcher gets, how far they are, and their results as a table.
+
+The runs here are written by hand, and nothing is trained.
+"""
+
+import contextlib
+import csv
+import io
+import signal
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from rich.console import Console
+
+from bnresearch import config as configs
+from bnresearch.engine import interruptions
+from bnresearch.main import main
+from bnresearch.records import run_directory
+from bnresearch.sweeps import launch, slurm
+from bnresearch.sweeps.points import points
+
+CONFIG = """
+from configs import default
+def get_config(arg):
+  c = default.get_config()
+  c.sweep = tuple({'norm.name': n, 'model.features': f}
+                  for n in ('none', 'batch') for f in ((10,), (20, 20)))
+  return c
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+  """The flags of a config of four points, the points, and their workdir."""
+  file, workdir = tmp_path / 'study.py', tmp_path / 'runs'
+  file.write_text(CONFIG)
+  flags = [f'--config={file}', f'--workdir={workdir}']
+  return flags, points(configs.load(str(file)), {}), workdir
+
+
+@contextlib.contextmanager
+def begun(point, workdir, **status):
+  """Holds a run that has logged two evaluations."""
+  with run_directory.claim(point.directory(workdir), point.config) as run:
+    if not run.status:
+      for step, accuracy in ((100, 0.75), (200, 0.5)):
+        row = {'train/loss': np.float32(step), 'train/probe': np.ones(3)}
+        run.logbook.write(step, row | {'test/accuracy': accuracy})
+      run.begin_session(0, {'commit': 'abc', 'device': 'abacus', 'jax': '1'})
+    run.update(**status)
+    yield
+
+
+def end(point, workdir, **status):
+  with begun(point, workdir, **status):
+    pass
+
+
+@pytest.fixture
+def launched(monkeypatch):
+  """The names of the points that the local launcher would get."""
+  names = []
+
+  def run(points, workdir, console, how):
+    names.extend(point.name for point in points)
+    return dict.fromkeys(names, 'done')
+
+  monkeypatch.setitem(launch.LAUNCHERS, 'local', run)
+  return names
+
+
+# Which points run.
+
+
+def test_failed_points_are_named_and_skipped_until_asked_for(
+  study, launched, capsys
+):
+  flags, chosen, workdir = study
+  failed = chosen[1]
+  end(failed, workdir, status='failed', message='OSError: disk full')
+  others = [point.name for point in chosen if point is not failed]
+
+  assert main(flags) == 1
+  assert launched == others
+  told = capsys.readouterr().out
+  assert f'{failed.name} has failed: OSError: disk full' in told
+  assert '1 failed: --retry_failed runs what has failed again.' in told
+
+  launched.clear()
+  assert main([*flags, '--retry_failed']) == 0
+  assert launched == [point.name for point in chosen]
+  assert 'All is done.' in capsys.readouterr().out
+
+
+def test_what_failed_by_another_config_before_a_checkpoint_begins_again(
+  study, launched
+):
+  flags, chosen, workdir = study
+  end(chosen[1], workdir, status='failed', message='wrong rate')
+  assert main([*flags, '--config.optim.learning_rate=0.5']) == 0
+  assert launched == [point.name for point in chosen]
+
+
+def test_if_all_have_failed_no_launcher_is_called(study, launched):
+  flags, chosen, workdir = study
+  for point in chosen:
+    end(point, workdir, status='failed', message='no luck')
+  assert main(flags) == 1
+  assert launched == []
+
+
+# How far they are.
+
+
+def test_status_shows_every_point_and_starts_nothing(
+  study, launched, capsys, monkeypatch
+):
+  monkeypatch.setenv('COLUMNS', '120')
+  flags, chosen, workdir = study
+  done, going, failed, _ = chosen
+  end(done, workdir, status='done', step=200, steps=200, seconds=3.2)
+  end(failed, workdir, status='failed', message='OSError: disk full')
+  far = {'step': 200, 'steps': 5000, 'steps_per_second': 10.0}
+  with begun(going, workdir, status='running', **far):
+    assert main([*flags, '--status']) == 0
+  printed = capsys.readouterr().out.splitlines()
+  for point, expected in zip(
+    chosen,
+    (
+      'done 200 50.00% 75.00% (100) 3 s',
+      'running 200 of 5,000 50.00% 75.00% (100) 0 s 08:00',
+      'failed 0 50.00% 75.00% (100) 0 s',
+      'waiting 0 - - 0 s',
+    ),
+  ):
+    row = next(line for line in printed if line.strip().startswith(point.name))
+    assert ' '.join(row.split()) == f'{point.name} {expected}'
+  assert f'{failed.name} has failed: OSError: disk full' in printed
+  assert launched == []
+
+
+def test_status_refuses_the_runs_of_another_config(study, capsys):
+  flags, chosen, workdir = study
+  end(chosen[0], workdir, status='done')
+  assert main([*flags, '--status', '--config.optim.learning_rate=0.5']) == 2
+  assert 'optim.learning_rate: 0.1 -> 0.5' in capsys.readouterr().err
+
+
+# Their results as a table.
+
+
+@pytest.mark.parametrize('ending', ['csv', 'parquet'])
+def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
+  flags, chosen, workdir = study
+  end(chosen[0], workdir, status='done', step=200, steps=200, seconds=3.5)
+  file = tmp_path / 'new' / f'table.{ending}'
+  assert main([*flags, f'--collect={file}']) == 0
+  if ending == 'csv':
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+  else:
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+  expected = {
+    'run': chosen[0].name,
+    'model.features': '(10,)',
+    'norm.name': 'none',
+    'status': 'done',
+    'step': 200,
+    'steps': 200,
+    'seconds': 3.5,
+    'final/train/loss': 200.0,
+    'best/train/loss': 100.0,
+    'best_step/train/loss': 100,
+    'final/test/accuracy': 0.5,
+    'best/test/accuracy': 0.75,
+    'best_step/test/accuracy': 100,
+    'commit': 'abc',
+    'device': 'abacus',
+    'jax': '1',
+  }
+  as_read = str if ending == 'csv' else lambda value: value
+  assert rows[0] == {key: as_read(value) for key, value in expected.items()}
+  assert [row['run'] for row in rows] == [point.name for point in chosen]
+  assert [row['status'] for row in rows[1:]] == ['waiting'] * 3
+  assert [row['commit'] or '' for row in rows[1:]] == [''] * 3
+  assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_diverged_run_is_collected_with_its_best_finite_value(
+  study, tmp_path
+):
+  flags, chosen, workdir = study
+  with run_directory.claim(chosen[0].directory(workdir), chosen[0].config) as r:
+    for step, loss in ((1, 2.0), (2, np.nan)):
+      r.logbook.write(step, {'train/loss': loss, 'test/loss': np.nan})
+    r.update(status='diverged')
+  file = tmp_path / 'table.parquet'
+  assert main([*flags, f'--collect={file}']) == 0
+  row = pyarrow.parquet.read_table(file).to_pylist()[0]
+  assert np.isnan(row['final/train/loss'])
+  assert row['best/train/loss'] == 2.0
+  assert 'best/test/loss' not in row
+
+
+# Wrong use.
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (
+      ['--collect=table.xlsx'],
+      '--collect=table.xlsx: needs a name that ends in .csv or .parquet.',
+    ),
+    (['--wait'], '--wait: only with --launcher=slurm.'),
+    (
+      ['--launcher=slurm', '--processes=2'],
+      '--processes: only with --launcher=local.',
+    ),
+    (['--mode=eval', '--status'], '--status: only for --mode=train.'),
+    (
+      ['--launcher=slurm', '--config.dry_run=True'],
+      '--launcher=slurm: a dry run is made here. Leave the flag out.',
+    ),
+  ],
+)
+def test_flags_that_do_not_go_together_are_refused(
+  study, flags, message, capsys
+):
+  assert main([*study[0], *flags]) == 2
+  assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('lacking', 'message'),
+  [
+    ('submitit', r"needs submitit.*: pip install 'bnresearch\[slurm\]'"),
+    ('sbatch', 'there is no sbatch here.*--launcher=local'),
+  ],
+)
+def test_what_slurm_needs_is_said(study, lacking, message, monkeypatch):
+  _, chosen, workdir = study
+  if lacking == 'submitit':
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+  else:
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.setitem(sys.modules, 'submitit', sys)
+  with pytest.raises(run_directory.Refused, match=message):
+    slurm.run(chosen, workdir, Console(quiet=True))
+  assert not workdir.exists()
+
+
+def test_a_sweep_over_resources_is_no_array(study, monkeypatch):
+  _, chosen, workdir = study
+  monkeypatch.setitem(sys.modules, 'submitit', sys)
+  monkeypatch.setattr(slurm.shutil, 'which', lambda name: name)
+  varied = [p._replace(swept=('seed', 'slurm.minutes')) for p in chosen]
+  with pytest.raises(configs.ConfigError, match=r'slurm\.minutes: the jobs'):
+    slurm.run(varied, workdir, Console(quiet=True))
+
+
+# Signals.
+
+
+@pytest.mark.parametrize('number', interruptions.WARNED)
+def test_a_warning_of_slurm_is_noted_as_often_as_it_comes(number):
+  usual = signal.getsignal(number)
+  with interruptions.noted() as interrupted:
+    assert not interrupted()
+    signal.raise_signal(number)
+    assert interrupted()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(number)
+  assert signal.getsignal(number) == usual
+
+
+def test_a_second_request_has_its_usual_effect():
+  with interruptions.noted() as interrupted:
+    signal.raise_signal(signal.SIGTERM)
+    assert interrupted()
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
