@@ -57,14 +57,21 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
   cls = lookup.find('models', config.model.name).Model
   words = {'yes': True, 'no': False}
   options = {
-    key: words.get(value, value)
+    key: words.get(value, value) if type(value) is str else value
     for key, value in config.model.items()
-    if value not in ('own', ()) and (key, value) != ('dropout_rate', -1)
+    if not _is_own(key, value)
   }
   layers = Layers(
     norm=_norm(config, norm_changed), **lookup.picked(Layers, options)
   )
   return cls(num_classes, layers, **lookup.picked(cls, options))
+
+
+def _is_own(key, value):
+  """Says whether an option is left to the architecture."""
+  if key == 'dropout_rate':
+    return value == -1
+  return type(value) in (str, tuple) and value in ('own', ())
 
 
 def _norm(config, changed):

@@ -80,8 +80,11 @@ def drawn(
 
 
 def spread(batch: Any) -> Any:
-  """Returns a batch split over the devices, outside a map."""
-  if count() == 1:
+  """Returns a batch split over the devices, outside a map.
+
+  One that they do not divide stays whole.
+  """
+  if count() == 1 or len(jax.tree.leaves(batch)[0]) % count():
     return batch
   split = lambda x: jax.lax.with_sharding_constraint(x, jax.P(AXIS))
   return jax.tree.map(split, batch)

@@ -220,7 +220,7 @@ def test_evaluation_counts_every_example_once(with_bn, batch_size):
   _, last, _ = with_bn
   model, pixels = build.model(config, 10), build.pixels(config)
   source = build.source(config, 'test')
-  evaluator = evaluate.Evaluator(config, model, source, 'ema', batch_size)
+  evaluator = evaluate.make(config, model, source, 'ema', batch_size)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
 
   logits, _ = evaluate.make_forward(model, 'ema')(
@@ -238,9 +238,7 @@ def test_evaluation_counts_every_example_once(with_bn, batch_size):
 def test_evaluation_refuses_a_wrong_count(with_bn):
   config = config_of('batch', data__examples=50)
   source = build.source(config, 'test')
-  evaluator = evaluate.Evaluator(
-    config, build.model(config, 10), source, 'ema', 20
-  )
+  evaluator = evaluate.make(config, build.model(config, 10), source, 'ema', 20)
   sums = evaluator.sums(with_bn[1].params, with_bn[1].collections)
   sums['examples'] = sums['examples'] - 1
   with pytest.raises(AssertionError, match='49 of 50'):
@@ -253,7 +251,7 @@ def test_batch_statistics_see_no_padding(with_bn):
   _, last, _ = with_bn
   model, pixels = build.model(config, 10), build.pixels(config)
   source = build.source(config, 'test')
-  evaluator = evaluate.Evaluator(config, model, source, 'batch', 30)
+  evaluator = evaluate.make(config, model, source, 'batch', 30)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
   forward = evaluate.make_forward(model, 'batch')
   correct = 0

@@ -259,7 +259,7 @@ def test_photographs_are_evaluated_each_once(
   source = build.source(config, 'test')
   model = build.evaluated_model(config, 2)
   now = state.create(model, optimizer.make(config.optim, 1), (12, 12, 3), 0)
-  evaluator = evaluate.Evaluator(config, model, source, 'ema')
+  evaluator = evaluate.make(config, model, source, 'ema')
   for _ in range(2):
     means = evaluator.means(evaluator.sums(now.params, now.collections))
     assert means['examples'] == 6

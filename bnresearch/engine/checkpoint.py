@@ -13,7 +13,6 @@ from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
@@ -43,24 +42,30 @@ class Checkpoints:
         the folder for reading only, and changes nothing in it.
     """
     self._folder = folder.absolute()
+    alone = _alone()
     if keep is None:
-      options = ocp.CheckpointManagerOptions(create=False)
+      options = ocp.CheckpointManagerOptions(
+        create=False, multiprocessing_options=alone
+      )
     else:
+      self._folder.mkdir(parents=True, exist_ok=True)
       self._set_unreadable_aside()
       latest = preservation_policy.LatestN(keep)
       best = preservation_policy.BestN(get_metric_fn=_accuracy, n=1)
       options = ocp.CheckpointManagerOptions(
+        create=False,
         best_fn=_accuracy,
         preservation_policy=preservation_policy.AnyPreservationPolicy(
           [latest, best]
         ),
+        multiprocessing_options=alone,
       )
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=options,
       item_handlers={
-        'state': ocp.StandardCheckpointHandler(),
-        'meta': ocp.JsonCheckpointHandler(),
+        'state': ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        'meta': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
       },
     )
 
@@ -81,7 +86,7 @@ class Checkpoints:
       meta: what to note beside it, ready for JSON.
     """
     step = int(state.step)
-    state = jax.tree.map(jnp.copy, state)
+    state = jax.tree.map(np.array, state)
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -208,6 +213,21 @@ class Checkpoints:
         folder = file.parents[1]
         why = f'The checkpoint {folder} is damaged ({file.name}: {error}).'
         self._set_aside(folder.name, why)
+
+
+def _alone():
+  """Returns the options by which Orbax waits for no other host.
+
+  A state is whole on each of them: the first one saves, all restore.
+  """
+  me = jax.process_index()
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=me,
+    active_processes={me},
+    barrier_sync_key_prefix=f'host_{me}',
+  )
 
 
 def _accuracy(metrics):

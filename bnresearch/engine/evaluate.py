@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.data import Source
-from bnresearch.engine import objective, stream
+from bnresearch.engine import objective, parallel, stream
 from bnresearch.records.config_file import Config
 
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
@@ -44,54 +44,99 @@ def make_forward(
   return forward
 
 
+def make_add_batch(
+  config: Config, model: nn.Module, statistics: str
+) -> Callable[..., dict[str, jax.Array]]:
+  """Returns a pure function that adds what a batch gives to sums.
+
+  `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
+  """
+  forward, pixels = make_forward(model, statistics), build.pixels(config)
+
+  def add_batch(sums, params, collections, images, labels_N, mask_N):
+    images, labels_N, mask_N = shards.spread((images, labels_N, mask_N))
+    logits_NK, _ = forward(params, collections, pixels(images), mask_N)
+    loss_N = objective.cross_entropy(logits_NK, labels_N)
+    correct_N = objective.correct(logits_NK, labels_N)
+    return {
+      'loss': sums['loss'] + jnp.where(mask_N, loss_N, 0).sum(),
+      'correct': sums['correct'] + (correct_N & mask_N).sum(),
+      'examples': sums['examples'] + mask_N.sum(),
+    }
+
+  return add_batch
+
+
+def make(
+  config: Config,
+  model: nn.Module,
+  source: Source,
+  statistics: str,
+  batch_size: int | None = None,
+) -> 'Evaluator':
+  """Returns what evaluates `params, collections` of a network on one source.
+
+  Args:
+    config: says what the network gets of an image, and how it is cropped.
+    model: see `build.evaluated_model`.
+    source: the split.
+    statistics: see `make_forward`.
+    batch_size: `config.eval.batch_size` unless given.
+  """
+  add_batch = jax.jit(make_add_batch(config, model, statistics))
+  return Evaluator(config, add_batch, source, batch_size)
+
+
 class Evaluator:
   """Evaluates on one source; compiled once for all calls."""
 
   def __init__(
     self,
     config: Config,
-    model: nn.Module,
+    add_batch: Callable[..., dict[str, jax.Array]],
     source: Source,
-    statistics: str,
     batch_size: int | None = None,
+    members: tuple[int, ...] = (),
   ):
     """Makes one.
 
     Args:
-      config: says what the network gets of an image, and how it is cropped.
-      model: see `build.evaluated_model`.
+      config: says how images are cropped.
+      add_batch: compiled, see `make_add_batch`; what it takes between the sums
+        and the batch is what `sums` is given.
       source: the split. Its images stay on the device if they are not too
         many; else they are made again for each evaluation.
-      statistics: see `make_forward`.
       batch_size: `config.eval.batch_size` unless given.
+      members: (P,) for P networks at once; each of the sums is of this shape.
     """
     self._config, self._source = config, source
     self._batch_size = batch_size or config.eval.batch_size
-    self._forward = make_forward(model, statistics)
-    self._pixels = build.pixels(config)
-    self._add_batch = jax.jit(self._add_batch)
+    self._add_batch, self._members = add_batch, members
     size = math.prod(build.spec(config).image_shape)
     self._resident = None
     if len(source) * size <= stream.RESIDENT_BYTES:
-      self._resident = [jax.device_put(batch) for batch in self._batches()]
+      self._resident = [parallel.shared(batch) for batch in self._batches()]
 
-  def sums(self, params: Any, collections: Any) -> dict[str, jax.Array]:
+  def sums(self, *network: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device.
 
     It does not wait for the device, unless there are more images than stay on
     it: of those, two batches are under way at a time.
+
+    Args:
+      *network: params and collections.
     """
     sums = {
-      'loss': np.float32(0),
-      'correct': np.int32(0),
-      'examples': np.int32(0),
+      'loss': np.zeros(self._members, np.float32),
+      'correct': np.zeros(self._members, np.int32),
+      'examples': np.zeros(self._members, np.int32),
     }
     before = sums
-    for batch in self._resident or self._batches():
+    for batch in self._resident or map(parallel.shared, self._batches()):
       if not self._resident:
         jax.block_until_ready(before)
       before = sums
-      sums = self._add_batch(sums, params, collections, *batch)
+      sums = self._add_batch(sums, *network, *batch)
     return sums
 
   def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
@@ -106,17 +151,6 @@ class Evaluator:
       'loss': float(sums['loss']) / count,
       'accuracy': int(sums['correct']) / count,
       'examples': count,
-    }
-
-  def _add_batch(self, sums, params, collections, images, labels_N, mask_N):
-    x_NHWC = self._pixels(images)
-    logits_NK, _ = self._forward(params, collections, x_NHWC, mask_N)
-    loss_N = objective.cross_entropy(logits_NK, labels_N)
-    correct_N = objective.correct(logits_NK, labels_N)
-    return {
-      'loss': sums['loss'] + jnp.where(mask_N, loss_N, 0).sum(),
-      'correct': sums['correct'] + (correct_N & mask_N).sum(),
-      'examples': sums['examples'] + mask_N.sum(),
     }
 
   def _batches(self):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.data import Arrays, Source
-from bnresearch.engine import stream
+from bnresearch.engine import parallel, stream
 from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
 from bnresearch.engine.step import Metrics, TrainStep
@@ -68,7 +68,7 @@ class Resident:
   ):
     self._config = config
     self.waited = 0.0
-    self._split = jax.device_put(Examples(source.images_NHWC, source.labels_N))
+    self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
     example = (state, self._split)
     batch_size = config.train.batch_size
     self._call = make_advance(
@@ -121,14 +121,15 @@ class Stream:
     if self._next != steps.start:
       self.close()
       rest = range(steps.start, self._config.train.steps)
-      self._batches = stream.training(self._config, self._source, rest)
+      host = stream.Host(jax.process_index(), jax.process_count())
+      self._batches = stream.training(self._config, self._source, rest, host)
     self._next = steps.stop
     rows = []
     for _ in steps:
       began = time.monotonic()
       batch = next(self._batches)
       self.waited += time.monotonic() - began
-      state, metrics = self._step(state, jax.device_put(batch), key)
+      state, metrics = self._step(state, parallel.split(batch), key)
       rows.append(metrics)
       if len(rows) > _IN_FLIGHT:  # or else all T batches lie on the device
         rows[-1 - _IN_FLIGHT]['loss'].block_until_ready()
@@ -141,11 +142,16 @@ class Stream:
       self._batches = None
 
 
+def _compiled(function, axis):
+  return jax.jit(function, donate_argnums=0)
+
+
 def make_advance(
   train_step: TrainStep,
   scan: str,
   example: tuple[State, Examples],
   batch_size: int,
+  compiled: Callable[[Callable, int], Callable] = _compiled,
 ) -> Callable[..., tuple[State, Metrics]]:
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
 
@@ -160,6 +166,10 @@ def make_advance(
       convolution on a CPU, which inside a loop is about 50 times slower.
     example: a state and a split, for the shapes.
     batch_size: of the steps.
+    compiled: makes a function of (state, split, indices, key) one that is
+      compiled and donates the state. Its second argument is on which axis
+      indices and metrics have what several states differ in, if there are
+      several.
   """
 
   def batch_at(split, indices):
@@ -181,7 +191,7 @@ def make_advance(
       batch_at(split, indices_TN),
     )
 
-  call_one = jax.jit(one, donate_argnums=0)
+  call_one = compiled(one, 0)
 
   def called(state, split, indices_TN, key):
     rows = []
@@ -191,13 +201,12 @@ def make_advance(
     return state, _stacked(rows)
 
   if scan == 'auto':
-    state, split = example
     indices_N = jnp.zeros(batch_size, jnp.int32)
-    program = jax.make_jaxpr(one)(state, split, indices_N, jax.random.key(0))
+    program = jax.make_jaxpr(one)(*example, indices_N, jax.random.key(0))
     convolves = 'conv_general_dilated' in str(program)
     slow = convolves and jax.default_backend() == 'cpu'
     scan = 'never' if slow else 'always'
-  return called if scan == 'never' else jax.jit(scanned, donate_argnums=0)
+  return called if scan == 'never' else compiled(scanned, 1)
 
 
 def _stacked(rows):

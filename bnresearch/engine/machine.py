@@ -8,17 +8,28 @@ import sys
 import jax
 import platformdirs
 
+from bnresearch.engine import hosts
 
-def prepare() -> None:
-  """Gives a run on the CPU one core, and keeps memory and compiled programs.
 
-  One core a run: networks of this size gain nothing from two (0.77 ms a step
-  on two cores, 0.57 on one), two runs side by side fill both, and the digits
-  of a result do not depend on how many cores there are, because a threaded
-  product adds in another order. XLA reads the number from NPROC; one that is
-  set already stays.
+def prepare(devices: int = 1) -> None:
+  """Joins the other hosts; makes cores devices; keeps memory and programs.
+
+  On a CPU one core is one device, and each has one thread. The MLP of Figure 1
+  gains nothing from two threads (0.77 ms a step, 0.57 on one), two runs side
+  by side fill both cores, and a threaded product adds in another order. XLA
+  convolves on one core only, mostly: a network with convolutions shares its
+  batches among devices instead, see `parallel.mesh`. XLA reads the number of
+  threads from NPROC; one that is set already stays.
+
+  Args:
+    devices: on a CPU, for a process that is the only host.
   """
   os.environ.setdefault('NPROC', '1')
+  if hosts.join():
+    devices = 1
+  with contextlib.suppress(RuntimeError):  # JAX has begun: it has its devices
+    if jax.config.jax_num_cpu_devices < 1:
+      jax.config.update('jax_num_cpu_devices', devices)
   _keep_freed_memory()
   cache = platformdirs.user_cache_path('bnresearch') / 'xla'
   jax.config.update('jax_compilation_cache_dir', str(cache))

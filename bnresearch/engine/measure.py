@@ -8,7 +8,7 @@ import jax
 
 from bnresearch import build
 from bnresearch.data import Source
-from bnresearch.engine import evaluate, stream
+from bnresearch.engine import evaluate, parallel, stream
 from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
 from bnresearch.records.config_file import Config
@@ -24,23 +24,35 @@ def make(
     model: see `build.evaluated_model`.
     source: where these examples come from.
   """
-  pixels, examples = build.pixels(config), config.probes.examples
-  images, labels_N = jax.device_put(
-    next(stream.in_order(source, build.crop(config), examples, examples))
+  measure, batch = (
+    jax.jit(make_measure(config, model)),
+    examples(config, source),
   )
+  return lambda params, collections: measure(params, collections, *batch)
+
+
+def examples(config: Config, source: Source) -> stream.Examples:
+  """Returns the probe batch, on the device."""
+  N = config.probes.examples
+  return parallel.shared(
+    next(stream.in_order(source, build.crop(config), N, N))
+  )
+
+
+def make_measure(
+  config: Config, model: nn.Module
+) -> Callable[..., dict[str, jax.Array]]:
+  """Returns the pure `measure(params, collections, images, labels_N)`."""
+  pixels, probes = build.pixels(config), build.probes(config)
   whole = evaluate.make_forward(model, config.probes.statistics)
-  probes = build.probes(config)
 
   def forward(params, collections, x_NHWC):
     logits_NK, taps = whole(params, collections, x_NHWC)
     heads = [name for name in taps if name.startswith(AUXILIARY)]
     return logits_NK, {k: x for k, x in taps.items() if k not in heads}
 
-  @jax.jit
   def measure(params, collections, images, labels_N):
     view = View(params, collections, forward)
     return probes(view, Batch(pixels(images), labels_N))
 
-  return lambda params, collections: measure(
-    params, collections, images, labels_N
-  )
+  return measure

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from bnresearch.models import AUXILIARY
+from bnresearch.records.config_file import Config
 
 Passes = tuple[tuple[float, ...], ...]
 
@@ -42,6 +43,17 @@ def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
   init = functools.partial(model.init_with_output, train=False)
   (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
   return len(heads(logits, taps))
+
+
+def passes_of(
+  config: Config, model: nn.Module, image_shape: tuple[int, int, int]
+) -> Passes:
+  """Returns the passes of one step of a run, see `passes`."""
+  return passes(
+    count_heads(model, image_shape),
+    config.objective.auxiliary,
+    config.objective.auxiliary_weight,
+  )
 
 
 def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:

@@ -24,10 +24,10 @@ def make(
     options['mask'] = is_kernel  # what is decayed
   rate = schedule(optim, steps)
   options['learning_rate'] = lambda updates: rate(updates // passes)
-  if options.get('momentum') == 0:
+  if 'momentum' in options and _is_zero(optim.momentum):
     options['momentum'] = None
   chain = [function(**options)]
-  if optim.l2:
+  if not _is_zero(optim.l2):
     chain.insert(0, optax.add_decayed_weights(optim.l2, mask=is_kernel))
   return optax.chain(*chain)
 
@@ -51,6 +51,11 @@ def schedule(optim: Config, steps: int) -> optax.Schedule:
     return after_warmup
   warmup = optax.linear_schedule(0.0, peak, optim.warmup_steps)
   return optax.join_schedules([warmup, after_warmup], [optim.warmup_steps])
+
+
+def _is_zero(value):
+  """Says whether a value is 0; one that is traced is not, see `members.py`."""
+  return not isinstance(value, jax.core.Tracer) and value == 0
 
 
 def is_kernel(params):

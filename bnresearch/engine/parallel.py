@@ -7,13 +7,17 @@ All give the same numbers, up to the order of additions, which
 `python -m bnresearch.engine.selftest` proves on the machine at hand.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bnresearch import shards
+from bnresearch.records.config_file import Config
 
 BACKENDS = ('jit', 'shard_map', 'pmap')
 
@@ -22,19 +26,71 @@ BACKENDS = ('jit', 'shard_map', 'pmap')
 Gradient = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any, Any]]
 
 
-def mesh(devices: int = 0) -> jax.sharding.Mesh:
-  """Returns a mesh of `devices`, 0 for all; its axis is that of the batch."""
-  found = jax.devices()
-  if devices > len(found):
+def mesh(
+  config: Config, model: nn.Module, image_shape: tuple[int, int, int]
+) -> jax.sharding.Mesh:
+  """Returns the devices that share the batches of a run; their axis is `AXIS`.
+
+  `config.parallel.devices` says how many; 0 is for as many as divide the
+  batch. On a CPU, whose cores are devices here (see `machine.py`), that is one
+  for a network without convolutions, which gains nothing from more: XLA runs
+  many convolutions on one core only.
+
+  Raises:
+    ValueError: there are not so many, or they do not divide the batch. Several
+      hosts always use all.
+  """
+  found, N = jax.devices(), config.train.batch_size
+  wanted = config.parallel.devices
+  if jax.process_count() > 1:
+    if wanted not in (0, len(found)):
+      raise ValueError(
+        f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
+        f'their {len(found)} devices. Leave it at 0.'
+      )
+    wanted = len(found)
+  if not wanted:
+    alone = found[0].platform == 'cpu' and not convolves(model, image_shape)
+    wanted = 1 if alone else _most(len(found), config)
+  if wanted > len(found):
     raise ValueError(
-      f'parallel.devices = {devices}: there are {len(found)} here.'
+      f'parallel.devices = {wanted}: there are {len(found)} here.'
     )
+  if N % wanted:
+    raise ValueError(
+      f'train.batch_size = {N}: must be a multiple of the {wanted} devices '
+      'that share a batch. Choose another one, or other parallel.devices.'
+    )
+  return mesh_of(found[:wanted])
+
+
+def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
+  """Returns the mesh of these devices."""
   return jax.make_mesh(
-    (devices or len(found),),
+    (len(devices),),
     (shards.AXIS,),
     axis_types=(jax.sharding.AxisType.Auto,),
-    devices=found[: devices or len(found)],
+    devices=devices,
   )
+
+
+def _most(devices, config):
+  """Returns the largest number of devices on which batch and groups lie."""
+  N = config.train.batch_size
+  groups = N // (config.norm.group_size or N)
+  return max(
+    d
+    for d in range(1, devices + 1)
+    if N % d == 0 and (groups % d == 0 or d % groups == 0)
+  )
+
+
+def convolves(model: nn.Module, image_shape: tuple[int, int, int]) -> bool:
+  """Returns whether a network has convolutions, without running it."""
+  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  init = functools.partial(model.init, train=False)
+  program = jax.make_jaxpr(init)(jax.random.key(0), x_NHWC)
+  return 'conv_general_dilated' in str(program)
 
 
 def spread(gradient: Gradient, backend: str) -> Gradient:
@@ -57,27 +113,39 @@ def spread(gradient: Gradient, backend: str) -> Gradient:
     gradients, collections, outputs = gradient(own, collections, batch, key)
     return _mean_over_devices(gradients), collections, outputs
 
-  split, shared = jax.P(shards.AXIS), jax.P()
-  if backend == 'shard_map':
-    return jax.shard_map(
-      on_a_device,
-      in_specs=(shared, shared, split, shared),
-      out_specs=(shared, shared, split),
-    )
+  mapped = {'shard_map': _by_shard_map, 'pmap': _by_pmap}[backend](on_a_device)
 
-  def by_pmap(params, collections, batch, key):
+  def spread_gradient(*arguments):
+    function = gradient if shards.count() == 1 else mapped
+    return function(*arguments)
+
+  return spread_gradient
+
+
+def _by_shard_map(on_a_device):
+  split, shared = jax.P(shards.AXIS), jax.P()
+  return jax.shard_map(
+    on_a_device,
+    in_specs=(shared, shared, split, shared),
+    out_specs=(shared, shared, split),
+  )
+
+
+def _by_pmap(on_a_device):
+  mapped = jax.pmap(
+    on_a_device,
+    axis_name=shards.AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=(None, None, 0),
+  )
+
+  def function(params, collections, batch, key):
     D = shards.count()
-    mapped = jax.pmap(
-      on_a_device,
-      axis_name=shards.AXIS,
-      in_axes=(None, None, 0, None),
-      out_axes=(None, None, 0),
-    )
     shares = jax.tree.map(lambda x: x.reshape(D, -1, *x.shape[1:]), batch)
     *same, outputs = mapped(params, collections, shares, key)
     return *same, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
-  return by_pmap
+  return function
 
 
 def _mean_over_devices(gradients):
@@ -94,3 +162,28 @@ def _mean_over_devices(gradients):
       result[k] = mean[start : start + size].reshape(leaves[k].shape)
       start += size
   return tree.unflatten(result)
+
+
+def shared(tree: Any) -> Any:
+  """Returns the same arrays on every device of the mesh in use, whole."""
+  return _placed(tree, jax.P())
+
+
+def split(batch: Any) -> Any:
+  """Returns arrays of examples, spread over the mesh.
+
+  Args:
+    batch: this host's share of it, as `stream.training` makes it.
+  """
+  return _placed(batch, jax.P(shards.AXIS))
+
+
+def _placed(tree, spec):
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return jax.device_put(tree)
+  sharding = jax.NamedSharding(mesh, spec)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+  make = jax.make_array_from_process_local_data
+  return jax.tree.map(lambda x: make(sharding, np.asarray(x)), tree)

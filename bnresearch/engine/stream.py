@@ -38,10 +38,7 @@ class Examples(NamedTuple):
 
 
 class Host(NamedTuple):
-  """Which of how many hosts this is: each makes its part of every batch.
-
-  Training asks for the whole as yet; it runs on one host.
-  """
+  """Which of how many hosts this is: each makes its part of every batch."""
 
   index: int = 0
   count: int = 1

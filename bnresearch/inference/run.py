@@ -257,7 +257,7 @@ class Run:
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
   def _make_evaluator(self, statistics, split, batch_size):
-    return evaluate.Evaluator(
+    return evaluate.make(
       self.config, self._model, self.source(split), statistics, batch_size
     )
 

@@ -20,14 +20,14 @@ class Series(NamedTuple):
 
 
 class Logbook:
-  """Appends rows to a file."""
+  """Appends rows to a file; without `writes` it does nothing."""
 
-  def __init__(self, file: pathlib.Path):
-    self._file = file
+  def __init__(self, file: pathlib.Path, *, writes: bool = True):
+    self._file, self._writes = file, writes
 
   def keep_until(self, step: int) -> None:
     """Drops the rows after `step`, and a last line that was cut off."""
-    if not self._file.exists():
+    if not self._writes or not self._file.exists():
       return
     whole = [
       line
@@ -41,12 +41,16 @@ class Logbook:
 
   def write(self, step: int, row: dict[str, Any]) -> None:
     """Appends one row; arrays become nested lists, float32 its digits."""
+    if not self._writes:
+      return
     plain = {name: _plain(value) for name, value in row.items()}
     with self._file.open('a') as file:
       file.write(json.dumps({'step': step, **plain}) + '\n')
 
   def sync(self) -> None:
     """Waits until the disk has all rows."""
+    if not self._writes:
+      return
     with self._file.open('a') as file:
       os.fsync(file.fileno())
 

@@ -45,14 +45,15 @@ class RunDirectory:
 
   Attributes:
     path: the directory.
+    writes: whether it does, or is one more host, whose first one writes.
     logbook: its metrics.
     checkpoints: the folder of its checkpoints.
     status: what status.json says.
   """
 
-  def __init__(self, path: pathlib.Path):
-    self.path = path
-    self.logbook = logbook.Logbook(path / 'metrics.jsonl')
+  def __init__(self, path: pathlib.Path, *, writes: bool = True):
+    self.path, self.writes = path, writes
+    self.logbook = logbook.Logbook(path / 'metrics.jsonl', writes=writes)
     self.checkpoints = path / 'checkpoints'
     self.status = read_status(path)
     self._written = -float('inf')
@@ -60,7 +61,7 @@ class RunDirectory:
   def update(self, *, throttle: float = 0.0, **fields: Any) -> None:
     """Changes fields of status.json, at most once in `throttle` seconds."""
     self.status |= fields
-    if time.monotonic() - self._written >= throttle:
+    if self.writes and time.monotonic() - self._written >= throttle:
       _replace(self.path / 'status.json', json.dumps(self.status, indent=2))
       self._written = time.monotonic()
 
@@ -79,6 +80,8 @@ class RunDirectory:
     file = self.path / 'class_names.json'
     if file.exists():
       check_data(self.path, class_names, notes)
+    if not self.writes:
+      return
     about = {'image_shape': image_shape, 'examples': examples, **notes}
     _replace(self.path / 'data.json', json.dumps(about, indent=2))
     # Last, so that where it is, a run that was killed has both.
@@ -86,6 +89,8 @@ class RunDirectory:
 
   def begin_session(self, step: int, provenance: dict[str, Any]) -> None:
     """Notes with what a session that starts after `step` is made."""
+    if not self.writes:
+      return
     file = self.path / 'provenance.json'
     sessions = json.loads(file.read_text()) if file.exists() else []
     sessions.append({'from_step': step, **provenance})

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
-from bnresearch.engine import loop, machine
+from bnresearch.engine import hosts, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -33,7 +34,7 @@ def run(
   Args:
     points: of a sweep.
     workdir: made if it is not there.
-    processes: how many points at a time, one CPU core each.
+    processes: how many points at a time; on a CPU they share its cores.
     console: where progress and failures are printed.
 
   Returns:
@@ -47,19 +48,26 @@ def run(
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
-  machine.prepare()
+  processes = min(processes, len(todo))
+  machine.prepare(_cores_each(processes))
+  if jax.distributed.is_initialized():
+    processes, console.quiet = 1, not hosts.first()
   unfinished.announce(todo, console)
   with progress.shown(todo, workdir, console):
-    processes = min(processes, len(todo))
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes):
       if isinstance(outcome, BaseException):
-        console.print(
-          f'{point.name} failed: {outcome}', highlight=False, markup=False
-        )
+        message = f'{point.name} failed: {outcome}'
+        if jax.distributed.is_initialized():
+          hosts.leave(message)
+        console.print(message, highlight=False, markup=False)
         outcome = unfinished.state(point.directory(workdir))
       result[point.name] = outcome
   return result
+
+
+def _cores_each(processes):
+  return max(1, machine.cores() // processes)
 
 
 def _train_one_by_one(points, workdir, processes):
@@ -80,7 +88,7 @@ def _train_in_processes(points, workdir, processes):
     processes,
     mp_context=multiprocessing.get_context('spawn'),
     initializer=_begin_worker,
-    initargs=(os.getpid(),),
+    initargs=(os.getpid(), _cores_each(processes)),
   )
   with pool, _signals_to_children(pool):
     futures = {
@@ -97,12 +105,12 @@ def _train_in_processes(points, workdir, processes):
         yield futures[future], future.exception() or future.result()
 
 
-def _begin_worker(parent):
+def _begin_worker(parent, devices):
   """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
   os.setpgrp()
   signal.signal(signal.SIGTERM, _stop)
   threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-  machine.prepare()
+  machine.prepare(devices)
 
 
 def _stop(number, frame):

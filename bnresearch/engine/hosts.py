@@ -1,0 +1,153 @@
+"""Many hosts: processes of `jax.distributed` that train one run together.
+
+Each runs the same program on its share of every batch. The first of them
+writes; all read the same files, so the run directory is on a disk that they
+share. Where there is one process only, all here does nothing.
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bnresearch import shards
+from bnresearch.records import run_directory
+from bnresearch.records.config_file import Config
+
+# A host that was silent for so long is lost, and the others end. In seconds.
+_LOST_AFTER = 30
+_VARIABLES = (
+  'JAX_COORDINATOR_ADDRESS',
+  'JAX_NUM_PROCESSES',
+  'JAX_PROCESS_ID',
+)
+
+
+class Lost(RuntimeError):
+  """Another host does not answer any more."""
+
+
+def join() -> bool:
+  """Joins the other hosts, before JAX is used; returns whether there are any.
+
+  They are found by SLURM's variables, as `srun` sets them for each task, or by
+  JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID.
+
+  Raises:
+    ValueError: some of these variables are set, and others are not.
+  """
+  given = {name: os.environ.get(name) for name in _VARIABLES}
+  if any(given.values()):
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+      raise ValueError(
+        f'{", ".join(missing)}: not set. A process that is one of several '
+        f'needs {", ".join(_VARIABLES)}.'
+      )
+    address, count, index = given.values()
+    options = {
+      'coordinator_address': address,
+      'num_processes': int(count),
+      'process_id': int(index),
+    }
+  elif int(os.environ.get('SLURM_NTASKS', 1)) > 1 and (
+    'SLURM_STEP_NODELIST' in os.environ
+  ):
+    options = {}
+  else:
+    return False
+  # It would take SIGTERM for itself, which asks our runs to save themselves.
+  jax.config.update('jax_enable_preemption_service', False)
+  jax.distributed.initialize(
+    **options,
+    heartbeat_timeout_seconds=_LOST_AFTER,
+    shutdown_timeout_seconds=_LOST_AFTER,
+  )
+  return True
+
+
+def first() -> bool:
+  """Returns whether this host is the one that writes."""
+  return jax.process_index() == 0
+
+
+def of_first(value: int) -> int:
+  """Returns what the first host gave; all hosts call it."""
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+@contextlib.contextmanager
+def claimed(
+  path: pathlib.Path, config: Config
+) -> Iterator[run_directory.RunDirectory]:
+  """Holds a run directory for all hosts; the first one writes.
+
+  Raises:
+    Refused: as `run_directory.claim`, on every host.
+  """
+  with contextlib.ExitStack() as stack:
+    run = refused = None
+    if first():
+      try:
+        run = stack.enter_context(run_directory.claim(path, config))
+      except run_directory.Refused as error:
+        refused = error
+    if not of_first(refused is None):
+      raise refused or run_directory.Refused(f'{path}: see the first host.')
+    yield run or run_directory.RunDirectory(path, writes=False)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+  """Turns the failure of a collective into `Lost`, where there are several."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    raise Lost(
+      f'A host is lost ({str(error).splitlines()[0]}). The same command on all '
+      'hosts, or on other ones, continues from the last checkpoint.'
+    ) from error
+
+
+def leave(message: str) -> NoReturn:
+  """Ends this process, without waiting for hosts that may be lost."""
+  print(message, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(1)
+
+
+class Agreement:
+  """Makes a wish of any host the decision of all, without waiting for them.
+
+  All hosts call it at the same points of their program. What they get is what
+  was wished at the call before, so that the device need not be waited for.
+  Where there is one host only, a wish is a decision.
+  """
+
+  def __init__(self, mesh: jax.sharding.Mesh):
+    self._mesh, self._before = mesh, None
+    shared = jax.NamedSharding(mesh, jax.P())
+    self._any = jax.jit(lambda flags: flags.any(), out_shardings=shared)
+
+  def __call__(self, wish: bool) -> bool:
+    """Returns whether any host wished it, at the call before."""
+    if jax.process_count() == 1:
+      return wish
+    before = self._before
+    split = jax.NamedSharding(self._mesh, jax.P(shards.AXIS))
+    here = np.full(len(self._mesh.local_devices), wish)
+    self._before = self._any(
+      jax.make_array_from_process_local_data(split, here)
+    )
+    return before is not None and bool(before)

@@ -1,0 +1,320 @@
+"""Many runs as one program: those that differ in numbers only.
+
+The step of one run is made a step of P runs by `jax.vmap`: what they differ in
+is traced, the rest is compiled once. The members are spread over the devices,
+which need not speak to each other. Each run keeps its directory and records,
+as if it had been trained alone, and its numbers, up to the order of additions.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnresearch import build
+from bnresearch.engine import (
+  evaluate,
+  feed,
+  loop,
+  measure,
+  objective,
+  optimizer,
+  state,
+  step,
+)
+from bnresearch.engine.order import batch_indices
+from bnresearch.engine.state import State
+from bnresearch.engine.stream import Examples
+from bnresearch.records.config_file import Config, leaves
+
+TRACED = (
+  'seed',
+  'optim.learning_rate',
+  'optim.momentum',
+  'optim.weight_decay',
+  'optim.l2',
+  'model.init_std',
+  'norm.epsilon',
+  'norm.momentum',
+)
+_AXIS = 'members'
+_GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
+_MEMORY = 0.5  # of what there is, that the members may take
+
+
+class Member(NamedTuple):
+  """One run: its values of `TRACED`, and its state; or P runs, stacked."""
+
+  values: dict[str, jax.Array]
+  state: State
+
+
+def kind(config: Config) -> str:
+  """Returns the same text for configs that one program can train.
+
+  They differ in `TRACED` only; a zero is of a kind of its own, because what it
+  turns off is not in the program.
+  """
+  values = leaves(config)
+  for key in TRACED:
+    values[key] = key == 'seed' or values[key] != 0
+  return repr(sorted(values.items()))
+
+
+def why_not(config: Config) -> str:
+  """Returns why a run cannot be a member, '' if it can."""
+  if config.start.path:
+    return 'it begins with trained weights (start.path)'
+  if not feed.is_resident(config, build.source(config, 'train')):
+    return 'its images do not live on the device (data.on_device)'
+  return ''
+
+
+class Program:
+  """The compiled functions of P runs of one kind.
+
+  Attributes:
+    count: P.
+  """
+
+  def __init__(self, config: Config, count: int, devices: Sequence[jax.Device]):
+    """Compiles nothing yet.
+
+    Args:
+      config: of any of the runs.
+      count: how many at most at a time; it is rounded up to a multiple of the
+        devices.
+      devices: over which the members are spread.
+    """
+    self._config = config
+    self.count = -(-count // len(devices)) * len(devices)
+    self._mesh = jax.make_mesh(
+      (len(devices),),
+      (_AXIS,),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=devices,
+    )
+    train_set, test_set = (build.source(config, s) for s in ('train', 'test'))
+    self._classes, self._shape = (
+      len(train_set.class_names),
+      build.spec(config).image_shape,
+    )
+    model = build.model(config, self._classes)
+    build.check_sites(config, model, self._shape)
+    self._passes = objective.passes_of(config, model, self._shape)
+    self._inputs = build.inputs(config, train_set)
+    self._looked_at = loop.looked_at(config, train_set)
+    self._split = self._put(
+      Examples(train_set.images_NHWC, train_set.labels_N), jax.P()
+    )
+    self._fresh = self._compiled(self._fresh_one, shared=0)
+    self._advance = feed.make_advance(
+      self._train_step,
+      config.train.scan,
+      (jax.eval_shape(self._one_member), self._split),
+      config.train.batch_size,
+      self._compiled_advance,
+    )
+    self.evaluator = evaluate.Evaluator(
+      config,
+      self._compiled(self._add_batch, shared=3),
+      test_set,
+      members=(self.count,),
+    )
+    if config.probes.names:
+      self._probe_batch = self._put(measure.examples(config, test_set), jax.P())
+      self._measured = self._compiled(self._measure, shared=2)
+
+  def fresh(self, configs: Sequence[Config]) -> Member:
+    """Returns all members before their first update.
+
+    Args:
+      configs: P or fewer; the last one is repeated for members that only fill.
+    """
+    values = self._put(_values(self.filled(configs)), jax.P(_AXIS))
+    return Member(values, self._fresh(values))
+
+  def filled(self, items: Sequence) -> list:
+    """Returns P items, the last one repeated as often as need be."""
+    return [*items, *[items[-1]] * (self.count - len(items))]
+
+  def member(
+    self, configs: Sequence[Config], states: Sequence[State]
+  ) -> Member:
+    """Returns members that go on from states on the host."""
+    stacked = jax.tree.map(lambda *x: np.stack(x), *self.filled(states))
+    values = _values(self.filled(configs))
+    return self._put(Member(values, stacked), jax.P(_AXIS))
+
+  def advance(
+    self, members: Member, configs: Sequence[Config], steps: range
+  ) -> tuple[Member, dict[str, jax.Array]]:
+    """Makes T steps of all; returns them anew, and metrics (T, P).
+
+    The members that it is given are donated: use the returned ones.
+    """
+    rows = []
+    for part in self._gathered_together(steps):
+      indices_TPN = self._indices(self.filled(configs), part)
+      members, metrics = self._advance(
+        members, self._split, indices_TPN, jax.random.key(0)
+      )
+      rows.append(metrics)
+    if len(rows) == 1:
+      return members, rows[0]
+    return members, jax.tree.map(lambda *m: jnp.concatenate(m), *rows)
+
+  def sums(self, members: Member) -> dict[str, jax.Array]:
+    """Returns what evaluation adds up, each (P,)."""
+    values, state = members
+    return self.evaluator.sums(values, state.params, state.collections)
+
+  def measure(self, members: Member) -> dict[str, jax.Array]:
+    """Returns what the probes measure, each (P, ...)."""
+    return self._measured(members, *self._probe_batch)
+
+  # Of one member; what they differ in is traced.
+
+  def _fresh_one(self, values):
+    model, updates = self._parts(values)
+    seed = values['seed']
+    return state.create(model, updates, self._shape, seed, self._looked_at)
+
+  def _one_member(self):
+    values = {key: x[0] for key, x in _values([self._config]).items()}
+    return Member(values, self._fresh_one(values))
+
+  def _train_step(self, member, batch, key):
+    model, updates = self._parts(member.values)
+    train_step = step.make_train_step(
+      model, updates, self._inputs, self._passes
+    )
+    key = jax.random.key(member.values['seed'])
+    new, metrics = train_step(member.state, batch, key)
+    return member._replace(state=new), metrics
+
+  def _add_batch(self, sums, values, params, collections, *batch):
+    config = _with(self._config, values)
+    model = build.evaluated_model(config, self._classes)
+    add = evaluate.make_add_batch(config, model, config.eval.statistics)
+    return add(sums, params, collections, *batch)
+
+  def _measure(self, member, *batch):
+    config = _with(self._config, member.values)
+    model = build.evaluated_model(config, self._classes)
+    function = measure.make_measure(config, model)
+    return function(member.state.params, member.state.collections, *batch)
+
+  def _parts(self, values):
+    config = _with(self._config, values)
+    updates = optimizer.make(
+      config.optim, config.train.steps, len(self._passes)
+    )
+    return build.model(config, self._classes), updates
+
+  # Of all members.
+
+  def _compiled(self, function, shared):
+    """Compiles a function for all; its last arguments are the same for all."""
+
+    def of_all(*arguments):
+      own = len(arguments) - shared
+      axes = (*[0] * own, *[None] * shared)
+      specs = tuple(jax.P(_AXIS) if a == 0 else jax.P() for a in axes)
+      return self._mapped(jax.vmap(function, axes), specs, jax.P(_AXIS))(
+        *arguments
+      )
+
+    return jax.jit(of_all)
+
+  def _compiled_advance(self, function, axis):
+    along = jax.P(None, _AXIS) if axis else jax.P(_AXIS)
+    mapped = self._mapped(
+      jax.vmap(function, (0, None, axis, None), (0, axis)),
+      (jax.P(_AXIS), jax.P(), along, jax.P()),
+      (jax.P(_AXIS), along),
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+  def _mapped(self, function, in_specs, out_specs):
+    return jax.shard_map(
+      function,
+      mesh=self._mesh,
+      in_specs=in_specs,
+      out_specs=out_specs,
+      check_vma=False,  # nothing is shared between members
+    )
+
+  def _put(self, tree, spec):
+    return jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
+
+  def _indices(self, configs, steps):
+    """Returns which examples each member's batches have, (T, P, N)."""
+    data, N = self._config.data, self._config.train.batch_size
+    length = len(self._split.labels)
+    seeds = [config.seed for config in configs]
+    of_seed = {
+      seed: batch_indices(length, N, seed, steps, data.shuffle, data.shards)
+      for seed in dict.fromkeys(seeds)
+    }
+    return np.stack([of_seed[seed] for seed in seeds], axis=1)
+
+  def _gathered_together(self, steps):
+    """Cuts a call into equal parts, whose images are gathered at a time."""
+    T, image = len(steps), self._split.images[0].nbytes
+    most = _GATHERED_BYTES // (
+      self.count * self._config.train.batch_size * image
+    )
+    length = max(d for d in range(1, T + 1) if T % d == 0 and d <= max(1, most))
+    return [steps[k : k + length] for k in range(0, T, length)]
+
+
+def _values(configs):
+  """Returns {key of `TRACED`: (P,)}."""
+  flat = [leaves(config) for config in configs]
+  return {
+    key: np.asarray(
+      [values[key] for values in flat],
+      np.uint32 if key == 'seed' else np.float32,
+    )
+    for key in TRACED
+  }
+
+
+def _with(config, values):
+  """Returns a config in which traced values stand in place of numbers.
+
+  A zero stays: all members have it.
+  """
+  config = config.copy_and_resolve_references()
+  fixed = leaves(config)
+  with config.ignore_type(), config.unlocked():
+    for key, value in values.items():
+      if key == 'seed' or fixed[key] != 0:
+        group, _, leaf = key.rpartition('.')
+        (config[group] if group else config)[leaf] = value
+  return config
+
+
+def most(config: Config, devices: Sequence[jax.Device]) -> int:
+  """Returns how many members fit into the memory of the devices.
+
+  It is what one step of one member takes, as compiled, but for the data.
+  """
+  program = Program(config, 1, devices[:1])
+  one = jax.eval_shape(program._one_member)
+  batch = jax.eval_shape(lambda split: jax.tree.map(lambda x: x[:1], split))
+  del batch, one
+  return 0
+
+
+def memory(devices: Sequence[jax.Device]) -> int:
+  """Returns how many bytes the members on these devices may take."""
+  stats = devices[0].memory_stats() or {}
+  if 'bytes_limit' in stats:
+    return int(_MEMORY * stats['bytes_limit']) * len(devices)
+  pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  return int(_MEMORY * pages)

@@ -1,0 +1,68 @@
+"""Devices and back-ends change no result: the self-test, and what it sees."""
+
+import jax
+import numpy as np
+import pytest
+
+from bnresearch.engine import parallel, selftest
+
+FEW = 'whole batch', 'groups of half a share', 'groups of two shares, pooled'
+SOME = (
+  *FEW,
+  'groups of two shares, masked',
+  'one-pass variance',
+  'batch_renorm, largest groups',
+  'noisy_batch',
+  'lp, largest groups',
+  'iterative_whitening',
+  'convolutions, largest groups',
+)
+BY_DEVICES = {1: FEW[:1], 2: FEW, 4: SOME, 8: FEW}
+
+
+@pytest.mark.parametrize(
+  ('devices', 'name'),
+  [(d, name) for d, names in BY_DEVICES.items() for name in names],
+)
+def test_all_back_ends_agree_with_one_device(devices, name):
+  case = {c.name: c for c in selftest.cases(devices)}[name]
+  chosen, N = jax.devices()[:devices], selftest.SHARE * devices
+  expected = selftest.step(case, 'jit', chosen[:1], N)
+  assert expected.collectives == {}
+  for backend in parallel.BACKENDS:
+    result = selftest.step(case, backend, chosen, N)
+    assert selftest.wrong(case, result, expected) == [], backend
+
+
+def test_it_sees_statistics_that_are_each_devices_own():
+  """As by a normalizer that knows of no devices: groups of a device's share."""
+  cases = {c.name: c for c in selftest.cases(4)}
+  chosen, N = jax.devices()[:4], selftest.SHARE * 4
+  expected = selftest.step(cases['whole batch'], 'jit', chosen[:1], N)
+  result = selftest.step(cases['groups of a share'], 'shard_map', chosen, N)
+  found = selftest.wrong(cases['whole batch'], result, expected)
+  assert [text.split()[0] for text in found] == [
+    'gradients',
+    'loss',
+    'parameters',
+    'statistics',
+  ]
+
+
+def test_it_sees_a_layer_that_communicates_twice():
+  case = selftest.cases(4)[0]
+  chosen, N = jax.devices()[:4], selftest.SHARE * 4
+  result = selftest.step(case, 'jit', chosen, N)
+  twice = {'all-gather': 2 * result.collectives['all-gather']}
+  found = selftest.wrong(case, result._replace(collectives=twice), result)
+  assert found == ['8 collectives, more than 6']
+
+
+def test_the_gradients_of_the_devices_are_averaged_and_not_added():
+  """The trap of check_vma: they would be as many times too large."""
+  case = selftest.Case('none', 'none')
+  one, eight = (
+    selftest.step(case, 'shard_map', jax.devices()[:d], 64) for d in (1, 8)
+  )
+  kernel = lambda r: r.arrays['gradients']['hidden_1']['kernel']
+  np.testing.assert_allclose(kernel(eight), kernel(one), rtol=1e-4, atol=1e-7)
