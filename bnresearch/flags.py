@@ -36,6 +36,7 @@ evaluate a checkpoint exactly, under each kind of statistics; keep these
 _OF_MODES = {
   'launcher': ('train',),
   'processes': ('train',),
+  'at_once': ('train',),
   'wait': ('train',),
   'retry_failed': ('train',),
   'status': ('train',),
@@ -45,7 +46,11 @@ _OF_MODES = {
   'crops': ('predict',),
   'json': ('predict',),
 }
-_OF_LAUNCHER = {'processes': 'local', 'wait': 'slurm'}
+_OF_LAUNCHER = {
+  'processes': 'local',
+  'at_once': 'vectorized',
+  'wait': 'slurm',
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,8 +95,10 @@ def _add_training(group):
   group.add_argument(
     '--launcher',
     choices=tuple(LAUNCHERS),
-    help='local: processes of this machine, the default; slurm: a job array, '
-    'submitted at once, that saves itself when it is preempted and goes on',
+    help='local: processes of this machine, the default; vectorized: points '
+    'that differ in numbers only as one program, much faster for small '
+    'networks; slurm: a job array, submitted at once, that saves itself when '
+    'it is preempted and goes on',
   )
   group.add_argument(
     '--processes',
@@ -99,6 +106,12 @@ def _add_training(group):
     type=int,
     help='local: points trained at a time, a core each; 1 for one after the '
     f'other; default {machine.cores()}',
+  )
+  group.add_argument(
+    '--at_once',
+    metavar='N',
+    type=int,
+    help='vectorized: points in one program; default as many as fit',
   )
   group.add_argument(
     '--wait',
@@ -164,8 +177,10 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
         yield f'--{flag}: only for --mode={" and --mode=".join(modes)}.'
       elif _OF_LAUNCHER.get(flag, launcher(args)) != launcher(args):
         yield f'--{flag}: only with --launcher={_OF_LAUNCHER[flag]}.'
-  if args.processes is not None and args.processes < 1:
-    yield f'--processes={args.processes}: needs 1 or more.'
+  for flag in ('processes', 'at_once'):
+    value = getattr(args, flag)
+    if value is not None and value < 1:
+      yield f'--{flag}={value}: needs 1 or more.'
   if args.collect and args.collect.suffix not in results.ENDINGS:
     yield (
       f'--collect={args.collect}: needs a name that ends in '

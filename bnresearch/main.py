@@ -88,6 +88,7 @@ def _train(args, values):
   how = launch.How(
     flags.launcher(args),
     args.processes or machine.cores(),
+    args.at_once or 0,
     args.wait,
     args.retry_failed,
   )

@@ -12,8 +12,6 @@ from bnresearch.engine.state import State
 from bnresearch.records import provenance, run_directory
 from bnresearch.records.config_file import Config, digest
 
-_STATUS_EVERY = 0.3  # seconds between two writes of status.json
-
 
 class Diverged(ArithmeticError):
   """The loss has left the finite numbers."""
@@ -44,14 +42,13 @@ class Book:
       state = self._checkpoints.restore(template, step)
     return state
 
-  def begin(self, step: int, devices: int) -> None:
-    """Notes that a session starts after `step`, and with what."""
+  def begin(self, step: int, **spread: int | str) -> None:
+    """Notes that a session starts after `step`, and how it is spread."""
     config = self._config
     options = build.norm_options(config)
     self._provenance = {
       **provenance.collect(),
-      'devices': devices,
-      'backend': config.parallel.backend,
+      **spread,
       'conventions': conventions.header(
         config.norm, config.train.steps, options
       ),
@@ -109,15 +106,16 @@ class Book:
       },
     )
 
-  def progress(self, done: int, waited: float) -> None:
+  def progress(self, done: int, waited: float, every: float = 0.3) -> None:
     """Writes now and then how far the run is.
 
     Args:
       done: steps.
       waited: seconds without data.
+      every: seconds between two writes of status.json.
     """
     self._run.update(
-      throttle=_STATUS_EVERY,
+      throttle=every,
       **self._clock.read(done),
       seconds_without_data=round(waited, 3),
       steps=self._config.train.steps,

@@ -183,7 +183,13 @@ class Session:
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
     start = int(self._state.step)
-    self._book.begin(start, self._mesh.size)
+    backend = self._config.parallel.backend
+    self._book.begin(
+      start,
+      devices=self._mesh.size,
+      hosts=jax.process_count(),
+      backend=backend,
+    )
     with (
       contextlib.closing(self._book),
       contextlib.closing(self._feed),

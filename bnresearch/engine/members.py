@@ -24,53 +24,23 @@ from bnresearch.engine import (
   optimizer,
   state,
   step,
+  traced,
 )
 from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
 from bnresearch.engine.stream import Examples
-from bnresearch.records.config_file import Config, leaves
+from bnresearch.records.config_file import Config
 
-TRACED = (
-  'seed',
-  'optim.learning_rate',
-  'optim.momentum',
-  'optim.weight_decay',
-  'optim.l2',
-  'model.init_std',
-  'norm.epsilon',
-  'norm.momentum',
-)
 _AXIS = 'members'
 _GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
 _MEMORY = 0.5  # of what there is, that the members may take
 
 
 class Member(NamedTuple):
-  """One run: its values of `TRACED`, and its state; or P runs, stacked."""
+  """One run: its values of `traced.KEYS`, and its state; or P runs, stacked."""
 
   values: dict[str, jax.Array]
   state: State
-
-
-def kind(config: Config) -> str:
-  """Returns the same text for configs that one program can train.
-
-  They differ in `TRACED` only; a zero is of a kind of its own, because what it
-  turns off is not in the program.
-  """
-  values = leaves(config)
-  for key in TRACED:
-    values[key] = key == 'seed' or values[key] != 0
-  return repr(sorted(values.items()))
-
-
-def why_not(config: Config) -> str:
-  """Returns why a run cannot be a member, '' if it can."""
-  if config.start.path:
-    return 'it begins with trained weights (start.path)'
-  if not feed.is_resident(config, build.source(config, 'train')):
-    return 'its images do not live on the device (data.on_device)'
-  return ''
 
 
 class Program:
@@ -98,10 +68,8 @@ class Program:
       devices=devices,
     )
     train_set, test_set = (build.source(config, s) for s in ('train', 'test'))
-    self._classes, self._shape = (
-      len(train_set.class_names),
-      build.spec(config).image_shape,
-    )
+    self._classes = len(train_set.class_names)
+    self._shape = build.spec(config).image_shape
     model = build.model(config, self._classes)
     build.check_sites(config, model, self._shape)
     self._passes = objective.passes_of(config, model, self._shape)
@@ -134,19 +102,19 @@ class Program:
     Args:
       configs: P or fewer; the last one is repeated for members that only fill.
     """
-    values = self._put(_values(self.filled(configs)), jax.P(_AXIS))
+    values = self._put(traced.values_of(self.filled(configs)), jax.P(_AXIS))
     return Member(values, self._fresh(values))
 
   def filled(self, items: Sequence) -> list:
     """Returns P items, the last one repeated as often as need be."""
     return [*items, *[items[-1]] * (self.count - len(items))]
 
-  def member(
+  def restored(
     self, configs: Sequence[Config], states: Sequence[State]
   ) -> Member:
-    """Returns members that go on from states on the host."""
+    """Returns members that go on from states on the host, of as many runs."""
     stacked = jax.tree.map(lambda *x: np.stack(x), *self.filled(states))
-    values = _values(self.filled(configs))
+    values = traced.values_of(self.filled(configs))
     return self._put(Member(values, stacked), jax.P(_AXIS))
 
   def advance(
@@ -176,6 +144,38 @@ class Program:
     """Returns what the probes measure, each (P, ...)."""
     return self._measured(members, *self._probe_batch)
 
+  def bytes_of_one(self) -> int:
+    """Returns the most that a compiled step or evaluation takes."""
+    config, key = self._config, jax.random.key(0)
+    one = jax.eval_shape(self._one_member)
+
+    def batch(N):
+      image = self._split.images.shape[1:]
+      return Examples(
+        jax.ShapeDtypeStruct((N, *image), np.uint8),
+        jax.ShapeDtypeStruct((N,), np.int32),
+      )
+
+    def evaluate_one(member, batch):
+      params, collections = member.state.params, member.state.collections
+      mask_N = jnp.ones(len(batch.labels), bool)
+      sums = {'loss': 0.0, 'correct': 0, 'examples': 0}
+      return self._add_batch(
+        sums, member.values, params, collections, *batch, mask_N
+      )
+
+    steps = jax.jit(self._train_step), one, batch(config.train.batch_size), key
+    evaluation = jax.jit(evaluate_one), one, batch(config.eval.batch_size)
+    taken = []
+    for function, *arguments in (steps, evaluation):
+      memory = function.lower(*arguments).compile().memory_analysis()
+      taken.append(
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+      )
+    return max(taken)
+
   # Of one member; what they differ in is traced.
 
   def _fresh_one(self, values):
@@ -184,7 +184,7 @@ class Program:
     return state.create(model, updates, self._shape, seed, self._looked_at)
 
   def _one_member(self):
-    values = {key: x[0] for key, x in _values([self._config]).items()}
+    values = {key: x[0] for key, x in traced.values_of([self._config]).items()}
     return Member(values, self._fresh_one(values))
 
   def _train_step(self, member, batch, key):
@@ -197,19 +197,19 @@ class Program:
     return member._replace(state=new), metrics
 
   def _add_batch(self, sums, values, params, collections, *batch):
-    config = _with(self._config, values)
+    config = traced.put_into(self._config, values)
     model = build.evaluated_model(config, self._classes)
     add = evaluate.make_add_batch(config, model, config.eval.statistics)
     return add(sums, params, collections, *batch)
 
   def _measure(self, member, *batch):
-    config = _with(self._config, member.values)
+    config = traced.put_into(self._config, member.values)
     model = build.evaluated_model(config, self._classes)
     function = measure.make_measure(config, model)
     return function(member.state.params, member.state.collections, *batch)
 
   def _parts(self, values):
-    config = _with(self._config, values)
+    config = traced.put_into(self._config, values)
     updates = optimizer.make(
       config.optim, config.train.steps, len(self._passes)
     )
@@ -272,46 +272,16 @@ class Program:
     return [steps[k : k + length] for k in range(0, T, length)]
 
 
-def _values(configs):
-  """Returns {key of `TRACED`: (P,)}."""
-  flat = [leaves(config) for config in configs]
-  return {
-    key: np.asarray(
-      [values[key] for values in flat],
-      np.uint32 if key == 'seed' else np.float32,
-    )
-    for key in TRACED
-  }
-
-
-def _with(config, values):
-  """Returns a config in which traced values stand in place of numbers.
-
-  A zero stays: all members have it.
-  """
-  config = config.copy_and_resolve_references()
-  fixed = leaves(config)
-  with config.ignore_type(), config.unlocked():
-    for key, value in values.items():
-      if key == 'seed' or fixed[key] != 0:
-        group, _, leaf = key.rpartition('.')
-        (config[group] if group else config)[leaf] = value
-  return config
-
-
 def most(config: Config, devices: Sequence[jax.Device]) -> int:
   """Returns how many members fit into the memory of the devices.
 
-  It is what one step of one member takes, as compiled, but for the data.
+  As many as a step, or the evaluation of a batch, of a single one fits in.
   """
-  program = Program(config, 1, devices[:1])
-  one = jax.eval_shape(program._one_member)
-  batch = jax.eval_shape(lambda split: jax.tree.map(lambda x: x[:1], split))
-  del batch, one
-  return 0
+  one = Program(config, 1, devices[:1]).bytes_of_one()
+  return max(len(devices), _memory(devices) // one)
 
 
-def memory(devices: Sequence[jax.Device]) -> int:
+def _memory(devices):
   """Returns how many bytes the members on these devices may take."""
   stats = devices[0].memory_stats() or {}
   if 'bytes_limit' in stats:

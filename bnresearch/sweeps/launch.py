@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from bnresearch.records import run_directory
-from bnresearch.sweeps import local, slurm, unfinished
+from bnresearch.sweeps import local, slurm, unfinished, vectorized
 from bnresearch.sweeps.points import Point
 
 
@@ -17,12 +17,14 @@ class How(NamedTuple):
   Attributes:
     launcher: one of `LAUNCHERS`.
     processes: local: points at a time.
+    at_once: vectorized: points in a program; 0 for as many as fit.
     wait: slurm: whether to follow the jobs to their end.
     retry_failed: whether points that have failed run again.
   """
 
   launcher: str = 'local'
   processes: int = 1
+  at_once: int = 0
   wait: bool = False
   retry_failed: bool = False
 
@@ -31,6 +33,9 @@ class How(NamedTuple):
 LAUNCHERS = {
   'local': lambda points, workdir, console, how: local.run(
     points, workdir, how.processes, console
+  ),
+  'vectorized': lambda points, workdir, console, how: vectorized.run(
+    points, workdir, console, how.at_once
   ),
   'slurm': lambda points, workdir, console, how: slurm.run(
     points, workdir, console, wait=how.wait

@@ -1,0 +1,244 @@
+"""The vectorized launcher: points that differ in numbers only, as one program.
+
+Each point has its own run directory, with the records of a run that was
+trained alone. One that diverges ends by itself, the others do not notice.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bnresearch.engine import interruptions, loop, machine, members, traced
+from bnresearch.engine.book import Book, Diverged
+from bnresearch.records import run_directory
+from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps.points import Point
+
+_STATUS_SECONDS = 0.05  # between two writes of status.json, a member
+
+
+def run(
+  points: Sequence[Point], workdir: Path, console: Console, at_once: int = 0
+) -> dict[str, str]:
+  """Trains all points that have not ended, and shows how far they are.
+
+  SIGINT or SIGTERM saves what runs, and begins no more.
+
+  Args:
+    points: of a sweep.
+    workdir: made if it is not there.
+    console: where progress and failures are printed.
+    at_once: points in a program; 0 for as many as fit into memory.
+
+  Returns:
+    {name: final status}; 'waiting' for a point that has not begun.
+
+  Raises:
+    Refused: a directory was made by another config or is in use, or a point
+      cannot be trained so.
+    MissingData: a data set is not here.
+  """
+  result = unfinished.states(points, workdir)
+  todo = [p for p in points if result[p.name] not in run_directory.ENDED]
+  if not todo:
+    return result
+  machine.prepare(machine.cores())
+  unfinished.announce(todo, console)
+  kinds = _kinds(todo)
+  with progress.shown(todo, workdir, console), interruptions.noted() as stop:
+    for of_a_kind in kinds:
+      for program, chunk in _chunks(of_a_kind, at_once, console):
+        if stop():
+          return result
+        try:
+          result |= _train(program, chunk, workdir, stop)
+        except run_directory.Refused:
+          raise
+        except Exception as error:
+          names = ', '.join(point.name for point in chunk)
+          console.print(
+            f'{names} failed: {error}', highlight=False, markup=False
+          )
+          result |= {p.name: _state(p, workdir) for p in chunk}
+  return result
+
+
+def _state(point, workdir):
+  return unfinished.state(point.directory(workdir))
+
+
+def _kinds(points):
+  """Returns the points in lists of which one program can train each."""
+  kinds: dict[str, list[Point]] = {}
+  for point in points:
+    kinds.setdefault(traced.kind(point.config), []).append(point)
+  for first, *_ in kinds.values():
+    why = traced.why_not(first.config)
+    if why:
+      raise run_directory.Refused(
+        f'{first.name} cannot be vectorized: {why}. Use --launcher=local.'
+      )
+  return list(kinds.values())
+
+
+def _chunks(points, at_once, console):
+  """Yields a program and the points that it trains, until all are."""
+  devices, config = jax.devices(), points[0].config
+  fit = members.most(config, devices)
+  chunks = -(-len(points) // min(at_once or fit, fit))
+  size = -(-len(points) // chunks)
+  program = members.Program(config, size, devices)
+  rounds = f' in each of {chunks} rounds' if chunks > 1 else ''
+  console.print(
+    f'{len(points)} points as one program: {size}{rounds}, on '
+    f'{len(devices)} {devices[0].platform} devices.',
+    highlight=False,
+  )
+  for start in range(0, len(points), size):
+    yield program, points[start : start + size]
+
+
+def _train(program, points, workdir, stop):
+  """Trains one chunk; returns {name: status}."""
+  result = {}
+  with contextlib.ExitStack() as stack:
+    lanes = []
+    for point in points:
+      path = point.directory(workdir)
+      run = stack.enter_context(run_directory.claim(path, point.config))
+      if run.status.get('status') in run_directory.ENDED:
+        result[point.name] = run.status['status']
+      else:
+        lanes.append(_Lane(point, run))
+    try:
+      by_step = _restored(program, lanes) if lanes else {}
+      # Where a kill came between the checkpoints of two, they are apart.
+      for step, some in sorted(by_step.items()):
+        session = _Session(program, some)
+        status = loop.make_steps(some[0].config, session, step, stop)
+        for lane in some:
+          lane.end(status)
+    except BaseException as error:
+      for lane in lanes:
+        lane.end('failed', f'{type(error).__name__}: {error}')
+      raise
+    return result | {lane.name: lane.status for lane in lanes}
+
+
+def _restored(program, lanes):
+  """Returns {step: the lanes that go on from there}, their states read."""
+  configs = [lane.config for lane in lanes]
+  fresh = jax.device_get(program.fresh(configs).state)
+  by_step = {}
+  for k, lane in enumerate(lanes):
+    own = jax.tree.map(lambda x, k=k: x[k], fresh)
+    lane.begin(own, len(lanes))
+    by_step.setdefault(int(lane.state.step), []).append(lane)
+  return by_step
+
+
+class _Lane:
+  """One run among others.
+
+  Attributes:
+    name: of the point.
+    config: of the run.
+    state: on the host, as it begins; None afterwards.
+    status: '' until it has ended.
+  """
+
+  def __init__(self, point, run):
+    self.name, self.config, self.status = point.name, point.config, ''
+    self._run, self.state, self.book = run, None, None
+    run.update(status='running', message='', **run_directory.this_process())
+
+  def begin(self, fresh, members):
+    """Opens the records, and restores the state if there is one."""
+    loop.sources(self.config, self._run)
+    self.book = Book(self.config, self._run)
+    self.state = self.book.restored(fresh) or fresh
+    self.book.begin(
+      int(self.state.step), devices=jax.device_count(), members=members
+    )
+
+  def end(self, status, message=''):
+    """Closes the records, once."""
+    if self.status:
+      return
+    self.status = status
+    if self.book:
+      self.book.close()
+    self._run.update(status=status, message=message)
+
+
+class _Session:
+  """All members at a time, for `loop.make_steps`; the records of each lane."""
+
+  def __init__(self, program: members.Program, lanes: Sequence[_Lane]):
+    self._program, self._lanes = program, lanes
+    self._configs = [lane.config for lane in lanes]
+    states = [lane.state for lane in lanes]
+    self._members = program.restored(self._configs, states)
+    for lane in lanes:
+      lane.state = None
+
+  def advance(self, steps: range) -> Callable[[], None]:
+    self._members, metrics = self._program.advance(
+      self._members, self._configs, steps
+    )
+
+    def read():
+      of_all = jax.device_get(metrics)
+      for k, lane in self._live():
+        own = {name: value_TP[:, k] for name, value_TP in of_all.items()}
+        try:
+          lane.book.log_training(steps, own)
+        except Diverged as error:
+          lane.end('diverged', str(error))
+
+    return read
+
+  def evaluate(self, done: int) -> Callable[[], None]:
+    sums = self._program.sums(self._members)
+
+    def read():
+      of_all = jax.device_get(sums)
+      for k, lane in self._live():
+        own = {name: value_P[k] for name, value_P in of_all.items()}
+        lane.book.log_evaluation(done, self._program.evaluator.means(own))
+
+    return read
+
+  def measure(self, done: int) -> Callable[[], None]:
+    measured = self._program.measure(self._members)
+
+    def read():
+      of_all = jax.device_get(measured)
+      for k, lane in self._live():
+        own = {name: np.asarray(value_P[k]) for name, value_P in of_all.items()}
+        lane.book.log_probes(done, own)
+
+    return read
+
+  def agreed(self, stop: bool) -> bool:
+    return stop or not any(self._live())
+
+  def save(self, done: int) -> None:
+    of_all = jax.device_get(self._members.state)
+    for k, lane in self._live():
+      lane.book.save(jax.tree.map(lambda x, k=k: x[k], of_all), done)
+
+  def progress(self, done: int) -> None:
+    every = max(0.3, _STATUS_SECONDS * len(self._lanes))
+    for _, lane in self._live():
+      lane.book.progress(done, 0.0, every)
+
+  def _live(self):
+    """Yields each lane that has not ended, and its number."""
+    for k, lane in enumerate(self._lanes):
+      if not lane.status:
+        yield k, lane

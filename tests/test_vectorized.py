@@ -1,0 +1,218 @@
+"""Many runs as one program, beside the same runs one by one."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+import bnresearch as bnr
+from bnresearch import config as configs
+from bnresearch.engine import loop, members, traced
+from bnresearch.records import run_directory
+from bnresearch.sweeps import vectorized
+from bnresearch.sweeps.points import points
+from configs import default
+
+CONSOLE = Console(quiet=True)
+# Each member differs from the first one in one of the traced numbers.
+SWEEP = (
+  {'seed': 0},
+  {'seed': 1},
+  {'optim.learning_rate': 0.3},
+  {'optim.momentum': 0.5},
+  {'optim.l2': 0.01},
+  {'model.init_std': 0.3},
+  {'norm.epsilon': 0.1},
+  {'norm.momentum': 0.5},
+)
+KEYS = tuple({key: None for point in SWEEP for key in point})
+
+
+def config_of(sweep=SWEEP, **values):
+  config = default.get_config()
+  first = {
+    'optim.momentum': 0.9,
+    'optim.l2': 1e-4,
+    'data.name': 'synthetic',
+    'model.features': (16, 16),
+    'train.steps': 40,
+    'train.log_every': 10,
+    'train.batch_size': 12,
+    'eval.every': 20,
+    'checkpoint.every': 20,
+    'probes.names': ('activation_percentiles', 'parameter_norm'),
+    'probes.every': 20,
+    'probes.examples': 50,
+  }
+  dotted = {key.replace('__', '.'): value for key, value in values.items()}
+  assert not configs.override(config, first | dotted)
+  with config.unlocked():
+    config.sweep = sweep
+  return config
+
+
+def rows(path):
+  text = (path / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def trained(workdir, config, **options):
+  chosen = points(config, {})
+  assert set(
+    vectorized.run(chosen, workdir, CONSOLE, **options).values()
+  ) <= set(run_directory.ENDED)
+  return {p.name: p.directory(workdir) for p in chosen}
+
+
+@pytest.fixture(scope='module')
+def together(tmp_path_factory):
+  return trained(tmp_path_factory.mktemp('together'), config_of())
+
+
+def test_members_have_the_numbers_and_records_of_single_runs(
+  together, tmp_path, assert_close
+):
+  for point in points(config_of(), {}):
+    path = tmp_path / point.name
+    assert loop.train(point.config, path) == 'done'
+    own = together[point.name]
+    assert {f.name for f in own.iterdir()} == {f.name for f in path.iterdir()}
+    for expected, row in zip(rows(path), rows(own), strict=True):
+      assert [*row] == [*expected]
+      assert_close(row, expected, rtol=1e-4)
+    statuses = (run_directory.read_status(p) for p in (own, path))
+    of_member, alone = statuses
+    assert of_member.keys() == alone.keys()
+    run = bnr.open_run(own)
+    assert_close(
+      jax.tree.map(np.asarray, run.restore('latest')),
+      jax.tree.map(np.asarray, bnr.open_run(path).restore('latest')),
+      rtol=1e-4,
+    )
+
+
+def test_every_traced_number_has_its_effect(together):
+  losses = {
+    name: rows(path)[-2]['test/loss'] for name, path in together.items()
+  }
+  assert len(set(losses.values())) == len(SWEEP), losses
+  assert set(KEYS) | {'optim.weight_decay'} == set(traced.KEYS)
+
+
+def test_a_member_that_diverges_does_not_touch_the_others(together, tmp_path):
+  sweep = ({'optim.learning_rate': 1e30}, *SWEEP[1:])
+  config = config_of(sweep)
+  mixed = trained(tmp_path, config)
+  first, *others = mixed
+  status = run_directory.read_status(mixed[first])
+  assert status['status'] == 'diverged'
+  assert 'smaller optim.learning_rate' in status['message']
+  assert rows(mixed[first])[-1]['step'] == 10
+  for name in others:
+    ours, theirs = (d[name] / 'metrics.jsonl' for d in (mixed, together))
+    assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_it_ends_early_where_all_have_diverged(tmp_path):
+  sweep = tuple({'optim.learning_rate': 1e30, 'seed': s} for s in range(2))
+  paths = trained(tmp_path, config_of(sweep))
+  for path in paths.values():
+    assert run_directory.read_status(path)['status'] == 'diverged'
+    assert not [*(path / 'checkpoints').iterdir()]
+
+
+def test_what_is_interrupted_continues_byte_for_byte(
+  together, tmp_path, monkeypatch
+):
+  """Also where some members have a checkpoint that others lack."""
+  calls = []
+  save = vectorized._Session.save
+
+  def interrupt(session, done):
+    save(session, done)
+    calls.append(done)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(vectorized._Session, 'save', interrupt)
+  chosen = points(config_of(), {})
+  with pytest.raises(KeyboardInterrupt):
+    vectorized.run(chosen, tmp_path, CONSOLE)
+  monkeypatch.undo()
+  assert calls == [20]
+  for point in chosen[:3]:
+    shutil.rmtree(point.directory(tmp_path) / 'checkpoints' / '20')
+  result = vectorized.run(chosen, tmp_path, CONSOLE)
+  assert set(result.values()) == {'done'}
+  for point in chosen:
+    ours = point.directory(tmp_path) / 'metrics.jsonl'
+    theirs = together[point.name] / 'metrics.jsonl'
+    assert ours.read_bytes() == theirs.read_bytes(), point.name
+
+
+def test_rounds_of_fewer_members_give_the_same(
+  together, tmp_path, assert_close
+):
+  sweep = SWEEP[1:6]
+  some = trained(tmp_path, config_of(sweep), at_once=3)
+  for path, expected in zip(some.values(), [*together.values()][1:6]):
+    for row, other in zip(rows(path), rows(expected), strict=True):
+      assert_close(row, other, rtol=1e-4)
+
+
+def test_a_zero_and_a_choice_are_of_another_kind():
+  config = config_of(())
+
+  def kind_with(**values):
+    other = config.copy_and_resolve_references()
+    assert not configs.override(
+      other, {k.replace('__', '.'): v for k, v in values.items()}
+    )
+    return traced.kind(other)
+
+  same = traced.kind(config)
+  assert kind_with(seed=5, optim__learning_rate=3.0, norm__momentum=0.5) == same
+  assert kind_with(optim__momentum=0.0) != same
+  assert kind_with(norm__name='layer') != same
+  assert kind_with(train__batch_size=24) != same
+
+
+def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
+  config, devices = config_of(()), jax.devices()[:2]
+  one = members.Program(config, 1, devices[:1]).bytes_of_one()
+  monkeypatch.setattr(members, '_memory', lambda devices: 10 * one)
+  assert members.most(config, devices) == 10
+  monkeypatch.setattr(members, '_memory', lambda devices: 1)
+  assert members.most(config, devices) == 2  # one on each, whatever comes
+
+
+def test_images_that_are_streamed_are_refused(tmp_path):
+  config = config_of(data__on_device='never')
+  with pytest.raises(run_directory.Refused, match='do not live on the device'):
+    vectorized.run(points(config, {}), tmp_path, CONSOLE)
+  assert not [*tmp_path.iterdir()]
+
+
+def test_members_convolve_too(tmp_path, assert_close):
+  sweep = tuple({'optim.learning_rate': rate} for rate in (0.05, 0.1))
+  config = config_of(
+    sweep,
+    model__name='lenet',
+    model__stem='small',
+    model__features=(100, 100, 100),
+    data__name='digits',
+    train__steps=4,
+    train__log_every=2,
+    eval__every=4,
+    checkpoint__every=4,
+    probes__names=(),
+  )
+  paths = trained(tmp_path / 'together', config)
+  point = points(config, {})[1]
+  loop.train(point.config, tmp_path / 'alone')
+  for row, expected in zip(
+    rows(paths[point.name]), rows(tmp_path / 'alone'), strict=True
+  ):
+    assert_close(row, expected, rtol=1e-4)
