@@ -51,8 +51,7 @@ class Job(NamedTuple):
     would count as completed.
     """
     config = config_file.from_json(self.config_json)
-    os.environ.setdefault('NPROC', str(config.slurm.cpus))
-    machine.prepare()
+    machine.prepare(config.slurm.cpus)
     status = loop.train(config, self.path)
     if status == 'preempted' and _is_still_running():
       signal.raise_signal(signal.SIGUSR2)
