@@ -43,15 +43,15 @@ class Job(NamedTuple):
   def __call__(self) -> str:
     """Trains the run, or continues it; returns its status.
 
-    Three may catch the signals. While the run trains, it does, and saves
-    itself. Before and after, submitit does: it queues the job again at
-    SIGUSR2, and lets SIGTERM pass. So a run that has stopped sends itself
-    SIGUSR2, unless SLURM has ended the job: after `scancel` it shall not come
-    again, and after `scontrol requeue` it does by itself.
+    While the run trains, it catches the signals itself, and saves. Before and
+    after, submitit does: it queues the job again at SIGUSR2, and lets SIGTERM
+    pass. So a run that has stopped hands SIGUSR2 on, unless SLURM has ended
+    the job: after `scancel` it shall not come again, and after `scontrol
+    requeue` it does by itself. But one that stops in the grace of a preemption
+    would count as completed.
     """
     config = config_file.from_json(self.config_json)
-    os.environ.setdefault('NPROC', str(config.slurm.cpus))
-    machine.prepare()
+    machine.prepare(config.slurm.cpus)
     status = loop.train(config, self.path)
     if status == 'preempted' and _is_still_running():
       signal.raise_signal(signal.SIGUSR2)
