@@ -116,6 +116,7 @@ class _Session:
       spec.image_shape,
       config.seed,
       _looked_at(config, train_set),
+      averaged=config.train.average > 0,
     )
 
     self.config, self.run_directory = config, run
@@ -131,7 +132,9 @@ class _Session:
     self.feed = feed.make(
       config,
       train_set,
-      step.make_train_step(model, updates, inputs, passes),
+      step.make_train_step(
+        model, updates, inputs, passes, **step.options(config)
+      ),
       self.state,
     )
     self.evaluator = evaluate.Evaluator(
