@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch.models import _remat
 from bnresearch.models._call import Call, Layers
 from bnresearch.models._layers import Logits
 
@@ -61,7 +62,7 @@ class Model(nn.Module):
     x_NTD = call.images_NHWC.reshape(N, T, -1)
     # Statistics are stacked over time, parameters are not.
     cell = nn.scan(
-      _Cell,
+      _remat.of_a_loop(_Cell, self.layers.remat),
       variable_axes={'batch_stats': 0},
       variable_broadcast='params',
       split_rngs={'params': False, 'dropout': True},
@@ -91,7 +92,8 @@ class _Cell(nn.Module):
     call = self.call.with_own_taps()
     sums = _Normalized(4 * D, self.recurrent_scale, name='input')(x_ND, call)
     sums += _Normalized(4 * D, self.recurrent_scale, name='hidden')(h_ND, call)
-    sums += self.param('bias', _gate_biases(self.forget_bias), (4 * D,))[None]
+    bias = self.param('bias', _gate_biases(self.forget_bias), (4 * D,))
+    sums += bias.astype(sums.dtype)[None]
     i, f, o, g = jnp.split(sums, 4, axis=-1)
     call.taps['cell/gates'] = jnp.concatenate([i, f, o], axis=-1)
     nonlinear = lambda x, name: call.normalize_and_activate(

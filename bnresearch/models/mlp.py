@@ -48,5 +48,5 @@ class Model(nn.Module):
     )
     x = call.images_NHWC
     for layer, width in enumerate(self.features, start=1):
-      x = Dense(width, name=f'hidden_{layer}')(x, call)
+      x = call.block(Dense(width, name=f'hidden_{layer}'), x)
     return Logits(self.num_classes, name='logits')(x, call), call.taps
