@@ -70,9 +70,9 @@ def test_taps_are_bfloat16_and_logits_float32(model):
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
 
 
-@pytest.mark.parametrize('model', ['mobilenet_v1', 'inception_v2'])
-def test_gradients_are_near_those_of_float32(model):
+def test_gradients_are_near_those_of_float32():
   """Of depthwise and 1x1 kernels, which have forms of their own on a CPU."""
+  model = 'mobilenet_v1'
   variables = drawn(small(model, 'none'), size_of(model))
   params = variables.pop('params')
   x_NHWC = images(size_of(model), N=8)
