@@ -52,7 +52,8 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
   """Returns the network of `config.model` with `config.norm`.
 
   Options that are 'own' or (), and a dropout rate of -1, are left to the
-  architecture.
+  architecture. What it computes in, and keeps for the way back, are matters of
+  `config.train`.
   """
   cls = lookup.find('models', config.model.name).Model
   words = {'yes': True, 'no': False}
@@ -62,7 +63,10 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
     if not _is_own(key, value)
   }
   layers = Layers(
-    norm=_norm(config, norm_changed), **lookup.picked(Layers, options)
+    norm=_norm(config, norm_changed),
+    dtype=jnp.bfloat16 if config.train.dtype == 'bfloat16' else None,
+    remat=config.train.remat,
+    **lookup.picked(Layers, options),
   )
   return cls(num_classes, layers, **lookup.picked(cls, options))
 

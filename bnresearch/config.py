@@ -163,6 +163,7 @@ def tiny(config: Config) -> Config:
       'train.steps': 2,
       'train.log_every': 1,
       'train.batch_size': 8,
+      'train.microbatches': min(config.train.microbatches, 2),
       'norm.group_size': min(config.norm.group_size, 2),
       'eval.every': 1,
       'eval.batch_size': 8,

@@ -7,8 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from bnresearch import moments, shards
+
+STATISTICS = 'statistics'  # by this name, `jax.checkpoint` knows moments
 
 
 class Groups(NamedTuple):
@@ -54,6 +57,9 @@ class Groups(NamedTuple):
     A group of which no example counts has mean 0 and variance 1, so that
     what is normalized by them stays finite.
     """
+    return checkpoint_name(self._moments(variance), STATISTICS)
+
+  def _moments(self, variance):
     mean_PC, var_PC = moments.moments(
       self.x_PMSC, (1, 2), self.where_PM11, variance
     )

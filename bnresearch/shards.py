@@ -79,14 +79,15 @@ def drawn(
   return own(draw((shape[0] * count(), *shape[1:])))
 
 
-def spread(batch: Any) -> Any:
-  """Returns a batch split over the devices, outside a map.
+def spread(batch: Any, axis: int = 0) -> Any:
+  """Returns a batch split over the devices along an axis, outside a map.
 
   One that they do not divide stays whole.
   """
-  if count() == 1 or len(jax.tree.leaves(batch)[0]) % count():
+  if count() == 1 or jax.tree.leaves(batch)[0].shape[axis] % count():
     return batch
-  split = lambda x: jax.lax.with_sharding_constraint(x, jax.P(AXIS))
+  where = jax.P(*[None] * axis, AXIS)
+  split = lambda x: jax.lax.with_sharding_constraint(x, where)
   return jax.tree.map(split, batch)
 
 

@@ -91,6 +91,11 @@ class Book:
     """Writes what the probes measured after `done` steps."""
     self._run.logbook.write(done, measured)
 
+  def log_average(self, done: int, row: dict[str, float]) -> None:
+    """Writes what the average of the parameters gave after `done` steps."""
+    if row:
+      self._run.logbook.write(done, row)
+
   def save(self, state: State, done: int) -> None:
     """Begins to save a state, all that is known of its step logged before."""
     if not self._run.writes:

@@ -126,6 +126,7 @@ class Checkpoints:
       )['state']
     except Exception as error:
       raise self._damaged(step, error) from error
+    restored.setdefault('average', {})
     state = flax.serialization.from_state_dict(template, restored)
     if digest(state) != meta['digest']:
       raise self._damaged(step, 'its digest is another one')
@@ -245,7 +246,10 @@ def digest(state: State) -> str:
 
 def _tree(state):
   """Returns a state as nested dicts, the form in which it is on disk."""
-  return flax.serialization.to_state_dict(state)
+  tree = flax.serialization.to_state_dict(state)
+  if not tree.get('average', True):  # as before there were averages
+    del tree['average']
+  return tree
 
 
 def _compare(saved, wanted, step):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.data import Arrays, Source
-from bnresearch.engine import parallel, stream
+from bnresearch.engine import loops, parallel, stream
 from bnresearch.engine.order import batch_indices
 from bnresearch.engine.state import State
 from bnresearch.engine.step import Metrics, TrainStep
@@ -162,8 +162,7 @@ def make_advance(
   Args:
     train_step: see `make_train_step`.
     scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
-      compiled step T times, 'auto' scans unless XLA runs the gradient of a
-      convolution on a CPU, which inside a loop is about 50 times slower.
+      compiled step T times, 'auto' scans unless that is slow, see `loops`.
     example: a state and a split, for the shapes.
     batch_size: of the steps.
     compiled: makes a function of (state, split, indices, key) one that is
@@ -202,9 +201,7 @@ def make_advance(
 
   if scan == 'auto':
     indices_N = jnp.zeros(batch_size, jnp.int32)
-    program = jax.make_jaxpr(one)(*example, indices_N, jax.random.key(0))
-    convolves = 'conv_general_dilated' in str(program)
-    slow = convolves and jax.default_backend() == 'cpu'
+    slow = loops.is_slow(one, *example, indices_N, jax.random.key(0))
     scan = 'never' if slow else 'always'
   return called if scan == 'never' else compiled(scanned, 1)
 

@@ -12,6 +12,7 @@ from bnresearch import build
 from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
+  average,
   evaluate,
   feed,
   hosts,
@@ -112,6 +113,8 @@ def make_steps(
       unread.append(session.evaluate(done))
     if config.probes.names and due(done, config.probes.every):
       unread.append(session.measure(done))
+    if config.train.average and done == steps:
+      unread.append(session.average(done))
 
   def read():
     while unread:
@@ -153,6 +156,7 @@ class Session:
       spec.image_shape,
       config.seed,
       looked_at(config, train_set),
+      averaged=config.train.average > 0,
     )
 
     self._config, self._book = config, Book(config, run)
@@ -161,8 +165,9 @@ class Session:
       fresh = start.into(
         fresh, config, model, spec.image_shape[0], spec.class_names
       )
-    self._mesh = parallel.mesh(config, model, spec.image_shape)
+    self._mesh = parallel.mesh(config, model)
     self._agree = hosts.Agreement(self._mesh)
+    self._train_set = train_set
     with jax.set_mesh(self._mesh):
       self._state = parallel.shared(fresh if restored is None else restored)
       inputs = build.inputs(config, train_set)
@@ -170,7 +175,7 @@ class Session:
         config,
         train_set,
         step.make_train_step(
-          model, updates, inputs, passes, config.parallel.backend
+          model, updates, inputs, passes, **step.options(config)
         ),
         self._state,
       )
@@ -213,6 +218,13 @@ class Session:
     """Dispatches the probes of the state after `done` steps."""
     measured = self._measure(self._state.params, self._state.collections)
     return lambda: self._book.log_probes(done, jax.device_get(measured))
+
+  def average(self, done: int) -> Callable[[], None]:
+    """Evaluates the average of the parameters, and waits for it."""
+    row = average.evaluate(
+      self._config, self._state, self._train_set, self._evaluator
+    )
+    return lambda: self._book.log_average(done, row)
 
   def agreed(self, stop: bool) -> bool:
     """Returns whether all hosts stop here."""

@@ -190,7 +190,11 @@ class Program:
   def _train_step(self, member, batch, key):
     model, updates = self._parts(member.values)
     train_step = step.make_train_step(
-      model, updates, self._inputs, self._passes
+      model,
+      updates,
+      self._inputs,
+      self._passes,
+      **step.options(self._config),
     )
     key = jax.random.key(member.values['seed'])
     new, metrics = train_step(member.state, batch, key)

@@ -16,6 +16,13 @@ def make(
   A step updates `passes` times, all by the step's learning rate.
   An optimizer takes those options of the group that optax gives it by name.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
+
+  `clip_norm` scales a gradient whose norm, of all parameters together, is
+  above it down to it (Pascanu et al. 2012, 1211.5063). `clip_adaptive` does so
+  with the gradient of each unit, which is an output channel's weights or a
+  whole vector, above that factor times the norm of its parameters, and that at
+  least 0.001; of all layers but the logits (Brock et al. 2021, 2102.06171,
+  section 4.1).
   """
   function = getattr(optax, optim.name)
   known = inspect.signature(function).parameters
@@ -24,12 +31,18 @@ def make(
     options['mask'] = is_kernel  # what is decayed
   rate = schedule(optim, steps)
   options['learning_rate'] = lambda updates: rate(updates // passes)
-  if 'momentum' in options and _is_zero(optim.momentum):
+  if _is_off(options.get('momentum', 1)):
     options['momentum'] = None
-  chain = [function(**options)]
-  if not _is_zero(optim.l2):
-    chain.insert(0, optax.add_decayed_weights(optim.l2, mask=is_kernel))
-  return optax.chain(*chain)
+  chain = []
+  # What is clipped is the gradient of the loss; what l2 adds to it is not.
+  if not _is_off(optim.clip_norm):
+    chain.append(optax.clip_by_global_norm(optim.clip_norm))
+  if not _is_off(optim.clip_adaptive):
+    clip = optax.adaptive_grad_clip(optim.clip_adaptive)
+    chain.append(optax.masked(clip, is_below_logits))
+  if not _is_off(optim.l2):
+    chain.append(optax.add_decayed_weights(optim.l2, mask=is_kernel))
+  return optax.chain(*chain, function(**options))
 
 
 def schedule(optim: Config, steps: int) -> optax.Schedule:
@@ -53,8 +66,15 @@ def schedule(optim: Config, steps: int) -> optax.Schedule:
   return optax.join_schedules([warmup, after_warmup], [optim.warmup_steps])
 
 
-def _is_zero(value):
-  """Says whether a value is 0; one that is traced is not, see `members.py`."""
+def is_below_logits(params):
+  """Returns, for each parameter, whether it is none of the logits' layers."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: all(key.key != 'logits' for key in path), params
+  )
+
+
+def _is_off(value):
+  """Returns whether an option is 0; one that is traced is not, see `traced`."""
   return not isinstance(value, jax.core.Tracer) and value == 0
 
 

@@ -7,7 +7,6 @@ All give the same numbers, up to the order of additions, which
 `python -m bnresearch.engine.selftest` proves on the machine at hand.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import shards
+from bnresearch import models, shards
 from bnresearch.records.config_file import Config
 
 BACKENDS = ('jit', 'shard_map', 'pmap')
@@ -26,9 +25,7 @@ BACKENDS = ('jit', 'shard_map', 'pmap')
 Gradient = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any, Any]]
 
 
-def mesh(
-  config: Config, model: nn.Module, image_shape: tuple[int, int, int]
-) -> jax.sharding.Mesh:
+def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
   """Returns the devices that share the batches of a run; their axis is `AXIS`.
 
   `config.parallel.devices` says how many; 0 is for as many as divide the
@@ -40,7 +37,8 @@ def mesh(
     ValueError: there are not so many, or they do not divide the batch. Several
       hosts always use all.
   """
-  found, N = jax.devices(), config.train.batch_size
+  found = jax.devices()
+  N = config.train.batch_size // config.train.microbatches
   wanted = config.parallel.devices
   if jax.process_count() > 1:
     if wanted not in (0, len(found)):
@@ -50,16 +48,17 @@ def mesh(
       )
     wanted = len(found)
   if not wanted:
-    alone = found[0].platform == 'cpu' and not convolves(model, image_shape)
-    wanted = 1 if alone else _most(len(found), config)
+    alone = found[0].platform == 'cpu' and not models.convolves(model)
+    wanted = 1 if alone else _most(len(found), N, config.norm.group_size)
   if wanted > len(found):
     raise ValueError(
       f'parallel.devices = {wanted}: there are {len(found)} here.'
     )
   if N % wanted:
     raise ValueError(
-      f'train.batch_size = {N}: must be a multiple of the {wanted} devices '
-      'that share a batch. Choose another one, or other parallel.devices.'
+      f'train.batch_size / train.microbatches = {N}: must be a multiple of the '
+      f'{wanted} devices that share these examples. Choose another one, or '
+      'other parallel.devices.'
     )
   return mesh_of(found[:wanted])
 
@@ -74,23 +73,14 @@ def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
   )
 
 
-def _most(devices, config):
+def _most(devices, N, group_size):
   """Returns the largest number of devices on which batch and groups lie."""
-  N = config.train.batch_size
-  groups = N // (config.norm.group_size or N)
+  groups = N // (group_size or N)
   return max(
     d
     for d in range(1, devices + 1)
     if N % d == 0 and (groups % d == 0 or d % groups == 0)
   )
-
-
-def convolves(model: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-  """Returns whether a network has convolutions, without running it."""
-  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  init = functools.partial(model.init, train=False)
-  program = jax.make_jaxpr(init)(jax.random.key(0), x_NHWC)
-  return 'conv_general_dilated' in str(program)
 
 
 def spread(gradient: Gradient, backend: str) -> Gradient:

@@ -43,6 +43,7 @@ def estimate(
   source: Source,
   estimator: str = 'population',
   progress: Callable[[Iterable], Iterable] = iter,
+  **norm_changed: Any,
 ) -> Any:
   """Returns `state.collections` with population statistics.
 
@@ -57,13 +58,14 @@ def estimate(
     estimator: 'population' or 'pooled', see above. A statistic that is no
       mean, variance or covariance is averaged by both.
     progress: wraps the batches, to show how far it is.
+    **norm_changed: options that differ from `config.norm`.
   """
   if estimator not in ESTIMATORS:
     raise ValueError(
       f'estimator = {estimator!r}: needs one of {", ".join(ESTIMATORS)}.'
     )
   classes = len(source.class_names)
-  changed = _OF_ONE_BATCH | ESTIMATORS[estimator]
+  changed = norm_changed | _OF_ONE_BATCH | ESTIMATORS[estimator]
   model = build.model(config, classes, **changed)
   inputs = build.inputs(config, source)
 

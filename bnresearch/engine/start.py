@@ -12,6 +12,7 @@ from typing import Any
 
 import flax
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from bnresearch import pretrained
@@ -67,7 +68,9 @@ def into(
   }
   variables = flax.traverse_util.unflatten_dict(taken, sep='/')
   params = variables.pop('params')
-  return fresh.replace(params=params, collections=variables)
+  # It begins as they do, in arrays of its own: a state is donated.
+  average = jax.tree.map(jnp.copy, params) if fresh.average else {}
+  return fresh.replace(params=params, collections=variables, average=average)
 
 
 def check(config: Config) -> None:

@@ -19,12 +19,14 @@ class State:
     collections: all other state by collection name, `batch_stats` among it;
       {} for a network without any, so that one path serves both.
     opt_state: the optimizer's.
+    average: of the parameters, see `average.py`; {} where none is kept.
   """
 
   step: jax.Array
   params: Any
   collections: Any
   opt_state: optax.OptState
+  average: Any = flax.struct.field(default_factory=dict)
 
 
 def create(
@@ -33,11 +35,14 @@ def create(
   image_shape: tuple[int, int, int],
   seed: int,
   x_NHWC: jax.Array | None = None,
+  *,
+  averaged: bool = False,
 ) -> State:
   """Returns the state before the first update, a pure function of `seed`.
 
   It also depends on `x_NHWC`, a batch of the network's input, if there is one:
-  the initializer 'lsuv' looks at it.
+  the initializer 'lsuv' looks at it. If it is to be `averaged`, the average
+  begins as the parameters.
   """
   if x_NHWC is None:
     x_NHWC = jnp.zeros((1, *image_shape))
@@ -47,6 +52,7 @@ def create(
     variables = model.init(key, x_NHWC, train=False)
     params = variables.pop('params')
     step = jnp.zeros((), jnp.int32)
-    return State(step, params, variables, optimizer.init(params))
+    opt_state, average = optimizer.init(params), params if averaged else {}
+    return State(step, params, variables, opt_state, average)
 
   return init(jax.random.key(seed), x_NHWC)

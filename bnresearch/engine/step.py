@@ -1,15 +1,17 @@
 """The training step, pure; and the call that makes many of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
 
 from bnresearch import build, shards
-from bnresearch.engine import objective, parallel
+from bnresearch.engine import accumulation, objective, parallel
 from bnresearch.engine.state import State
 from bnresearch.engine.stream import Examples
+from bnresearch.records.config_file import Config
 
 _INPUTS = 0x696E70  # no number of a pass
 
@@ -28,6 +30,9 @@ def make_train_step(
   inputs: build.Inputs,
   passes: objective.Passes = ((1.0,),),
   backend: str = 'jit',
+  *,
+  microbatches: int = 1,
+  average: float = 0.0,
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
@@ -38,12 +43,20 @@ def make_train_step(
   network's own logits on this batch in the first pass, before any update: mean
   'loss' in nats, and 'accuracy' by the labels, also where these are mixed.
 
-  Under `jax.set_mesh` the batch is spread over its devices, by `backend`, see
-  `parallel.py`.
-  """
+  Under `jax.set_mesh` the batch is spread over its devices.
 
+  Args:
+    model, optimizer, inputs, passes: what a step is made of, see above.
+    backend: how the batch is spread, see `parallel.py`.
+    microbatches: parts in which each pass is made, see `accumulation.py`.
+    average: decay of the average of the parameters, which follows once a
+      step, see `average.py`; 0 for none.
+  """
   gradients = [
-    parallel.spread(_gradient(model, weights), backend) for weights in passes
+    accumulation.in_parts(
+      parallel.spread(_gradient(model, weights), backend), microbatches
+    )
+    for weights in passes
   ]
 
   def train_step(state, batch, key):
@@ -61,15 +74,40 @@ def make_train_step(
       updates, opt_state = optimizer.update(
         grads, state.opt_state, state.params
       )
-      params = optax.apply_updates(state.params, updates)
-      state = State(state.step, params, collections, opt_state)
+      state = state.replace(
+        params=optax.apply_updates(state.params, updates),
+        collections=collections,
+        opt_state=opt_state,
+      )
       logits.append(logits_NK)
-    loss_N = objective.cross_entropy(logits[0], targets_NK)
-    correct_N = objective.correct(logits[0], batch.labels)
-    metrics = {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
-    return state.replace(step=state.step + 1), metrics
+    metrics = _metrics(logits[0], targets_NK, batch.labels)
+    return _followed(state, average), metrics
 
   return train_step
+
+
+def options(config: Config) -> dict[str, Any]:
+  """Returns the options of `make_train_step` that a config has."""
+  return {
+    'backend': config.parallel.backend,
+    'microbatches': config.train.microbatches,
+    'average': config.train.average,
+  }
+
+
+def _metrics(logits_NK, targets_NK, labels_N):
+  loss_N = objective.cross_entropy(logits_NK, targets_NK)
+  correct_N = objective.correct(logits_NK, labels_N)
+  return {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
+
+
+def _followed(state, decay):
+  """Returns the state a step later, after its updates."""
+  if decay:
+    follow = optax.incremental_update
+    average = follow(state.params, state.average, 1 - decay)
+    state = state.replace(average=average)
+  return state.replace(step=state.step + 1)
 
 
 def _gradient(model, weights):

@@ -24,6 +24,7 @@ import numpy as np
 from bnresearch import build
 from bnresearch import config as configs
 from bnresearch.data import Source, Spec
+from bnresearch.engine import average as averages
 from bnresearch.engine import evaluate, optimizer, population
 from bnresearch.engine import state as states
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
@@ -91,7 +92,12 @@ class Run:
     return self._checkpoints.meta(int(state.step))
 
   def apply(
-    self, state: State, images: np.ndarray, statistics: str = 'ema'
+    self,
+    state: State,
+    images: np.ndarray,
+    statistics: str = 'ema',
+    *,
+    average: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Runs the network on images.
 
@@ -101,11 +107,12 @@ class Run:
       statistics: that normalize: 'ema', those of the state, which are the
         running averages of training; 'population', by Algorithm 2; 'pooled',
         of all values of the same batches; or 'batch', those of `images`.
+      average: whether by the averaged parameters, for which is no 'ema'.
 
     Returns:
       Logits (N, K), and the taps: every pre-activation by layer name.
     """
-    state = self.with_statistics(state, statistics)
+    state = self.with_statistics(state, statistics, average=average)
     return self._forward(statistics)(state.params, state.collections, images)
 
   def evaluate(
@@ -130,6 +137,8 @@ class Run:
     state: State,
     statistics: str,
     progress: Callable[[Iterable], Iterable] = iter,
+    *,
+    average: bool = False,
   ) -> State:
     """Returns the state with 'population' or 'pooled' statistics in it.
 
@@ -141,13 +150,19 @@ class Run:
       state: from `restore`.
       statistics: one of `evaluate.STATISTICS`.
       progress: wraps the batches of an estimate, to show how far it is.
+      average: whether its parameters become the averaged ones, and the
+        statistics are theirs, see `engine/average.py`.
     """
+    if average:
+      state = averages.instead(state, statistics)
     if statistics not in population.ESTIMATORS or not state.collections:
       return state
-    collections = self._saved_statistics(state, statistics)
+    folder = self._statistics_folder(statistics, average)
+    collections = self._saved_statistics(state, statistics, folder)
     if collections is None:
-      collections = population.estimate(
-        self.config, state, self.source('train'), statistics, progress
+      source = self.source('train')
+      collections = (averages if average else population).estimate(
+        self.config, state, source, statistics, progress
       )
     return state.replace(collections=collections)
 
@@ -156,6 +171,8 @@ class Run:
     state: State,
     estimator: str,
     progress: Callable[[Iterable], Iterable] = iter,
+    *,
+    average: bool = False,
   ) -> pathlib.Path:
     """Saves a state with its population statistics as a checkpoint.
 
@@ -166,9 +183,10 @@ class Run:
       state: from `restore`.
       estimator: 'population' or 'pooled'.
       progress: as for `with_statistics`, which then finds them.
+      average: as there.
 
     Returns:
-      Its folder, statistics/<estimator> of the run.
+      Its folder in the run, statistics/<estimator>, or average_<estimator>.
 
     Raises:
       ValueError: there is no such estimator, or the network has no statistics.
@@ -179,27 +197,27 @@ class Run:
         f'{", ".join(population.ESTIMATORS)}, and a network with statistics.'
       )
     step = int(state.step)
-    exact = self.with_statistics(state, estimator, progress)
+    exact = self.with_statistics(state, estimator, progress, average=average)
     meta = {
       'config': config_file.digest(self.config),
       'provenance': provenance.collect(),
       'statistics': population.provenance(self.config, step, estimator),
     }
-    folder = self._statistics_folder(estimator)
+    folder = self._statistics_folder(estimator, average)
     keep = self.config.checkpoint.keep
     with contextlib.closing(Checkpoints(folder, keep)) as saved:
-      saved.save(exact.replace(opt_state=()), None, meta)
+      saved.save(exact.replace(opt_state=(), average={}), None, meta)
     return folder
 
-  def _saved_statistics(self, state, estimator):
+  def _saved_statistics(self, state, estimator, folder):
     """Returns what was saved for a state; None if there is nothing to use."""
-    folder, step = self._statistics_folder(estimator), int(state.step)
+    step = int(state.step)
     if not folder.exists():
       return None
     try:
       saved = Checkpoints(folder, keep=None)
       if step in saved.steps:
-        template = self._template.replace(opt_state=())
+        template = self._template.replace(opt_state=(), average={})
         kept = saved.restore(template, step)
         same = jax.tree.map(np.array_equal, kept.params, state.params)
         if jax.tree.all(same):
@@ -237,10 +255,9 @@ class Run:
   def _template(self):
     config = self.config
     updates = optimizer.make(config.optim, config.train.steps)
-    shape = self.spec.image_shape
-    return jax.eval_shape(
-      lambda: states.create(self._model, updates, shape, config.seed)
-    )
+    made = self._model, updates, self.spec.image_shape, config.seed
+    averaged = config.train.average > 0
+    return jax.eval_shape(lambda: states.create(*made, averaged=averaged))
 
   @functools.cached_property
   def _checkpoints(self):
@@ -261,8 +278,9 @@ class Run:
       self.config, self._model, self.source(split), statistics, batch_size
     )
 
-  def _statistics_folder(self, estimator):
-    return self.path / 'statistics' / estimator
+  def _statistics_folder(self, estimator, average):
+    name = f'average_{estimator}' if average else estimator
+    return self.path / 'statistics' / name
 
 
 def open_run(path: str | os.PathLike, **moved: str | int) -> Run:

@@ -14,8 +14,13 @@ architecture's own. All bear the names of `config.model`, and have by default
 what was published. `VARIANTS` of a file are what its field `variant` may be,
 `CHOICES` what others may be that are words.
 
+A network without convolutions says so, `convolves = False`, because on a CPU it
+is spread over the cores in another way.
+
 `python -m bnresearch.models` prints the networks, and the layers of one.
 """
+
+import flax.linen as nn
 
 from bnresearch.models._call import AUXILIARY, Layers
 from bnresearch.models._cost import measure
@@ -25,7 +30,13 @@ __all__ = [
   'AUXILIARY',
   'Layers',
   'TooSmall',
+  'convolves',
   'measure',
   'shapes',
   'smallest_size',
 ]
+
+
+def convolves(model: nn.Module | type[nn.Module]) -> bool:
+  """Returns whether a network has convolutions."""
+  return getattr(model, 'convolves', True)

@@ -6,15 +6,21 @@ have in common, whatever the architecture; the rest is the architecture's own.
 
 import copy
 import dataclasses
-import sys
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from bnresearch import lookup
-from bnresearch.models import _activations, _initializers, _standardized
+from bnresearch.models import (
+  _activations,
+  _initializers,
+  _refusals,
+  _remat,
+  _standardized,
+)
 from bnresearch.models._dropout import Dropout
 from bnresearch.models._size import TooSmall
 
@@ -48,6 +54,10 @@ class Layers:
     input_format: 'NHWC', or 'NCHW', which is converted.
     squeeze: whether logits are (N, K). If not, they are (N, h, w, K), a map
       where the network is applied to more than one position.
+    dtype: in which layers compute, and of the taps; None for that of images
+      and parameters. Parameters, statistics and logits keep at least float32.
+    remat: what is kept for the way back, see `_remat.py`: 'none' makes nothing
+      again and keeps all.
   """
 
   norm: Callable[[str], Callable[..., nn.Module]]
@@ -62,6 +72,8 @@ class Layers:
   count_padding: bool = False
   input_format: str = 'NHWC'
   squeeze: bool = True
+  dtype: Any = None
+  remat: str = 'none'
 
   def __post_init__(self):
     for name, allowed in (
@@ -70,6 +82,7 @@ class Layers:
       ('weight_standardization', _standardized.KINDS),
       ('initializer', (OWN, *_initializers.NAMES)),
       ('input_format', FORMATS),
+      ('remat', _remat.KINDS),
     ):
       value = getattr(self, name)
       if value not in allowed:
@@ -110,29 +123,16 @@ class Call:
     Raises:
       ValueError: `x` is no batch of images, or there are no two classes.
     """
-    _check_choices(model)
+    _refusals.check_choices(model)
     self.layers: Layers = model.layers
     self.train, self.mask = train, mask
     self.taps: dict[str, jax.Array] = {}
     self.model = model.clone(parent=None, name=None)
     self._own_activation, self._own_init = activation, init
-    if model.num_classes < 2:
-      raise ValueError(
-        f'num_classes = {model.num_classes}: needs 2 or more. For a yes or no, '
-        'take two.'
-      )
     form = self.layers.input_format
-    if x.ndim != 4 or 0 in x.shape[1:]:
-      raise ValueError(
-        f'Images of shape {x.shape}: needs {form}, four axes, none empty but '
-        'N. A single image is x[None].'
-      )
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(
-        f'Images of dtype {x.dtype}: needs floating. Bytes become numbers from '
-        '0 to 1 by bnresearch.data.pixels.'
-      )
-    self.images_NHWC = x if form == 'NHWC' else x.transpose(0, 2, 3, 1)
+    _refusals.check_images(x, form)
+    x = x if form == 'NHWC' else x.transpose(0, 2, 3, 1)
+    self.images_NHWC = x.astype(self.layers.dtype or x.dtype)
     self.shape = self.images_NHWC.shape
 
   @property
@@ -171,18 +171,8 @@ class Call:
     """
     if standardized:
       cls = _standardized.layer(cls, self.layers.weight_standardization)
-    kernel = module.variables.get('params', {}).get('kernel')
-    if kernel is not None:
-      C, groups = x.shape[-1], options.get('feature_group_count', 1)
-      made_for = kernel.shape[-2] * groups
-      if getattr(module, 'depthwise', False):  # outputs tell, so many of each
-        made_for = kernel.shape[-1] * C // options['features']
-      if made_for != C:
-        raise ValueError(
-          f'{"/".join(module.path)} meets {C} channels, and its kernel of '
-          f'shape {kernel.shape} is for {made_for}: were these parameters made '
-          'for other images?'
-        )
+    _refusals.check_kernel(module, x.shape[-1], options)
+    options['dtype'] = self.layers.dtype
     kind = self.layers.initializer
     if kind == OWN:
       options['kernel_init'] = init or self._own_init
@@ -193,7 +183,21 @@ class Call:
       options['kernel_init'] = _initializers.find(kind, self.layers.init_std)
     layer = cls(**options)
     nn.share_scope(module, layer)
-    return layer(x)
+    return checkpoint_name(layer(x), _remat.LINEAR)
+
+  def block(self, module: nn.Module, x: jax.Array) -> jax.Array:
+    """Returns `module(x, call)`, of which is kept what `layers.remat` says."""
+    if self.layers.remat == 'none':
+      return module(x, self)
+
+    def run(module, x):
+      inside = self.with_own_taps()
+      return module(x, inside), inside.taps
+
+    run = nn.remat(run, policy=_remat.policy(self.layers.remat))
+    x, taps = run(module, x)
+    self.taps.update(taps)
+    return x
 
   def norm(self, module: nn.Module, **wanted) -> nn.Module:
     """Returns the normalizer of `module`, made in it, named 'norm'.
@@ -281,20 +285,3 @@ class Call:
     if strides > 1 and (H == 1 or W == 1):
       why = f'a stride of {strides} meets a map of {H}x{W}'
       raise TooSmall(self, site, why)
-
-
-def _check_choices(model):
-  """Refuses a value that an architecture's file does not know."""
-  file = sys.modules[type(model).__module__]
-  choices = {
-    'stem': ('paper', 'small'),
-    'variant': getattr(file, 'VARIANTS', ()),
-    **getattr(file, 'CHOICES', {}),
-  }
-  for name, allowed in choices.items():
-    value = getattr(model, name, None)
-    if value is not None and value not in allowed:
-      known = lookup.suggest(str(value), map(str, allowed))
-      raise ValueError(
-        f'{name} = {value!r}: this network has none such. {known}'
-      )

@@ -41,7 +41,7 @@ def connect(
     ValueError: the kernel was made for a larger map.
   """
   if head == 'dense':
-    return Dense(features, **options, name=name)(x, call)
+    return call.block(Dense(features, **options, name=name), x)
   _, H, W, _ = x.shape
   kernel = model.variables.get('params', {}).get(name, {}).get('kernel')
   h, w = (H, W) if kernel is None else kernel.shape[:2]
@@ -51,4 +51,4 @@ def connect(
       'these parameters made for larger images?'
     )
   conv = Conv(features, (h, w), padding='VALID', **options, name=name)
-  return conv(x, call)
+  return call.block(conv, x)

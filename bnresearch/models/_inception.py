@@ -72,7 +72,7 @@ def apply(
   for name, row in table.items():
     if name == 'mixed_7a' and model.auxiliary_heads:
       AuxiliaryHead(model.num_classes, name='auxiliary_1')(x, call)
-    x = Row(row, name=name)(x, call)
+    x = call.block(Row(row, name=name), x)
   logits = Logits(model.num_classes, model.dropout_rate, name='logits')
   return logits(x.mean((1, 2)), call)
 

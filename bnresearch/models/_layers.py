@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from bnresearch.models import _activations
 from bnresearch.models._call import Call
@@ -134,6 +135,8 @@ class Logits(nn.Module):
   def __call__(self, x: jax.Array, call: Call) -> jax.Array:
     """Returns (N, K) from (N, C), and also from a map (N, h, w, C).
 
+    They are at least float32, whatever the layers compute in.
+
     Of a map, the logits of all positions are averaged, unless `call.layers`
     wants them not to be squeezed.
     """
@@ -147,6 +150,7 @@ class Logits(nn.Module):
       init=self.init,
       standardized=False,
     )
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     if not call.layers.squeeze:
       return logits if x.ndim == 4 else logits[:, None, None]
     return logits.mean((1, 2)) if x.ndim == 4 else logits

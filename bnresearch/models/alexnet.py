@@ -120,7 +120,7 @@ class Model(nn.Module):
         init=own.init,
         name=f'conv_{n}',
       )
-      x = conv(x, call)
+      x = call.block(conv, x)
       if lrn and n in (1, 2):
         x = _local_response.normalize(x)
       if n in (1, 2, 5):

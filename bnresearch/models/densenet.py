@@ -81,9 +81,10 @@ class Model(nn.Module):
     for block, count in enumerate(blocks, start=1):
       for n in range(1, count + 1):
         layer = _Layer(growth, self.dropout_rate, name=f'block_{block}_{n}')
-        x = layer(x, call)
+        x = call.block(layer, x)
       if block < len(blocks):
-        x = _Transition(self.dropout_rate, name=f'transition_{block}')(x, call)
+        name = f'transition_{block}'
+        x = call.block(_Transition(self.dropout_rate, name=name), x)
     x_NC = NormActivation(name='head')(x, call).mean((1, 2))
     return Logits(self.num_classes, name='logits')(x_NC, call), call.taps
 

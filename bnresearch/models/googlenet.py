@@ -114,7 +114,8 @@ class Model(nn.Module):
       if stage > 0:
         x = pooled(x, 3 if stage == 1 else variant.last_pooling)
       for module in modules:
-        x = Row(_row(module, windows), name=f'inception_{module}')(x, call)
+        row = Row(_row(module, windows), name=f'inception_{module}')
+        x = call.block(row, x)
         if self.auxiliary_heads and module in _HEADS_AFTER:
           name = f'auxiliary_{_HEADS_AFTER.index(module) + 1}'
           Auxiliary(self.num_classes, self.dropout_rate > 0, name=name)(x, call)

@@ -65,9 +65,10 @@ class Model(nn.Module):
       if kind in _UNITS:
         last = name == f'block8_{self.blocks[-1]}'
         scale = 1.0 if last else _UNITS[kind][1]
-        x = _Unit(row, scale, activated=not last, name=name)(x, call)
+        unit = _Unit(row, scale, activated=not last, name=name)
+        x = call.block(unit, x)
       else:
-        x = Row(row, name=name)(x, call)
+        x = call.block(Row(row, name=name), x)
     x = Conv(1536, name='conv_7b')(x, call)
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
     return logits(x.mean((1, 2)), call), call.taps

@@ -99,7 +99,8 @@ class Model(nn.Module):
     x = in_stem(normalized(Conv(192, 3, name='stem_3')(x, call)))
 
     for module in itertools.chain(*stages(ROWS, self.blocks, _REDUCING)):
-      x = Row(self._row(module), name=f'inception_{module}')(x, call)
+      row = Row(self._row(module), name=f'inception_{module}')
+      x = call.block(row, x)
       if module not in _REDUCING:
         continue
       if self.reduction == 'pooled':

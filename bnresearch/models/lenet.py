@@ -55,9 +55,9 @@ class Model(nn.Module):
     else:
       bordered = min(x.shape[1:3]) >= 32
       window, first, second = 5, 'VALID' if bordered else 'SAME', 'VALID'
-    x = Conv(6, window, padding=first, name='conv_1')(x, call)
+    x = call.block(Conv(6, window, padding=first, name='conv_1'), x)
     x = pool('avg', x, 2, 2, 'VALID', call)
-    x = Conv(16, window, padding=second, name='conv_2')(x, call)
+    x = call.block(Conv(16, window, padding=second, name='conv_2'), x)
     x = pool('avg', x, 2, 2, 'VALID', call)
     x = connect(self, 'hidden_1', 120, x, call, head=self.head)
     x = connect(self, 'hidden_2', 84, x, call, head=self.head)

@@ -4,10 +4,13 @@ Recurrent batch normalization; with `norm.name=layer`, layer normalization of
 the same sums, as in Ba et al. 2016, 1607.06450.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch.models import _remat
 from bnresearch.models._call import Call, Layers
 from bnresearch.models._layers import Logits
 
@@ -43,6 +46,8 @@ class Model(nn.Module):
   recurrent_scale: float = 0.1
   forget_bias: float = 1.0
 
+  convolves: ClassVar[bool] = False
+
   @nn.compact
   def __call__(
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
@@ -61,7 +66,7 @@ class Model(nn.Module):
     x_NTD = call.images_NHWC.reshape(N, T, -1)
     # Statistics are stacked over time, parameters are not.
     cell = nn.scan(
-      _Cell,
+      _remat.of_a_loop(_Cell, self.layers.remat),
       variable_axes={'batch_stats': 0},
       variable_broadcast='params',
       split_rngs={'params': False, 'dropout': True},
@@ -91,7 +96,8 @@ class _Cell(nn.Module):
     call = self.call.with_own_taps()
     sums = _Normalized(4 * D, self.recurrent_scale, name='input')(x_ND, call)
     sums += _Normalized(4 * D, self.recurrent_scale, name='hidden')(h_ND, call)
-    sums += self.param('bias', _gate_biases(self.forget_bias), (4 * D,))[None]
+    bias = self.param('bias', _gate_biases(self.forget_bias), (4 * D,))
+    sums += bias.astype(sums.dtype)[None]
     i, f, o, g = jnp.split(sums, 4, axis=-1)
     call.taps['cell/gates'] = jnp.concatenate([i, f, o], axis=-1)
     nonlinear = lambda x, name: call.normalize_and_activate(

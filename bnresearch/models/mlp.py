@@ -6,6 +6,7 @@ between each hidden layer's linear map and its sigmoid, `z = g(BN(Wu))`.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,8 @@ class Model(nn.Module):
   layers: Layers
   features: Sequence[int] = (100, 100, 100)
 
+  convolves: ClassVar[bool] = False
+
   @nn.compact
   def __call__(
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
@@ -48,5 +51,5 @@ class Model(nn.Module):
     )
     x = call.images_NHWC
     for layer, width in enumerate(self.features, start=1):
-      x = Dense(width, name=f'hidden_{layer}')(x, call)
+      x = call.block(Dense(width, name=f'hidden_{layer}'), x)
     return Logits(self.num_classes, name='logits')(x, call), call.taps

@@ -62,7 +62,7 @@ class Model(nn.Module):
           strides if first else 1,
           name=f'stage_{stage}_block_{block}',
         )
-        x = unit(x, call)
+        x = call.block(unit, x)
     x_NC = x.mean((1, 2))
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
     return logits(x_NC, call), call.taps

@@ -85,7 +85,7 @@ class Model(nn.Module):
           has_expand=expansion > 1 or not paper,
           name=f'stage_{stage}_block_{block}',
         )
-        x = unit(x, call)
+        x = call.block(unit, x)
     features = 1280 if self.layers.width < 1 else _rounded(1280, self.layers)
     x = Conv(features, exact=True, name='head')(x, call)
     x_NC = x.mean((1, 2))

@@ -65,5 +65,5 @@ class Model(nn.Module):
     for n, row in enumerate(blocks, start=1):
       if n in dropped:
         x = call.dropout(x, self.dropout_rate)
-      x = Row(row, name=f'block_{n}')(x, call)
+      x = call.block(Row(row, name=f'block_{n}'), x)
     return Logits(self.num_classes, name='logits')(x, call), call.taps

@@ -102,7 +102,7 @@ class Model(nn.Module):
       normalized_later=small,
       name='stem',
     )
-    x = stem(call.images_NHWC, call)
+    x = call.block(stem, call.images_NHWC)
     if not small:
       # Around what is not activated yet, Keras's v2 has zeros.
       x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))) if v2 else x
@@ -114,7 +114,7 @@ class Model(nn.Module):
         last = self.strides_at == 'last' and block == count - 1
         strides = 2 if first or (last and stage < len(blocks) - 1) else 1
         name = f'stage_{stage + 1}_block_{block + 1}'
-        x = unit(features * 2**stage, strides, name=name)(x, call)
+        x = call.block(unit(features * 2**stage, strides, name=name), x)
     if v2:
       x = NormActivation(name='head')(x, call)
     x_NC = x.mean((1, 2))

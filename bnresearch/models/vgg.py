@@ -65,7 +65,7 @@ class Model(nn.Module):
     blocks = zip(FEATURES, VARIANTS[self.variant], strict=True)
     for n, (features, windows) in enumerate(blocks, start=1):
       row = ', '.join(f'{w}x{w} {features}' for w in windows)
-      x = Row(row, name=f'block_{n}')(x, call)
+      x = call.block(Row(row, name=f'block_{n}'), x)
       if n == 1 and self.variant.endswith('lrn'):
         x = _local_response.normalize(x)
       if not small or min(x.shape[1:3]) > 1:

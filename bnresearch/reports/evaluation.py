@@ -2,10 +2,12 @@
 
 import functools
 
+import jax
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bnresearch.engine import average as averages
 from bnresearch.engine.evaluate import STATISTICS
 from bnresearch.engine.population import ESTIMATORS
 from bnresearch.engine.state import State
@@ -16,6 +18,9 @@ from bnresearch.inference.run import Run
 def show(run: Run, state: State, *, save: bool) -> None:
   """Evaluates on the whole test split and prints the tables.
 
+  Of averaged parameters there are rows of their own, and none by the running
+  statistics, which are of others.
+
   Args:
     run: the run.
     state: from `run.restore`.
@@ -24,24 +29,29 @@ def show(run: Run, state: State, *, save: bool) -> None:
   console = Console()
   table = Table('statistics', 'loss', 'accuracy', 'examples')
   states, saved = {}, []
-  for statistics in STATISTICS if state.collections else ('ema',):
+  for statistics, average in _rows(state):
     progress = functools.partial(
       track,
       description=f'{statistics} statistics',
       transient=True,
       disable=not console.is_terminal,
     )
+    name = _row_name(run, state, statistics, average)
     try:
       if save and statistics in ESTIMATORS:
-        saved.append(run.save_statistics(state, statistics, progress))
-      states[statistics] = run.with_statistics(state, statistics, progress)
+        saved.append(
+          run.save_statistics(state, statistics, progress, average=average)
+        )
+      found = run.with_statistics(state, statistics, progress, average=average)
     except ValueError as error:  # one value has no unbiased variance
-      table.add_row(statistics, 'undefined', str(error))
+      table.add_row(name, 'undefined', str(error))
       continue
+    if not average:
+      states[statistics] = found
     by = 'batch' if statistics == 'batch' else 'ema'  # what the state holds
-    means = run.evaluate(states[statistics], by)
+    means = run.evaluate(found, by)
     table.add_row(
-      _row_name(run, state, statistics),
+      name,
       f'{means["loss"]:.6f}',
       f'{means["accuracy"]:.4%}',
       f'{means["examples"]:,}',
@@ -53,11 +63,22 @@ def show(run: Run, state: State, *, save: bool) -> None:
     print(f'Saved {folder}')
 
 
-def _row_name(run, state, statistics):
+def _rows(state):
+  """Yields which statistics normalize, and whether the averaged parameters."""
+  for statistics in STATISTICS if state.collections else ('ema',):
+    yield statistics, False
+  if jax.tree.leaves(state.average):
+    for statistics in averages.STATISTICS if state.collections else ('ema',):
+      yield statistics, True
+
+
+def _row_name(run, state, statistics, average):
+  name = statistics
   if not state.collections:
-    return 'none in this network'
-  batch = f'batch, of {run.config.eval.batch_size:,}'
-  return batch if statistics == 'batch' else statistics
+    name = 'none in this network'
+  elif statistics == 'batch':
+    name = f'batch, of {run.config.eval.batch_size:,}'
+  return f'{name}, averaged parameters' if average else name
 
 
 def _print_distances(console, run, states):

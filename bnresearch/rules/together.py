@@ -9,13 +9,14 @@ from bnresearch import lookup
 
 # (key, key): the first is a multiple of the second, unless that is 0, because a
 # call of `log_every` steps is not interrupted, the best checkpoint is chosen by
-# an evaluation, and groups fill the batch.
+# an evaluation, and groups, or parts, fill the batch.
 _MULTIPLES = (
   ('train.steps', 'train.log_every'),
   ('eval.every', 'train.log_every'),
   ('probes.every', 'train.log_every'),
   ('checkpoint.every', 'eval.every'),
   ('train.batch_size', 'norm.group_size'),
+  ('train.batch_size', 'train.microbatches'),
 )
 
 
@@ -119,6 +120,11 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
     yield from _of_other_data(values)
   if not any(key.startswith('norm.') for key in known):
     yield from _without_effect(values)
+    if not known & {'train.batch_size', 'train.microbatches'}:
+      yield from _in_parts(values)
+  clips = {'optim.clip_norm', 'optim.clip_adaptive'}
+  if not known & clips and all(values[key] for key in clips):
+    yield _clipped_twice(values)
   if not any(key.startswith('model.') for key in known):
     yield from _of_other_models(values)
   if not any(
@@ -136,15 +142,59 @@ def _not_a_multiple(key, divisor, values):
   return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'
 
 
+def _in_parts(values):
+  """Finds statistics that no part of a batch can have."""
+  N, parts = values['train.batch_size'], values['train.microbatches']
+  options = set()
+  for name in _norm_names(values):
+    fields = _norm_fields(name)
+    # Frozen, it has none of the batch.
+    if 'frozen_statistics' in fields and values['norm.frozen_statistics']:
+      continue
+    options |= fields
+  if parts == 1 or N % parts or 'group_size' not in options:
+    return
+  n, M = N // parts, values['norm.group_size']
+  why = f'with train.microbatches = {parts}, a part has {n} examples'
+  if not M or n % M:
+    what = 'statistics of the whole batch' if not M else 'such groups'
+    sizes = ', '.join(str(d) for d in range(1, n + 1) if n % d == 0)
+    yield (
+      f'norm.group_size = {M}: {why}, from which {what} cannot be had. Groups '
+      f'may be of {sizes}.'
+    )
+  pooled = values['norm.group_variance'] == 'pooled'
+  if pooled and 'group_variance' in options:
+    yield (
+      f"norm.group_variance = 'pooled': {why}, from which the variance between "
+      "all groups of the batch cannot be had. Use 'within', or one part."
+    )
+
+
+def _clipped_twice(values):
+  norm, adaptive = values['optim.clip_norm'], values['optim.clip_adaptive']
+  return (
+    f'optim.clip_norm = {norm}: optim.clip_adaptive = {adaptive} clips already.'
+    ' Set one of them to 0.'
+  )
+
+
+def _norm_names(values):
+  """Returns the norms in use, that of the network in general first."""
+  sites = (site.rpartition('=')[2] for site in values['norm.sites'])
+  return [values['norm.name'], *sites]
+
+
+def _norm_fields(name):
+  return {f.name for f in dataclasses.fields(lookup.find('norms', name).Norm)}
+
+
 def _without_effect(values):
   """Finds what a norm that follows batches is told in vain."""
   found = []
-  name = values['norm.name']
-  names = [name, *(s.rpartition('=')[2] for s in values['norm.sites'])]
+  name, *others = _norm_names(values)
   options = {
-    f'norm.{field.name}'
-    for each in names
-    for field in dataclasses.fields(lookup.find('norms', each).Norm)
+    f'norm.{field}' for each in (name, *others) for field in _norm_fields(each)
   }
   # A norm of the example alone is the baseline of a sweep over these.
   if 'norm.momentum' in options:
@@ -223,8 +273,7 @@ def _between_groups(values):
       'heads. Set model.auxiliary_heads.'
     )
   if values['model.zero_init']:
-    fields = dataclasses.fields(lookup.find('norms', values['norm.name']).Norm)
-    scaled = 'initial_scale' in {field.name for field in fields}
+    scaled = 'initial_scale' in _norm_fields(values['norm.name'])
     if not (scaled and values['norm.use_scale']):
       yield (
         f'model.zero_init = True: norm.name = {values["norm.name"]!r} has no '

@@ -215,6 +215,10 @@ RULES = {
   'train.batch_size': _number(int, 1),
   'train.log_every': _STEPS,
   'train.scan': _choice('auto', 'always', 'never'),
+  'train.microbatches': _number(int, 1),
+  'train.dtype': _choice('float32', 'bfloat16'),
+  'train.remat': _choice('none', 'linear', 'blocks'),
+  'train.average': _number(float, 0, 1, below=True),
   'optim.name': _choice(
     'sgd', 'adam', 'adamw', 'adagrad', 'lamb', 'lion', 'nadam', 'rmsprop'
   ),
@@ -223,6 +227,8 @@ RULES = {
   'optim.nesterov': _FLAG,
   'optim.weight_decay': _number(float, 0),
   'optim.l2': _number(float, 0),
+  'optim.clip_norm': _number(float, 0),
+  'optim.clip_adaptive': _number(float, 0),
   'optim.schedule': _choice('constant', 'cosine', 'exponential', 'step'),
   'optim.warmup_steps': _number(int, 0),
   'optim.decay_rate': _number(float, 0, 1, above=True),

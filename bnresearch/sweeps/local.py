@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from bnresearch import lookup, models
 from bnresearch.engine import hosts, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
@@ -49,13 +50,14 @@ def run(
   if not todo:
     return result
   processes = min(processes, len(todo))
-  machine.prepare(_cores_each(processes))
+  devices = _devices_each(todo, processes)
+  machine.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
   unfinished.announce(todo, console)
   with progress.shown(todo, workdir, console):
     train = _train_in_processes if processes > 1 else _train_one_by_one
-    for point, outcome in train(todo, workdir, processes):
+    for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
         message = f'{point.name} failed: {outcome}'
         if jax.distributed.is_initialized():
@@ -66,11 +68,18 @@ def run(
   return result
 
 
-def _cores_each(processes):
+def _devices_each(points, processes):
+  """Returns as how many devices a process shall take the cores of a CPU.
+
+  One if no network convolves: to have several changes the last digits.
+  """
+  names = {point.config.model.name for point in points}
+  if not any(models.convolves(lookup.find('models', n).Model) for n in names):
+    return 1
   return max(1, machine.cores() // processes)
 
 
-def _train_one_by_one(points, workdir, processes):
+def _train_one_by_one(points, workdir, processes, devices):
   """Yields each point and its status, or the exception that ended it."""
   for point in points:
     try:
@@ -82,13 +91,13 @@ def _train_one_by_one(points, workdir, processes):
       return
 
 
-def _train_in_processes(points, workdir, processes):
+def _train_in_processes(points, workdir, processes, devices):
   """Does the same, several at a time, in processes that serve many points."""
   pool = concurrent.futures.ProcessPoolExecutor(
     processes,
     mp_context=multiprocessing.get_context('spawn'),
     initializer=_begin_worker,
-    initargs=(os.getpid(), _cores_each(processes)),
+    initargs=(os.getpid(), devices),
   )
   with pool, _signals_to_children(pool):
     futures = {
