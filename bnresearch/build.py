@@ -26,12 +26,9 @@ from bnresearch.records.config_file import Config
 
 Crop = Callable[[np.ndarray], np.ndarray]
 RandomCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Inputs = Callable[
-  [jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
-]
+Inputs = Callable[..., tuple[jax.Array, jax.Array]]  # of key, images, labels
 
 CROP_COUNTS = (1, 10, 144)
-_DRY_RUN_EXAMPLES = 40
 
 
 def norm_options(config: Config, **changed: Any) -> dict[str, Any]:
@@ -73,9 +70,8 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
 
 def _is_own(key, value):
   """Says whether an option is left to the architecture."""
-  if key == 'dropout_rate':
-    return value == -1
-  return type(value) in (str, tuple) and value in ('own', ())
+  given = 'own', (), -1.0 if key == 'dropout_rate' else 'own'
+  return type(value) in (str, tuple, float) and value in given
 
 
 def _norm(config, changed):
@@ -172,7 +168,7 @@ def source(config: Config, split: str) -> data.Source:
   if split not in ('train', 'test'):
     raise ValueError(f'split = {split!r}: needs train or test.')
   if config.dry_run:
-    return synthetic.like(spec(config), split, _DRY_RUN_EXAMPLES)
+    return synthetic.like(spec(config), split, 40)
   load = lookup.find('data', config.data.name).load
   return load(split, **_keywords(load, config.data))
 

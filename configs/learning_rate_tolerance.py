@@ -1,6 +1,6 @@
 """How large a learning rate, and how careless an initialization, trains.
 
-Command:  python -m bnresearch.main --config=configs/learning_rate_tolerance.py \\
+Command:  python -m bnresearch.main --config=configs/learning_rate_tolerance.py
               --launcher=vectorized
 Expected: with BN every initialization trains by rates of 0.1 to 10; without
           it those of 0.03 to 0.1 do, by rates of 0.1 to 3.

@@ -74,7 +74,7 @@ def after_two_steps(config, microbatches=1, devices=1, backend='jit'):
       lambda x: x + 1 if x.dtype == jnp.float32 else x, first.collections
     )
   )
-  with jax.set_mesh(parallel.mesh(devices)):
+  with jax.set_mesh(parallel.mesh_of(jax.devices()[:devices])):
     train_step = jax.jit(train_step)
     now, _ = train_step(first, batch(), jax.random.key(0))
     return jax.tree.map(np.asarray, train_step(now, batch(), jax.random.key(0)))

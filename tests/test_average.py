@@ -12,6 +12,7 @@ from bnresearch import build, main
 from bnresearch import config as configs
 from bnresearch.engine import (
   average,
+  book,
   checkpoint,
   evaluate,
   loop,
@@ -87,7 +88,7 @@ def test_a_run_continues_with_its_average_bit_for_bit(trained, tmp_path):
   path = tmp_path / 'run'
   config = config_of()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop._Session, '_log_evaluation', _stop_at_8)
+    patch.setattr(book.Book, 'log_evaluation', _stop_at_8)
     with pytest.raises(KeyboardInterrupt):
       loop.train(config, path)
   assert bnr.open_run(path).checkpoints == [4]
@@ -97,13 +98,13 @@ def test_a_run_continues_with_its_average_bit_for_bit(trained, tmp_path):
   assert checkpoint.digest(whole) == checkpoint.digest(again)
 
 
-_log_evaluation = loop._Session._log_evaluation
+_log_evaluation = book.Book.log_evaluation
 
 
-def _stop_at_8(session, done, sums):
+def _stop_at_8(of_run, done, means):
   if done == 8:
     raise KeyboardInterrupt
-  _log_evaluation(session, done, sums)
+  _log_evaluation(of_run, done, means)
 
 
 def test_a_checkpoint_without_average_has_the_tree_of_before(tmp_path):
@@ -209,7 +210,7 @@ def test_saved_statistics_of_both_stand_side_by_side(trained, caplog):
 def evaluator_of(config):
   source = build.source(config, 'test')
   model = build.evaluated_model(config, 10)
-  return evaluate.Evaluator(config, model, source, config.eval.statistics)
+  return evaluate.make(config, model, source, config.eval.statistics)
 
 
 @pytest.mark.parametrize('statistics', ['ema', 'batch'])

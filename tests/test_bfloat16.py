@@ -30,7 +30,8 @@ def stepped(model, dtype, backend='jit'):
   config = config_of(model__name=model, train__dtype=dtype, **MODELS[model])
   config.model.features = (16, 16)
   first, train_step = train_step_of(config, backend=backend)
-  with jax.set_mesh(parallel.mesh(1 if backend == 'jit' else 4)):
+  devices = jax.devices()[: 1 if backend == 'jit' else 4]
+  with jax.set_mesh(parallel.mesh_of(devices)):
     found = jax.jit(train_step)(first, batch(), jax.random.key(0))
   return jax.tree.map(np.asarray, found)
 

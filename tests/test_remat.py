@@ -39,7 +39,8 @@ def arguments(model, N=4, channels=3):
 def gradient_of(model, remat, backend='jit'):
   gradient = _gradient(network(model, remat), (1.0,))
   inputs = arguments(model)
-  with jax.set_mesh(parallel.mesh(1 if backend == 'jit' else 2)):
+  devices = jax.devices()[: 1 if backend == 'jit' else 2]
+  with jax.set_mesh(parallel.mesh_of(devices)):
     found = jax.jit(parallel.spread(gradient, backend))(*inputs)
   return jax.tree.map(np.asarray, found)
 
