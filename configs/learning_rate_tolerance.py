@@ -1,7 +1,7 @@
-"""How large a learning rate, and how careless an initialization, trains.
+r"""How large a learning rate, and how careless an initialization, trains.
 
-Command:  python -m bnresearch.main --config=configs/learning_rate_tolerance.py
-              --launcher=vectorized
+Command:  python -m bnresearch.main --launcher=vectorized \
+              --config=configs/learning_rate_tolerance.py
 Expected: with BN every initialization trains by rates of 0.1 to 10; without
           it those of 0.03 to 0.1 do, by rates of 0.1 to 3.
 Time:     about 2 minutes for the 162 points on two CPU cores.

@@ -19,8 +19,10 @@ from bnresearch import config as configs
 from bnresearch.engine import machine
 from bnresearch.records import config_file, provenance, run_directory
 from bnresearch.reports import claims, summary
-from bnresearch.sweeps import local
+from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
+
+_ROWS = 60  # of a table that somebody reads
 
 Judge = Callable[[Sequence[bnr.Run]], list[claims.Claim]]
 Draw = Callable[[Sequence[bnr.Run], argparse.Namespace], None]
@@ -66,12 +68,14 @@ def conduct(
   judge: Judge,
   draw: Draw,
   notes: Callable[[Sequence[bnr.Run]], dict[str, Any]] = lambda runs: {},
+  launcher: str = 'local',
   **overrides: str,
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
-  A run that has diverged is a result like another. `notes` of the runs are
-  written beside the claims. The overrides are of knobs, with __ for the dot.
+  A run that has diverged is a result like another, one that has failed is
+  tried again. `notes` of the runs are written beside the claims. The overrides
+  are of knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -82,11 +86,13 @@ def conduct(
       if args.dry_run:
         workdir = pathlib.Path(scratch)
         chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]
-      local.run(chosen, workdir, args.processes, console)
+      how = launch.How(launcher, args.processes, retry_failed=True)
+      launch.run(chosen, workdir, console, how)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
       print(error, file=sys.stderr)
       return 2
-    console.print(summary.table(chosen, workdir))
+    if len(chosen) <= _ROWS:
+      console.print(summary.table(chosen, workdir))
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
     if any(run.status['status'] not in run_directory.ENDED for run in runs):
       print('Not all runs have ended: the same command continues them.')

@@ -1,0 +1,219 @@
+"""The largest learning rate that trains, by initialization and normalizer.
+
+Claim:    BN allows much higher learning rates, and less care about the initial
+          weights.
+Source:   Ioffe & Szegedy 2015, 1502.03167: abstract, sections 3.3 and 4.2.2,
+          where 5 times Inception's learning rate trains faster, and 30 times
+          it does best.
+Command:  python -m experiments.learning_rate_tolerance --data=mnist --seeds=3
+Cost:     about 5 minutes on two CPU cores, the command above.
+Result:   experiments/results/learning_rate_tolerance_*.{png,svg,json}
+
+The network of Figure 1, trained by plain SGD from every learning rate and
+deviation of the initial weights. A run trains if its test accuracy gets to 90%
+of the best one's of all; one that has diverged does not. The paper's factors
+are of Inception on ImageNet, with a schedule; here is where they come from.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import bnresearch as bnr
+from bnresearch.reports import claims
+from configs import learning_rate_tolerance as study
+from experiments import _study
+
+LABELS = {'none': 'no normalizer', 'batch': 'BN', 'layer': 'layer norm'}
+TRAINS = 0.9  # of the best accuracy
+PUBLISHED_FACTOR = 5  # BN-x5 trains faster than BN with Inception's rate
+
+# {norm: accuracy of each (learning rate, deviation, seed)}, NaN if diverged.
+Accuracies = dict[str, np.ndarray]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  args = _study.parser(
+    'learning_rate_tolerance', __doc__, steps=2000
+  ).parse_args(argv)
+  arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
+  if args.dry_run:
+    arg += ',rates=2,stds=2'
+  return _study.conduct(
+    args,
+    study.get_config,
+    arg,
+    _print_and_judge,
+    draw,
+    notes=_notes,
+    launcher='vectorized',
+  )
+
+
+def accuracies_of(runs: Sequence[bnr.Run]) -> Accuracies:
+  """Returns the final test accuracies; see `Accuracies`."""
+  found = _study.grouped(
+    runs, 'norm.name', 'optim.learning_rate', 'model.init_std'
+  )
+  norms, rates, stds = ([*dict.fromkeys(k)] for k in zip(*found))
+  return {
+    norm: np.asarray(
+      [
+        [[_final(run) for run in found[norm, rate, std]] for std in stds]
+        for rate in rates
+      ]
+    )
+    for norm in norms
+  }
+
+
+def _final(run):
+  return _study.final(run) if run.status['status'] == 'done' else np.nan
+
+
+def trains(accuracies: Accuracies) -> Accuracies:
+  """Returns which runs have trained, bool, in the same form."""
+  best = max(np.nanmax(value) for value in accuracies.values())
+  return {
+    # NaN is not larger than anything.
+    norm: np.nan_to_num(value) > TRAINS * best
+    for norm, value in accuracies.items()
+  }
+
+
+def largest_rates(trained_RIS: np.ndarray) -> np.ndarray:
+  """Returns the largest learning rate that trains, (deviations, seeds).
+
+  0 where none does.
+  """
+  rates_R11 = np.asarray(study.RATES)[: len(trained_RIS), None, None]
+  return (rates_R11 * trained_RIS).max(0)
+
+
+def _print_and_judge(runs):
+  accuracies = accuracies_of(runs)
+  trained = trains(accuracies)
+  Console().print(_table(trained))
+  return judge(trained)
+
+
+def judge(trained: Accuracies) -> list[claims.Claim]:
+  """Returns the claims of the paper, judged for each seed.
+
+  Args:
+    trained: of `trains`.
+  """
+  rates = {norm: largest_rates(value) for norm, value in trained.items()}
+  # Of the best initialization for each, so that care is no part of it.
+  with_bn_S, without_S = rates['batch'].max(0), rates['none'].max(0)
+  wide = {norm: (value > 0).sum(0) for norm, value in rates.items()}
+  ratio_S = with_bn_S / np.maximum(without_S, min(study.RATES))
+  factor = f'{_study.spread(ratio_S, ".3g")} times'
+  common_S = _common(rates['batch']) / np.maximum(
+    _common(rates['none']), min(study.RATES)
+  )
+  count = trained['batch'].shape[1]
+  return [
+    claims.Claim(
+      'each from its best initialization',
+      'BN trains by a larger learning rate',
+      f'{PUBLISHED_FACTOR} times, BN-x5; even 30 times',
+      f'up to {_study.spread(with_bn_S, ".3g")}, without it '
+      f'{_study.spread(without_S, ".3g")}: {factor}',
+      tuple(bool(r > 1) for r in ratio_S),
+    ),
+    claims.Claim(
+      'from each initialization',
+      'BN trains by a larger learning rate',
+      'BN "allows us to use much higher learning rates and be less careful '
+      'about initialization"',
+      'median over the initializations of the largest rate: '
+      f'{_study.spread(common_S, ".3g")} times',
+      tuple(bool(r > 1) for r in common_S),
+    ),
+    claims.Claim(
+      'by its best learning rate',
+      'BN trains from more initializations',
+      'the same',
+      f'{_study.spread(wide["batch"], ".1f")} of {count} deviations, without '
+      f'it {_study.spread(wide["none"], ".1f")}',
+      tuple(bool(a > b) for a, b in zip(wide['batch'], wide['none'])),
+    ),
+  ]
+
+
+def _common(rates_IS):
+  return np.median(rates_IS, axis=0)
+
+
+def _table(trained):
+  table = Table(
+    title='Largest learning rate that trains, median of the seeds',
+    title_justify='left',
+    box=box.SIMPLE_HEAD,
+  )
+  table.add_column('initial std')
+  rates = {norm: largest_rates(value) for norm, value in trained.items()}
+  for norm in rates:
+    table.add_column(LABELS[norm], justify='right')
+  for i, std in enumerate(study.STDS[: rates['batch'].shape[0]]):
+    cells = (np.median(rates[norm][i]) for norm in rates)
+    table.add_row(f'{std:g}', *(f'{c:g}' if c else '-' for c in cells))
+  return table
+
+
+def _notes(runs):
+  accuracies = accuracies_of(runs)
+  rates, stds, _ = accuracies['batch'].shape
+  return {
+    'learning_rates': study.RATES[:rates],
+    'init_stds': study.STDS[:stds],
+    'accuracies': {
+      norm: np.where(np.isnan(value), -1, value).round(4).tolist()
+      for norm, value in accuracies.items()
+    },
+    'accuracy_of_diverged': -1,
+  }
+
+
+def draw(runs: Sequence[bnr.Run], args) -> None:
+  """Draws a phase diagram of each normalizer.
+
+  Colour is the mean accuracy, a cross a point of which a seed has diverged,
+  the line above what trains, in most seeds.
+  """
+  accuracies = accuracies_of(runs)
+  trained = trains(accuracies)
+  figure, panels = _study.canvas(
+    1, len(accuracies), (3.3 * len(accuracies) + 0.6, 3.4), sharey=True
+  )
+  rates, stds, _ = accuracies['batch'].shape
+  for panel, (norm, value_RIS) in zip(panels[0], accuracies.items()):
+    mean_RI = np.nan_to_num(value_RIS).mean(-1)
+    image = panel.imshow(
+      mean_RI, origin='lower', cmap='viridis', vmin=0.1, vmax=1, aspect='auto'
+    )
+    diverged = np.argwhere(np.isnan(value_RIS).any(-1))
+    panel.plot(*diverged.T[::-1], 'x', color='white', markersize=5)
+    for i in range(stds):
+      most = np.flatnonzero(trained[norm][:, i].mean(-1) > 0.5)
+      if len(most):
+        top = most.max() + 0.5
+        panel.plot([i - 0.5, i + 0.5], [top, top], color='#ff5533', linewidth=2)
+    panel.set_title(LABELS[norm])
+    panel.set_xticks(range(stds), [f'{s:g}' for s in study.STDS[:stds]])
+    panel.set_yticks(range(rates), [f'{r:g}' for r in study.RATES[:rates]])
+    panel.set_xlabel('deviation of the initial weights')
+    panel.grid(visible=False)
+  panels[0, 0].set_ylabel('learning rate')
+  figure.colorbar(image, ax=panels[0], label='test accuracy')
+  _study.save(figure, args.output)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
