@@ -15,8 +15,8 @@ but the last. Each contestant works in a process of its own, or with a process
 for each core, and begins without compiled programs. Sequential runs keep theirs
 as usual, in the cache of programs, where the seeds of a learning rate find
 them; without that cache every run compiles. Whole times begin with the start of
-the process. Training is what the launcher takes, less the compilations (those
-of several processes divided by their number).
+the process. Training is what the launcher takes, its processes' start included,
+less the compilations (those of several processes divided by their number).
 
 With --widths=4,8,16,32 it also trains so many points as one program, to find
 how many are best on this machine.
@@ -173,11 +173,11 @@ def _print(rows, widths, args):
   for column in (
     'whole s',
     'training s',
-    'ms / member step',
-    'programs compiled',
-    'that train',
+    'ms/member step',
+    'programs',
+    'that step',
     'compiling s',
-    'over vectorized',
+    'ratio',
   ):
     table.add_column(column, justify='right')
   for row in rows:
@@ -202,6 +202,7 @@ def _print(rows, widths, args):
       f'{row["over_vectorized"]:.2f}',
     )
   Console(width=110).print(table)
+  print('Ratio: whole time over that of vectorized. Programs: compiled ones.')
   for width, ms in widths.items():
     best = ', the best' if ms == min(widths.values()) else ''
     print(f'{width} members in a program: {ms:.4f} ms per member step{best}')
