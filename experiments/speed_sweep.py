@@ -68,10 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       rows=rows,
       ms_per_member_step_of_widths=widths,
       measured=rounds,
+      cores=machine.cores(),
       **provenance.collect()
       | {
-        'devices': rounds['vectorized'][0]['devices'],
-        'cores': machine.cores(),
+        key: rounds['vectorized'][0][key]
+        for key in ('devices', 'cores_per_run')
       },
     )
   return 0
@@ -176,7 +177,7 @@ def _print(rows, widths, args):
     'ms/member step',
     'programs',
     'that step',
-    'compiling s',
+    'compile s',
     'ratio',
   ):
     table.add_column(column, justify='right')
