@@ -1,0 +1,205 @@
+"""The contestants of `speed_sweep`, each measured in processes of its own."""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import platformdirs
+from rich.console import Console
+
+from bnresearch import build
+from bnresearch.engine import machine
+from bnresearch.sweeps import local, vectorized
+from bnresearch.sweeps.points import Point, points
+from configs import figure1
+
+RATES = tuple(0.01 * 2**k for k in range(8))
+TITLES = {
+  'vectorized': 'bnresearch, vectorized',
+  'sequential': 'bnresearch, sequential',
+  'uncached': 'the same, no cache of programs',
+  'processes': 'bnresearch, process per core',
+  'torch': 'PyTorch, sequential',
+  'torch_processes': 'PyTorch, process per core',
+}
+TRAINING = 'scanned'  # the program of `engine/feed.py` that makes steps
+_FINISHED = re.compile(
+  r'Finished (XLA compilation of|jaxpr to MLIR module conversion) '
+  r'jit\((\S+)\) in (\S+) sec'
+)
+_HIT = re.compile(r"Persistent compilation cache hit for 'jit_(\w+)'")
+
+
+def points_of(args: argparse.Namespace) -> list[Point]:
+  """Returns the points: 8 learning rates, each with seeds 0, 1, ...
+
+  No probes and no checkpoint but the last, as nobody else has them.
+
+  Raises:
+    ConfigError: no run can have so many steps.
+  """
+  config = figure1.get_config(f'data={args.data},steps={args.steps}')
+  with config.unlocked():
+    config.sweep = tuple(
+      {'optim.learning_rate': RATES[k % len(RATES)], 'seed': k // len(RATES)}
+      for k in range(args.points)
+    )
+  return points(
+    config, {'probes.names': '()', 'checkpoint.every': str(args.steps)}
+  )
+
+
+def play(name: str, args: argparse.Namespace) -> dict[str, float | str]:
+  """Trains the points in this process, or its children, by a launcher.
+
+  Returns:
+    Seconds from the launcher's start to its end, compilations included, and
+    how the points were spread; or why they were not.
+  """
+  chosen, processes = points_of(args), 1
+  console = Console(file=sys.stderr)
+  if name == 'processes':
+    processes = min(machine.cores(), len(chosen))
+    if jax.default_backend() != 'cpu':
+      return {'skipped': 'the processes would share one accelerator'}
+  began = time.monotonic()
+  with tempfile.TemporaryDirectory() as folder:
+    workdir = pathlib.Path(folder)
+    if name == 'vectorized':
+      status = vectorized.run(chosen, workdir, console)
+    else:
+      status = local.run(chosen, workdir, processes, console)
+    seconds = time.monotonic() - began
+  if set(status.values()) != {'done'}:
+    raise RuntimeError(f'Not all points are done: {status}.')
+  return {
+    'train_s': seconds,
+    'processes': processes,
+    'platform': jax.default_backend(),
+    'devices': jax.device_count(),
+    'cores_per_run': int(os.environ['NPROC']),  # a device's threads
+  }
+
+
+PLAYERS = ('vectorized', 'sequential', 'processes')
+
+
+@contextlib.contextmanager
+def ready(args: argparse.Namespace) -> Iterator[pathlib.Path]:
+  """Prepares the data, and gives a file of them for PyTorch."""
+  config = points_of(args)[0].config
+  arrays = {}
+  for split, prefix in (('train', ''), ('test', 'test_')):
+    source = build.source(config, split)
+    images = (source.images_NHWC > 127.5).astype(np.float32)
+    arrays[f'{prefix}x'] = images.reshape(len(source), -1)
+    arrays[f'{prefix}y'] = source.labels_N.astype(np.int64)
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder, 'data.npz')
+    np.savez(file, **arrays)
+    yield file
+
+
+def measure(
+  name: str, args: argparse.Namespace, data: pathlib.Path
+) -> dict[str, float | str]:
+  """Plays one contestant in a fresh process, with no program compiled before.
+
+  Args:
+    name: one of `TITLES`.
+    args: data, steps and points.
+    data: see `ready`.
+
+  Returns:
+    whole_s, from the start of the process to its end; train_s, of training
+    without compilations; processes, platform; and of JAX: devices, what
+    `compilations` has. Or {'skipped': why}.
+  """
+  if name.startswith('torch'):
+    if not importlib.util.find_spec('torch'):
+      return {'skipped': 'PyTorch is not installed'}
+    processes = machine.cores() if name == 'torch_processes' else 1
+    rates = ','.join(str(RATES[k % len(RATES)]) for k in range(args.points))
+    command = ['-m', 'experiments._speed_sweep_torch', str(data)]
+    command += [f'--rates={rates}', f'--steps={args.steps}']
+    command += [f'--processes={processes}']
+    result, _ = _timed(command, {})
+    return {'processes': processes, **result}
+  player = 'sequential' if name == 'uncached' else name
+  command = ['-m', 'experiments.speed_sweep', f'--play={player}']
+  command += [f'--data={args.data}', f'--steps={args.steps}']
+  command += [f'--points={args.points}']
+  with _empty_cache() as folder:
+    result, log = _timed(
+      command,
+      {
+        'XDG_CACHE_HOME': str(folder),
+        'JAX_ENABLE_COMPILATION_CACHE': str(name != 'uncached').lower(),
+        'JAX_LOG_COMPILES': 'true',
+      },
+    )
+  if 'skipped' in result:
+    return result
+  found = compilations(log)
+  if not found['training_programs']:
+    raise RuntimeError(f"JAX's log has no compilation of jit({TRAINING}).")
+  result['train_s'] -= found['compile_s'] / result['processes']
+  return {**result, **found}
+
+
+def compilations(log: str) -> dict[str, float]:
+  """Returns what JAX's log says of compilations, in all processes together.
+
+  Returns:
+    programs: that were compiled, not found in the cache of programs.
+    training_programs: those of them that make steps.
+    compile_s: seconds of lowering, and of compiling or finding.
+  """
+  finished, hits = _FINISHED.findall(log), _HIT.findall(log)
+  names = [name for what, name, _ in finished if what.startswith('XLA')]
+  return {
+    'programs': len(names) - len(hits),
+    'training_programs': names.count(TRAINING) - hits.count(TRAINING),
+    'compile_s': sum(float(seconds) for _, _, seconds in finished),
+  }
+
+
+def _timed(command, environment):
+  """Runs Python; returns what it printed last, with whole_s, and its log."""
+  began = time.monotonic()
+  child = subprocess.run(
+    [sys.executable, *command],
+    env={**os.environ, **environment},
+    capture_output=True,
+    text=True,
+  )
+  whole = time.monotonic() - began
+  if child.returncode:
+    raise RuntimeError(f'{" ".join(command)} failed:\n{child.stderr[-4000:]}')
+  result = json.loads(child.stdout.splitlines()[-1])
+  return (
+    result if 'skipped' in result else {'whole_s': whole, **result}
+  ), child.stderr
+
+
+@contextlib.contextmanager
+def _empty_cache():
+  """Gives a cache folder with decoded data, but no compiled programs."""
+  usual = platformdirs.user_cache_path('bnresearch')
+  with tempfile.TemporaryDirectory() as folder:
+    own = pathlib.Path(folder, 'bnresearch')
+    own.mkdir()
+    for entry in usual.glob('*.npz'):
+      (own / entry.name).symlink_to(entry)
+    yield folder
