@@ -114,7 +114,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
     file.write_text(file.read_text()[:-9])
   with caplog.at_level(logging.WARNING):
     restored = checkpoint.Checkpoints(tmp_path, 2).restore_newest_whole(
-      make_state()
+      make_state(), most=2
     )
   assert int(restored.step) == 1
   warning = next(r.message for r in caplog.records if 'damaged' in r.message)
@@ -123,11 +123,19 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
   assert checkpoint.Checkpoints(tmp_path, 2).steps == [1]
 
 
+def test_a_checkpoint_whose_rows_are_lost_is_not_the_newest(tmp_path):
+  save_all(tmp_path, {1: 0.1, 2: 0.2})
+  checkpoints = checkpoint.Checkpoints(tmp_path, 2)
+  restored = checkpoints.restore_newest_whole(make_state(), most=1)
+  assert int(restored.step) == 1
+  assert (tmp_path / '2.damaged').exists()
+
+
 def test_the_same_step_can_be_saved_again_after_a_fall_back(tmp_path):
   save_all(tmp_path, {1: 0.1, 2: 0.2})
   truncate_arrays(tmp_path / '2')
   checkpoints = checkpoint.Checkpoints(tmp_path, 2)
-  checkpoints.restore_newest_whole(make_state())
+  checkpoints.restore_newest_whole(make_state(), most=2)
   checkpoints.save(make_state(2, seed=2), {'accuracy': 0.2}, {})
   checkpoints.close()
   restored = opened(tmp_path).restore(make_state())

@@ -150,6 +150,9 @@ def test_what_is_interrupted_continues_byte_for_byte(
     ours = point.directory(tmp_path) / 'metrics.jsonl'
     theirs = together[point.name] / 'metrics.jsonl'
     assert ours.read_bytes() == theirs.read_bytes(), point.name
+    file = point.directory(tmp_path) / 'provenance.json'
+    began = [session['from_step'] for session in json.loads(file.read_text())]
+    assert began == [0, 0 if point in chosen[:3] else 20]
 
 
 def test_rounds_of_fewer_members_give_the_same(

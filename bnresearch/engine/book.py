@@ -34,7 +34,10 @@ class Book:
     """
     state, step = None, -1
     if self._run.writes:
-      state = self._checkpoints.restore_newest_whole(template)
+      # A checkpoint whose rows are lost is of no use: it is made again.
+      state = self._checkpoints.restore_newest_whole(
+        template, self._run.logbook.last_step()
+      )
       step = -1 if state is None else int(state.step)
       self._run.logbook.keep_until(step)
     step = hosts.of_first(step)

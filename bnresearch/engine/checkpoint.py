@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import shutil
 from typing import Any
 
 import flax
@@ -151,14 +152,17 @@ class Checkpoints:
       raise self._damaged(step, 'its digest is another one')
     return {'params': saved['params'], **saved['collections']}
 
-  def restore_newest_whole(self, template: State) -> State | None:
+  def restore_newest_whole(self, template: State, most: int) -> State | None:
     """Returns the newest state that is whole; None if there is none.
 
     A damaged checkpoint is set aside, with a warning that names it: training
-    makes the same one again.
+    makes the same one again. So is one of a step above `most`.
     """
     while self.steps:
       try:
+        if self.steps[-1] > most:
+          why = f'the logbook ends at step {most}'
+          raise self._damaged(self.steps[-1], why)
         return self.restore(template, self.steps[-1])
       except Damaged as error:
         self._set_aside(self.steps[-1], error)
@@ -203,11 +207,15 @@ class Checkpoints:
     folder = self._folder / str(step)
     aside = folder.with_suffix('.damaged')
     logging.warning('%s It is now %s.', why, aside.name)
+    if aside.exists():  # of an earlier time
+      shutil.rmtree(aside)
     folder.rename(aside)
 
   def _set_unreadable_aside(self):
     """Does so before Orbax, which reads these files first, fails on them."""
     for file in sorted(self._folder.glob('*/metrics/metrics')):
+      if not file.parents[1].name.isdecimal():
+        continue  # set aside already
       try:
         json.loads(file.read_text())
       except ValueError as error:

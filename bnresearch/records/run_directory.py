@@ -78,7 +78,7 @@ class RunDirectory:
       Refused: the run began with other classes or images.
     """
     file = self.path / 'class_names.json'
-    if file.exists():
+    if _is_whole(file) and _is_whole(self.path / 'data.json'):
       check_data(self.path, class_names, notes)
     if not self.writes:
       return
@@ -92,7 +92,7 @@ class RunDirectory:
     if not self.writes:
       return
     file = self.path / 'provenance.json'
-    sessions = json.loads(file.read_text()) if file.exists() else []
+    sessions = json.loads(file.read_text()) if _is_whole(file) else []
     sessions.append({'from_step': step, **provenance})
     _replace(file, json.dumps(sessions, indent=2))
 
@@ -122,8 +122,9 @@ def claim(
     check(path, config)  # another process may have come first
     if _is_barren(path):
       (path / 'class_names.json').unlink(missing_ok=True)
-    if read_status(path).get('status') not in ENDED:
-      _replace(path / 'config.json', config_file.to_json(config))
+    file = path / 'config.json'
+    if read_status(path).get('status') not in ENDED or not _is_whole(file):
+      _replace(file, config_file.to_json(config))
     run = RunDirectory(path)
     yield run
   finally:
@@ -148,7 +149,7 @@ def check(
   file = path / 'config.json'
   if path.exists() and not path.is_dir():
     raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
-  if file.exists() and not _is_barren(path):
+  if _is_whole(file) and not _is_barren(path):
     different = [
       line
       for line in config_file.differences(read_config(path), config)
@@ -173,6 +174,18 @@ def _foreign(path):
       yield file
 
 
+def _is_whole(file):
+  """Says whether a JSON file is there, and not cut off by a loss of power.
+
+  One that is cut off is written again as if it were not there.
+  """
+  try:
+    json.loads(file.read_text())
+  except (FileNotFoundError, ValueError):
+    return False
+  return True
+
+
 def _is_barren(path):
   """Says whether a run has failed without leaving a checkpoint."""
   failed = read_status(path).get('status') == 'failed'
@@ -181,9 +194,11 @@ def _is_barren(path):
 
 def has_failed(path: pathlib.Path, config: config_file.Config) -> bool:
   """Says whether a run has failed with this very config."""
-  return read_status(path).get(
-    'status'
-  ) == 'failed' and not config_file.differences(read_config(path), config)
+  return (
+    read_status(path).get('status') == 'failed'
+    and _is_whole(path / 'config.json')
+    and not config_file.differences(read_config(path), config)
+  )
 
 
 def read_config(path: pathlib.Path) -> config_file.Config:
@@ -254,6 +269,8 @@ def read_status(path: pathlib.Path) -> dict[str, Any]:
   file = path / 'status.json'
   if not file.exists():
     return {}
+  if not _is_whole(file):
+    return {'status': 'preempted'}
   status = json.loads(file.read_text())
   if status['status'] != 'running':
     return status

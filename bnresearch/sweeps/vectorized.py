@@ -135,10 +135,14 @@ def _restored(program, lanes):
   fresh = jax.device_get(program.fresh(configs).state)
   by_step = {}
   for k, lane in enumerate(lanes):
-    own = jax.tree.map(lambda x, k=k: x[k], fresh)
-    lane.begin(own, len(lanes))
+    lane.begin(_of_one(fresh, k), len(lanes))
     by_step.setdefault(int(lane.state.step), []).append(lane)
   return by_step
+
+
+def _of_one(of_all, k):
+  """Returns the k-th of stacked arrays; a number is an array too."""
+  return jax.tree.map(lambda x: np.asarray(x[k]), of_all)
 
 
 class _Lane:
@@ -230,7 +234,7 @@ class _Session:
   def save(self, done: int) -> None:
     of_all = jax.device_get(self._members.state)
     for k, lane in self._live():
-      lane.book.save(jax.tree.map(lambda x, k=k: x[k], of_all), done)
+      lane.book.save(_of_one(of_all, k), done)
 
   def progress(self, done: int) -> None:
     every = max(0.3, _STATUS_SECONDS * len(self._lanes))

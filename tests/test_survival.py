@@ -1,0 +1,156 @@
+"""A sweep that is interrupted in every way ends complete and correct."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from bnresearch.records import run_directory
+
+ROOT = pathlib.Path(__file__).parent.parent
+STEPS = 600
+CONFIG = """
+from configs import default
+
+def get_config(arg):
+  count = int(arg)
+  config = default.get_config()
+  config.model.features = (24, 16)
+  config.train.steps = 600
+  config.train.log_every = 20
+  config.eval.every = 100
+  config.checkpoint.every = 200
+  config.sweep = tuple(
+    {'norm.name': norm, 'optim.learning_rate': rate, 'seed': seed}
+    for norm in ('batch', 'none')
+    for rate in (0.05, 0.1)
+    for seed in range(count // 4)
+  )
+  return config
+"""
+
+
+def command(folder, count, *flags):
+  file = folder / 'survival.py'
+  file.write_text(CONFIG)
+  return [
+    sys.executable,
+    '-m',
+    'bnresearch.main',
+    f'--config={file}:{count}',
+    '--launcher=vectorized',
+    *flags,
+  ]
+
+
+def run(arguments):
+  return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+
+
+def began(workdir):
+  """Returns after which steps the sessions of all runs began."""
+  return {
+    session['from_step']
+    for file in workdir.glob('*/provenance.json')
+    for session in json.loads(file.read_text())
+  }
+
+
+def rows(workdir):
+  """Returns how many rows all logbooks have together."""
+  files = workdir.glob('*/metrics.jsonl')
+  return sum(file.read_bytes().count(b'\n') for file in files)
+
+
+def interrupt(arguments, workdir, new_rows, number):
+  """Sends a signal after so many more rows; returns the exit status."""
+  before = rows(workdir)
+  process = subprocess.Popen(
+    arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+  )
+  deadline = time.monotonic() + 300
+  while rows(workdir) < before + new_rows:
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  process.send_signal(number)
+  process.communicate(timeout=120)
+  return process.returncode
+
+
+def lose_power(workdir, count):
+  """Cuts the files that were written last to half their size."""
+  files = [f for f in workdir.rglob('*') if f.is_file() and f.stat().st_size]
+  newest = sorted(files, key=lambda file: file.stat().st_mtime_ns)[-count:]
+  for file in newest:
+    os.truncate(file, file.stat().st_size // 2)
+  return newest
+
+
+def survive(folder, count):
+  """Interrupts a sweep three times, and compares it with one that was not."""
+  whole, broken = folder / 'whole', folder / 'broken'
+  done = run(command(folder, count, f'--workdir={whole}'))
+  assert done.returncode == 0, done.stderr
+  again = command(folder, count, f'--workdir={broken}')
+  some = 8 * count
+  assert interrupt(again, broken, some, signal.SIGTERM) == 1
+  assert began(broken) == {0}
+  states = {
+    run_directory.read_status(path.parent)['status']
+    for path in broken.glob('*/status.json')
+  }
+  assert 'preempted' in states <= {'preempted', 'done'}
+  assert interrupt(again, broken, some, signal.SIGKILL) == -signal.SIGKILL
+  assert max(began(broken)) >= 200  # what was saved was gone on with
+  assert interrupt(again, broken, some, signal.SIGKILL) == -signal.SIGKILL
+  assert len(lose_power(broken, count)) == count
+  done = run(again)
+  assert done.returncode == 0, done.stdout + done.stderr
+
+  names = sorted(path.name for path in whole.iterdir())
+  assert len(names) == count
+  assert sorted(path.name for path in broken.iterdir()) == names
+  for name in names:
+    compare(whole / name, broken / name)
+  table = folder / 'table.csv'
+  collected = run([*again, f'--collect={table}'])
+  assert collected.returncode == 0, collected.stderr
+  with table.open() as file:
+    collected = list(csv.DictReader(file))
+  assert len(collected) == count
+  return collected
+
+
+def compare(expected, path):
+  """The same rows, each once; the same numbers but for rounding."""
+  assert run_directory.read_status(path)['status'] == 'done'
+  a, b = (
+    [
+      json.loads(line)
+      for line in (p / 'metrics.jsonl').read_text().splitlines()
+    ]
+    for p in (expected, path)
+  )
+  assert [(row['step'], *row) for row in a] == [(r['step'], *r) for r in b]
+  for row, other in zip(a, b):
+    for name, value in row.items():
+      # Accuracies are of few images: one may change sides by rounding.
+      np.testing.assert_allclose(
+        other[name], value, rtol=1e-3, atol=0.01, err_msg=f'{path} {name}'
+      )
+  for file in path.glob('*.json'):
+    json.loads(file.read_text())
+
+
+@pytest.mark.parametrize('count', [24])
+def test_a_sweep_survives_sigterm_sigkill_and_a_loss_of_power(tmp_path, count):
+  collected = survive(tmp_path, count)
+  assert {row['status'] for row in collected} == {'done'}
