@@ -38,7 +38,7 @@ def mesh(
 
   Raises:
     ValueError: there are not so many, or they do not divide the batch. Several
-      hosts always use all.
+      hosts always use all, and not by 'pmap'.
   """
   found, N = jax.devices(), config.train.batch_size
   wanted = config.parallel.devices
@@ -47,6 +47,11 @@ def mesh(
       raise ValueError(
         f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
         f'their {len(found)} devices. Leave it at 0.'
+      )
+    if config.parallel.backend == 'pmap':
+      raise ValueError(
+        f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
+        'shard_map.'
       )
     wanted = len(found)
   if not wanted:
