@@ -1,5 +1,6 @@
 """The command line: `python -m bnresearch.main --config=FILE --workdir=DIR`."""
 
+import functools
 import pathlib
 import sys
 import tempfile
@@ -94,7 +95,7 @@ def _train(args, values):
   )
   result = launch.run(chosen, workdir, console, how)
   console.print(summary.table(chosen, workdir, result))
-  return _conclude(result, how)
+  return _conclude(result, how, console)
 
 
 def _look(args, chosen, workdir, console):
@@ -111,19 +112,20 @@ def _look(args, chosen, workdir, console):
   return 0
 
 
-def _conclude(result, how):
+def _conclude(result, how, console):
   """Says what is to be done next; returns the exit status."""
   left = [s for s in result.values() if s not in run_directory.ENDED]
+  tell = functools.partial(console.print, highlight=False, soft_wrap=True)
   failed = left.count('failed')
   going = left.count('queued') + left.count('running')
   if not left:
-    print('All is done.')
+    tell('All is done.')
   if failed:
-    print(f'{failed} failed: --retry_failed runs what has failed again.')
+    tell(f'{failed} failed: --retry_failed runs what has failed again.')
   if going:
-    print(f'{going} queued or running: --status shows how far.')
+    tell(f'{going} queued or running: --status shows how far.')
   if failed + going < len(left):
-    print('The same command again continues.')
+    tell('The same command again continues.')
   submitted = how.launcher == 'slurm' and not how.wait and going == len(left)
   return 0 if submitted or not left else 1
 
@@ -134,7 +136,8 @@ def _dry_run(chosen, console):
   with tempfile.TemporaryDirectory() as folder:
     result = local.run(tiny, pathlib.Path(folder), 1, console)
   for name, status in result.items():
-    print(f'dry run of {name}: {status}')
+    line = f'dry run of {name}: {status}'
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 

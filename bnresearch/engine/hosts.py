@@ -9,6 +9,8 @@ import contextlib
 import os
 import pathlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -17,16 +19,21 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from bnresearch import shards
+from bnresearch.config import ConfigError
 from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
 
-# A host that was silent for so long is lost, and the others end. In seconds.
-_LOST_AFTER = 30
 _VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
+# A host that was silent for so long is lost, and the others end. In seconds.
+_LOST_AFTER = 30
+# Who waits longer than this for the others to begin, is told so. In seconds.
+_TOLD_AFTER = 10
+# What a host does wrong by itself, not for want of another one.
+_OWN = ('RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED')
 
 
 class Lost(RuntimeError):
@@ -41,22 +48,11 @@ def join() -> bool:
   JAX_PROCESS_ID.
 
   Raises:
-    ValueError: some of these variables are set, and others are not.
+    ConfigError: some of these variables are set, and others are not, or they
+      contradict each other.
   """
-  given = {name: os.environ.get(name) for name in _VARIABLES}
-  if any(given.values()):
-    missing = [name for name, value in given.items() if not value]
-    if missing:
-      raise ValueError(
-        f'{", ".join(missing)}: not set. A process that is one of several '
-        f'needs {", ".join(_VARIABLES)}.'
-      )
-    address, count, index = given.values()
-    options = {
-      'coordinator_address': address,
-      'num_processes': int(count),
-      'process_id': int(index),
-    }
+  if any(map(os.environ.get, _VARIABLES)):
+    options = _given()
   elif int(os.environ.get('SLURM_NTASKS', 1)) > 1 and (
     'SLURM_STEP_NODELIST' in os.environ
   ):
@@ -65,12 +61,45 @@ def join() -> bool:
     return False
   # It would take SIGTERM for itself, which asks our runs to save themselves.
   jax.config.update('jax_enable_preemption_service', False)
+  where = options.get('coordinator_address', 'the first task of SLURM')
+  told = threading.Timer(
+    _TOLD_AFTER, _print, [f'Waiting for the other hosts, at {where}.']
+  )
+  told.daemon = True
+  told.start()
   jax.distributed.initialize(
     **options,
     heartbeat_timeout_seconds=_LOST_AFTER,
     shutdown_timeout_seconds=_LOST_AFTER,
   )
+  told.cancel()
   return True
+
+
+def _given():
+  """Returns what the variables say, as options of `initialize`."""
+  values = [os.environ.get(name) for name in _VARIABLES]
+  missing = [name for name, value in zip(_VARIABLES, values) if not value]
+  if missing:
+    raise ConfigError(
+      [
+        f'{", ".join(missing)}: not set. A process that is one of several '
+        f'needs {", ".join(_VARIABLES)}.'
+      ]
+    )
+  address, count, index = values
+  if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+    raise ConfigError(
+      [
+        f'JAX_PROCESS_ID = {index!r}, JAX_NUM_PROCESSES = {count!r}: need '
+        'integers, the former of at least 0 and below the latter.'
+      ]
+    )
+  return {
+    'coordinator_address': address,
+    'num_processes': int(count),
+    'process_id': int(index),
+  }
 
 
 def first() -> bool:
@@ -86,6 +115,29 @@ def of_first(value: int) -> int:
 
 
 @contextlib.contextmanager
+def together() -> Iterator[None]:
+  """Lets no host go on alone: what the body raises on one, ends it on all.
+
+  Raises:
+    Refused: the body has raised on another host, which tells why.
+  """
+  mine = None
+  try:
+    yield
+  except Exception as error:
+    mine = error
+  if jax.process_count() > 1:
+    with watched():
+      wrong = multihost_utils.process_allgather(np.asarray(mine is not None))
+    if mine is None and wrong.any():
+      raise run_directory.Refused(
+        f'Host {np.argmax(wrong)} of {len(wrong)} cannot go on, and tells why.'
+      )
+  if mine is not None:
+    raise mine
+
+
+@contextlib.contextmanager
 def claimed(
   path: pathlib.Path, config: Config
 ) -> Iterator[run_directory.RunDirectory]:
@@ -95,14 +147,10 @@ def claimed(
     Refused: as `run_directory.claim`, on every host.
   """
   with contextlib.ExitStack() as stack:
-    run = refused = None
-    if first():
-      try:
+    run = None
+    with together():
+      if first():
         run = stack.enter_context(run_directory.claim(path, config))
-      except run_directory.Refused as error:
-        refused = error
-    if not of_first(refused is None):
-      raise refused or run_directory.Refused(f'{path}: see the first host.')
     yield run or run_directory.RunDirectory(path, writes=False)
 
 
@@ -112,7 +160,7 @@ def watched() -> Iterator[None]:
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
+    if jax.process_count() == 1 or str(error).startswith(_OWN):
       raise
     raise Lost(
       f'A host is lost ({str(error).splitlines()[0]}). The same command on all '
@@ -122,9 +170,15 @@ def watched() -> Iterator[None]:
 
 def leave(message: str) -> NoReturn:
   """Ends this process, without waiting for hosts that may be lost."""
-  print(message, file=sys.stderr, flush=True)
-  sys.stdout.flush()
+  _print(message)
+  if first():
+    time.sleep(1)  # the others end with it, and may have something to say
   os._exit(1)
+
+
+def _print(message):
+  sys.stdout.flush()
+  print(message, file=sys.stderr, flush=True)
 
 
 class Agreement:

@@ -35,7 +35,7 @@ def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
 
   Raises:
     ValueError: there are not so many, or they do not divide the batch. Several
-      hosts always use all.
+      hosts always use all, and not by 'pmap'.
   """
   found = jax.devices()
   N = config.train.batch_size // config.train.microbatches
@@ -45,6 +45,11 @@ def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
       raise ValueError(
         f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
         f'their {len(found)} devices. Leave it at 0.'
+      )
+    if config.parallel.backend == 'pmap':
+      raise ValueError(
+        f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
+        'shard_map.'
       )
     wanted = len(found)
   if not wanted:

@@ -54,12 +54,14 @@ def run(
   machine.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
-  unfinished.announce(todo, console)
+  with hosts.together():
+    unfinished.announce(todo, console)
   with progress.shown(todo, workdir, console):
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
-        message = f'{point.name} failed: {outcome}'
+        failed = '' if isinstance(outcome, hosts.Lost) else ' failed'
+        message = f'{point.name}{failed}: {outcome}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, highlight=False, markup=False)

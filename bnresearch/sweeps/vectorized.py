@@ -47,6 +47,11 @@ def run(
   if not todo:
     return result
   machine.prepare(machine.cores())
+  if jax.process_count() > 1:
+    raise run_directory.Refused(
+      f'--launcher=vectorized: this is one of {jax.process_count()} hosts, and '
+      'it uses one only. Use --launcher=local.'
+    )
   unfinished.announce(todo, console)
   kinds = _kinds(todo)
   with progress.shown(todo, workdir, console), interruptions.noted() as stop:
