@@ -33,13 +33,14 @@ class Book:
     What the logbook has of later steps is dropped.
     """
     state, step = None, -1
-    if self._run.writes:
-      # A checkpoint whose rows are lost is of no use: it is made again.
-      state = self._checkpoints.restore_newest_whole(
-        template, self._run.logbook.last_step()
-      )
-      step = -1 if state is None else int(state.step)
-      self._run.logbook.keep_until(step)
+    with hosts.together():
+      if self._run.writes:
+        # A checkpoint whose rows are lost is of no use: it is made again.
+        state = self._checkpoints.restore_newest_whole(
+          template, self._run.logbook.last_step()
+        )
+        step = -1 if state is None else int(state.step)
+        self._run.logbook.keep_until(step)
     step = hosts.of_first(step)
     if step >= 0 and state is None:
       state = self._checkpoints.restore(template, step)

@@ -144,9 +144,11 @@ class Session:
   def __init__(self, config: Config, run: run_directory.RunDirectory):
     """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
-    train_set, test_set = sources(config, run)
-    model = build.model(config, len(spec.class_names))
-    build.check_sites(config, model, spec.image_shape)
+    with hosts.together():
+      train_set, test_set = sources(config, run)
+      model = build.model(config, len(spec.class_names))
+      build.check_sites(config, model, spec.image_shape)
+      self._mesh = parallel.mesh(config, model)
     evaluated = build.evaluated_model(config, len(spec.class_names))
     passes = objective.passes_of(config, model, spec.image_shape)
     updates = optimizer.make(config.optim, config.train.steps, len(passes))
@@ -165,7 +167,6 @@ class Session:
       fresh = start.into(
         fresh, config, model, spec.image_shape[0], spec.class_names
       )
-    self._mesh = parallel.mesh(config, model)
     self._agree = hosts.Agreement(self._mesh)
     self._train_set = train_set
     with jax.set_mesh(self._mesh):
