@@ -134,8 +134,6 @@ class Program:
         members, self._split, indices_TPN, jax.random.key(0)
       )
       rows.append(metrics)
-    if len(rows) == 1:
-      return members, rows[0]
     return members, jax.tree.map(lambda *m: jnp.concatenate(m), *rows)
 
   def sums(self, members: Member) -> dict[str, jax.Array]:
