@@ -128,7 +128,7 @@ def judge(trained: Accuracies) -> list[claims.Claim]:
       tuple(bool(r > 1) for r in ratio_S),
     ),
     claims.Claim(
-      'from each initialization',
+      'over all initializations',
       'BN trains by a larger learning rate',
       'BN "allows us to use much higher learning rates and be less careful '
       'about initialization"',

@@ -426,10 +426,10 @@ def test_hosts_know_no_pmap(monkeypatch):
   config = config_of(**{'parallel.backend': 'pmap'})
   model = build.model(config, 10)
   with pytest.raises(ValueError, match="'pmap': 2 hosts need jit or shard_map"):
-    parallel.mesh(config, model, (8, 8, 1))
+    parallel.mesh(config, model)
   config = config_of(**{'parallel.devices': 4})
   with pytest.raises(ValueError, match='2 hosts use all their 8 devices'):
-    parallel.mesh(config, model, (8, 8, 1))
+    parallel.mesh(config, model)
 
 
 def test_hosts_are_not_vectorized(monkeypatch, tmp_path):

@@ -142,6 +142,10 @@ def test_what_is_interrupted_continues_byte_for_byte(
     vectorized.run(chosen, tmp_path, CONSOLE)
   monkeypatch.undo()
   assert calls == [20]
+  states = {
+    run_directory.read_status(p.directory(tmp_path))['status'] for p in chosen
+  }
+  assert states == {'preempted'}
   for point in chosen[:3]:
     shutil.rmtree(point.directory(tmp_path) / 'checkpoints' / '20')
   result = vectorized.run(chosen, tmp_path, CONSOLE)
@@ -189,6 +193,34 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   assert members.most(config, devices) == 10
   monkeypatch.setattr(members, '_memory', lambda devices: 1)
   assert members.most(config, devices) == 2  # one on each, whatever comes
+
+
+def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
+  sweep = tuple({'optim.weight_decay': decay} for decay in (0.1, 0.5))
+  config = config_of(
+    sweep, optim__name='adamw', optim__l2=0.0, probes__names=()
+  )
+  paths = trained(tmp_path / 'together', config)
+  last = []
+  for point in points(config, {}):
+    loop.train(point.config, tmp_path / point.name)
+    row, expected = rows(paths[point.name])[-1], rows(tmp_path / point.name)[-1]
+    assert_close(row, expected, rtol=1e-4)
+    last.append(row)
+  assert last[0] != last[1]
+
+
+def test_a_point_that_cannot_begin_fails_alone(tmp_path):
+  config = config_of(tuple({'seed': seed} for seed in range(3)))
+  chosen = points(config, {})
+  foreign = chosen[1].directory(tmp_path)
+  foreign.mkdir()
+  with run_directory.claim(foreign, chosen[1].config) as run:
+    run.record_data((8, 8, 1), ('yes', 'no'), {}, {})
+    run.update(status='preempted')
+  result = vectorized.run(chosen, tmp_path, CONSOLE)
+  assert [*result.values()] == ['done', 'failed', 'done']
+  assert 'classes yes, no' in run_directory.read_status(foreign)['message']
 
 
 def test_images_that_are_streamed_are_refused(tmp_path):

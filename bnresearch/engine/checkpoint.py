@@ -5,6 +5,7 @@ statistics were made, and a digest of every byte of the state, so that what is
 restored is what was saved.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -20,6 +21,16 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from bnresearch.engine.state import State
 
+# What says nothing of a checkpoint: too many files or too little memory, no
+# right to read, a disk that does not answer.
+_OF_THE_MACHINE = (
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+  errno.EACCES,
+  errno.EIO,
+  errno.ESTALE,
+)
 _NEVER_BEST = -1.0  # accuracy of a checkpoint that was not evaluated
 
 
@@ -197,6 +208,10 @@ class Checkpoints:
     return int(which)
 
   def _damaged(self, step, why):
+    if isinstance(why, MemoryError) or (
+      isinstance(why, OSError) and why.errno in _OF_THE_MACHINE
+    ):
+      raise why
     return Damaged(
       f'The checkpoint {self._folder / str(step)} is damaged '
       f'({str(why).splitlines()[0]}). There are steps '

@@ -31,12 +31,22 @@ from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
 
 
-def train(config: Config, path: pathlib.Path) -> str:
+def train(
+  config: Config,
+  path: pathlib.Path,
+  interrupted: Callable[[], bool] | None = None,
+) -> str:
   """Trains, or continues, the run of directory `path`; returns its status.
 
   'done'; 'diverged', a result and no error; or 'preempted', saved on SIGTERM
   or SIGINT to be continued. A run that is done or diverged is left as it is.
   Where there are several hosts, all of them call it.
+
+  Args:
+    config: complete.
+    path: of the run directory, made if it is not there.
+    interrupted: says whether to save and stop; by default, whether a signal
+      has come.
 
   Raises:
     run_directory.Refused: the directory is not this run's, or in use.
@@ -48,15 +58,20 @@ def train(config: Config, path: pathlib.Path) -> str:
     run.update(status='running', message='', **run_directory.this_process())
     message = ''
     try:
-      with interruptions.noted() as interrupted, hosts.watched():
-        status = Session(config, run).run(interrupted)
+      with contextlib.ExitStack() as stack:
+        stop = interrupted or stack.enter_context(interruptions.noted())
+        with hosts.watched():
+          status = Session(config, run).run(stop)
     except Diverged as error:
       status, message = 'diverged', str(error)
     except hosts.Lost as error:
       run.update(status='preempted', message=str(error))
       raise
-    except BaseException as error:
+    except Exception as error:
       run.update(status='failed', message=f'{type(error).__name__}: {error}')
+      raise
+    except BaseException:  # a second Ctrl-C: it can be continued
+      run.update(status='preempted')
       raise
     run.update(status=status, message=message)
     return status

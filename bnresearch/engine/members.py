@@ -7,6 +7,7 @@ as if it had been trained alone, and its numbers, up to the order of additions.
 """
 
 import os
+import resource
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,11 +48,7 @@ class Member(NamedTuple):
 
 
 class Program:
-  """The compiled functions of P runs of one kind.
-
-  Attributes:
-    count: P.
-  """
+  """The compiled functions of `count` runs, P, of one kind."""
 
   def __init__(self, config: Config, count: int, devices: Sequence[jax.Device]):
     """Compiles nothing yet.
@@ -165,7 +162,8 @@ class Program:
         sums, member.values, params, collections, *batch, mask_N
       )
 
-    steps = jax.jit(self._train_step), one, batch(config.train.batch_size), key
+    N, key = config.train.batch_size, jax.random.key(0)
+    steps = jax.jit(self._train_step), one, batch(N), key
     evaluation = jax.jit(evaluate_one), one, batch(config.eval.batch_size)
     taken = []
     for function, *arguments in (steps, evaluation):
@@ -284,10 +282,11 @@ def most(config: Config, devices: Sequence[jax.Device]) -> int:
   a CPU no more than its cores can deal with.
   """
   one = Program(config, 1, devices[:1]).bytes_of_one()
-  found = max(len(devices), _memory(devices) // one)
-  if devices[0].platform == 'cpu':
-    return min(found, _OF_A_CORE * len(devices))
-  return found
+  # A run that is being saved has about five files open.
+  files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8
+  found = max(len(devices), min(files, _memory(devices) // one))
+  of_cores = _OF_A_CORE * len(devices)
+  return min(found, of_cores) if devices[0].platform == 'cpu' else found
 
 
 def _memory(devices):

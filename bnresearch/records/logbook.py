@@ -36,7 +36,10 @@ class Logbook:
     ]
     kept = [line for line in whole if json.loads(line)['step'] <= step]
     partial = self._file.with_suffix('.partial')
-    partial.write_text(''.join(kept))
+    with partial.open('w') as file:
+      file.write(''.join(kept))
+      file.flush()
+      os.fsync(file.fileno())
     partial.replace(self._file)
 
   def last_step(self) -> int:

@@ -88,7 +88,7 @@ def _metrics(path):
   result = {}
   for name, (steps, values) in logbook.read(path / 'metrics.jsonl').items():
     group, _, kind = name.partition('/')
-    if group not in ('train', 'test') or values.ndim > 1:
+    if group not in ('train', 'test', 'average') or values.ndim > 1:
       continue  # what a probe has measured
     result[f'final/{name}'] = values[-1].item()
     if kind in _BEST and not np.isnan(values).all():

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from bnresearch import lookup, models
-from bnresearch.engine import hosts, loop, machine
+from bnresearch.engine import hosts, interruptions, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -30,7 +30,8 @@ def run(
   """Trains all points that have not ended, and shows how far they are.
 
   Each point lives in its own directory of `workdir`. A point that fails does
-  not stop the others. SIGINT or SIGTERM saves what runs, and begins no more.
+  not stop the others, unless there are several hosts. SIGINT or SIGTERM saves
+  what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -49,8 +50,9 @@ def run(
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
+  # Of all points, so that who continues some has as many devices as before.
+  devices = _devices_each(points, min(processes, len(points)))
   processes = min(processes, len(todo))
-  devices = _devices_each(todo, processes)
   machine.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
@@ -83,14 +85,19 @@ def _devices_each(points, processes):
 
 def _train_one_by_one(points, workdir, processes, devices):
   """Yields each point and its status, or the exception that ended it."""
-  for point in points:
-    try:
-      outcome = loop.train(point.config, point.directory(workdir))
-    except Exception as error:
-      outcome = error
-    yield point, outcome
-    if outcome == 'preempted':
-      return
+  with interruptions.noted() as interrupted:
+    for point in points:
+      try:
+        path = point.directory(workdir)
+        outcome = loop.train(point.config, path, interrupted)
+      except Exception as error:
+        outcome = error
+      yield point, outcome
+      # A signal may have come in the last call of a run, which is done then;
+      # several hosts have not agreed on that, and go on.
+      alone = not jax.distributed.is_initialized()
+      if outcome == 'preempted' or (alone and interrupted()):
+        return
 
 
 def _train_in_processes(points, workdir, processes, devices):

@@ -39,7 +39,7 @@ def run(
 
   Raises:
     Refused: a directory was made by another config or is in use, or a point
-      cannot be trained so.
+      cannot be trained so; nothing was begun that could not be continued.
     MissingData: a data set is not here.
   """
   result = unfinished.states(points, workdir)
@@ -59,21 +59,8 @@ def run(
       for program, chunk in _chunks(of_a_kind, at_once, console):
         if stop():
           return result
-        try:
-          result |= _train(program, chunk, workdir, stop)
-        except run_directory.Refused:
-          raise
-        except Exception as error:
-          names = ', '.join(point.name for point in chunk)
-          console.print(
-            f'{names} failed: {error}', highlight=False, markup=False
-          )
-          result |= {p.name: _state(p, workdir) for p in chunk}
+        result |= _train(program, chunk, workdir, stop, console)
   return result
-
-
-def _state(point, workdir):
-  return unfinished.state(point.directory(workdir))
 
 
 def _kinds(points):
@@ -107,18 +94,15 @@ def _chunks(points, at_once, console):
     yield program, points[start : start + size]
 
 
-def _train(program, points, workdir, stop):
+def _train(program, points, workdir, stop, console):
   """Trains one chunk; returns {name: status}."""
-  result = {}
+  lanes = []
   with contextlib.ExitStack() as stack:
-    lanes = []
     for point in points:
       path = point.directory(workdir)
       run = stack.enter_context(run_directory.claim(path, point.config))
-      if run.status.get('status') in run_directory.ENDED:
-        result[point.name] = run.status['status']
-      else:
-        lanes.append(_Lane(point, run))
+      if run.status.get('status') not in run_directory.ENDED:
+        lanes.append(_Lane(point, run, console))
     try:
       by_step = _restored(program, lanes) if lanes else {}
       # Where a kill came between the checkpoints of two, they are apart.
@@ -127,11 +111,14 @@ def _train(program, points, workdir, stop):
         status = loop.make_steps(some[0].config, session, step, stop)
         for lane in some:
           lane.end(status)
-    except BaseException as error:
+    except Exception as error:
       for lane in lanes:
-        lane.end('failed', f'{type(error).__name__}: {error}')
+        lane.fail(error)
+    except BaseException:  # a second Ctrl-C: all can be continued
+      for lane in lanes:
+        lane.end('preempted')
       raise
-    return result | {lane.name: lane.status for lane in lanes}
+  return {p.name: unfinished.state(p.directory(workdir)) for p in points}
 
 
 def _restored(program, lanes):
@@ -140,7 +127,11 @@ def _restored(program, lanes):
   fresh = jax.device_get(program.fresh(configs).state)
   by_step = {}
   for k, lane in enumerate(lanes):
-    lane.begin(_of_one(fresh, k), len(lanes))
+    try:
+      lane.restore(_of_one(fresh, k))
+    except Exception as error:  # of this one only
+      lane.fail(error)
+      continue
     by_step.setdefault(int(lane.state.step), []).append(lane)
   return by_step
 
@@ -160,28 +151,40 @@ class _Lane:
     status: '' until it has ended.
   """
 
-  def __init__(self, point, run):
+  def __init__(self, point, run, console):
     self.name, self.config, self.status = point.name, point.config, ''
-    self._run, self.state, self.book = run, None, None
+    self._run, self._console = run, console
+    self.state = self.book = None
     run.update(status='running', message='', **run_directory.this_process())
 
-  def begin(self, fresh, members):
+  def restore(self, fresh):
     """Opens the records, and restores the state if there is one."""
     loop.sources(self.config, self._run)
     self.book = Book(self.config, self._run)
     self.state = self.book.restored(fresh) or fresh
-    self.book.begin(
-      int(self.state.step), devices=jax.device_count(), members=members
-    )
 
   def end(self, status, message=''):
     """Closes the records, once."""
     if self.status:
       return
-    self.status = status
-    if self.book:
-      self.book.close()
-    self._run.update(status=status, message=message)
+    book, self.book = self.book, None
+    try:
+      if book:
+        book.close()
+    except Exception as error:
+      self.fail(error)
+    else:
+      self.status = status
+      self._run.update(status=status, message=message)
+
+  def fail(self, error):
+    """Ends the run by an error, and tells it."""
+    if self.status:
+      return
+    self._console.print(
+      f'{self.name} failed: {error}', highlight=False, markup=False
+    )
+    self.end('failed', f'{type(error).__name__}: {error}')
 
 
 class _Session:
@@ -193,7 +196,8 @@ class _Session:
     states = [lane.state for lane in lanes]
     self._members = program.restored(self._configs, states)
     for lane in lanes:
-      lane.state = None
+      step, lane.state = int(lane.state.step), None
+      lane.book.begin(step, devices=jax.device_count(), members=len(lanes))
 
   def advance(self, steps: range) -> Callable[[], None]:
     self._members, metrics = self._program.advance(
