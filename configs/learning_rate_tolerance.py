@@ -1,7 +1,7 @@
-r"""How large a learning rate, and how careless an initialization, trains.
+"""How large a learning rate, and how careless an initialization, trains.
 
-Command:  python -m bnresearch.main --launcher=vectorized \
-              --config=configs/learning_rate_tolerance.py
+Command:  python -m bnresearch.main --config=configs/learning_rate_tolerance.py
+          with --launcher=vectorized
 Expected: with BN 91 to 95% by every rate up to 30, from every deviation;
           without a normalizer more than 90% only by rates of 0.03 to 3 from
           large ones.

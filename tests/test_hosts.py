@@ -368,7 +368,7 @@ def test_a_batch_that_hosts_do_not_divide_fails_on_all(file, tmp_path):
     statuses, printed = ends(processes)
   assert statuses == [1, 1]
   for text in printed:
-    assert 'batch_size = 63: must be a multiple of the 2 devices' in text
+    assert '= 63: must be a multiple of the 2 devices' in text
     assert 'Traceback' not in text
   assert run_directory.read_status(tmp_path)['status'] == 'failed'
 

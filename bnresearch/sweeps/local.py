@@ -75,8 +75,12 @@ def run(
 def _devices_each(points, processes):
   """Returns as how many devices a process shall take the cores of a CPU.
 
-  One if no network convolves: to have several changes the last digits.
+  As many as a config asks for; else one if no network convolves: to have
+  several changes the last digits.
   """
+  wanted = max(point.config.parallel.devices for point in points)
+  if wanted:
+    return wanted
   names = {point.config.model.name for point in points}
   if not any(models.convolves(lookup.find('models', n).Model) for n in names):
     return 1
