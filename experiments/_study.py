@@ -108,7 +108,8 @@ def conduct(
       seeds=args.seeds,
       steps=chosen[0].config.train.steps,
       runs=[_row(point, run) for point, run in zip(chosen, runs)],
-      processes=args.processes,
+      launcher=launcher,
+      processes=args.processes if launcher == 'local' else 1,
       **notes(runs),
       **provenance.collect(),
     )

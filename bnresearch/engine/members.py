@@ -144,8 +144,7 @@ class Program:
 
   def bytes_of_one(self) -> int:
     """Returns the most that a compiled step or evaluation takes."""
-    config, key = self._config, jax.random.key(0)
-    one = jax.eval_shape(self._one_member)
+    config, one = self._config, jax.eval_shape(self._one_member)
 
     def batch(N):
       image = self._split.images.shape[1:]
