@@ -15,7 +15,6 @@ import pytest
 from bnresearch.records import run_directory
 
 ROOT = pathlib.Path(__file__).parent.parent
-STEPS = 600
 CONFIG = """
 from configs import default
 
@@ -23,10 +22,11 @@ def get_config(arg):
   count = int(arg)
   config = default.get_config()
   config.model.features = (24, 16)
-  config.train.steps = 600
-  config.train.log_every = 20
-  config.eval.every = 100
-  config.checkpoint.every = 200
+  config.train.steps = 6000
+  config.train.log_every = 200
+  config.eval.every = 1000
+  config.probes.every = 2000
+  config.checkpoint.every = 2000
   config.sweep = tuple(
     {'norm.name': norm, 'optim.learning_rate': rate, 'seed': seed}
     for norm in ('batch', 'none')
@@ -109,7 +109,7 @@ def survive(folder, count):
   }
   assert 'preempted' in states <= {'preempted', 'done'}
   assert interrupt(again, broken, some, signal.SIGKILL) == -signal.SIGKILL
-  assert max(began(broken)) >= 200  # what was saved was gone on with
+  assert max(began(broken)) >= 2000  # what was saved was gone on with
   assert interrupt(again, broken, some, signal.SIGKILL) == -signal.SIGKILL
   assert len(lose_power(broken, count)) == count
   done = run(again)

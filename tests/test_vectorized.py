@@ -189,10 +189,16 @@ def test_a_zero_and_a_choice_are_of_another_kind():
 def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   config, devices = config_of(()), jax.devices()[:2]
   one = members.Program(config, 1, devices[:1]).bytes_of_one()
-  monkeypatch.setattr(members, '_memory', lambda devices: 10 * one)
-  assert members.most(config, devices) == 10
+
+  def at_a_time(runs, **options):
+    return members.make(config, runs, devices, **options).runs
+
+  monkeypatch.setattr(members, '_memory', lambda devices: 5 * one)
+  assert at_a_time(4) == 4
+  assert at_a_time(6) == 3  # two equal rounds
+  assert at_a_time(6, at_once=2) == 2
   monkeypatch.setattr(members, '_memory', lambda devices: 1)
-  assert members.most(config, devices) == 2  # one on each, whatever comes
+  assert at_a_time(6) == 2  # one on each, whatever comes
 
 
 def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import build
@@ -160,7 +161,8 @@ class Session:
     """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
     with hosts.together():
-      train_set, test_set = sources(config, run)
+      train_set, test_set = sources(config)
+      note_sources(run, config, train_set, test_set)
       model = build.model(config, len(spec.class_names))
       build.check_sites(config, model, spec.image_shape)
       self._mesh = parallel.mesh(config, model)
@@ -255,26 +257,38 @@ class Session:
     self._book.progress(done, self._feed.waited)
 
 
-def sources(
-  config: Config, run: run_directory.RunDirectory
-) -> tuple[Source, Source]:
-  """Returns the training and the test split; the run notes what they are."""
+def sources(config: Config) -> tuple[Source, Source]:
+  """Returns the training and the test split."""
+  return build.source(config, 'train'), build.source(config, 'test')
+
+
+def note_sources(
+  run: run_directory.RunDirectory,
+  config: Config,
+  train_set: Source,
+  test_set: Source,
+) -> None:
+  """Notes in a run directory what the run is trained and tested on.
+
+  Raises:
+    Refused: the run has seen other files or classes.
+  """
   spec = build.spec(config)
-  train_set = build.source(config, 'train')
-  test_set = build.source(config, 'test')
   run.record_data(
     spec.image_shape,
     spec.class_names,
     {'train': len(train_set), 'test': len(test_set)},
     {**test_set.notes, **train_set.notes},
   )
-  return train_set, test_set
 
 
-def looked_at(config: Config, train_set: Source) -> jax.Array | None:
-  """Returns the batch of the network's input that an initializer looks at."""
+def looked_at(config: Config, train_set: Source) -> jax.Array:
+  """Returns the batch of the network's input that initializers get.
+
+  Of all but 'lsuv', which looks at it, it is one example of zeros.
+  """
   if config.model.initializer != 'lsuv':
-    return None
+    return jnp.zeros((1, *build.spec(config).image_shape))
   N = config.train.batch_size
   images, _ = next(stream.in_order(train_set, build.crop(config), N, N))
   return build.pixels(config)(images)

@@ -6,6 +6,7 @@ which need not speak to each other. Each run keeps its directory and records,
 as if it had been trained alone, and its numbers, up to the order of additions.
 """
 
+import math
 import os
 import resource
 from collections.abc import Sequence
@@ -33,11 +34,12 @@ from bnresearch.engine.stream import Examples
 from bnresearch.records.config_file import Config
 
 _AXIS = 'members'
+_COMPILED_QUICKLY = {'xla_backend_optimization_level': 0}
 _GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
 _MEMORY = 0.5  # of what there is, that the members may take
-# Members of a CPU core: of the network of Figure 1, each of 16 takes 0.35 ms a
-# step, each of 80 takes 0.9, because they do not fit into its cache.
-_OF_A_CORE = 16
+# Members of a CPU core: of the network of Figure 1, each of 2 to 4 takes 0.28
+# ms a step, each of 16 takes 0.44, because they do not fit into its cache.
+_OF_A_CORE = 4
 
 
 class Member(NamedTuple):
@@ -48,37 +50,42 @@ class Member(NamedTuple):
 
 
 class Program:
-  """The compiled functions of `count` runs, P, of one kind."""
+  """The compiled functions of runs of one kind.
 
-  def __init__(self, config: Config, count: int, devices: Sequence[jax.Device]):
+  Attributes:
+    runs: how many at most are trained at a time.
+    count: P, the members: `runs`, rounded up to a multiple of the devices.
+    sources: the training and the test split.
+  """
+
+  def __init__(self, config: Config, runs: int, devices: Sequence[jax.Device]):
     """Compiles nothing yet.
 
     Args:
       config: of any of the runs.
-      count: how many at most at a time; it is rounded up to a multiple of the
-        devices.
+      runs: see above.
       devices: over which the members are spread.
     """
-    self._config = config
-    self.count = -(-count // len(devices)) * len(devices)
+    self._config, self.runs = config, runs
+    self.count = -(-runs // len(devices)) * len(devices)
     self._mesh = jax.make_mesh(
       (len(devices),),
       (_AXIS,),
       axis_types=(jax.sharding.AxisType.Auto,),
       devices=devices,
     )
-    train_set, test_set = (build.source(config, s) for s in ('train', 'test'))
+    self.sources = train_set, test_set = loop.sources(config)
     self._classes = len(train_set.class_names)
-    self._shape = build.spec(config).image_shape
+    shape = build.spec(config).image_shape
     model = build.model(config, self._classes)
-    build.check_sites(config, model, self._shape)
-    self._passes = objective.passes_of(config, model, self._shape)
+    build.check_sites(config, model, shape)
+    self._passes = objective.passes_of(config, model, shape)
     self._inputs = build.inputs(config, train_set)
     self._looked_at = loop.looked_at(config, train_set)
     self._split = self._put(
       Examples(train_set.images_NHWC, train_set.labels_N), jax.P()
     )
-    self._fresh = self._compiled(self._fresh_one, shared=0)
+    self._fresh = self._compiled(self._fresh_one, 0, state.COMPILED)
     self._advance = feed.make_advance(
       self._train_step,
       config.train.scan,
@@ -88,13 +95,13 @@ class Program:
     )
     self.evaluator = evaluate.Evaluator(
       config,
-      self._compiled(self._add_batch, shared=3),
+      self._compiled(self._add_batch, 3),
       test_set,
       members=(self.count,),
     )
     if config.probes.names:
       self._probe_batch = self._put(measure.examples(config, test_set), jax.P())
-      self._measured = self._compiled(self._measure, shared=2)
+      self._measured = self._compiled(self._measure, 2)
 
   def fresh(self, configs: Sequence[Config]) -> Member:
     """Returns all members before their first update.
@@ -166,7 +173,8 @@ class Program:
     evaluation = jax.jit(evaluate_one), one, batch(config.eval.batch_size)
     taken = []
     for function, *arguments in (steps, evaluation):
-      memory = function.lower(*arguments).compile().memory_analysis()
+      compiled = function.lower(*arguments).compile(_COMPILED_QUICKLY)
+      memory = compiled.memory_analysis()
       taken.append(
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
@@ -178,8 +186,8 @@ class Program:
 
   def _fresh_one(self, values):
     model, updates = self._parts(values)
-    seed = values['seed']
-    return state.create(model, updates, self._shape, seed, self._looked_at)
+    key = jax.random.key(values['seed'])
+    return state.traceable(model, updates, key, self._looked_at)
 
   def _one_member(self):
     values = {key: x[0] for key, x in traced.values_of([self._config]).items()}
@@ -219,8 +227,8 @@ class Program:
 
   # Of all members.
 
-  def _compiled(self, function, shared):
-    """Compiles a function for all; its last arguments are the same for all."""
+  def _compiled(self, function, shared, options=None):
+    """Compiles a function for all; `shared` last arguments are for all."""
 
     def of_all(*arguments):
       own = len(arguments) - shared
@@ -230,7 +238,7 @@ class Program:
         *arguments
       )
 
-    return jax.jit(of_all)
+    return jax.jit(of_all, compiler_options=options)
 
   def _compiled_advance(self, function, axis):
     along = jax.P(None, _AXIS) if axis else jax.P(_AXIS)
@@ -266,26 +274,44 @@ class Program:
 
   def _gathered_together(self, steps):
     """Cuts a call into equal parts, whose images are gathered at a time."""
-    T, image = len(steps), self._split.images[0].nbytes
+    T, image_bytes = len(steps), math.prod(self._split.images.shape[1:])
     most = _GATHERED_BYTES // (
-      self.count * self._config.train.batch_size * image
+      self.count * self._config.train.batch_size * image_bytes
     )
     length = max(d for d in range(1, T + 1) if T % d == 0 and d <= max(1, most))
     return [steps[k : k + length] for k in range(0, T, length)]
 
 
-def most(config: Config, devices: Sequence[jax.Device]) -> int:
-  """Returns how many members fit into the memory of the devices.
+def make(
+  config: Config, runs: int, devices: Sequence[jax.Device], at_once: int = 0
+) -> Program:
+  """Returns a program that trains so many runs, in few and equal rounds.
 
-  As many as a step, or the evaluation of a batch, of a single one fits in. On
-  a CPU no more than its cores can deal with.
+  A round has no more than fit into the memory of the devices: as many as a
+  step, or the evaluation of a batch, of a single one fits in. On a CPU it has
+  no more than fit into its cores' caches.
+
+  Args:
+    config: of any of the runs.
+    runs: how many there are.
+    devices: over which the members are spread.
+    at_once: no more than this; 0 for no limit.
   """
-  one = Program(config, 1, devices[:1]).bytes_of_one()
   # A run that is being saved has about five files open.
   files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8
-  found = max(len(devices), min(files, _memory(devices) // one))
-  of_cores = _OF_A_CORE * len(devices)
-  return min(found, of_cores) if devices[0].platform == 'cpu' else found
+  most = min(at_once or runs, files)
+  if devices[0].platform == 'cpu':
+    most = min(most, _OF_A_CORE * len(devices))
+  program = Program(config, _of_a_round(runs, most), devices)
+  fit = max(len(devices), _memory(devices) // program.bytes_of_one())
+  if fit >= program.runs:
+    return program
+  return Program(config, _of_a_round(runs, fit), devices)
+
+
+def _of_a_round(runs, most):
+  rounds = -(-runs // most)
+  return -(-runs // rounds)
 
 
 def _memory(devices):

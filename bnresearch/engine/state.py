@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# For what runs once: it takes half as long to compile, and gives the same bits.
+COMPILED = {'xla_backend_optimization_level': 1}
+
 
 @flax.struct.dataclass
 class State:
@@ -47,12 +50,24 @@ def create(
   if x_NHWC is None:
     x_NHWC = jnp.zeros((1, *image_shape))
 
-  @jax.jit
   def init(key, x_NHWC):
-    variables = model.init(key, x_NHWC, train=False)
-    params = variables.pop('params')
-    step = jnp.zeros((), jnp.int32)
-    opt_state, average = optimizer.init(params), params if averaged else {}
-    return State(step, params, variables, opt_state, average)
+    return traceable(model, optimizer, key, x_NHWC, averaged=averaged)
 
-  return init(jax.random.key(seed), x_NHWC)
+  compiled = jax.jit(init, compiler_options=COMPILED)
+  return compiled(jax.random.key(seed), x_NHWC)
+
+
+def traceable(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+  x_NHWC: jax.Array,
+  *,
+  averaged: bool = False,
+) -> State:
+  """Returns what `create` does, within a function that will be compiled."""
+  variables = model.init(key, x_NHWC, train=False)
+  params = variables.pop('params')
+  step = jnp.zeros((), jnp.int32)
+  opt_state, average = optimizer.init(params), params if averaged else {}
+  return State(step, params, variables, opt_state, average)

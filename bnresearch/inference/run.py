@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import build
@@ -255,9 +256,14 @@ class Run:
   def _template(self):
     config = self.config
     updates = optimizer.make(config.optim, config.train.steps)
-    made = self._model, updates, self.spec.image_shape, config.seed
-    averaged = config.train.average > 0
-    return jax.eval_shape(lambda: states.create(*made, averaged=averaged))
+    fresh = functools.partial(
+      states.traceable,
+      self._model,
+      updates,
+      averaged=config.train.average > 0,
+    )
+    x_NHWC = jax.ShapeDtypeStruct((1, *self.spec.image_shape), jnp.float32)
+    return jax.eval_shape(fresh, jax.random.key(0), x_NHWC)
 
   @functools.cached_property
   def _checkpoints(self):

@@ -79,19 +79,17 @@ def _kinds(points):
 
 def _chunks(points, at_once, console):
   """Yields a program and the points that it trains, until all are."""
-  devices, config = jax.devices(), points[0].config
-  fit = members.most(config, devices)
-  chunks = -(-len(points) // min(at_once or fit, fit))
-  size = -(-len(points) // chunks)
-  program = members.Program(config, size, devices)
-  rounds = f' in each of {chunks} rounds' if chunks > 1 else ''
+  devices, runs = jax.devices(), len(points)
+  program = members.make(points[0].config, runs, devices, at_once)
+  starts = range(0, runs, program.runs)
+  rounds = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
   console.print(
-    f'{len(points)} points as one program: {size}{rounds}, on '
+    f'{runs} points as one program: {program.runs}{rounds}, on '
     f'{len(devices)} {devices[0].platform} devices.',
     highlight=False,
   )
-  for start in range(0, len(points), size):
-    yield program, points[start : start + size]
+  for start in starts:
+    yield program, points[start : start + program.runs]
 
 
 def _train(program, points, workdir, stop, console):
@@ -128,7 +126,7 @@ def _restored(program, lanes):
   by_step = {}
   for k, lane in enumerate(lanes):
     try:
-      lane.restore(_of_one(fresh, k))
+      lane.restore(_of_one(fresh, k), program.sources)
     except Exception as error:  # of this one only
       lane.fail(error)
       continue
@@ -157,9 +155,9 @@ class _Lane:
     self.state = self.book = None
     run.update(status='running', message='', **run_directory.this_process())
 
-  def restore(self, fresh):
+  def restore(self, fresh, sources):
     """Opens the records, and restores the state if there is one."""
-    loop.sources(self.config, self._run)
+    loop.note_sources(self._run, self.config, *sources)
     self.book = Book(self.config, self._run)
     self.state = self.book.restored(fresh) or fresh
 
