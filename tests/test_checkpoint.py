@@ -114,7 +114,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
     file.write_text(file.read_text()[:-9])
   with caplog.at_level(logging.WARNING):
     restored = checkpoint.Checkpoints(tmp_path, 2).restore_newest_whole(
-      make_state(), most=2
+      make_state(), 0
     )
   assert int(restored.step) == 1
   warning = next(r.message for r in caplog.records if 'damaged' in r.message)
@@ -124,9 +124,10 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
 
 
 def test_a_checkpoint_whose_rows_are_lost_is_not_the_newest(tmp_path):
-  save_all(tmp_path, {1: 0.1, 2: 0.2})
   checkpoints = checkpoint.Checkpoints(tmp_path, 2)
-  restored = checkpoints.restore_newest_whole(make_state(), most=1)
+  for step, size in ((1, 70), (2, 140)):
+    checkpoints.save(make_state(step), None, {'logbook_size': size})
+  restored = checkpoints.restore_newest_whole(make_state(), logbook_size=139)
   assert int(restored.step) == 1
   assert (tmp_path / '2.damaged').exists()
 
@@ -135,7 +136,7 @@ def test_the_same_step_can_be_saved_again_after_a_fall_back(tmp_path):
   save_all(tmp_path, {1: 0.1, 2: 0.2})
   truncate_arrays(tmp_path / '2')
   checkpoints = checkpoint.Checkpoints(tmp_path, 2)
-  checkpoints.restore_newest_whole(make_state(), most=2)
+  checkpoints.restore_newest_whole(make_state(), 0)
   checkpoints.save(make_state(2, seed=2), {'accuracy': 0.2}, {})
   checkpoints.close()
   restored = opened(tmp_path).restore(make_state())

@@ -35,9 +35,8 @@ class Book:
     state, step = None, -1
     with hosts.together():
       if self._run.writes:
-        # A checkpoint whose rows are lost is of no use: it is made again.
         state = self._checkpoints.restore_newest_whole(
-          template, self._run.logbook.last_step()
+          template, self._run.logbook.size
         )
         step = -1 if state is None else int(state.step)
         self._run.logbook.keep_until(step)
@@ -112,6 +111,7 @@ class Book:
         'config': digest(self._config),
         'provenance': self._provenance,
         'statistics': population.provenance_of_ema(self._config, done),
+        'logbook_size': self._run.logbook.size,
       },
     )
 

@@ -163,20 +163,24 @@ class Checkpoints:
       raise self._damaged(step, 'its digest is another one')
     return {'params': saved['params'], **saved['collections']}
 
-  def restore_newest_whole(self, template: State, most: int) -> State | None:
+  def restore_newest_whole(
+    self, template: State, logbook_size: int
+  ) -> State | None:
     """Returns the newest state that is whole; None if there is none.
 
     A damaged checkpoint is set aside, with a warning that names it: training
-    makes the same one again. So is one of a step above `most`.
+    makes the same one again. So is one that was saved, as its meta says, when
+    the logbook had more bytes than `logbook_size`: rows of it are lost.
     """
     while self.steps:
+      step = self.steps[-1]
       try:
-        if self.steps[-1] > most:
-          why = f'the logbook ends at step {most}'
-          raise self._damaged(self.steps[-1], why)
-        return self.restore(template, self.steps[-1])
+        restored = self.restore(template, step)
+        if self.meta(step).get('logbook_size', 0) > logbook_size:
+          raise self._damaged(step, 'the logbook has lost rows before it')
+        return restored
       except Damaged as error:
-        self._set_aside(self.steps[-1], error)
+        self._set_aside(step, error)
         self._manager.reload()
     return None
 
