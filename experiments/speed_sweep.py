@@ -5,8 +5,8 @@ Claim:    32 points train vectorized, on two CPU cores, at 1.5 times the speed
           accelerator at 10 times that of one after the other. Their step is
           compiled once, not 32 times.
 Source:   our own goal.
-Command:  python -m experiments.speed_sweep --data=mnist --steps=1000
-Cost:     2 minutes on two CPU cores with --contestants=sequential,torch.
+Command:  python -m experiments.speed_sweep --data=mnist --steps=5000
+Cost:     15 minutes on two CPU cores.
 Result:   experiments/results/speed_sweep_*.json
 
 The network of Figure 1 with BN, of 8 learning rates and 4 seeds; batches of 60,
