@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnresearch import build
 from bnresearch.engine import machine
-from bnresearch.reports import results
+from bnresearch.reports import results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
 
 _EXAMPLES = """
@@ -41,6 +41,7 @@ _OF_MODES = {
   'retry_failed': ('train',),
   'status': ('train',),
   'collect': ('train',),
+  'target': ('train',),
   'step': ('eval', 'predict'),
   'save_statistics': ('eval',),
   'crops': ('predict',),
@@ -141,6 +142,13 @@ def _add_looking(group):
     help='write a table, a row a point, with its swept values, results and '
     f'origin, and start nothing; ends in {" or ".join(results.ENDINGS)}',
   )
+  group.add_argument(
+    '--target',
+    metavar='METRIC=VALUE',
+    type=_target,
+    help='a column with the step at which each point first reaches it, '
+    'interpolated, such as test/accuracy=0.9',
+  )
 
 
 def _add_use(group):
@@ -167,6 +175,13 @@ def _add_use(group):
   group.add_argument(
     '--json', action='store_true', help='predict: print JSON, not a table'
   )
+
+
+def _target(text):
+  try:
+    return targets.parse(text)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def problems(args: argparse.Namespace) -> Iterator[str]:

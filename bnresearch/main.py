@@ -94,7 +94,7 @@ def _train(args, values):
     args.retry_failed,
   )
   result = launch.run(chosen, workdir, console, how)
-  console.print(summary.table(chosen, workdir, result))
+  console.print(summary.table(chosen, workdir, result, args.target))
   return _conclude(result, how, console)
 
 
@@ -102,11 +102,12 @@ def _look(args, chosen, workdir, console):
   """Prints or writes how far the points are, and starts nothing."""
   states = launch.states(chosen, workdir, console)
   if args.status:
-    console.print(summary.table(chosen, workdir, states))
+    console.print(summary.table(chosen, workdir, states, args.target))
     failed = [p for p in chosen if states[p.name] == 'failed']
     launch.tell_failed(failed, workdir, console)
   if args.collect:
-    results.write(args.collect, results.rows(chosen, workdir, states))
+    rows = results.rows(chosen, workdir, states, args.target)
+    results.write(args.collect, rows)
     ended = sum(state in run_directory.ENDED for state in states.values())
     print(f'Wrote {args.collect}: {len(chosen)} points, {ended} have ended.')
   return 0

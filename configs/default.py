@@ -22,6 +22,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.seed = 0  # initial weights, order of the examples, dropout
   config.dry_run = False  # two steps on tiny synthetic data, kept nowhere
   config.sweep = ()  # tuple of {'dotted.key': value}; () is a single run
+  config.label = ''  # what a point of a sweep is called, instead of its values
 
   config.data = ml_collections.ConfigDict()
   config.data.name = 'digits'  # a file of bnresearch/data
@@ -71,7 +72,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.model.recurrent_scale = 0.1  # lstm: instead of norm.initial_scale
   config.model.forget_bias = 1.0  # lstm: of the forget gate, before training
   config.model.blocks = ()  # units of each stage; () for the variant's
-  config.model.stem = 'paper'  # or small, for images of 8 to 64 pixels
+  config.model.stem = 'paper'  # or small, for small images; medium: see model
   config.model.head = 'own'  # alexnet, lenet, vgg: dense or convolutional
   config.model.width = 1.0  # factor on the channels of every layer
   config.model.min_width = 16  # channels that `width` leaves; slim's

@@ -27,7 +27,7 @@ import numpy as np
 import bnresearch as bnr
 from bnresearch import build
 from bnresearch.inference.predict import probabilities
-from bnresearch.reports import claims
+from bnresearch.reports import claims, targets
 from configs import flowers as study
 from experiments import _study
 
@@ -88,13 +88,6 @@ def best(run: bnr.Run) -> float:
   return float(run.metrics['test/accuracy'].values.max())
 
 
-def steps_to(run: bnr.Run, accuracy: float) -> float:
-  """Returns the first step that reaches an accuracy; infinite if none does."""
-  steps, values = run.metrics['test/accuracy']
-  reached = steps[values >= accuracy]
-  return float(reached[0]) if len(reached) else np.inf
-
-
 def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
   """Returns, for each network, whether BN is faster and better, by seed."""
   grouped = _study.grouped(runs, 'model.name', 'norm.name')
@@ -103,7 +96,10 @@ def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
     normed, plain = grouped[model, 'batch'], grouped[model, 'none']
     highest = [[best(run) for run in group] for group in (normed, plain)]
     needed = [
-      [steps_to(run, best(other)) for run, other in zip(group, plain)]
+      [
+        targets.steps_to(run.metrics['test/accuracy'], best(other))
+        for run, other in zip(group, plain)
+      ]
       for group in (normed, plain)
     ]
     result += [

@@ -127,7 +127,7 @@ def test_a_checkpoint_whose_rows_are_lost_is_not_the_newest(tmp_path):
   checkpoints = checkpoint.Checkpoints(tmp_path, 2)
   for step, size in ((1, 70), (2, 140)):
     checkpoints.save(make_state(step), None, {'logbook_size': size})
-  restored = checkpoints.restore_newest_whole(make_state(), logbook_size=139)
+  restored = checkpoints.restore_newest_whole(make_state(), logged=139)
   assert int(restored.step) == 1
   assert (tmp_path / '2.damaged').exists()
 

@@ -348,6 +348,21 @@ def test_names_fall_back_to_whole_keys_where_leaves_are_the_same():
   assert point.name == 'norm.momentum=0.9,optim.momentum=0.5'
 
 
+def test_a_point_with_a_label_is_named_by_it_and_its_seed():
+  config = default.get_config()
+  config.sweep = tuple(
+    {'label': label, 'optim.learning_rate': rate, 'seed': 3}
+    for label, rate in (('slow', 0.1), ('x5', 0.5), ('', 1.0))
+  )
+  assert [point.name for point in points(config, {})] == [
+    'slow,seed=3',
+    'x5,seed=3',
+    'label=,learning_rate=1.0,seed=3',
+  ]
+  with pytest.raises(configs.ConfigError, match="label = 'a/b': needs letters"):
+    points(config, {'sweep': "({'label': 'a/b'},)"})
+
+
 def test_an_override_of_a_swept_key_is_refused():
   (problem,) = refusal({'norm.name': 'none'}, figure1.get_config())
   assert problem.startswith('norm.name: this config sweeps it')

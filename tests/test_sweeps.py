@@ -117,22 +117,22 @@ def test_if_all_have_failed_no_launcher_is_called(study, launched):
 def test_status_shows_every_point_and_starts_nothing(
   study, launched, capsys, monkeypatch
 ):
-  monkeypatch.setenv('COLUMNS', '120')
+  monkeypatch.setenv('COLUMNS', '150')
   flags, chosen, workdir = study
   done, going, failed, _ = chosen
   end(done, workdir, status='done', step=200, steps=200, seconds=3.2)
   end(failed, workdir, status='failed', message='OSError: disk full')
   far = {'step': 200, 'steps': 5000, 'steps_per_second': 10.0}
   with begun(going, workdir, status='running', **far):
-    assert main([*flags, '--status']) == 0
+    assert main([*flags, '--status', '--target=test/accuracy=0.7']) == 0
   printed = capsys.readouterr().out.splitlines()
   for point, expected in zip(
     chosen,
     (
-      'done 200 50.00% 75.00% (100) 3 s',
-      'running 200 of 5,000 50.00% 75.00% (100) 0 s 08:00',
-      'failed 0 50.00% 75.00% (100) 0 s',
-      'waiting 0 - - 0 s',
+      'done 200 50.00% 75.00% (100) 3 s 100',
+      'running 200 of 5,000 50.00% 75.00% (100) 0 s 08:00 100',
+      'failed 0 50.00% 75.00% (100) 0 s 100',
+      'waiting 0 - - 0 s -',
     ),
   ):
     row = next(line for line in printed if line.strip().startswith(point.name))
@@ -156,6 +156,7 @@ def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
   flags, chosen, workdir = study
   end(chosen[0], workdir, status='done', step=200, steps=200, seconds=3.5)
   file = tmp_path / 'new' / f'table.{ending}'
+  flags = [*flags, '--target=test/accuracy=0.7']
   assert main([*flags, f'--collect={file}']) == 0
   if ending == 'csv':
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
@@ -169,6 +170,7 @@ def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
     'step': 200,
     'steps': 200,
     'seconds': 3.5,
+    'steps_to/test/accuracy=0.7': 100.0,
     'final/train/loss': 200.0,
     'best/train/loss': 100.0,
     'best_step/train/loss': 100,

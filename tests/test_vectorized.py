@@ -10,7 +10,7 @@ from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
-from bnresearch.engine import loop, members, traced
+from bnresearch.engine import loop, members, rounds, traced
 from bnresearch.records import run_directory
 from bnresearch.sweeps import vectorized
 from bnresearch.sweeps.points import points
@@ -191,13 +191,13 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   one = members.Program(config, 1, devices[:1]).bytes_of_one()
 
   def at_a_time(runs, **options):
-    return members.make(config, runs, devices, **options).runs
+    return rounds.program(config, runs, devices, **options).runs
 
-  monkeypatch.setattr(members, '_memory', lambda devices: 5 * one)
+  monkeypatch.setattr(rounds, '_memory', lambda devices: 5 * one)
   assert at_a_time(4) == 4
   assert at_a_time(6) == 3  # two equal rounds
   assert at_a_time(6, at_once=2) == 2
-  monkeypatch.setattr(members, '_memory', lambda devices: 1)
+  monkeypatch.setattr(rounds, '_memory', lambda devices: 1)
   assert at_a_time(6) == 2  # one on each, whatever comes
 
 

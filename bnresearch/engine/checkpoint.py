@@ -163,20 +163,17 @@ class Checkpoints:
       raise self._damaged(step, 'its digest is another one')
     return {'params': saved['params'], **saved['collections']}
 
-  def restore_newest_whole(
-    self, template: State, logbook_size: int
-  ) -> State | None:
+  def restore_newest_whole(self, template: State, logged: int) -> State | None:
     """Returns the newest state that is whole; None if there is none.
 
-    A damaged checkpoint is set aside, with a warning that names it: training
-    makes the same one again. So is one that was saved, as its meta says, when
-    the logbook had more bytes than `logbook_size`: rows of it are lost.
+    A damaged checkpoint is set aside, with a warning: training makes it again.
+    So is one that was saved when the logbook had more than `logged` bytes.
     """
     while self.steps:
       step = self.steps[-1]
       try:
         restored = self.restore(template, step)
-        if self.meta(step).get('logbook_size', 0) > logbook_size:
+        if self.meta(step).get('logbook_size', 0) > logged:
           raise self._damaged(step, 'the logbook has lost rows before it')
         return restored
       except Damaged as error:

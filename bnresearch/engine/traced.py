@@ -24,10 +24,11 @@ KEYS = (
 def kind(config: Config) -> str:
   """Returns the same text for configs that one program can train.
 
-  They differ in `KEYS` only; a zero is of a kind of its own, because what it
-  turns off is not in the program.
+  They differ in `KEYS` only, and in what they are called; a zero is of a kind
+  of its own, because what it turns off is not in the program.
   """
   values = leaves(config)
+  del values['label']
   for key in KEYS:
     values[key] = key == 'seed' or values[key] != 0
   return repr(sorted(values.items()))

@@ -256,14 +256,11 @@ class Run:
   def _template(self):
     config = self.config
     updates = optimizer.make(config.optim, config.train.steps)
-    fresh = functools.partial(
-      states.traceable,
-      self._model,
-      updates,
-      averaged=config.train.average > 0,
+    made = functools.partial(
+      states.traceable, self._model, updates, averaged=config.train.average > 0
     )
-    x_NHWC = jax.ShapeDtypeStruct((1, *self.spec.image_shape), jnp.float32)
-    return jax.eval_shape(fresh, jax.random.key(0), x_NHWC)
+    x_NHWC = jnp.zeros((1, *self.spec.image_shape))
+    return jax.eval_shape(made, jax.random.key(0), x_NHWC)
 
   @functools.cached_property
   def _checkpoints(self):

@@ -32,7 +32,11 @@ ROWS = {
 _DISPUTED = ('4c', '4d')
 _REDUCING = ('3c', '4e')
 
-CHOICES = {'pool_projection': (96, 128), 'reduction': ('strided', 'pooled')}
+CHOICES = {
+  'stem': ('paper', 'medium', 'small'),
+  'pool_projection': (96, 128),
+  'reduction': ('strided', 'pooled'),
+}
 
 _DEPTH_MULTIPLIER = 8  # of the separable stem
 
@@ -51,8 +55,8 @@ class Model(nn.Module):
       says nothing of initial kernels.
     blocks: how many modules there are on the maps of 3a, of 4a and of 5a, those
       that come first, besides 3c and 4e, which end the first two.
-    stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
-      of 8 to 64 pixels.
+    stem: 'paper', 7x7/2 and two poolings; 'medium', 3x3 and one, for images of
+      16 to 96 pixels; or 'small', 3x3 and none, of 8 to 64.
     pool_projection: channels of the pooled branch of 4c and 4d: 128, as
       printed, or 96, slim's, which makes the printed output.
     separable_stem: whether the first convolution is separable, as printed: each
@@ -91,12 +95,13 @@ class Model(nn.Module):
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = Call(self, x_NHWC, train=train, mask=mask)
     pooled = lambda x: pool('max', x, 3, 2, 'SAME', call)
-    in_stem = (lambda x: x) if self.stem == 'small' else pooled
     normalized = lambda x: _local_response.normalize(x) if self.lrn else x
 
-    x = in_stem(self._first(call.images_NHWC, call))
+    x = self._first(call.images_NHWC, call)
+    x = x if self.stem == 'small' else pooled(x)
     x = Conv(64, 1, name='stem_2')(normalized(x), call)
-    x = in_stem(normalized(Conv(192, 3, name='stem_3')(x, call)))
+    x = normalized(Conv(192, 3, name='stem_3')(x, call))
+    x = pooled(x) if self.stem == 'paper' else x
 
     for module in itertools.chain(*stages(ROWS, self.blocks, _REDUCING)):
       row = Row(self._row(module), name=f'inception_{module}')
@@ -114,7 +119,7 @@ class Model(nn.Module):
 
   def _first(self, x_NHWC, call):
     """Applies the first convolution, separable or plain."""
-    window, strides = (3, 1) if self.stem == 'small' else (7, 2)
+    window, strides = (7, 2) if self.stem == 'paper' else (3, 1)
     if self.separable_stem:
       most = call.features(64) // 3  # slim's rule
       depthwise = Conv(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnresearch.records import config_file, logbook, run_directory
+from bnresearch.reports import targets
 from bnresearch.sweeps.points import Point
 
 ENDINGS = ('.csv', '.parquet')
@@ -43,7 +44,10 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rows(
-  points: Sequence[Point], workdir: Path, states: Mapping[str, str]
+  points: Sequence[Point],
+  workdir: Path,
+  states: Mapping[str, str],
+  target: targets.Target | None = None,
 ) -> list[dict[str, Any]]:
   """Returns one row a point, read from its run directory.
 
@@ -57,6 +61,8 @@ def rows(
     points: of one sweep.
     workdir: of the sweep.
     states: {name: state} of the points.
+    target: whose steps get a column steps_to/METRIC=VALUE, empty where it is
+      not reached.
   """
   return [
     {
@@ -64,7 +70,7 @@ def rows(
       **_swept(point),
       'status': states[point.name],
       **_progress(point.directory(workdir)),
-      **_metrics(point.directory(workdir)),
+      **_metrics(point.directory(workdir), target),
       **_provenance(point.directory(workdir)),
     }
     for point in points
@@ -84,9 +90,12 @@ def _progress(path):
   return {key: status.get(key) for key in ('step', 'steps', 'seconds')}
 
 
-def _metrics(path):
-  result = {}
-  for name, (steps, values) in logbook.read(path / 'metrics.jsonl').items():
+def _metrics(path, target):
+  result, metrics = {}, logbook.read(path / 'metrics.jsonl')
+  if target:
+    steps = targets.steps_to_target(metrics, target)
+    result[f'steps_to/{target}'] = steps if np.isfinite(steps) else None
+  for name, (steps, values) in metrics.items():
     group, _, kind = name.partition('/')
     if group not in ('train', 'test', 'average') or values.ndim > 1:
       continue  # what a probe has measured

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from bnresearch.records import logbook, run_directory
+from bnresearch.reports import targets
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
@@ -15,6 +16,7 @@ def table(
   points: Sequence[Point],
   workdir: Path,
   states: Mapping[str, str] | None = None,
+  target: targets.Target | None = None,
 ) -> Table:
   """Returns each point's state, last and best test accuracy, and time.
 
@@ -22,21 +24,25 @@ def table(
     points: of a sweep.
     workdir: of the sweep.
     states: {name: state}, by a launcher; else those of the run directories.
+    target: whose steps get a column.
   """
   result = Table(title=str(workdir), title_justify='left', box=box.SIMPLE_HEAD)
   result.add_column('run', overflow='fold')
   for column in ('state', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
     result.add_column(column, justify='right')
+  if target:
+    result.add_column(f'steps to {target}', justify='right')
   for point in points:
     path = point.directory(workdir)
     state = (states or {}).get(point.name) or unfinished.state(path)
-    result.add_row(point.name, state, *_row(path, state))
+    result.add_row(point.name, state, *_row(path, state, target))
   return result
 
 
-def _row(path, state):
+def _row(path, state, target):
   status = run_directory.read_status(path)
-  accuracy = logbook.read(path / 'metrics.jsonl').get('test/accuracy')
+  metrics = logbook.read(path / 'metrics.jsonl')
+  accuracy = metrics.get('test/accuracy')
   last = best = '-'
   if accuracy is not None:
     steps, values = accuracy
@@ -51,4 +57,9 @@ def _row(path, state):
     best,
     f'{status.get("seconds", 0):.0f} s',
     progress.eta(status) if state == 'running' else '',
+    *([_steps(targets.steps_to_target(metrics, target))] if target else []),
   )
+
+
+def _steps(steps):
+  return f'{steps:,.0f}' if steps < float('inf') else '-'

@@ -1,6 +1,7 @@
 """What each knob of a config may be."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,6 +85,12 @@ RULES = {
     'a tuple of {"dotted.key": value}',
     lambda v: type(v) is tuple and all(isinstance(p, dict) for p in v),
   ),
+  'label': Rule(
+    'letters, digits, _, -, + and .',
+    lambda value: (
+      type(value) is str and bool(re.fullmatch(r'([\w+-][\w.+-]*)?', value))
+    ),
+  ),
   'data.name': _entry('data'),
   'data.binarize': _FLAG,
   'data.binarize_threshold': _number(float, 0, 1, below=True),
@@ -128,7 +135,7 @@ RULES = {
   'model.recurrent_scale': _number(float, 0, above=True),
   'model.forget_bias': _number(float, -100),
   'model.blocks': _each(_number(int, 0), some=False),
-  'model.stem': _choice('paper', 'small'),
+  'model.stem': _choice('paper', 'medium', 'small'),
   'model.head': _choice('own', 'dense', 'conv'),
   'model.width': _number(float, 0, above=True),
   'model.min_width': _number(int, 1),

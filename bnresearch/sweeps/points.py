@@ -11,8 +11,9 @@ class Point(NamedTuple):
   """A run of a sweep.
 
   Attributes:
-    name: its overrides, as 'init_std=0.01,norm=none,seed=0', which is its
-      directory too; '.' for the only point of a config without sweep.
+    name: its overrides, as 'init_std=0.01,norm=none,seed=0', or its label and
+      its seed, as 'bn_x5,seed=0', which is its directory too; '.' for the only
+      point of a config without sweep.
     config: complete, without sweep.
     swept: the dotted keys in which the points of the sweep differ.
   """
@@ -47,13 +48,13 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
     "Choose one point by --point, or drop the sweep by --config.sweep='()'."
     for key in sorted(swept & values.keys())
   ]
-  label = _labels(sorted(swept))
+  short = _short(sorted(swept))
   result = []
   for overrides in base.sweep or ({},):
     point = base.copy_and_resolve_references()
     found += configs.override(point, overrides | {'sweep': ()})
     found += rules.problems(point)
-    name = ','.join(f'{label[key]}={overrides[key]}' for key in overrides)
+    name = _name(overrides, short)
     result.append(Point(name or '.', point.lock(), tuple(sorted(swept))))
   names = [point.name for point in result]
   found += [
@@ -66,7 +67,14 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   return result
 
 
-def _labels(keys):
+def _name(overrides, short):
+  label = overrides.get('label')
+  named = [key for key in overrides if key == 'seed' or not label]
+  values = [f'{short[key]}={overrides[key]}' for key in named]
+  return ','.join([label, *values] if label else values)
+
+
+def _short(keys):
   """Returns {key: short form}: 'norm' for norm.name, 'init_std' likewise."""
   short = {key: key.removesuffix('.name').split('.')[-1] for key in keys}
   unique = len(set(short.values())) == len(keys)

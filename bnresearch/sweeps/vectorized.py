@@ -12,7 +12,14 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bnresearch.engine import interruptions, loop, machine, members, traced
+from bnresearch.engine import (
+  interruptions,
+  loop,
+  machine,
+  members,
+  rounds,
+  traced,
+)
 from bnresearch.engine.book import Book, Diverged
 from bnresearch.records import run_directory
 from bnresearch.sweeps import progress, unfinished
@@ -80,11 +87,11 @@ def _kinds(points):
 def _chunks(points, at_once, console):
   """Yields a program and the points that it trains, until all are."""
   devices, runs = jax.devices(), len(points)
-  program = members.make(points[0].config, runs, devices, at_once)
+  program = rounds.program(points[0].config, runs, devices, at_once)
   starts = range(0, runs, program.runs)
-  rounds = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
+  times = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
   console.print(
-    f'{runs} points as one program: {program.runs}{rounds}, on '
+    f'{runs} points as one program: {program.runs}{times}, on '
     f'{len(devices)} {devices[0].platform} devices.',
     highlight=False,
   )

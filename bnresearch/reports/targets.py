@@ -1,0 +1,74 @@
+"""Steps to a target: when a metric of a run is first as good as a value."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bnresearch.records.logbook import Series
+
+
+class Target(NamedTuple):
+  """A value that a metric is to reach: `loss` from above, others from below."""
+
+  metric: str
+  value: float
+
+  def __str__(self) -> str:
+    return f'{self.metric}={self.value:g}'
+
+
+def parse(text: str) -> Target:
+  """Reads 'test/accuracy=0.9'.
+
+  Raises:
+    ValueError: it is not METRIC=VALUE.
+  """
+  metric, _, value = text.rpartition('=')
+  try:
+    target = Target(metric, float(value))
+  except ValueError:
+    target = Target('', np.nan)
+  if '/' not in metric or not np.isfinite(target.value):
+    raise ValueError(
+      f'{text!r}: needs METRIC=VALUE, such as test/accuracy=0.9 or '
+      'test/loss=0.3.'
+    )
+  return target
+
+
+def steps_to(
+  series: Series | None, value: float, *, falling: bool = False
+) -> float:
+  """Returns the step at which a metric first reaches `value`, inf if never.
+
+  Between the two rows of the logbook around it, the metric is taken for
+  linear.
+
+  Args:
+    series: of one metric, values (T,); None for a run without it.
+    value: to be reached from below.
+    falling: from above instead.
+  """
+  if series is None:
+    return np.inf
+  above_T = (series.values - value) * (-1 if falling else 1)
+  reached_T = np.flatnonzero(above_T >= 0)
+  if not len(reached_T):
+    return np.inf
+  k = reached_T[0]
+  if k == 0 or not np.isfinite(above_T[k - 1]):
+    return float(series.steps[k])
+  return float(
+    np.interp(0.0, above_T[k - 1 : k + 1], series.steps[k - 1 : k + 1])
+  )
+
+
+def steps_to_target(metrics: dict[str, Series], target: Target) -> float:
+  """Returns the step at which a run reaches a target, inf if it does not.
+
+  Args:
+    metrics: of a run, as `logbook.read` gives them.
+    target: a metric whose last word is 'loss' is to fall.
+  """
+  falling = target.metric.endswith('loss')
+  return steps_to(metrics.get(target.metric), target.value, falling=falling)

@@ -1,0 +1,206 @@
+"""Inception with and without BN: Figures 2, 3 and 4 of the BN paper, 4.2.
+
+Command:  python -m bnresearch.main --config=configs/inception.py
+Expected: see experiments/ioffe2015_figure2.py, which draws it.
+Time:     see there, for scale=small.
+
+After a colon, comma-separated:
+  study=figure2          the paper's five curves, and its two networks without
+                         BN that could not be trained; or
+  study=modifications    BN-Baseline, and with each of the seven modifications
+                         of section 4.2.1; BN-x5, and without each of them; or
+  study=tuning           Inception with other learning rates
+  scale=small            images of 28 to 32 pixels, a narrow network; or
+  scale=paper            ImageNet at 224 pixels, as published
+  data=fashion_mnist     of scale=small; or cifar10, digits, mnist, svhn, ...
+  steps=6000             of scale=small, for Inception; a multiple of 300
+  batch=32               of scale=paper; 32 is the paper's
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+
+Both scales have the same points; they differ in `_small` and `_paper` only.
+What the paper does not state is assumed: momentum 0.9; an L2 weight of 4e-5,
+slim's; LRN by Krizhevsky's constants; slim's distortions, and 'reduced' ones of
+half the strength; 16 shards; and a learning rate that decays as GoogLeNet's, by
+4% every 8 epochs, so to 2% over Inception's 31 million steps, and over its own
+in scale=small. What decays 6 times faster is trained for a third of the steps,
+as its rate is 0.04% of the first by then; the paper trained it for a fifth. The
+first rate of scale=small is the best of study=tuning.
+
+With batch=256 there are an eighth of the steps, at 8 times the learning rate.
+Such linear scaling is not the paper's, and without a warm-up it may fail at the
+higher rates. BN keeps its groups of 32 examples.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+_NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is no 2
+_PAPERS_BATCH = 32
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over networks, or modifications, and seeds."""
+  chosen = default.parse(
+    arg,
+    study='figure2',
+    scale='small',
+    data='fashion_mnist',
+    steps=6000,
+    batch=_PAPERS_BATCH,
+    seeds=1,
+  )
+  for key, known in (('study', _STUDIES), ('scale', ('small', 'paper'))):
+    if chosen[key] not in known:
+      raise ValueError(
+        f'{key}={chosen[key]} after the colon: needs one of {", ".join(known)}.'
+      )
+  config = _inception()
+  if chosen['scale'] == 'small':
+    _small(config, chosen['data'], chosen['steps'])
+  else:
+    _paper(config, chosen['batch'])
+  config.sweep = tuple(
+    {'label': label, **overrides, 'seed': seed}
+    for seed in range(chosen['seeds'])
+    for label, overrides in _STUDIES[chosen['study']](config).items()
+  )
+  return config
+
+
+def _inception() -> ConfigDict:
+  """Returns the paper's Inception, as it was before BN."""
+  config = default.get_config()
+  config.data.mean = config.data.std = (0.5,)
+  config.data.shuffle = 'none'
+  config.augment.flip = True
+  config.augment.photometric = 1.0
+  config.model.name = 'inception_v2'
+  config.model.dropout_rate = 0.4
+  config.model.lrn = 'yes'
+  config.norm.name = 'none'
+  config.train.batch_size = _PAPERS_BATCH
+  config.optim.momentum = 0.9
+  config.optim.l2 = 4e-5
+  config.optim.schedule = 'exponential'
+  config.checkpoint.keep = 1
+  return config
+
+
+def _small(config: ConfigDict, data: str, steps: int) -> None:
+  """Sets what small images need."""
+  if steps % 300:
+    raise ValueError(f'steps={steps} after the colon: needs a multiple of 300.')
+  config.data.name = data
+  config.augment.crop = 'padded'
+  config.augment.padding = 2
+  config.augment.flip = data not in _NOT_TO_MIRROR
+  config.model.stem = 'small' if data == 'digits' else 'medium'
+  config.model.width = 0.125
+  config.model.min_width = 8
+  config.norm.momentum = 0.9
+  config.train.steps = steps
+  config.train.log_every = 50
+  config.optim.learning_rate = 0.02
+  config.optim.decay_rate = 0.02
+  config.optim.decay_steps = steps
+  config.eval.every = 100
+  config.eval.batch_size = 500
+  config.checkpoint.every = 100
+
+
+def _paper(config: ConfigDict, batch: int) -> None:
+  """Sets what ImageNet needs."""
+  if batch % _PAPERS_BATCH or 31_200_000 * _PAPERS_BATCH % (batch * 300_000):
+    raise ValueError(
+      f'batch={batch} after the colon: needs 32, 64, 128 or 256.'
+    )
+  times = batch // _PAPERS_BATCH
+  config.data.name = 'imagenet2012'
+  config.augment.crop = 'resized'
+  config.norm.momentum = 0.999
+  config.norm.group_size = _PAPERS_BATCH if times > 1 else 0
+  config.train.batch_size = batch
+  config.train.steps = 31_200_000 // times
+  config.train.log_every = 1000
+  config.optim.learning_rate = 0.0015 * times
+  config.optim.decay_rate = 0.96
+  config.optim.decay_steps = 8 * 1_281_167 // batch
+  config.eval.every = 100_000
+  config.eval.batch_size = 100
+  config.probes.every = 100_000
+  config.checkpoint.every = 100_000
+
+
+def modifications(config: ConfigDict, factor: float = 5) -> dict[str, dict]:
+  """Returns the seven of section 4.2.1, each as overrides of one knob.
+
+  But that what decays faster is also trained for a shorter time.
+
+  Args:
+    config: of Inception.
+    factor: of the learning rate.
+  """
+  optim = config.optim
+  return {
+    'learning_rate': {
+      'optim.learning_rate': round(factor * optim.learning_rate, 9)
+    },
+    'dropout': {'model.dropout_rate': 0.0},
+    'l2': {'optim.l2': optim.l2 / 5},
+    'decay': {
+      'optim.decay_steps': optim.decay_steps // 6,
+      'train.steps': config.train.steps // 3,
+    },
+    'lrn': {'model.lrn': 'no'},
+    'shuffle': {'data.shuffle': 'within_shard'},
+    'photometric': {'augment.photometric': 0.5},
+  }
+
+
+def _with(*overrides):
+  """Returns BN, and what else is overridden."""
+  result = {'norm.name': 'batch'}
+  for more in overrides:
+    result |= more
+  return result
+
+
+def _figure2(config):
+  x5, x30 = (modifications(config, factor) for factor in (5, 30))
+  sigmoid = {'model.activation': 'sigmoid'}
+  return {
+    'inception': {},
+    'bn_baseline': _with(),
+    'bn_x5': _with(*x5.values()),
+    'bn_x30': _with(*x30.values()),
+    'bn_x5_sigmoid': _with(*x5.values(), sigmoid),
+    'inception_x5': x5['learning_rate'],
+    'inception_sigmoid': sigmoid,
+  }
+
+
+def _modifications(config):
+  every = modifications(config)
+  result = {'bn_baseline': _with()}
+  for name, overrides in every.items():
+    result[f'bn_baseline_with_{name}'] = _with(overrides)
+  result['bn_x5'] = _with(*every.values())
+  for name in every:
+    others = [every[other] for other in every if other != name]
+    result[f'bn_x5_without_{name}'] = _with(*others)
+  return result
+
+
+def _tuning(config):
+  rates = [config.optim.learning_rate * 2.0**k for k in (-2, -1, 0, 1, 2)]
+  return {
+    f'inception_at_{rate:g}': {'optim.learning_rate': rate} for rate in rates
+  }
+
+
+_STUDIES = {
+  'figure2': _figure2,
+  'modifications': _modifications,
+  'tuning': _tuning,
+}

@@ -1,0 +1,134 @@
+"""What Figures 2 and 3 of the BN paper share: their runs, and the published."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+import bnresearch as bnr
+from bnresearch.reports import targets
+from configs import inception
+from experiments import _study
+
+
+class Curve(NamedTuple):
+  """A network of `configs/inception.py`, and what the paper says of it.
+
+  Attributes:
+    title: the paper's name.
+    color: of its line.
+    line: its style.
+    steps: to Inception's highest accuracy, in millions; inf for never, nan
+      where there is no number.
+    accuracy: the highest, on ImageNet; nan where there is no number.
+  """
+
+  title: str
+  color: str
+  line: str
+  steps: float
+  accuracy: float
+
+
+CURVES = {
+  'inception': Curve('Inception', '#222222', '--', 31.0, 0.722),
+  'bn_baseline': Curve('BN-Baseline', '#c0504d', ':', 13.3, 0.727),
+  'bn_x5': Curve('BN-x5', '#2e75b6', '-', 2.1, 0.730),
+  'bn_x30': Curve('BN-x30', '#70ad47', '-', 2.7, 0.748),
+  'bn_x5_sigmoid': Curve('BN-x5-Sigmoid', '#8064a2', '-.', np.inf, 0.698),
+  'inception_x5': Curve('Inception x5', '#999999', '--', np.nan, np.nan),
+  'inception_sigmoid': Curve(
+    'Inception-Sigmoid', '#d99a00', '-.', np.nan, 0.001
+  ),
+}
+Runs = dict[str, list[bnr.Run]]  # by label, each of all seeds
+
+
+def parse(
+  name: str, text: str, argv: Sequence[str] | None
+) -> argparse.Namespace:
+  """Returns the flags of such an experiment."""
+  parser = _study.parser(name, text, steps=6000)
+  parser.add_argument('--scale', choices=('small', 'paper'), default='small')
+  parser.set_defaults(data='fashion_mnist', seeds=3)
+  args = parser.parse_args(argv)
+  if args.scale == 'paper':
+    args.data = 'imagenet2012'
+  args.workdir = args.workdir or pathlib.Path('runs', f'inception-{args.data}')
+  return args
+
+
+def config_argument(args: argparse.Namespace, study: str = 'figure2') -> str:
+  """Returns what follows the colon of --config=configs/inception.py."""
+  own = f'data={args.data},steps={args.steps}' * (args.scale == 'small')
+  parts = f'study={study}', f'scale={args.scale}', f'seeds={args.seeds}', own
+  return ','.join(filter(None, parts))
+
+
+def conduct(args: argparse.Namespace, judge, draw) -> int:
+  """Runs or reuses all runs, see `_study.conduct`; both get them by label."""
+  return _study.conduct(
+    args,
+    inception.get_config,
+    config_argument(args),
+    lambda runs: judge(by_label(runs)),
+    lambda runs, args: draw(by_label(runs), args),
+    lambda runs: {'scale': args.scale, 'rows': rows(by_label(runs))},
+    **({'model__blocks': '(0, 0, 0)'} if args.dry_run else {}),
+  )
+
+
+def by_label(runs: Sequence[bnr.Run]) -> Runs:
+  """Returns {label: its runs}."""
+  return {
+    label: group for (label,), group in _study.grouped(runs, 'label').items()
+  }
+
+
+def best(run: bnr.Run) -> float:
+  """Returns the highest test accuracy of a run's evaluations."""
+  return float(np.nanmax(run.metrics['test/accuracy'].values))
+
+
+def to_match(runs: Runs, label: str) -> list[float]:
+  """Returns, for each seed, the steps to Inception's highest accuracy.
+
+  That is the highest of Inception's run of the same seed. Between evaluations
+  the accuracy is taken for linear; a run that never reaches it has inf.
+  """
+  return [
+    targets.steps_to(run.metrics['test/accuracy'], best(plain))
+    for run, plain in zip(runs[label], runs['inception'])
+  ]
+
+
+def steps_text(steps: Sequence[float]) -> str:
+  """Writes the mean of steps and their spread, and how many never came."""
+  reached = [s for s in steps if np.isfinite(s)]
+  if not reached:
+    return 'never'
+  never = len(steps) - len(reached)
+  text = _study.spread(reached, ',.0f')
+  return f'{text}, never in {never} of {len(steps)}' if never else text
+
+
+def rows(runs: Runs) -> list[dict]:
+  """Returns the rows of Figure 3: of each network, a value a seed."""
+  return [
+    {
+      'label': label,
+      'published_steps_in_millions': _finite(curve.steps),
+      'published_accuracy': _finite(curve.accuracy),
+      'steps_to_match': [_finite(s) for s in to_match(runs, label)],
+      'highest_accuracy': [best(run) for run in runs[label]],
+      'status': [run.status['status'] for run in runs[label]],
+    }
+    for label, curve in CURVES.items()
+  ]
+
+
+def _finite(value):
+  """Returns a number, None where JSON has no name for it."""
+  return value if np.isfinite(value) else None

@@ -1,0 +1,121 @@
+"""Figure 3 of the BN paper: steps to Inception's accuracy, and the highest.
+
+Claim:    BN-x5 needs 14 times fewer steps than Inception to reach its highest
+          accuracy; BN-x30 needs 11 times fewer, and reaches 2.6% more.
+Source:   Ioffe & Szegedy 2015, section 4.2 and Figure 3, arXiv 1502.03167.
+Command:  python -m experiments.ioffe2015_figure3
+Cost:     nothing where experiments.ioffe2015_figure2 has made the runs.
+Result:   experiments/results/ioffe2015_figure3_*.{png,svg,json}
+
+Steps to match are those to the highest accuracy of Inception's run of the same
+seed; between evaluations the accuracy is taken for linear. A ratio is that of
+Inception's steps to a network's, the median over seeds.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch.reports import claims
+from experiments import _inception, _study
+from experiments._inception import CURVES
+
+_FASTER = ('bn_baseline', 'bn_x5', 'bn_x30')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  args = _inception.parse('ioffe2015_figure3', __doc__, argv)
+  return _inception.conduct(args, judge, draw)
+
+
+def ratios(runs: _inception.Runs, label: str) -> np.ndarray:
+  """Returns how many times fewer steps than Inception's, of each seed."""
+  plain = np.array(_inception.to_match(runs, 'inception'))
+  return plain / np.array(_inception.to_match(runs, label))
+
+
+def judge(runs: _inception.Runs) -> list[claims.Claim]:
+  """Returns whether so many fewer steps are needed, and accuracy gained."""
+  result = []
+  for label in _FASTER:
+    curve, plain = CURVES[label], CURVES['inception']
+    found, published = ratios(runs, label), plain.steps / curve.steps
+    gained = [
+      _inception.best(run) - _inception.best(other)
+      for run, other in zip(runs[label], runs['inception'])
+    ]
+    result += [
+      claims.Claim(
+        curve.title,
+        'so many times fewer steps, or more',
+        f'{published:.1f}',
+        f'{np.median(found):.1f}, median of {np.round(found, 1).tolist()}',
+        tuple((found >= published).tolist()),
+      ),
+      claims.Claim(
+        curve.title,
+        "a highest accuracy above Inception's",
+        f'by {curve.accuracy - plain.accuracy:.1%}',
+        f'by {_study.spread(gained, ".2%")}',
+        tuple(g > 0 for g in gained),
+      ),
+    ]
+  return result
+
+
+def draw(runs: _inception.Runs, args) -> None:
+  """Prints the table, and draws it as bars beside the published ones."""
+  Console().print(_table(runs))
+  figure, ((left, right),) = _study.canvas(1, 2, (9, 3.8), sharey=True)
+  labels = [label for label in runs if np.isfinite(CURVES[label].accuracy)]
+  for y, label in enumerate(labels):
+    curve = CURVES[label]
+    published = CURVES['inception'].steps / curve.steps
+    _bars(left, y, published, ratios(runs, label), curve.color)
+    highest = [_inception.best(run) for run in runs[label]]
+    _bars(right, y, curve.accuracy, highest, curve.color)
+  left.set_yticks(range(len(labels)), [CURVES[label].title for label in labels])
+  left.invert_yaxis()
+  left.set(title='times fewer steps to match Inception', xlim=(0, None))
+  right.set(title='highest accuracy')
+  right.xaxis.set_major_formatter(lambda x, _: f'{x:.0%}')
+  figure.suptitle(
+    f'Ioffe & Szegedy 2015, Figure 3: published on ImageNet (pale), ours on '
+    f'{args.data}, scale {args.scale} (dots: seeds)'
+  )
+  _study.save(figure, args.output)
+
+
+def _bars(panel, y, published, measured, color):
+  panel.barh(y - 0.2, published, 0.35, color=color, alpha=0.3)
+  panel.barh(y + 0.2, np.median(measured), 0.35, color=color)
+  panel.plot(measured, [y + 0.2] * len(measured), 'k.', markersize=4)
+
+
+def _table(runs):
+  table = Table('network', title='steps to match Inception, highest accuracy')
+  for column in ('published', 'ours', 'ratio, published', 'ours', 'published'):
+    table.add_column(column, justify='right')
+  table.add_column('ours', justify='right')
+  for label, curve in CURVES.items():
+    highest = [_inception.best(run) for run in runs[label]]
+    steps = f'{curve.steps:g}M' if np.isfinite(curve.steps) else 'never'
+    known = np.isfinite(curve.accuracy)
+    table.add_row(
+      curve.title,
+      steps,
+      _inception.steps_text(_inception.to_match(runs, label)),
+      f'{CURVES["inception"].steps / curve.steps:.1f}' if known else '',
+      f'{np.median(ratios(runs, label)):.1f}',
+      f'{curve.accuracy:.1%}' if known else 'diverged',
+      _study.spread(highest, '.2%'),
+    )
+  return table
+
+
+if __name__ == '__main__':
+  sys.exit(main())

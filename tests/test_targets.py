@@ -1,0 +1,39 @@
+"""Steps to a target, of a series and as columns of a sweep's tables."""
+
+import numpy as np
+import pytest
+
+from bnresearch.records.logbook import Series
+from bnresearch.reports import targets
+
+
+def series(*values):
+  return Series(np.arange(len(values)) * 100, np.asarray(values))
+
+
+@pytest.mark.parametrize(
+  ('values', 'steps'),
+  [
+    ((0.1, 0.5, 0.7, 0.9), 150),  # half-way between two rows
+    ((0.1, 0.6, 0.7), 100),  # in a row
+    ((0.6, 0.7), 0),  # before the first update
+    ((0.1, 0.8, 0.2, 0.9), 500 / 7),  # the first time
+    ((0.1, np.nan, 0.7), 200),  # nothing to interpolate with
+    ((0.1, 0.5, np.nan), np.inf),
+  ],
+)
+def test_the_first_step_that_reaches_it_is_interpolated(values, steps):
+  assert targets.steps_to(series(*values), 0.6) == pytest.approx(steps)
+
+
+def test_a_loss_is_to_fall_and_a_run_without_the_metric_never_gets_there():
+  metrics = {'test/loss': series(2.0, 1.0, 0.5)}
+  loss, accuracy = map(targets.parse, ('test/loss=1.5', 'test/accuracy=0.9'))
+  assert targets.steps_to_target(metrics, loss) == 50
+  assert targets.steps_to_target(metrics, accuracy) == np.inf
+
+
+@pytest.mark.parametrize('text', ['', '0.9', 'accuracy=0.9', 'test/loss=low'])
+def test_what_is_no_target_is_refused(text):
+  with pytest.raises(ValueError, match='needs METRIC=VALUE, such as'):
+    targets.parse(text)
