@@ -17,7 +17,7 @@ The tour, in the order of imports; each room's own text says what it promises.
   build             a config's names turned into objects
   zoo  pretrained   networks as published; weights that others have trained
   engine            training: begin with engine/loop.py
-  inference         a run opened again
+  inference         a run opened again; several as an ensemble
   sweeps  reports   many runs; tables of them
   main              python -m bnresearch.main --help
 
@@ -33,6 +33,7 @@ import importlib
 
 _PUBLIC = {
   'Run': 'bnresearch.inference.run',
+  'evaluate_together': 'bnresearch.inference.ensemble',
   'open_run': 'bnresearch.inference.run',
 }
 __all__ = sorted(_PUBLIC)

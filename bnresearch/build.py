@@ -184,18 +184,14 @@ def crop(config: Config, crop_count: int = 1) -> Crop:
     crop_count: 1; 10 or 144, the crops of `images/crops.py`, one more axis.
 
   Raises:
-    ValueError: several crops, for networks on images of one small size.
+    ValueError: images of one small size have not so many, see `crops.of_small`.
   """
   entry = lookup.find('data', config.data.name)
   options = _keywords(entry.spec, config.data)
   if 'image_size' not in options:
-    if crop_count > 1:
-      raise ValueError(
-        f'{crop_count} crops: the images of data.name = {config.data.name!r} '
-        'are not cropped. Use 1.'
-      )
     size = entry.spec(**options).image_shape[0]
-    return functools.partial(crops.whole, size=size)
+    trained = _keywords(crops.of_small, config.augment)
+    return crops.of_small(size, crop_count, **trained)
   size = options['image_size']
   if crop_count == 144:
     return functools.partial(crops.googlenet, size=size)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnresearch import build
 from bnresearch.engine import machine
-from bnresearch.reports import results, targets
+from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
 
 _EXAMPLES = """
@@ -30,6 +30,10 @@ what a network says of images, one or thousands, files or folders
 evaluate a checkpoint exactly, under each kind of statistics; keep these
   python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
+several runs alone and as an ensemble, by 10 or 144 crops of each image; what
+they say of each example, and how far it can be relied upon
+  python -m bnresearch.main --mode=eval --crops=10 --workdir=runs/a \\
+      --workdir=runs/b --predictions=both.parquet --figure=both.png
 """
 
 # Flags that only some modes, or one launcher, have.
@@ -44,13 +48,20 @@ _OF_MODES = {
   'target': ('train',),
   'step': ('eval', 'predict'),
   'save_statistics': ('eval',),
-  'crops': ('predict',),
+  'predictions': ('eval',),
+  'figure': ('eval',),
+  'crops': ('eval', 'predict'),
   'json': ('predict',),
 }
 _OF_LAUNCHER = {
   'processes': 'local',
   'at_once': 'vectorized',
   'wait': 'slurm',
+}
+_ENDINGS = {
+  'collect': results.ENDINGS,
+  'predictions': prediction_file.ENDINGS,
+  'figure': reliability.ENDINGS,
 }
 
 
@@ -71,8 +82,9 @@ def parser() -> argparse.ArgumentParser:
     '--workdir',
     metavar='DIR',
     type=pathlib.Path,
+    action='append',
     help='where runs are kept, default runs/<name of the config>; or the run '
-    'to evaluate or predict by',
+    'to evaluate or predict by; to evaluate, it may be given several times',
   )
   _add_training(result.add_argument_group('to train'))
   _add_looking(result.add_argument_group('to look at the points of a config'))
@@ -170,7 +182,21 @@ def _add_use(group):
     '--crops',
     type=int,
     choices=build.CROP_COUNTS,
-    help='predict: of each image, averaged; default 1',
+    help='of each image, whose probabilities are averaged; default 1',
+  )
+  group.add_argument(
+    '--predictions',
+    metavar='FILE',
+    type=pathlib.Path,
+    help='eval: write the probabilities of every example, those of the '
+    f'ensemble; ends in {" or ".join(prediction_file.ENDINGS)}',
+  )
+  group.add_argument(
+    '--figure',
+    metavar='FILE',
+    type=pathlib.Path,
+    help='eval: draw the reliability diagram, accuracy against confidence; '
+    f'ends in {" or ".join(reliability.ENDINGS)}',
   )
   group.add_argument(
     '--json', action='store_true', help='predict: print JSON, not a table'
@@ -196,14 +222,41 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
     value = getattr(args, flag)
     if value is not None and value < 1:
       yield f'--{flag}={value}: needs 1 or more.'
-  if args.collect and args.collect.suffix not in results.ENDINGS:
-    yield (
-      f'--collect={args.collect}: needs a name that ends in '
-      f'{" or ".join(results.ENDINGS)}.'
-    )
+  for flag, endings in _ENDINGS.items():
+    file, known = getattr(args, flag), ' or '.join(endings)
+    if file and file.suffix not in endings:
+      yield f'--{flag}={file}: needs a name that ends in {known}.'
+  yield from _of_several_runs(args)
   if args.mode != 'predict':
     for word in args.images:
       yield f'{word}: no such flag; images are for --mode=predict.'
+
+
+def _of_several_runs(args):
+  paths = args.workdir or []
+  if len(paths) > 1 and args.mode != 'eval':
+    yield (
+      f'--workdir is given {len(paths)} times: --mode={args.mode} takes one. '
+      'Several are for --mode=eval.'
+    )
+  for k, path in enumerate(paths):
+    if path.resolve() in [other.resolve() for other in paths[:k]]:
+      yield f'--workdir={path}: is given twice. Each run counts once.'
+  if args.save_statistics and together(args):
+    yield (
+      '--save_statistics: only for one run, without --crops, --predictions and '
+      '--figure, which are by the running statistics.'
+    )
+
+
+def together(args: argparse.Namespace) -> bool:
+  """Returns whether the runs are evaluated side by side and as an ensemble.
+
+  If not, it is one run under each kind of statistics.
+  """
+  asked = args.crops, args.predictions, args.figure
+  several = len(args.workdir or ()) > 1
+  return args.mode == 'eval' and (several or any(asked))
 
 
 def launcher(args: argparse.Namespace) -> str:

@@ -16,7 +16,13 @@ from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
 from bnresearch.records import run_directory
-from bnresearch.reports import evaluation, predictions, results, summary
+from bnresearch.reports import (
+  evaluation,
+  predictions,
+  results,
+  summary,
+  together,
+)
 from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import Point, points
 
@@ -77,7 +83,7 @@ def _train(args, values):
   if args.point is not None:
     chosen = [chosen[args.point]]
   file = pathlib.Path(args.config.partition(':')[0])
-  workdir = args.workdir or pathlib.Path('runs', file.stem)
+  (workdir,) = args.workdir or [pathlib.Path('runs', file.stem)]
   if args.status or args.collect:
     return _look(args, chosen, workdir, console)
   if chosen[0].config.dry_run:
@@ -143,13 +149,13 @@ def _dry_run(chosen, console):
 
 
 def _use_run(args, values):
-  """Evaluates a checkpoint, or predicts by it."""
+  """Evaluates checkpoints, or predicts by one."""
   moved = {
     key.removeprefix('data.'): value
     for key, value in values.items()
     if key in _MOVED
   }
-  if args.workdir is None:
+  if not args.workdir:
     raise configs.ConfigError(
       [f'--mode={args.mode} needs --workdir=RUN, a run directory.']
     )
@@ -166,24 +172,47 @@ def _use_run(args, values):
         f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
       ]
     )
-  run = open_run(args.workdir, **moved)
-  if args.mode == 'eval':
-    state = run.restore(args.step or 'latest')
-    evaluation.show(run, state, save=args.save_statistics)
+  runs = [open_run(path, **moved) for path in args.workdir]
+  return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
+
+
+def _evaluate(args, runs):
+  _check_crops(args, runs)
+  networks = [(run, run.restore(args.step or 'latest')) for run in runs]
+  if not flags.together(args):
+    evaluation.show(*networks[0], save=args.save_statistics)
     return 0
+  together.show(
+    networks,
+    crop_count=args.crops or 1,
+    predictions=args.predictions,
+    figure=args.figure,
+  )
+  return 0
+
+
+def _predict(args, runs):
   files = predict.files(args.images)
   if not files:
     raise configs.ConfigError(
       ['--mode=predict needs images, or folders of images, to predict.']
     )
-  try:
-    build.crop(run.config, args.crops or 1)
-  except ValueError as error:
-    raise configs.ConfigError([f'--crops={args.crops}: {error}']) from None
+  _check_crops(args, runs)
+  (run,) = runs
   state = run.restore(args.step or 'best')
   return predictions.show(
     run, state, files, crop_count=args.crops or 1, as_json=args.json
   )
+
+
+def _check_crops(args, runs):
+  for run in runs:
+    try:
+      build.crop(run.config, args.crops or 1)
+    except ValueError as error:
+      raise configs.ConfigError(
+        [f'--crops={args.crops}: {run.path}: {error}']
+      ) from None
 
 
 if __name__ == '__main__':

@@ -4,6 +4,9 @@ For training one random crop of each image; for evaluation one, ten or the 144
 of GoogLeNet. A crop may be a view of the image.
 """
 
+import functools
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -89,6 +92,59 @@ def ten(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
   """
   image = _with_shorter_side(image, round(size / fraction))
   return _with_mirrors(_five(image, size))
+
+
+def padded_ten(image: np.ndarray, size: int, *, padding: int) -> np.ndarray:
+  """Returns ten crops of a small image, those of `ten`, of its own size.
+
+  They are taken where training by `augment.geometry.padded_crop` and `flip`
+  takes them at random: of the image with zeros around it. Where that has
+  another size it is resized before, aspect lost.
+
+  Args:
+    image: uint8 (H, W, C).
+    size: of the crops, in pixels.
+    padding: pixels on each side.
+
+  Returns:
+    (10, size, size, C).
+  """
+  around = [(padding, padding), (padding, padding), (0, 0)]
+  return _with_mirrors(_five(np.pad(whole(image, size), around), size))
+
+
+def of_small(
+  size: int, crop_count: int, *, crop: str, padding: int, flip: bool
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the function from an image to its crops, where sizes are small.
+
+  That is for data sets whose images all have one size, in which a network
+  sees the whole of them.
+
+  Args:
+    size: in pixels.
+    crop_count: 1, by `whole`; or 10, by `padded_ten`.
+    crop: how training cropped, as are the others; see `config.augment`.
+    padding: see there.
+    flip: see there.
+
+  Raises:
+    ValueError: there are not so many, or none such in training.
+  """
+  if crop_count == 1:
+    return functools.partial(whole, size=size)
+  if crop_count != 10:
+    raise ValueError(
+      f'{crop_count} crops: are cut from large images, and these have {size} '
+      'pixels. Use 10 or 1.'
+    )
+  if crop != 'padded' or not flip:
+    raise ValueError(
+      f'10 crops: those of images of {size} pixels are padded and mirrored, '
+      "which a network knows that was trained with augment.crop = 'padded' "
+      f'and augment.flip = True; these are {crop!r} and {flip}. Use 1.'
+    )
+  return functools.partial(padded_ten, size=size, padding=padding)
 
 
 def googlenet(image: np.ndarray, size: int) -> np.ndarray:

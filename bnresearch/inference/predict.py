@@ -4,21 +4,21 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from bnresearch import build
-from bnresearch.data import Source
+from bnresearch.data import Arrays, Source
 from bnresearch.engine import stream
 from bnresearch.engine.state import State
 from bnresearch.images import decoding
 from bnresearch.inference.run import Run
 
-# All batches have this size, the last one padded: what is computed for an image
-# must not depend on how many others there are.
+Network = tuple[Run, State]  # the state from `run.restore`
+
 _BATCH = 16
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -80,15 +80,13 @@ def predict(
       probabilities are averaged.
 
   Raises:
-    ValueError: several crops, for a network on images of one small size.
+    ValueError: a network on images of one small size has not so many.
   """
   H, _, C = run.spec.image_shape
   asked = _Asked(tuple(map(str, paths)), decoding.DETAIL * H)
   crop = functools.partial(_as_trained, build.crop(run.config, crop_count), C)
-  at_a_time = max(1, _BATCH // crop_count)  # 144 crops of 224 pixels are 22 MB
-  for file, (probabilities_K, readable) in zip(
-    asked.paths, probabilities(run, state, asked, crop, at_a_time)
-  ):
+  made = of_networks([(run, state)], asked, crop, crop_count)
+  for file, ((probabilities_K,), readable) in zip(asked.paths, made):
     if readable:
       yield Prediction(file, probabilities_K)
     else:
@@ -96,39 +94,62 @@ def predict(
 
 
 def probabilities(
-  run: Run,
-  state: State,
-  source: Source,
-  crop: build.Crop | None = None,
-  at_a_time: int = _BATCH,
+  run: Run, state: State, source: Source
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (probabilities (K,), label) of each example of a source, in order.
 
-  Args:
-    run: its network.
-    state: from `run.restore`; its running statistics normalize.
-    source: of images such as the network takes, once `crop` has made them.
-    crop: see `build.crop`, which is the default. Where it makes several crops
-      of an image, their probabilities are averaged.
-    at_a_time: how many examples are read for one batch.
+  One crop of each image, the run's own; the rest is as for `of_networks`.
   """
-  crop = crop or build.crop(run.config)
-  for images, labels_N in stream.in_order(source, crop, at_a_time):
-    of_crops = _softmax(run, state, images.reshape(-1, *run.spec.image_shape))
-    of_images = of_crops.reshape(len(labels_N), -1, of_crops.shape[-1])
-    yield from zip(of_images.mean(1), labels_N.tolist())
+  for (probabilities_K,), label in of_networks([(run, state)], source):
+    yield probabilities_K, label
 
 
-def _softmax(run, state, images_NHWC):
-  """Returns probabilities (N, K), N any number."""
+def of_networks(
+  networks: Sequence[Network],
+  source: Source,
+  crop: build.Crop | None = None,
+  crop_count: int = 1,
+  batch_size: int = _BATCH,
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields (probabilities (M, K), label) of each example of a source, in order.
+
+  Args:
+    networks: M of them, that take the same images; each image is read, and
+      cropped, once for all. Running statistics normalize.
+    source: of images such as they take, once `crop` has made them.
+    crop: see `build.crop`; by default that of the first run.
+    crop_count: how many `crop` makes of an image. If several, their
+      probabilities are averaged.
+    batch_size: the most that a network gets at a time. All batches have one
+      size, the last one padded: what is computed for an image must not depend
+      on how many others there are.
+  """
+  run, _ = networks[0]
+  at_a_time = max(1, batch_size // crop_count)
+  batch_size = min(batch_size, at_a_time * crop_count)
+  view = crop or build.crop(run.config)
+  for images, labels_N in stream.in_order(source, view, at_a_time):
+    if crop_count > 1 and isinstance(source, Arrays):  # handed on as they are
+      images = np.stack([view(image) for image in images])
+    images_NHWC = images.reshape(-1, *run.spec.image_shape)
+    of_crops = _softmax(networks, images_NHWC, batch_size)
+    M, _, K = of_crops.shape
+    of_images = of_crops.reshape(M, len(labels_N), crop_count, K).mean(2)
+    yield from zip(of_images.swapaxes(0, 1), labels_N.tolist())
+
+
+def _softmax(networks, images_NHWC, batch_size):
+  """Returns probabilities (M, N, K), N any number."""
   found = []
-  for start in range(0, len(images_NHWC), _BATCH):
-    batch = images_NHWC[start : start + _BATCH]
-    extra = _BATCH - len(batch)
+  for start in range(0, len(images_NHWC), batch_size):
+    batch = images_NHWC[start : start + batch_size]
+    extra = batch_size - len(batch)
     padded = np.pad(batch, [(0, extra), (0, 0), (0, 0), (0, 0)])
-    logits_NK, _ = run.apply(state, padded)
-    found.append(np.asarray(jax.nn.softmax(logits_NK))[: len(batch)])
-  return np.concatenate(found)
+    # All are under way before the first one is waited for.
+    logits = [run.apply(state, padded)[0] for run, state in networks]
+    softmax = [np.asarray(jax.nn.softmax(logits_NK)) for logits_NK in logits]
+    found.append(np.stack(softmax)[:, : len(batch)])
+  return np.concatenate(found, axis=1)
 
 
 def _as_trained(crop, channels, image_HWC):

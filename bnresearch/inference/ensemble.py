@@ -1,0 +1,180 @@
+"""Several runs as one, on a whole split: the mean of what they say.
+
+import bnresearch as bnr
+
+runs = [bnr.open_run(path) for path in paths]
+networks = [(run, run.restore()) for run in runs]
+found = bnr.evaluate_together(networks, crop_count=10)
+found.ensemble.top1, [alone.top1 for alone in found.members]
+found.ensemble.reliability.error  # the expected calibration error
+
+As in Ioffe & Szegedy 2015, section 4.2.3 and Figure 4, probabilities are
+averaged, not logits: of each network over the crops, then over the networks.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bnresearch import build
+from bnresearch.inference.predict import Network, of_networks
+from bnresearch.inference.scores import Scores, Summary
+from bnresearch.records import config_file
+from bnresearch.records.run_directory import Refused
+
+_CHUNK = 2048  # examples whose probabilities are held at a time
+
+Keep = Callable[[np.ndarray, np.ndarray], None]
+
+
+class Together(NamedTuple):
+  """What was found.
+
+  Attributes:
+    members: of each network alone, in their order.
+    ensemble: of their mean.
+  """
+
+  members: tuple[Summary, ...]
+  ensemble: Summary
+
+
+def evaluate_together(
+  networks: Sequence[Network],
+  crop_count: int = 1,
+  split: str = 'test',
+  *,
+  progress: Callable[[Iterable], Iterable] = iter,
+  keep: Keep | None = None,
+) -> Together:
+  """Evaluates networks and their ensemble on a whole split, exactly.
+
+  The networks may be of any architectures and image sizes. Images, and their
+  probabilities, are held a few at a time. To the bit, the ensemble does not
+  depend on the order of the networks, and that of one network is this network.
+
+  Args:
+    networks: M pairs of a run and its state, from `run.restore`, whose
+      statistics normalize. Others are had by `run.with_statistics`.
+    crop_count: 1, each run's own; 10 or 144, see `build.crop`.
+    split: 'train' or 'test'.
+    progress: wraps the examples, to show how far it is.
+    keep: gets the ensemble's probabilities (N, K) and the labels (N,) of some
+      examples at a time, in order.
+
+  Raises:
+    Refused: the runs have not the same classes and examples, or one of them
+      gives no numbers; names it, and what differs.
+    ValueError: there is no network, or a run has not so many crops.
+  """
+  if not networks:
+    raise ValueError('networks = []: needs at least one (run, state).')
+  sources = [run.source(split) for run, _ in networks]
+  _compare(networks, sources)
+  K = len(sources[0].class_names)
+  alone, ensemble = [Scores(K) for _ in networks], Scores(K)
+  examples = iter(progress(_examples(networks, sources, crop_count)))
+  while chunk := list(itertools.islice(examples, _CHUNK)):
+    labels_N = np.asarray([label for _, label in chunk])
+    members_MNK = np.stack([found_MK for found_MK, _ in chunk], axis=1)
+    _check_finite(networks, members_MNK)
+    mean_NK = _mean(members_MNK)
+    for scores, found_NK in zip(alone, members_MNK):
+      scores.add(found_NK, labels_N)
+    ensemble.add(mean_NK, labels_N)
+    if keep:
+      keep(mean_NK, labels_N)
+  found = Together(tuple(s.result() for s in alone), ensemble.result())
+  count, N = found.ensemble.examples, len(sources[0])
+  assert count == N, f'{count} of {N}'
+  return found
+
+
+def _mean(members_MNK):
+  """Returns the mean of the members; sorted, so that their order is none."""
+  mean_NK = np.sort(members_MNK, axis=0).mean(axis=0, dtype=np.float64)
+  return mean_NK.astype(members_MNK.dtype)
+
+
+def _examples(networks, sources, crop_count) -> Iterator[tuple]:
+  """Yields (probabilities (M, K), label) of each example."""
+  alike = {}
+  for m, (run, _) in enumerate(networks):
+    alike.setdefault(_sight(run.config), []).append(m)
+  groups = list(alike.values())
+  made = []
+  for group in groups:
+    config, source = networks[group[0]][0].config, sources[group[0]]
+    made.append(
+      of_networks(
+        [networks[m] for m in group],
+        source,
+        build.crop(config, crop_count),
+        crop_count,
+        min(config.eval.batch_size, len(source) * crop_count),
+      )
+    )
+  back = np.argsort(np.concatenate(groups))
+  for n, found in enumerate(zip(*made, strict=True)):
+    labels = [label for _, label in found]
+    for group, label in zip(groups, labels):
+      if label != labels[0]:
+        raise Refused(
+          f'{networks[group[0]][0].path}: its example {n} has label {label}, '
+          f'that of {networks[0][0].path} has label {labels[0]}. The runs of '
+          'an ensemble need the same examples in the same order.'
+        )
+    yield np.concatenate([found_MK for found_MK, _ in found])[back], labels[0]
+
+
+def _sight(config):
+  """Returns what decides which images a network gets, and how many at a time.
+
+  Of networks that have it in common, images are read and cropped once for all.
+  """
+  trained, how = config.augment, config.eval
+  return (
+    config_file.to_json(config.data),
+    (trained.crop, trained.padding, trained.flip),
+    (how.crop, how.crop_fraction, how.batch_size),
+  )
+
+
+def _compare(networks, sources):
+  """Raises Refused if the runs have other classes or examples than the first.
+
+  Labels are compared as they come.
+  """
+  first, path = sources[0], networks[0][0].path
+  for (run, _), source in zip(networks, sources):
+    if source.class_names != first.class_names:
+      what = _first_difference(source.class_names, first.class_names)
+    elif len(source) != len(first):
+      what = f'it has {len(source):,} examples, not {len(first):,}'
+    elif source.notes.get('digest') != first.notes.get('digest'):
+      what = 'its images are not the same files'
+    else:
+      continue
+    raise Refused(
+      f'{run.path}: {what} as {path}. The runs of an ensemble need the same '
+      'classes and examples in the same order.'
+    )
+
+
+def _first_difference(names, others):
+  if len(names) != len(others):
+    return f'it has {len(names)} classes, not {len(others)}'
+  k = next(k for k, name in enumerate(names) if name != others[k])
+  return f'its class {k} is {names[k]!r}, not {others[k]!r}'
+
+
+def _check_finite(networks, members_MNK):
+  for (run, state), found_NK in zip(networks, members_MNK):
+    if not np.isfinite(found_NK).all():
+      raise Refused(
+        f'{run.path}: at step {int(state.step)}, its probabilities are not '
+        'finite, as the network has diverged. Leave it out, or take another '
+        'step.'
+      )

@@ -1,0 +1,47 @@
+"""The reliability diagram: is a network as often right as it says?"""
+
+import pathlib
+
+import numpy as np
+
+from bnresearch.inference.scores import Summary
+
+ENDINGS = ('.pdf', '.png', '.svg')
+
+
+def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
+  """Draws accuracy against confidence, and how many examples have which.
+
+  Guo et al. 2017, Figure 1, arXiv 1706.04599: on the diagonal, a network is
+  calibrated; below it, too confident.
+
+  Args:
+    summary: of all examples.
+    title: of what.
+    file: ends in one of `ENDINGS`.
+  """
+  from matplotlib.figure import Figure
+
+  found = summary.reliability
+  borders = np.linspace(0, 1, len(found.examples_B) + 1)
+  figure = Figure(figsize=(4.5, 5), layout='constrained')
+  above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+  above.set_title(f'{title}\nexpected calibration error {found.error:.2%}')
+  bars = {'width': borders[1], 'align': 'edge', 'edgecolor': 'white'}
+  above.bar(borders[:-1], np.nan_to_num(found.accuracy_B), **bars)
+  above.plot([0, 1], [0, 1], '--', color='grey', label='calibrated')
+  above.plot(
+    found.confidence_B,
+    found.accuracy_B,
+    'o',
+    color='black',
+    label='mean of bin',
+  )
+  above.legend(loc='upper left', frameon=False)
+  above.set(ylabel='accuracy', xlim=(0, 1), ylim=(0, 1))
+  below.bar(borders[:-1], found.examples_B / summary.examples, **bars)
+  below.set(ylabel='examples', xlabel='confidence')
+  for panel in (above, below):
+    panel.spines[['top', 'right']].set_visible(False)
+  file.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(file, dpi=130)

@@ -1,0 +1,103 @@
+"""Runs side by side and as an ensemble: loss, accuracy, calibration."""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from bnresearch.inference.ensemble import evaluate_together
+from bnresearch.inference.predict import Network
+from bnresearch.reports import prediction_file, reliability
+
+_CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
+_WORST = 10
+
+
+def show(
+  networks: Sequence[Network],
+  *,
+  crop_count: int,
+  predictions: pathlib.Path | None = None,
+  figure: pathlib.Path | None = None,
+) -> None:
+  """Evaluates on the whole test split and prints the tables.
+
+  Args:
+    networks: pairs of a run and its state, from `run.restore`.
+    crop_count: of each image, see `build.crop`.
+    predictions: where the probabilities of each example are written, see
+      `prediction_file`.
+    figure: where the reliability diagram is drawn. Both are of the ensemble,
+      or of the one network.
+  """
+  console, (run, _) = Console(), networks[0]
+  names = run.source('test').class_names
+  progress = functools.partial(
+    track,
+    description='evaluating',
+    total=len(run.source('test')),
+    transient=True,
+    disable=not console.is_terminal,
+  )
+  write = contextlib.nullcontext()
+  if predictions:
+    write = prediction_file.opened(predictions, names)
+  with write as add:
+    found = evaluate_together(networks, crop_count, progress=progress, keep=add)
+  # A table that is piped to a file must not lose its columns.
+  out = Console(width=None if console.is_terminal else 140)
+  what = 'ensemble' if len(networks) > 1 else str(run.path)
+  out.print(_table(networks, found, crop_count))
+  out.print(_classes(names, found.ensemble, what))
+  if figure:
+    reliability.draw(found.ensemble, what, figure)
+  for file in filter(None, (predictions, figure)):
+    print(f'Wrote {file}')
+
+
+def _table(networks, found, crop_count):
+  columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
+  table = Table(
+    *columns,
+    caption='test split, running statistics; ECE: expected calibration error',
+  )
+  table.columns[0].overflow = 'fold'
+  for (run, state), alone in zip(networks, found.members):
+    name, step = Text(str(run.path)), f'{int(state.step):,}'
+    table.add_row(name, step, str(crop_count), *_numbers(alone).values())
+  if len(networks) > 1:
+    name, numbers = f'ensemble of {len(networks)}', _numbers(found.ensemble)
+    table.add_row(name, '', str(crop_count), *numbers.values())
+  return table
+
+
+def _numbers(summary):
+  """Returns {column: cell}."""
+  top5 = {'top-5': summary.top5} if summary.top5 is not None else {}
+  error = summary.reliability.error
+  fractions = {'top-1': summary.top1, **top5, 'ECE': error}
+  return {
+    'examples': f'{summary.examples:,}',
+    'loss': f'{summary.loss:.6f}',
+    **{name: f'{value:.4%}' for name, value in fractions.items()},
+  }
+
+
+def _classes(names, summary, what):
+  """Returns the table of all classes, or of the worst where they are many."""
+  title, shown = 'each class', range(len(names))
+  if len(names) > _CLASSES:
+    order = np.argsort(summary.accuracy_K, kind='stable')  # NaN comes last
+    title, shown = f'the {_WORST} worst classes', order[:_WORST]
+  table = Table('class', 'examples', 'accuracy', title=Text(f'{title}, {what}'))
+  for k in shown:
+    N, accuracy = int(summary.examples_K[k]), summary.accuracy_K[k]
+    right = f'{accuracy:.4%}' if N else ''
+    table.add_row(Text(names[k]), f'{N:,}', right)
+  return table
