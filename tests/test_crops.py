@@ -59,9 +59,10 @@ CROPS = {
   'centre': lambda image, size: crops.centre(image, size, 0.875)[None],
   'whole': lambda image, size: crops.whole(image, size)[None],
   'ten': lambda image, size: crops.ten(image, size, 0.875),
+  'padded_ten': lambda image, size: crops.padded_ten(image, size, padding=2),
   'googlenet': crops.googlenet,
 }
-COUNTS = {'ten': 10, 'googlenet': 144}
+COUNTS = {'ten': 10, 'padded_ten': 10, 'googlenet': 144}
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -119,6 +120,35 @@ def test_ten_crops_are_of_an_image_of_the_right_size():
   np.testing.assert_array_equal(
     crops.ten(image, 14, 0.875)[0], scaled[:14, :14]
   )
+
+
+def test_ten_crops_of_a_small_image_are_of_the_zeros_around_it():
+  image = np.maximum(texture(8, 8), 1)
+  made = crops.padded_ten(image, 8, padding=2)
+  corners = [(2, 2), (2, -2), (-2, 2), (-2, -2), (0, 0)]
+  for k, (down, right) in enumerate(corners):
+    expected = np.zeros_like(image)
+    for i in range(8):
+      for j in range(8):
+        if 0 <= i - down < 8 and 0 <= j - right < 8:
+          expected[i, j] = image[i - down, j - right]
+    np.testing.assert_array_equal(made[2 * k], expected)
+    np.testing.assert_array_equal(made[2 * k + 1], expected[:, ::-1])
+
+
+@pytest.mark.parametrize(
+  ('count', 'crop', 'flip', 'message'),
+  [
+    (144, 'padded', True, '144 crops: .* these have 8 pixels. Use 10 or 1.'),
+    (10, 'none', True, "augment.flip = True; these are 'none' and True. Use 1"),
+    (10, 'padded', False, "these are 'padded' and False. Use 1."),
+  ],
+)
+def test_a_small_image_has_crops_as_in_training_only(
+  count, crop, flip, message
+):
+  with pytest.raises(ValueError, match=message):
+    crops.of_small(8, count, crop=crop, padding=2, flip=flip)
 
 
 def squares_of(height, width):

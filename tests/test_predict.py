@@ -238,4 +238,4 @@ def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path, capsys):
     ]
   )
   assert status == 2
-  assert "data.name = 'digits' are not cropped" in capsys.readouterr().err
+  assert "these are 'none' and False. Use 1." in capsys.readouterr().err

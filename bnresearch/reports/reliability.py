@@ -37,10 +37,10 @@ def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
     color='black',
     label='mean of bin',
   )
-  above.legend(loc='upper left', frameon=False)
+  above.legend(loc='upper left')
   above.set(ylabel='accuracy', xlim=(0, 1), ylim=(0, 1))
   below.bar(borders[:-1], found.examples_B / summary.examples, **bars)
-  below.set(ylabel='examples', xlabel='confidence')
+  below.set(ylabel='share of examples', xlabel='confidence')
   for panel in (above, below):
     panel.spines[['top', 'right']].set_visible(False)
   file.parent.mkdir(parents=True, exist_ok=True)
