@@ -182,7 +182,8 @@ def _add_use(group):
     '--crops',
     type=int,
     choices=build.CROP_COUNTS,
-    help='of each image, whose probabilities are averaged; default 1',
+    help='of each image, whose probabilities are averaged; default 1; of small '
+    'images 10, where training has padded and mirrored them',
   )
   group.add_argument(
     '--predictions',
