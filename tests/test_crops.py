@@ -139,7 +139,7 @@ def test_ten_crops_of_a_small_image_are_of_the_zeros_around_it():
 @pytest.mark.parametrize(
   ('count', 'crop', 'flip', 'message'),
   [
-    (144, 'padded', True, '144 crops: .* these have 8 pixels. Use 10 or 1.'),
+    (144, 'padded', True, '144 crops: .* these have 8 pixels. Use 1, or 10 '),
     (10, 'none', True, "augment.flip = True; these are 'none' and True. Use 1"),
     (10, 'padded', False, "these are 'padded' and False. Use 1."),
   ],

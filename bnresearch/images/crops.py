@@ -136,7 +136,7 @@ def of_small(
   if crop_count != 10:
     raise ValueError(
       f'{crop_count} crops: are cut from large images, and these have {size} '
-      'pixels. Use 10 or 1.'
+      'pixels. Use 1, or 10 where training has padded and mirrored them.'
     )
   if crop != 'padded' or not flip:
     raise ValueError(

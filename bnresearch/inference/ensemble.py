@@ -93,7 +93,7 @@ def evaluate_together(
 
 
 def _mean(members_MNK):
-  """Returns the mean of the members; sorted, so that their order is none."""
+  """Returns the mean of the members; sorted, as sums depend on the order."""
   mean_NK = np.sort(members_MNK, axis=0).mean(axis=0, dtype=np.float64)
   return mean_NK.astype(members_MNK.dtype)
 

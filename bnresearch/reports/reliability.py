@@ -26,7 +26,8 @@ def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
   borders = np.linspace(0, 1, len(found.examples_B) + 1)
   figure = Figure(figsize=(4.5, 5), layout='constrained')
   above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-  above.set_title(f'{title}\nexpected calibration error {found.error:.2%}')
+  error = f'expected calibration error {found.error:.2%}'
+  above.set_title(f'{title}\n{error}', fontsize='medium', parse_math=False)
   bars = {'width': borders[1], 'align': 'edge', 'edgecolor': 'white'}
   above.bar(borders[:-1], np.nan_to_num(found.accuracy_B), **bars)
   above.plot([0, 1], [0, 1], '--', color='grey', label='calibrated')

@@ -52,7 +52,8 @@ def show(
     found = evaluate_together(networks, crop_count, progress=progress, keep=add)
   # A table that is piped to a file must not lose its columns.
   out = Console(width=None if console.is_terminal else 140)
-  what = 'ensemble' if len(networks) > 1 else str(run.path)
+  several = len(networks) > 1
+  what = f'ensemble of {len(networks)}' if several else run.path.name
   out.print(_table(networks, found, crop_count))
   out.print(_classes(names, found.ensemble, what))
   if figure:
