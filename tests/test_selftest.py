@@ -66,3 +66,25 @@ def test_the_gradients_of_the_devices_are_averaged_and_not_added():
   )
   kernel = lambda r: r.arrays['gradients']['hidden_1']['kernel']
   np.testing.assert_allclose(kernel(eight), kernel(one), rtol=1e-4, atol=1e-7)
+
+
+def test_it_says_what_it_has_found(capsys, monkeypatch):
+  only, make_step, made = selftest.cases(8)[:1], selftest.step, {}
+
+  def once(case, backend, devices, N):
+    key = backend, len(devices)
+    made[key] = made.get(key) or make_step(case, backend, devices, N)
+    return made[key]
+
+  monkeypatch.setattr(selftest, 'cases', lambda devices: only)
+  monkeypatch.setattr(selftest, 'step', once)
+  assert selftest.main([]) == 0
+  printed = capsys.readouterr().out
+  assert '1 options agree on 1 and 8 devices.' in printed
+  for backend in parallel.BACKENDS:
+    assert f' {backend} ' in printed
+  monkeypatch.setattr(selftest, 'TOLERANCE', -1.0)
+  assert selftest.main([]) == 1
+  printed = capsys.readouterr().out
+  assert 'whole batch, pmap: loss differ by ' in printed
+  assert 'results depend on the devices.' in printed
