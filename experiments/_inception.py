@@ -54,6 +54,8 @@ def parse(
   parser.add_argument('--scale', choices=('small', 'paper'), default='small')
   parser.set_defaults(data='fashion_mnist', seeds=3)
   args = parser.parse_args(argv)
+  if args.dry_run:
+    args.seeds = 1
   if args.scale == 'paper':
     args.data = 'imagenet2012'
   args.workdir = args.workdir or pathlib.Path('runs', f'inception-{args.data}')
