@@ -6,7 +6,7 @@ Claim:    With BN, Inception reaches its highest accuracy in fewer steps; with
           cannot be trained at 5 times its learning rate.
 Source:   Ioffe & Szegedy 2015, section 4.2 and Figure 2, arXiv 1502.03167.
 Command:  python -m experiments.ioffe2015_figure2
-Cost:     to be measured.
+Cost:     not yet measured: the runs of scale=small are to come.
 Result:   experiments/results/ioffe2015_figure2_*.{png,svg,json}
 
 The networks are those of configs/inception.py; Figure 3 reads the same runs.
