@@ -49,9 +49,11 @@ def test_with_bn_the_number_is_with_or_without_the_biases(
   assert parameters(model, 224) == count
 
 
-def test_it_is_keras_network():
-  theirs = keras.applications.VGG16(weights=None, classifier_activation=None)
-  assert_same_as_keras(theirs, network('vgg', 'none', variant='16'), 224)
+@pytest.mark.parametrize('depth', ['16', '19'])
+def test_it_is_keras_network(depth):
+  make = getattr(keras.applications, f'VGG{depth}')
+  theirs = make(weights=None, classifier_activation=None)
+  assert_same_as_keras(theirs, network('vgg', 'none', variant=depth), 224)
 
 
 def torchs(blocks, *, batch_norm):
