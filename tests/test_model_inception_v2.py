@@ -237,11 +237,12 @@ def test_the_baseline_has_local_response_normalization_on_demand(monkeypatch):
   [
     ('paper', 224, [28, 14, 7]),
     ('paper', 32, [4, 2, 1]),
+    ('medium', 28, [14, 7, 4]),
     ('small', 28, [28, 14, 7]),
     ('small', 8, [8, 4, 2]),
   ],
 )
-def test_the_small_stem_leaves_small_images_their_size(stem, size, maps):
+def test_the_stems_leave_small_images_more_of_their_size(stem, size, maps):
   shapes = outputs(network('inception_v2', stem=stem), size)
   modules = ('3b', '4a', '5b')
   assert [shapes[f'inception_{m}'][0] for m in modules] == maps
