@@ -131,6 +131,11 @@ def final(run: bnr.Run, metric: str = 'test/accuracy') -> float:
   return float(run.metrics[metric].values[-1])
 
 
+def best(run: bnr.Run) -> float:
+  """Returns the highest test accuracy of a run's evaluations."""
+  return float(run.metrics['test/accuracy'].values.max())
+
+
 def grouped(
   runs: Sequence[bnr.Run], *keys: str
 ) -> dict[tuple[Any, ...], list[bnr.Run]]:

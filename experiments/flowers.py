@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw,
     lambda runs: {
       'scale': args.scale,
-      'best': [best(run) for run in runs],
+      'best': [_study.best(run) for run in runs],
       'confusion': confusion(_shown(runs)).tolist(),
       'classes': _shown(runs).spec.class_names,
       'examples': _shown(runs).spec.examples,
@@ -83,21 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
 
 
-def best(run: bnr.Run) -> float:
-  """Returns the highest validation accuracy, which the kept checkpoint has."""
-  return float(run.metrics['test/accuracy'].values.max())
-
-
 def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
   """Returns, for each network, whether BN is faster and better, by seed."""
   grouped = _study.grouped(runs, 'model.name', 'norm.name')
   result = []
   for model in dict.fromkeys(model for model, _ in grouped):
     normed, plain = grouped[model, 'batch'], grouped[model, 'none']
-    highest = [[best(run) for run in group] for group in (normed, plain)]
+    highest = [[_study.best(run) for run in group] for group in (normed, plain)]
     needed = [
       [
-        targets.steps_to(run.metrics['test/accuracy'], best(other))
+        targets.steps_to(run.metrics['test/accuracy'], _study.best(other))
         for run, other in zip(group, plain)
       ]
       for group in (normed, plain)
@@ -126,7 +121,7 @@ def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
 
 def _shown(runs):
   """Returns the run that the confusion is of: the best one."""
-  return max(runs, key=best)
+  return max(runs, key=_study.best)
 
 
 @functools.cache

@@ -34,7 +34,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
   """Returns what the paper says about the curves."""
   chance = 1 / len(runs['inception'][0].spec.class_names)
   highest = {
-    label: np.array([_inception.best(run) for run in group])
+    label: np.array([_study.best(run) for run in group])
     for label, group in runs.items()
   }
   needed = {label: np.array(_inception.to_match(runs, label)) for label in runs}

@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ratios(runs: _inception.Runs, label: str) -> np.ndarray:
-  """Returns how many times fewer steps than Inception's, of each seed."""
+  """Returns how many times fewer steps than Inception's, of each seed.
+
+  0 is that of a run that never gets there.
+  """
   plain = np.array(_inception.to_match(runs, 'inception'))
   return plain / np.array(_inception.to_match(runs, label))
 
@@ -45,7 +48,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
     curve, plain = CURVES[label], CURVES['inception']
     found, published = ratios(runs, label), plain.steps / curve.steps
     gained = [
-      _inception.best(run) - _inception.best(other)
+      _study.best(run) - _study.best(other)
       for run, other in zip(runs[label], runs['inception'])
     ]
     result += [
@@ -76,7 +79,7 @@ def draw(runs: _inception.Runs, args) -> None:
     curve = CURVES[label]
     published = CURVES['inception'].steps / curve.steps
     _bars(left, y, published, ratios(runs, label), curve.color)
-    highest = [_inception.best(run) for run in runs[label]]
+    highest = [_study.best(run) for run in runs[label]]
     _bars(right, y, curve.accuracy, highest, curve.color)
   left.set_yticks(range(len(labels)), [CURVES[label].title for label in labels])
   left.invert_yaxis()
@@ -97,22 +100,21 @@ def _bars(panel, y, published, measured, color):
 
 
 def _table(runs):
-  table = Table('network', title='steps to match Inception, highest accuracy')
-  for column in ('published', 'ours', 'ratio, published', 'ours', 'published'):
-    table.add_column(column, justify='right')
-  table.add_column('ours', justify='right')
+  table = Table('network')
+  for what in ('steps to match', 'times fewer', 'highest accuracy'):
+    table.add_column(f'{what}, published', justify='right')
+    table.add_column('ours', justify='right')
   for label, curve in CURVES.items():
-    highest = [_inception.best(run) for run in runs[label]]
-    steps = f'{curve.steps:g}M' if np.isfinite(curve.steps) else 'never'
-    known = np.isfinite(curve.accuracy)
+    known = np.isfinite(curve.steps)
+    times = CURVES['inception'].steps / curve.steps
     table.add_row(
       curve.title,
-      steps,
+      f'{curve.steps:g}M' if known else 'never',
       _inception.steps_text(_inception.to_match(runs, label)),
-      f'{CURVES["inception"].steps / curve.steps:.1f}' if known else '',
+      f'{times:.1f}' if known else '',
       f'{np.median(ratios(runs, label)):.1f}',
-      f'{curve.accuracy:.1%}' if known else 'diverged',
-      _study.spread(highest, '.2%'),
+      'none' if np.isnan(curve.accuracy) else f'{curve.accuracy:.1%}',
+      _study.spread([_study.best(run) for run in runs[label]], '.2%'),
     )
   return table
 
