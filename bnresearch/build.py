@@ -49,8 +49,7 @@ def model(config: Config, num_classes: int, **norm_changed: Any) -> nn.Module:
   """Returns the network of `config.model` with `config.norm`.
 
   Options that are 'own' or (), and a dropout rate of -1, are left to the
-  architecture. What it computes in, and keeps for the way back, are matters of
-  `config.train`.
+  architecture. `config.train` says in what it computes, and what it keeps.
   """
   cls = lookup.find('models', config.model.name).Model
   words = {'yes': True, 'no': False}
@@ -78,14 +77,17 @@ def _norm(config, changed):
   """Returns the function from a layer's path to its normalizer.
 
   Of the patterns in `config.norm.sites` that fit a path, the last one counts.
+  Of those in `config.norm.per_activation`, one is enough.
   """
   by_pattern = [('*', config.norm.name), *_sites(config)]
 
   def norm(site):
-    fits = [n for p, n in by_pattern if fnmatch.fnmatchcase(site, p)]
-    cls = lookup.find('norms', fits[-1]).Norm
-    options = lookup.picked(cls, {**config.norm, **changed})
-    return functools.partial(cls, **options)
+    fits = functools.partial(fnmatch.fnmatchcase, site)
+    apart = any(map(fits, config.norm.per_activation))
+    name = [norm for pattern, norm in by_pattern if fits(pattern)][-1]
+    cls = lookup.find('norms', name).Norm
+    own = {**config.norm, 'per_activation': apart, **changed}
+    return functools.partial(cls, **lookup.picked(cls, own))
 
   return norm
 
@@ -98,11 +100,13 @@ def _sites(config):
 def check_sites(
   config: Config, network: nn.Module, image_shape: tuple[int, int, int]
 ) -> None:
-  """Refuses a pattern of `config.norm.sites` that is for no layer.
+  """Refuses a pattern of `sites` or `per_activation` that is for no layer.
 
   It would be without effect, which is a ValueError.
   """
-  if not config.norm.sites:
+  patterns = [('sites', pattern) for pattern, _ in _sites(config)]
+  patterns += [('per_activation', p) for p in config.norm.per_activation]
+  if not patterns:
     return
   seen = set()
 
@@ -115,10 +119,10 @@ def check_sites(
   init = functools.partial(spied.init, train=False)
   jax.eval_shape(init, jax.random.key(0), x_NHWC)
   seen.discard('')  # what stands for the network in general
-  for pattern, _ in _sites(config):
+  for key, pattern in patterns:
     if not fnmatch.filter(seen, pattern):
       raise ValueError(
-        f'norm.sites: {pattern!r} fits no layer with a norm. There are '
+        f'norm.{key}: {pattern!r} fits no layer with a norm. There are '
         f'{", ".join(sorted(seen))}.'
       )
 

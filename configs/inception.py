@@ -9,6 +9,7 @@ After a colon, comma-separated:
                          BN that could not be trained; or
   study=modifications    BN-Baseline, and with each of the seven modifications
                          of section 4.2.1; BN-x5, and without each of them; or
+  study=ensemble         BN-x30, and the six networks of section 4.2.3; or
   study=tuning           Inception with other learning rates
   scale=small            images of 28 to 32 pixels, a narrow network; or
   scale=paper            ImageNet at 224 pixels, as published
@@ -20,9 +21,10 @@ After a colon, comma-separated:
 Both scales have the same points; they differ in `_small` and `_paper` only.
 What the paper does not state is assumed: momentum 0.9; an L2 weight of 4e-5,
 slim's; LRN by Krizhevsky's constants; slim's distortions, and 'reduced' ones of
-half the strength; 16 shards; and a learning rate that decays as GoogLeNet's, by
-4% every 8 epochs, so to 2% over Inception's 31 million steps, and over its own
-in scale=small. What decays 6 times faster is trained for a third of the steps,
+half the strength; 16 shards; a learning rate that decays as GoogLeNet's, by 4%
+every 8 epochs, so to 2% over Inception's 31 million steps, and over its own in
+scale=small; and, of the ensemble, which network has which variations, and that
+larger initial weights are twice as large. What decays 6 times faster is trained for a third of the steps,
 as its rate is 0.04% of the first by then; the paper trained it for a fifth. The
 first rate of scale=small is a guess: study=tuning has not been run yet.
 
@@ -61,7 +63,7 @@ def get_config(arg: str = ''):
   else:
     _paper(config, chosen['batch'])
   config.sweep = tuple(
-    {'label': label, **overrides, 'seed': seed}
+    {'label': label, **overrides, 'seed': overrides.get('seed', 0) + seed}
     for seed in range(chosen['seeds'])
     for label, overrides in _STUDIES[chosen['study']](config).items()
   )
@@ -192,6 +194,25 @@ def _modifications(config):
   return result
 
 
+def _ensemble(config):
+  x30 = _with(*modifications(config, 30).values())
+  weights = {'model.init_gain': 2.0}
+  last = {'norm.per_activation': ('inception_5*',)}
+  dropout_5, dropout_10 = ({'model.dropout_rate': r} for r in (0.05, 0.1))
+  members = {
+    'weights': weights,
+    'dropout_5': dropout_5,
+    'dropout_10': dropout_10,
+    'per_activation': last,
+    'weights_dropout_5': weights | dropout_5,
+    'per_activation_dropout_10': last | dropout_10,
+  }
+  return {'bn_x30': x30} | {
+    f'member_{name}': x30 | overrides | {'seed': 100 * k}  # none shares one
+    for k, (name, overrides) in enumerate(members.items(), 1)
+  }
+
+
 def _tuning(config):
   rates = [config.optim.learning_rate * 2.0**k for k in (-2, -1, 0, 1, 2)]
   return {
@@ -202,5 +223,6 @@ def _tuning(config):
 _STUDIES = {
   'figure2': _figure2,
   'modifications': _modifications,
+  'ensemble': _ensemble,
   'tuning': _tuning,
 }

@@ -1,5 +1,8 @@
 """From a config to a network: knobs that are left out, sites, other models'."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bnresearch import build, lookup, models, rules
@@ -147,8 +150,38 @@ def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
     build.check_sites(config, build.model(config, 10), (8, 8, 1))
 
 
+def test_statistics_of_each_position_are_for_the_layers_that_are_named():
+  paths = ('stage_4*', 'stem')
+  network = built(**SMALL, norm__per_activation=paths)
+  variables = models.shapes(network, 32)
+  stats = variables['batch_stats']
+  assert stats['stem']['norm']['mean'].shape == (32, 32, 64)
+  assert stats['stage_1_block_1']['conv_1']['norm']['mean'].shape == (64,)
+  last = stats['stage_4_block_2']['conv_1']['norm']
+  assert last['mean'].shape == (4, 4, 512)
+  config = config_of(**SMALL, norm__per_activation=(*paths, 'stage_9*'))
+  with pytest.raises(
+    ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
+  ):
+    build.check_sites(config, build.model(config, 10), (8, 8, 1))
+
+
 def test_evaluation_keeps_the_sites():
   config = config_of(**SMALL, norm__sites=('stem=group',))
   network = build.evaluated_model(config, 10)
   group = lookup.find('norms', 'group').Norm
   assert network.layers.norm('stem').func is group
+
+
+def test_a_gain_is_of_the_initial_kernels_of_convolutions():
+  def first(gain):
+    network = built(model__name='lenet', model__init_gain=gain)
+    images = jnp.ones((2, 28, 28, 1))
+    return network.init(jax.random.key(0), images, train=False)['params']
+
+  own, larger = first(1.0), first(2.5)
+  for name, layer in own.items():
+    times = 2.5 if layer['kernel'].ndim == 4 else 1
+    np.testing.assert_allclose(
+      larger[name]['kernel'], times * layer['kernel'], rtol=1e-6
+    )

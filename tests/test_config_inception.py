@@ -77,6 +77,21 @@ def test_each_modification_is_added_and_left_out_alone():
   assert len(found) == 2 + 2 * len(MODIFIED)
 
 
+def test_the_ensemble_is_of_six_networks_like_bn_x30_with_the_variations():
+  alone = of('')['bn_x30']
+  found = of('study=ensemble')
+  assert found.pop('bn_x30') == alone  # its run is that of Figure 2
+  allowed = {'model.init_gain', 'model.dropout_rate', 'norm.per_activation'}
+  differences = [changed(alone, values) - {'seed'} for values in found.values()]
+  assert len(found) == 6
+  assert all(len(keys) > 0 and keys <= allowed for keys in differences)
+  assert set().union(*differences) == allowed
+  rates = {values['model.dropout_rate'] for values in found.values()}
+  assert rates == {0, 0.05, 0.1}
+  sweep = configs.load('configs/inception.py:study=ensemble,seeds=3').sweep
+  assert len({overrides['seed'] for overrides in sweep}) == 3 * 7
+
+
 def test_tuning_varies_the_learning_rate_of_inception_and_nothing_else():
   found = of('study=tuning')
   plain = of('')['inception']
@@ -101,7 +116,7 @@ def test_larger_batches_see_as_many_images_in_groups_of_32():
 @pytest.mark.parametrize(
   ('arg', 'message'),
   [
-    ('study=figure9', 'needs one of figure2, modifications, tuning'),
+    ('study=figure9', 'needs one of figure2, modifications, ensemble, tuning'),
     ('scale=large', 'needs one of small, paper'),
     ('steps=100', 'needs a multiple of 300'),
     ('scale=paper,batch=96', 'needs 32, 64, 128 or 256'),

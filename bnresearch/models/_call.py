@@ -46,6 +46,7 @@ class Layers:
       or 'scaled', see `_standardized.py`. Not those of the logits.
     initializer: of the kernels, a name in `_initializers.py`, or 'own'.
     init_std: of the initializers 'normal' and 'truncated_normal'.
+    init_gain: multiplies the initial kernels of convolutions.
     width: multiplies the channels of every layer but the logits (Howard et al.
       2017, 1704.04861; slim's `depth_multiplier`).
     min_width: no layer gets narrower than this by `width`. Slim's 16.
@@ -67,6 +68,7 @@ class Layers:
   weight_standardization: str = 'none'
   initializer: str = OWN
   init_std: float = 0.1
+  init_gain: float = 1.0
   width: float = 1.0
   min_width: int = 16
   count_padding: bool = False
@@ -181,6 +183,10 @@ class Call:
       options['kernel_init'] = _initializers.unit_variance(layer, x)
     else:
       options['kernel_init'] = _initializers.find(kind, self.layers.init_std)
+    if issubclass(cls, nn.Conv):
+      options['kernel_init'] = _initializers.times(
+        self.layers.init_gain, options['kernel_init']
+      )
     layer = cls(**options)
     nn.share_scope(module, layer)
     return checkpoint_name(layer(x), _remat.LINEAR)

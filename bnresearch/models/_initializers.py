@@ -24,6 +24,13 @@ def find(name: str, std: float) -> nn.initializers.Initializer:
   return _OF_SHAPE[name] if name in _OF_SHAPE else _OF_STD[name](std)
 
 
+def times(
+  gain: float, init: nn.initializers.Initializer
+) -> nn.initializers.Initializer:
+  """Returns an initializer of `gain` times what `init` makes."""
+  return lambda *args: gain * init(*args)
+
+
 def unit_variance(
   layer: nn.Module, x: jax.Array
 ) -> nn.initializers.Initializer:

@@ -25,7 +25,7 @@ _OFF = {
   'norm.debias': False,
   'norm.group_variance': 'within',
   'norm.variance': 'two_pass',
-  'norm.per_activation': False,
+  'norm.per_activation': (),
   'norm.stop_gradient': False,
   'norm.frozen_statistics': False,
 }
