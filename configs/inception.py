@@ -24,9 +24,10 @@ slim's; LRN by Krizhevsky's constants; slim's distortions, and 'reduced' ones of
 half the strength; 16 shards; a learning rate that decays as GoogLeNet's, by 4%
 every 8 epochs, so to 2% over Inception's 31 million steps, and over its own in
 scale=small; and, of the ensemble, which network has which variations, and that
-larger initial weights are twice as large. What decays 6 times faster is trained for a third of the steps,
-as its rate is 0.04% of the first by then; the paper trained it for a fifth. The
-first rate of scale=small is a guess: study=tuning has not been run yet.
+larger initial weights are twice as large. What decays 6 times faster is trained
+for a third of the steps, as its rate is 0.04% of the first by then; the paper
+trained it for a fifth. The first rate of scale=small is a guess: study=tuning
+has not been run yet.
 
 With batch=256 there are an eighth of the steps, at 8 times the learning rate.
 Such linear scaling is not the paper's, and without a warm-up it may fail at the
@@ -37,7 +38,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 
-_NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is no 2
+NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is no 2
 _PAPERS_BATCH = 32
 
 
@@ -96,14 +97,14 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
   config.data.name = data
   config.augment.crop = 'padded'
   config.augment.padding = 2
-  config.augment.flip = data not in _NOT_TO_MIRROR
+  config.augment.flip = data not in NOT_TO_MIRROR
   config.model.stem = 'small' if data == 'digits' else 'medium'
   config.model.width = 0.125
   config.model.min_width = 8
   config.norm.momentum = 0.9
   config.train.steps = steps
   config.train.log_every = 50
-  config.optim.learning_rate = 0.02
+  config.optim.learning_rate = 0.04
   config.optim.decay_rate = 0.02
   config.optim.decay_steps = steps
   config.eval.every = 100

@@ -62,23 +62,26 @@ def parse(
   return args
 
 
-def config_argument(args: argparse.Namespace) -> str:
-  """Returns what follows the colon of --config=configs/inception.py."""
-  own = f'data={args.data},steps={args.steps}' * (args.scale == 'small')
-  parts = f'scale={args.scale}', f'seeds={args.seeds}', own
-  return ','.join(filter(None, parts))
+def conduct(
+  args: argparse.Namespace, study: str, judge, draw, rows, measure=lambda r: r
+) -> int:
+  """Runs or reuses a study of `configs/inception.py`; see `_study.conduct`.
 
-
-def conduct(args: argparse.Namespace, judge, draw) -> int:
-  """Runs or reuses all runs, see `_study.conduct`; both get them by label."""
+  What `measure` makes of the runs by label, or else these, is what `judge`,
+  `draw` and `rows` get; the latter are written beside the claims.
+  """
+  arg = f'study={study},scale={args.scale},seeds={args.seeds}'
+  if args.scale == 'small':
+    arg += f',data={args.data},steps={args.steps}'
   return _study.conduct(
     args,
     inception.get_config,
-    config_argument(args),
-    lambda runs: judge(by_label(runs)),
-    lambda runs, args: draw(by_label(runs), args),
-    lambda runs: {'scale': args.scale, 'rows': rows(by_label(runs))},
-    **({'model__blocks': '(0, 0, 0)'} if args.dry_run else {}),
+    arg,
+    judge,
+    draw,
+    lambda measured: {'scale': args.scale, 'rows': rows(measured)},
+    lambda runs: measure(by_label(runs)),
+    **({'model__blocks': '(0, 0, 1)'} if args.dry_run else {}),
   )
 
 

@@ -24,8 +24,9 @@ from bnresearch.sweeps.points import Point, points
 
 _ROWS = 60  # of a table that somebody reads
 
-Judge = Callable[[Sequence[bnr.Run]], list[claims.Claim]]
-Draw = Callable[[Sequence[bnr.Run], argparse.Namespace], None]
+# What was measured: the runs, or what `measure` makes of them.
+Judge = Callable[[Any], list[claims.Claim]]
+Draw = Callable[[Any, argparse.Namespace], None]
 
 
 def parser(
@@ -67,15 +68,17 @@ def conduct(
   arg: str,
   judge: Judge,
   draw: Draw,
-  notes: Callable[[Sequence[bnr.Run]], dict[str, Any]] = lambda runs: {},
+  notes: Callable[[Any], dict[str, Any]] = lambda measured: {},
+  measure: Callable[[Sequence[bnr.Run]], Any] = lambda runs: runs,
   launcher: str = 'local',
   **overrides: str,
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
   A run that has diverged is a result like another, one that has failed is
-  tried again. `notes` of the runs are written beside the claims. The overrides
-  are of knobs, with __ for the dot.
+  tried again. What `measure` makes of the runs, or else the runs, is what
+  `judge`, `draw` and `notes` get; the latter are written beside the claims. The
+  overrides are of knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -97,9 +100,10 @@ def conduct(
     if any(run.status['status'] not in run_directory.ENDED for run in runs):
       print('Not all runs have ended: the same command continues them.')
       return 1
-    judged = judge(runs)
+    measured = measure(runs)
+    judged = judge(measured)
     print(claims.text(judged))
-    draw(runs, args)
+    draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),
       judged,
@@ -110,7 +114,7 @@ def conduct(
       runs=[_row(point, run) for point, run in zip(chosen, runs)],
       launcher=launcher,
       processes=args.processes if launcher == 'local' else 1,
-      **notes(runs),
+      **notes(measured),
       **provenance.collect(),
     )
   print(f'Wrote {args.output}.png, .svg and .json')

@@ -37,9 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args,
     figure1.get_config,
     arg,
-    lambda runs: judge(_by_point(runs)),
-    lambda runs, args: draw(_by_point(runs), args.data, args.output),
+    judge,
+    lambda runs, args: draw(runs, args.data, args.output),
     _typical_units,
+    _by_point,
   )
 
 
@@ -52,7 +53,7 @@ def _typical_units(runs):
   return {
     'units': {
       f'{std},{norm}': drift.typical_unit(group[0])
-      for (std, norm), group in _by_point(runs).items()
+      for (std, norm), group in runs.items()
     },
     'unit_is': drift.TYPICAL,
   }

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   arg = f'data={args.data},models={models},seeds={args.seeds},'
   arg += f'steps={args.steps}'
   return _study.conduct(
-    args, study.get_config, arg, lambda runs: judge(accuracies(runs)), draw
+    args, study.get_config, arg, judge, draw, measure=accuracies
   )
 
 
@@ -113,9 +113,8 @@ def _published(place, other):
   )
 
 
-def draw(runs: Sequence[bnr.Run], args) -> None:
+def draw(measured: Accuracies, args) -> None:
   """Writes the figure: test error by activation and place, a row a model."""
-  measured = accuracies(runs)
   models = list(dict.fromkeys(model for model, _ in measured))
   figure, panels = _study.canvas(len(models), 2, (10, 4 * len(models)))
   for row, model in zip(panels, models):

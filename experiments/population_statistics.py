@@ -40,18 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = _study.parser('population_statistics', __doc__, steps=3200)
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
-  measured: Measured = {}
-
-  def judge_runs(runs):
-    measured.update(measure(runs))
-    return judge(measured)
-
   return _study.conduct(
-    args,
-    study.get_config,
-    arg,
-    judge_runs,
-    lambda runs, args: draw(measured, args),
+    args, study.get_config, arg, judge, draw, measure=measure
   )
 
 
