@@ -49,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = flags.parser()
   args, rest = parser.parse_known_args(argv)
   try:
-    # Images may come between flags.
-    args.images += [a for a in rest if not a.startswith('-')]
-    rest = [a for a in rest if a.startswith('-')]
+    # Images may come between flags. A flag whose value has a space, as
+    # --config.model.blocks=(1, 2), is an image to argparse.
+    words = args.images + rest
+    args.images = [a for a in words if not a.startswith('-')]
+    rest = [a for a in words if a.startswith('-')]
     unused = list(flags.problems(args))
     try:
       values = configs.from_flags(rest, parser)
@@ -138,13 +140,21 @@ def _conclude(result, how, console):
 
 
 def _dry_run(chosen, console):
-  """Trains all points in a directory that is gone afterwards."""
+  """Trains all points in a directory that is gone afterwards.
+
+  The checkpoint of each is restored and evaluated.
+  """
   tiny = [Point(p.name, configs.tiny(p.config)) for p in chosen]
   with tempfile.TemporaryDirectory() as folder:
-    result = local.run(tiny, pathlib.Path(folder), 1, console)
-  for name, status in result.items():
-    line = f'dry run of {name}: {status}'
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    workdir = pathlib.Path(folder)
+    result = local.run(tiny, workdir, 1, console)
+    for point in tiny:
+      line = f'dry run of {point.name}: {result[point.name]}'
+      if result[point.name] == 'done':
+        run = open_run(point.directory(workdir))
+        accuracy = run.evaluate(run.restore())['accuracy']
+        line += f', its checkpoint restored: test accuracy {accuracy:.2%}'
+      console.print(line, highlight=False, markup=False, soft_wrap=True)
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 

@@ -1,4 +1,4 @@
-"""Inception with and without BN: Figures 2, 3 and 4 of the BN paper, 4.2.
+"""Inception with and without BN: Figures 2, 3, 4 of the BN paper, section 4.2.
 
 Command:  python -m bnresearch.main --config=configs/inception.py
 Expected: not yet known: the runs are to come.
@@ -10,6 +10,8 @@ After a colon, comma-separated:
   study=modifications    BN-Baseline, and with each of the seven modifications
                          of section 4.2.1; BN-x5, and without each of them; or
   study=ensemble         BN-x30, and the six networks of section 4.2.3; or
+  study=photometric      Inception and BN-x5, by strength of their distortions;
+  study=auxiliary        the same, by how auxiliary heads are trained; or
   study=tuning           Inception with other learning rates
   scale=small            images of 28 to 32 pixels, a narrow network; or
   scale=paper            ImageNet at 224 pixels, as published
@@ -214,8 +216,38 @@ def _ensemble(config):
   }
 
 
+def _photometric(config):
+  strengths = (0.0, 0.5, 1.0, 2.0)  # the paper has no number
+  return _both(
+    config,
+    {f'photometric_{s:g}': {'augment.photometric': s} for s in strengths},
+  )
+
+
+def _auxiliary(config):
+  heads = {'model.auxiliary_heads': True}
+  return _both(
+    config,
+    {
+      'auxiliary_none': {},
+      'auxiliary_total': heads | {'objective.auxiliary_weight': 1.0},
+      'auxiliary_alternating': heads | {'objective.auxiliary': 'alternating'},
+    },
+  )
+
+
+def _both(config, variants):
+  """Returns the variants of Inception, and those of BN-x5."""
+  x5 = _with(*modifications(config).values())
+  return {
+    f'{label}_{name}': base | overrides
+    for label, base in (('inception', {}), ('bn_x5', x5))
+    for name, overrides in variants.items()
+  }
+
+
 def _tuning(config):
-  rates = [config.optim.learning_rate * 2.0**k for k in (-2, -1, 0, 1, 2)]
+  rates = [config.optim.learning_rate * 2.0**k for k in (-3, -2, -1, 0, 1)]
   return {
     f'inception_at_{rate:g}': {'optim.learning_rate': rate} for rate in rates
   }
@@ -225,5 +257,7 @@ _STUDIES = {
   'figure2': _figure2,
   'modifications': _modifications,
   'ensemble': _ensemble,
+  'photometric': _photometric,
+  'auxiliary': _auxiliary,
   'tuning': _tuning,
 }

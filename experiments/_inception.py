@@ -1,6 +1,7 @@
-"""What Figures 2 and 3 of the BN paper share: their runs, and the published."""
+"""What the studies of Inception share: their runs, and what is published."""
 
 import argparse
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,13 +45,14 @@ CURVES = {
   ),
 }
 Runs = dict[str, list[bnr.Run]]  # by label, each of all seeds
+Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (S,)
 
 
 def parse(
-  name: str, text: str, argv: Sequence[str] | None
+  name: str, text: str, argv: Sequence[str] | None, steps: int = 6000
 ) -> argparse.Namespace:
   """Returns the flags of such an experiment."""
-  parser = _study.parser(name, text, steps=6000)
+  parser = _study.parser(name, text, steps=steps)
   parser.add_argument('--scale', choices=('small', 'paper'), default='small')
   parser.set_defaults(data='fashion_mnist', seeds=None)
   args = parser.parse_args(argv)
@@ -63,7 +65,13 @@ def parse(
 
 
 def conduct(
-  args: argparse.Namespace, study: str, judge, draw, rows, measure=lambda r: r
+  args: argparse.Namespace,
+  study: str,
+  judge,
+  draw,
+  rows,
+  measure=lambda runs: runs,
+  **overrides: str,
 ) -> int:
   """Runs or reuses a study of `configs/inception.py`; see `_study.conduct`.
 
@@ -81,8 +89,36 @@ def conduct(
     draw,
     lambda measured: {'scale': args.scale, 'rows': rows(measured)},
     lambda runs: measure(by_label(runs)),
+    **overrides,
     **({'model__blocks': '(0, 0, 1)'} if args.dry_run else {}),
   )
+
+
+def conduct_both(args: argparse.Namespace, study: str, judge, draw) -> int:
+  """Does the same for a study of variants of Inception and of BN-x5.
+
+  `judge` and `draw` get the last test accuracies; there are few evaluations.
+  """
+  every = {'eval__every': '500', 'checkpoint__every': '500'}
+  final = functools.partial(_final, study=study)
+  return conduct(args, study, judge, draw, _final_rows, final, **every)
+
+
+def _final(runs, study) -> Accuracies:
+  found: Accuracies = {}
+  for label, group in runs.items():
+    network, _, variant = label.partition(f'_{study}_')
+    values = np.array([_study.final(run) for run in group])
+    found.setdefault(network, {})[variant] = values
+  return found
+
+
+def _final_rows(found):
+  return [
+    {'label': network, 'variant': variant, 'accuracy': values.tolist()}
+    for network, by_variant in found.items()
+    for variant, values in by_variant.items()
+  ]
 
 
 def by_label(runs: Sequence[bnr.Run]) -> Runs:

@@ -196,11 +196,24 @@ def test_list_point_help_and_dry_run(tmp_path):
 
   arguments = (f'{FIGURE1}:data=mnist', f'--workdir={tmp_path}')
   dry = bnresearch(*arguments, '--config.dry_run=True', BNRESEARCH_DATA_DIR='')
-  assert dry.stdout.count(': done') == 2, dry.stderr
+  assert dry.stdout.count(': done, its checkpoint restored') == 2, dry.stderr
   assert not list(tmp_path.iterdir())
 
   outside = bnresearch(FIGURE1, '--point=2')
   assert '--point=2: the points are 0 to 1.' in outside.stderr
+
+
+def test_imagenet_passes_a_dry_run_without_its_data():
+  """A narrow network of few modules; images, and all else, as published."""
+  dry = bnresearch(
+    '--config=configs/inception.py:scale=paper',
+    '--point=2',
+    '--config.model.blocks=(0, 0, 0)',
+    '--config.model.width=0.1',
+    '--config.dry_run=True',
+    BNRESEARCH_DATA_DIR='',
+  )
+  assert 'bn_x5,seed=0: done, its checkpoint restored' in dry.stdout, dry.stderr
 
 
 @pytest.mark.parametrize('seed', [1, 2])

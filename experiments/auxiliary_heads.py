@@ -1,0 +1,84 @@
+"""Auxiliary heads: none, all losses added, or a pass for each head in turn.
+
+Claim:    Auxiliary heads help a deep network to learn; one with BN needs them
+          less. To train the heads in turn is another way to use them.
+Source:   Szegedy et al. 2014, arXiv 1409.4842, section 5: a minor effect,
+          about 0.5%. Ioffe & Szegedy 2015, arXiv 1502.03167, mention none.
+Command:  python -m experiments.auxiliary_heads --seeds=3
+Cost:     not yet measured.
+Result:   experiments/results/auxiliary_heads_*.{png,svg,json}
+
+Inception is trained for --steps, BN-x5 for a third of them, as in Figure 2; the
+points are those of configs/inception.py:study=auxiliary. A step of the heads in
+turn makes three passes over its batch, and as many updates.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from bnresearch.reports import claims
+from experiments import _inception, _study
+from experiments._inception import CURVES
+
+_WAYS = {
+  'none': 'none',
+  'total': 'total loss',
+  'alternating': 'in turn',
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  args = _inception.parse('auxiliary_heads', __doc__, argv, steps=3000)
+  return _inception.conduct_both(args, 'auxiliary', judge, draw)
+
+
+def judge(found: _inception.Accuracies) -> list[claims.Claim]:
+  """Returns whether heads help, and help a network with BN less."""
+  gained = {
+    (network, way): by_way[way] - by_way['none']
+    for network, by_way in found.items()
+    for way in ('total', 'alternating')
+  }
+  points = {k: _study.spread(100 * v, '+.2f') for k, v in gained.items()}
+  plain, normed = ('inception', 'total'), ('bn_x5', 'total')
+  return [
+    *(
+      claims.Claim(
+        CURVES[network].title,
+        f'a higher accuracy with auxiliary heads, {_WAYS[way]}',
+        'about 0.5 points, GoogLeNet without BN',
+        f'{points[network, way]} points',
+        tuple((gained[network, way] > 0).tolist()),
+      )
+      for network, way in gained
+    ),
+    claims.Claim(
+      'BN-x5',
+      'gains less by the total loss than Inception',
+      'no number',
+      f'{points[normed]} points, Inception {points[plain]}',
+      tuple((gained[normed] < gained[plain]).tolist()),
+    ),
+  ]
+
+
+def draw(found: _inception.Accuracies, args) -> None:
+  """Writes the accuracies as bars, with a dot for each seed."""
+  figure, panels = _study.canvas(1, len(found), (7, 3.4), sharey=True)
+  for panel, (network, by_way) in zip(panels[0], found.items()):
+    for x, (way, values) in enumerate(by_way.items()):
+      panel.bar(x, values.mean(), 0.6, color=CURVES[network].color, alpha=0.7)
+      panel.plot([x] * len(values), values, 'k.', markersize=5)
+    panel.set_xticks(range(len(by_way)), [_WAYS[way] for way in by_way])
+    panel.set(title=CURVES[network].title, xlabel='auxiliary heads')
+    panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
+  panels[0, 0].set(ylabel='test accuracy')
+  figure.suptitle(f'Auxiliary heads, {args.data} ({args.seeds} seeds)')
+  _study.save(figure, args.output)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

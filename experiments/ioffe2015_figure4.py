@@ -1,0 +1,186 @@
+"""Figure 4 of the BN paper: one crop, many crops, and an ensemble of six.
+
+Claim:    The mean of BN-x30's probabilities over many crops has a lower error
+          than a single crop, and that of six networks like it a lower one yet.
+Source:   Ioffe & Szegedy 2015, section 4.2.3 and Figure 4, arXiv 1502.03167.
+Command:  python -m experiments.ioffe2015_figure4
+Cost:     not yet measured.
+Result:   experiments/results/ioffe2015_figure4_*.{png,svg,json}
+
+Crops are the 144 of GoogLeNet at scale=paper, and 10 of small images. The six
+networks are those of configs/inception.py:study=ensemble, each of a seed of its
+own; BN-x30 is that of Figure 2. All are evaluated at the end of their training,
+so that no accuracy is chosen by the images that it is of.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import bnresearch as bnr
+from bnresearch.reports import claims
+from configs import inception
+from experiments import _inception, _study
+
+
+class Row(NamedTuple):
+  """A way to predict, and what the paper says of it.
+
+  Attributes:
+    ensemble: whether it is of the six networks, or of BN-x30.
+    many: whether of many crops, or of one.
+    top1, top5: published errors on ImageNet, in percent; nan for none.
+    color: of its bars.
+  """
+
+  ensemble: bool
+  many: bool
+  top1: float
+  top5: float
+  color: str
+
+
+ROWS = {
+  'BN-x30, single crop': Row(False, False, 25.2, 7.82, '#9dc3e6'),
+  'BN-x30, many crops': Row(False, True, 21.99, 5.82, '#2e75b6'),
+  'six networks, single crop': Row(True, False, np.nan, np.nan, '#c5e0b4'),
+  'six networks, many crops': Row(True, True, 20.1, 4.9, '#70ad47'),
+}
+_ONE, _MANY, _, _SIX = ROWS
+
+# {row: of each seed {'top1', 'top5': error in percent; 'members': top1 of each
+# network}}
+Errors = dict[str, list[dict[str, Any]]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, evaluates, draws; returns the exit status."""
+  args = _inception.parse('ioffe2015_figure4', __doc__, argv)
+  crops = 10 if args.scale == 'small' else 144
+  if args.data in inception.NOT_TO_MIRROR:
+    print(
+      f'--data={args.data}: has no ten crops, as its images are not to be '
+      'mirrored. Take another, such as fashion_mnist.',
+      file=sys.stderr,
+    )
+    return 2
+  return _inception.conduct(
+    args, 'ensemble', judge, draw, dict, functools.partial(measure, crops=crops)
+  )
+
+
+def measure(runs: _inception.Runs, crops: int) -> Errors:
+  """Evaluates each row; what was found is kept beside the runs."""
+  single = runs['bn_x30']
+  members = [group for label, group in runs.items() if label != 'bn_x30']
+  kept = single[0].path.parent / 'ensembles.json'
+  found = json.loads(kept.read_text()) if kept.exists() else {}
+  errors: Errors = {name: [] for name in ROWS}
+  for alone, *six in zip(single, *members, strict=True):
+    for name, row in ROWS.items():
+      together = six if row.ensemble else [alone]
+      count = crops if row.many else 1
+      key = ' '.join([*(run.path.name for run in together), f'crops={count}'])
+      if key not in found:
+        found[key] = _evaluate(together, count, name)
+        kept.write_text(json.dumps(found, indent=2))
+      errors[name].append(found[key])
+  return errors
+
+
+def _evaluate(runs, crops, name):
+  total = len(runs[0].source('test'))
+  progress = functools.partial(
+    track, description=name, total=total, transient=True
+  )
+  networks = [(run, run.restore()) for run in runs]
+  found = bnr.evaluate_together(networks, crops, progress=progress)
+  error = lambda accuracy: 100 * (1 - accuracy)
+  return {
+    'top1': error(found.ensemble.top1),
+    'top5': error(found.ensemble.top5),
+    'calibration': 100 * found.ensemble.reliability.error,
+    'members': [error(alone.top1) for alone in found.members],
+  }
+
+
+def judge(errors: Errors) -> list[claims.Claim]:
+  """Returns whether many crops have a lower error than one, and six networks.
+
+  As in the paper, the six are compared with BN-x30 alone.
+  """
+  result = []
+  for subject, before, after in (
+    ('many crops of one network', _ONE, _MANY),
+    ('six networks, many crops', _MANY, _SIX),
+  ):
+    for metric, what in (('top1', 'top-1'), ('top5', 'top-5')):
+      old, new = _of(errors[before], metric), _of(errors[after], metric)
+      published = [getattr(ROWS[name], metric) for name in (before, after)]
+      result.append(
+        claims.Claim(
+          subject,
+          f'a lower {what} error',
+          f'{published[1]:g}% instead of {published[0]:g}%',
+          f'{_study.spread(new, ".2f")}% instead of '
+          f'{_study.spread(old, ".2f")}%',
+          tuple((new < old).tolist()),
+        )
+      )
+  return result
+
+
+def draw(errors: Errors, args) -> None:
+  """Prints the table, and draws it as bars beside the published ones."""
+  Console().print(_table(errors))
+  figure, panels = _study.canvas(1, 2, (9, 3.2), sharey=True)
+  for panel, metric in zip(panels[0], ('top1', 'top5')):
+    for y, (name, row) in enumerate(ROWS.items()):
+      measured = _of(errors[name], metric)
+      panel.barh(
+        y - 0.2, getattr(row, metric), 0.35, color=row.color, alpha=0.4
+      )
+      panel.barh(y + 0.2, measured.mean(), 0.35, color=row.color)
+      panel.plot(measured, [y + 0.2] * len(measured), 'k.', markersize=4)
+    panel.set(title=f'top-{metric[-1]} error, %')
+  panels[0, 0].set_yticks(range(len(ROWS)), ROWS)
+  panels[0, 0].invert_yaxis()
+  figure.suptitle(
+    f'Ioffe & Szegedy 2015, Figure 4: published on ImageNet (pale), ours on '
+    f'{args.data}, scale {args.scale} (dots: seeds)'
+  )
+  _study.save(figure, args.output)
+
+
+def _of(found, metric):
+  """Returns (S,), one of each seed."""
+  return np.array([of_seed[metric] for of_seed in found])
+
+
+def _table(errors):
+  table = Table('error, %')
+  for metric in ('top-1', 'top-5'):
+    table.add_column(f'{metric}, published', justify='right')
+    table.add_column('ours', justify='right')
+  table.add_column('each network, top-1', justify='right')
+  for name, row in ROWS.items():
+    cells = []
+    for metric in ('top1', 'top5'):
+      published = getattr(row, metric)
+      cells.append('' if np.isnan(published) else f'{published:g}')
+      cells.append(_study.spread(_of(errors[name], metric), '.2f'))
+    members = np.mean([of_seed['members'] for of_seed in errors[name]], axis=0)
+    cells.append(f'{members.min():.2f} to {members.max():.2f}')
+    table.add_row(name, *cells)
+  return table
+
+
+if __name__ == '__main__':
+  sys.exit(main())

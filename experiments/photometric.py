@@ -1,0 +1,92 @@
+"""Photometric distortions, their strength, for Inception and for BN-x5.
+
+Claim:    A network with BN trains faster and so sees each image fewer times:
+          it does better with images that are distorted less.
+Source:   Ioffe & Szegedy 2015, section 4.2.1, arXiv 1502.03167, has no number
+          for this modification alone.
+Command:  python -m experiments.photometric --seeds=3
+Cost:     not yet measured.
+Result:   experiments/results/photometric_*.{png,svg,json}
+
+Inception is trained for --steps, BN-x5 for a third of them, as in Figure 2; the
+points are those of configs/inception.py:study=photometric. Strength 1 is slim's
+distortions; on grey images these are of brightness and contrast.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from bnresearch.reports import claims
+from experiments import _inception, _study
+from experiments._inception import CURVES
+
+_FULL, _LESS = '1', '0.5'  # Inception's strength, and BN-x5's, in Figure 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  args = _inception.parse('photometric', __doc__, argv, steps=3000)
+  return _inception.conduct_both(args, 'photometric', judge, draw)
+
+
+def judge(found: _inception.Accuracies) -> list[claims.Claim]:
+  """Returns whether less distortion helps BN-x5, and Inception less."""
+  gained = {
+    network: by_strength[_LESS] - by_strength[_FULL]
+    for network, by_strength in found.items()
+  }
+  points = {k: _study.spread(100 * v, '+.2f') for k, v in gained.items()}
+  published = 'distortions are reduced, no number'
+  return [
+    claims.Claim(
+      'BN-x5',
+      'a higher accuracy with distortions of half the strength',
+      published,
+      f'by {points["bn_x5"]} points',
+      tuple((gained['bn_x5'] > 0).tolist()),
+    ),
+    claims.Claim(
+      'BN-x5',
+      'gains more by that than Inception',
+      published,
+      f'{points["bn_x5"]} points, Inception {points["inception"]}',
+      tuple((gained['bn_x5'] > gained['inception']).tolist()),
+    ),
+  ]
+
+
+def draw(found: _inception.Accuracies, args) -> None:
+  """Writes the accuracies over the strength, mean and range of the seeds."""
+  figure, ((panel,),) = _study.canvas(1, 1, (5.5, 3.8))
+  for network, by_strength in found.items():
+    strengths, curve = [*map(float, by_strength)], CURVES[network]
+    values_PS = np.stack(list(by_strength.values()))
+    panel.plot(
+      strengths,
+      values_PS.mean(1),
+      curve.line,
+      marker='o',
+      color=curve.color,
+      label=curve.title,
+    )
+    panel.fill_between(
+      strengths,
+      values_PS.min(1),
+      values_PS.max(1),
+      color=curve.color,
+      alpha=0.15,
+    )
+  panel.set(
+    title=f'Photometric distortions, {args.data} ({args.seeds} seeds)',
+    xlabel="strength of the distortions, 1 for slim's",
+    ylabel='test accuracy',
+  )
+  panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
+  panel.legend(frameon=False)
+  _study.save(figure, args.output)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
