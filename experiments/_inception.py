@@ -146,7 +146,7 @@ def steps_text(steps: Sequence[float]) -> str:
   if not reached:
     return 'never'
   never = len(steps) - len(reached)
-  text = _study.spread(reached, ',.0f')
+  text = f'{_study.spread(reached, ",.0f")} steps'
   return f'{text}, never in {never} of {len(steps)}' if never else text
 
 

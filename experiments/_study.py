@@ -157,9 +157,9 @@ def grouped(
 def spread(values: Sequence[float] | np.ndarray, form: str) -> str:
   """Writes the mean, and the standard deviation if there are several."""
   mean = format(np.mean(values), form)
-  return (
-    mean if len(values) == 1 else f'{mean} ± {np.std(values, ddof=1):{form}}'
-  )
+  if len(values) == 1:
+    return mean
+  return f'{mean} ± {np.std(values, ddof=1):{form.lstrip("+")}}'
 
 
 def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):

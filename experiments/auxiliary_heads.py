@@ -16,8 +16,6 @@ turn makes three passes over its batch, and as many updates.
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from bnresearch.reports import claims
 from experiments import _inception, _study
 from experiments._inception import CURVES
@@ -69,7 +67,7 @@ def draw(found: _inception.Accuracies, args) -> None:
   """Writes the accuracies as bars, with a dot for each seed."""
   figure, panels = _study.canvas(1, len(found), (7, 3.4), sharey=True)
   for panel, (network, by_way) in zip(panels[0], found.items()):
-    for x, (way, values) in enumerate(by_way.items()):
+    for x, values in enumerate(by_way.values()):
       panel.bar(x, values.mean(), 0.6, color=CURVES[network].color, alpha=0.7)
       panel.plot([x] * len(values), values, 'k.', markersize=5)
     panel.set_xticks(range(len(by_way)), [_WAYS[way] for way in by_way])

@@ -45,7 +45,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
         CURVES[label].title,
         "matches Inception's highest accuracy in fewer steps",
         f'{CURVES[label].steps:g}M steps instead of 31M',
-        f'after {_inception.steps_text(needed[label])} steps instead of '
+        f'{_inception.steps_text(needed[label])}; Inception '
         f'{_inception.steps_text(needed["inception"])}',
         tuple((needed[label] < needed['inception']).tolist()),
       )

@@ -1,5 +1,6 @@
 """What all tests share: eight devices, a scratch home, the original data."""
 
+import json
 import os
 import pathlib
 import tempfile
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
+from bnresearch.inference.run import Run
+from bnresearch.records.logbook import Logbook
 from tests import slurm_cluster
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
@@ -103,3 +106,26 @@ def assert_close():
     jax.tree.map(lambda a, e: one(a, e, rtol), actual, expected)
 
   return compare
+
+
+@pytest.fixture
+def recorded(tmp_path):
+  """Makes run directories whose files say what the test wants."""
+
+  def make(name, config=None, status='done', **series):
+    path = tmp_path / name
+    path.mkdir(parents=True)
+    about = {'image_shape': [28, 28, 1], 'examples': {'test': 10_000}}
+    for file, content in (
+      ('config', config or {}),
+      ('status', {'status': status}),
+      ('data', about),
+      ('class_names', list('0123456789')),
+    ):
+      (path / f'{file}.json').write_text(json.dumps(content))
+    book = Logbook(path / 'metrics.jsonl')
+    for k, values in enumerate(zip(*series.values())):
+      book.write(100 * k, dict(zip(series, values)))
+    return Run(path)
+
+  return make

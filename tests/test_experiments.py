@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 
-from bnresearch.records.logbook import Logbook
 from bnresearch.reports import claims, drift
 from experiments import ioffe2015_figure1 as figure1
 from tests import folders
@@ -25,6 +25,8 @@ def run(module, *arguments):
     cwd=ROOT,
     capture_output=True,
     text=True,
+    # A dry run compiles much and computes little.
+    env=os.environ | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
   )
 
 
@@ -72,30 +74,26 @@ def test_figure1_draws_four_panels_for_each_initialization(tmp_path):
 
 
 @pytest.fixture
-def recorded(tmp_path):
-  """Makes runs whose logbooks say what the test wants."""
+def of_units(recorded):
+  """Makes runs of three units of which the first moves as the test wants."""
 
-  class Recorded(figure1.bnr.Run):
-    """A run of which only the logbook exists."""
+  def make(name, accuracy, medians, spreads):
+    rows = []
+    for median, spread in zip(medians, spreads):
+      unit = np.array([[median - spread / 2], [median], [median + spread / 2]])
+      # Unit 1 moves half as much, unit 2 not at all.
+      rows.append(
+        np.concatenate([unit, unit / 2, 0 * unit + [[0], [1], [2]]], 1)
+      )
+    series = {'test/accuracy': accuracy, f'{drift.PERCENTILES}/hidden_3': rows}
+    return recorded(name, **series)
 
-    def __init__(self, name, accuracy, medians, spreads):
-      self.path = tmp_path / name
-      self.path.mkdir()
-      book = Logbook(self.path / 'metrics.jsonl')
-      for k, rate in enumerate(accuracy):
-        book.write(100 * k, {'test/accuracy': rate})
-        low, high = medians[k] - spreads[k] / 2, medians[k] + spreads[k] / 2
-        unit = np.array([[low], [medians[k]], [high]])
-        # Unit 0 moves, unit 1 moves half as much, unit 2 not at all.
-        row = np.concatenate([unit, unit / 2, 0 * unit + [[0], [1], [2]]], 1)
-        book.write(100 * k, {f'{drift.PERCENTILES}/hidden_3': row})
-
-  return Recorded
+  return make
 
 
-def test_verdicts_follow_from_the_recorded_numbers(recorded):
-  plain = recorded('plain', [0.1, 0.1, 0.8, 0.9], [0, 0, 3, 4], [1, 1, 2, 8])
-  normed = recorded('normed', [0.1, 0.9, 0.9, 0.95], [0, 0, 0, 1], [1, 2, 2, 2])
+def test_verdicts_follow_from_the_recorded_numbers(of_units):
+  plain = of_units('plain', [0.1, 0.1, 0.8, 0.9], [0, 0, 3, 4], [1, 1, 2, 8])
+  normed = of_units('normed', [0.1, 0.9, 0.9, 0.95], [0, 0, 0, 1], [1, 2, 2, 2])
   faster, higher, stable = figure1._judge_one('here', [plain], [normed])
   assert faster.verdict == 'reproduced'
   assert 'after 100 steps with BN, 300 without' in faster.measured

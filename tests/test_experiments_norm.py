@@ -1,15 +1,11 @@
 """The norms' experiments: verdicts from numbers, and a probe of parameters."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.inference.run import Run
 from bnresearch.probes import Batch, View, parameter_norm
-from bnresearch.records.logbook import Logbook
 from configs import batch_size as batch_size_config
 from configs import gradient_through_statistics as gradient_config
 from configs import placement as placement_config
@@ -20,24 +16,6 @@ from experiments import (
   ioffe2015_scale_invariance,
   placement,
 )
-
-
-@pytest.fixture
-def recorded(tmp_path):
-  """Makes run directories whose files say what the test wants."""
-
-  def make(name, config=None, status='done', **series):
-    path = tmp_path / name
-    path.mkdir(parents=True)
-    (path / 'config.json').write_text(json.dumps(config or {}))
-    (path / 'status.json').write_text(json.dumps({'status': status}))
-    book = Logbook(path / 'metrics.jsonl')
-    for k, values in enumerate(zip(*series.values())):
-      book.write(100 * k, dict(zip(series, values)))
-    return Run(path)
-
-  return make
-
 
 # The probe.
 
@@ -64,6 +42,7 @@ def test_parameter_norms_are_numpys_by_path(assert_close):
 def test_a_spread_is_a_mean_and_a_deviation_of_several():
   assert _study.spread([0.25], '.1%') == '25.0%'
   assert _study.spread([1.0, 3.0], '.2f') == '2.00 ± 1.41'
+  assert _study.spread([1.0, 3.0], '+.2f') == '+2.00 ± 1.41'
 
 
 def test_runs_are_grouped_by_their_config_in_the_order_of_the_sweep(recorded):

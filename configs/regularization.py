@@ -1,0 +1,46 @@
+"""Dropout and L2, with BN and without: does BN do their work?
+
+Command:  python -m bnresearch.main --config=configs/regularization.py
+Expected: not yet known.
+Time:     not yet measured.
+
+After a colon, comma-separated:
+  data=fashion_mnist     or mnist, digits, cifar10, ...
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=20000            20 epochs of 60,000 images: enough to overfit
+
+The network is LeNet-5 with ReLUs; dropout is before its logits, where Inception
+has it. Optimizer and learning rate are the same for all points.
+"""
+
+from configs import default
+
+DROPOUT = (0.0, 0.2, 0.5)  # rates
+L2 = (0.0, 1e-4, 5e-4)  # the last two differ by the paper's factor of 5
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over norms, dropout rates, L2 weights and seeds."""
+  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=20_000)
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.model.name = 'lenet'
+  config.model.activation = 'relu'
+  config.train.steps = chosen['steps']
+  config.optim.learning_rate = 0.02
+  config.optim.momentum = 0.9
+  config.optim.schedule = 'cosine'
+  config.eval.every = 1000
+  config.sweep = tuple(
+    {
+      'norm.name': norm,
+      'model.dropout_rate': rate,
+      'optim.l2': weight,
+      'seed': seed,
+    }
+    for seed in range(chosen['seeds'])
+    for norm in ('none', 'batch')
+    for rate in DROPOUT
+    for weight in L2
+  )
+  return config

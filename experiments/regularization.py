@@ -1,0 +1,170 @@
+"""Dropout times L2, with BN and without: does BN do their work?
+
+Claim:    With BN, dropout can be removed without more overfitting, and the
+          weight of L2 be five times smaller, which improves the accuracy.
+Source:   Ioffe & Szegedy 2015, section 4.2.1, arXiv 1502.03167, of Inception on
+          ImageNet, without numbers for these alone. With dropout: CaffeNet at
+          128 pixels, ducha-aiki/caffenet-benchmark, batchnorm.md at e47c4ff.
+Command:  python -m experiments.regularization --seeds=3
+Cost:     not yet measured.
+Result:   experiments/results/regularization_*.{png,svg,json}
+
+The points are those of configs/regularization.py: 20 epochs, so that there is
+overfitting to be seen. Shown is how much lower the last accuracy is on the test
+images than on the training images of the last steps.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+import bnresearch as bnr
+from bnresearch.reports import claims
+from configs import regularization as study
+from experiments import _study
+
+NORMS = {'none': 'without BN', 'batch': 'with BN'}
+# CaffeNet with BN after the activation, {dropout rate: accuracy}.
+PUBLISHED = {0.0: 0.513, 0.2: 0.527, 0.5: 0.499}
+_WEAK, _STRONG = study.L2[1:]
+
+
+class Found(NamedTuple):
+  """Last accuracies of one point.
+
+  Attributes:
+    test_S: of each seed, on the test images.
+    gap_S: by how much that on the training images is higher; they are those of
+      the last logged steps, with dropout.
+  """
+
+  test_S: np.ndarray
+  gap_S: np.ndarray
+
+
+Grid = dict[tuple[str, float, float], Found]  # by norm, dropout rate, L2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  parser = _study.parser('regularization', __doc__, steps=20_000)
+  parser.set_defaults(data='fashion_mnist')
+  args = parser.parse_args(argv)
+  arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
+  return _study.conduct(
+    args, study.get_config, arg, judge, draw, _rows, measure
+  )
+
+
+def measure(runs: Sequence[bnr.Run]) -> Grid:
+  """Returns the last accuracies of all points."""
+  keys = 'norm.name', 'model.dropout_rate', 'optim.l2'
+  last = lambda group, metric: np.array(
+    [_study.final(run, metric) for run in group]
+  )
+  found = {}
+  for point, group in _study.grouped(runs, *keys).items():
+    test_S = last(group, 'test/accuracy')
+    found[point] = Found(test_S, last(group, 'train/accuracy') - test_S)
+  return found
+
+
+def judge(grid: Grid) -> list[claims.Claim]:
+  """Returns whether a network with BN can do without the two."""
+  none, most = study.DROPOUT[0], study.DROPOUT[-1]
+  gain = {
+    norm: grid[norm, most, 0.0].test_S - grid[norm, none, 0.0].test_S
+    for norm in NORMS
+  }
+  weaker = (
+    grid['batch', none, _WEAK].test_S - grid['batch', none, _STRONG].test_S
+  )
+  best = {
+    norm: np.max([grid[norm, *rest].test_S for _, *rest in grid], axis=0)
+    for norm in NORMS
+  }
+  points = lambda value_S: f'{_study.spread(100 * value_S, "+.2f")} points'
+  return [
+    claims.Claim(
+      'dropout',
+      f'with BN, a rate of {most:g} does not improve the accuracy',
+      f'CaffeNet: {PUBLISHED[most]:.1%} instead of {PUBLISHED[none]:.1%}; '
+      f'but {PUBLISHED[0.2]:.1%} with a rate of 0.2',
+      points(gain['batch']),
+      tuple((gain['batch'] <= 0).tolist()),
+    ),
+    claims.Claim(
+      'dropout',
+      'gives less with BN than without',
+      'no number',
+      f'{points(gain["batch"])} with BN, {points(gain["none"])} without',
+      tuple((gain['batch'] < gain['none']).tolist()),
+    ),
+    claims.Claim(
+      'L2',
+      'with BN, a five times smaller weight improves the accuracy',
+      'no number',
+      f'{points(weaker)}, {_WEAK:g} instead of {_STRONG:g}',
+      tuple((weaker > 0).tolist()),
+    ),
+    claims.Claim(
+      'both',
+      'the best point with BN is better than the best without',
+      'no number',
+      f'{_study.spread(best["batch"], ".2%")} with BN, '
+      f'{_study.spread(best["none"], ".2%")} without',
+      tuple((best['batch'] > best['none']).tolist()),
+    ),
+  ]
+
+
+def draw(grid: Grid, args) -> None:
+  """Writes the grid as a map for each norm, one scale of colours for both."""
+  figure, panels = _study.canvas(1, len(NORMS), (8, 3.4))
+  mean = {point: found.test_S.mean() for point, found in grid.items()}
+  low, high = min(mean.values()), max(mean.values())
+  for panel, (norm, title) in zip(panels[0], NORMS.items()):
+    table = [
+      [mean[norm, rate, l2] for l2 in study.L2] for rate in study.DROPOUT
+    ]
+    panel.imshow(table, cmap='viridis', vmin=low, vmax=high, aspect='auto')
+    for y, rate in enumerate(study.DROPOUT):
+      for x, l2 in enumerate(study.L2):
+        found = grid[norm, rate, l2]
+        text = f'{mean[norm, rate, l2]:.2%}\ngap {found.gap_S.mean():+.1%}'
+        dark = mean[norm, rate, l2] < (low + high) / 2
+        color = 'white' if dark else 'black'
+        panel.text(x, y, text, ha='center', va='center', color=color)
+    panel.set_xticks(range(len(study.L2)), [f'{w:g}' for w in study.L2])
+    panel.set_yticks(
+      range(len(study.DROPOUT)), [f'{r:g}' for r in study.DROPOUT]
+    )
+    panel.grid(False)
+    panel.set(title=title, xlabel='weight of L2')
+  panels[0, 0].set(ylabel='dropout rate')
+  figure.suptitle(
+    f'Test accuracy, and how much higher training is: LeNet-5, {args.data} '
+    f'({args.seeds} seed{"s" * (args.seeds > 1)})'
+  )
+  _study.save(figure, args.output)
+
+
+def _rows(grid):
+  return {
+    'rows': [
+      {
+        'norm': norm,
+        'dropout_rate': rate,
+        'l2': weight,
+        'test_accuracy': found.test_S.tolist(),
+        'gap': found.gap_S.tolist(),
+      }
+      for (norm, rate, weight), found in grid.items()
+    ]
+  }
+
+
+if __name__ == '__main__':
+  sys.exit(main())
