@@ -69,8 +69,8 @@ def conduct(
   study: str,
   judge,
   draw,
-  rows,
   measure=lambda runs: runs,
+  rows=lambda measured: measured,
   **overrides: str,
 ) -> int:
   """Runs or reuses a study of `configs/inception.py`; see `_study.conduct`.
@@ -101,7 +101,7 @@ def conduct_both(args: argparse.Namespace, study: str, judge, draw) -> int:
   """
   every = {'eval__every': '500', 'checkpoint__every': '500'}
   final = functools.partial(_final, study=study)
-  return conduct(args, study, judge, draw, _final_rows, final, **every)
+  return conduct(args, study, judge, draw, final, _final_rows, **every)
 
 
 def _final(runs, study) -> Accuracies:

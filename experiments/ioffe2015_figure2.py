@@ -27,7 +27,7 @@ from experiments._inception import CURVES
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('ioffe2015_figure2', __doc__, argv)
-  return _inception.conduct(args, 'figure2', judge, draw, _inception.rows)
+  return _inception.conduct(args, 'figure2', judge, draw, rows=_inception.rows)
 
 
 def judge(runs: _inception.Runs) -> list[claims.Claim]:

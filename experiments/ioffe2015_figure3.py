@@ -29,7 +29,7 @@ _FASTER = ('bn_baseline', 'bn_x5', 'bn_x30')
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('ioffe2015_figure3', __doc__, argv)
-  return _inception.conduct(args, 'figure2', judge, draw, _inception.rows)
+  return _inception.conduct(args, 'figure2', judge, draw, rows=_inception.rows)
 
 
 def ratios(runs: _inception.Runs, label: str) -> np.ndarray:

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return 2
   return _inception.conduct(
-    args, 'ensemble', judge, draw, dict, functools.partial(measure, crops=crops)
+    args, 'ensemble', judge, draw, functools.partial(measure, crops=crops)
   )
 
 
