@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   return _study.conduct(
-    args, study.get_config, arg, judge, draw, _rows, measure
+    args, study.get_config, arg, judge, draw, _rows, measure, 'vectorized'
   )
 
 
@@ -145,7 +145,7 @@ def draw(grid: Grid, args) -> None:
     panel.set(title=title, xlabel='weight of L2')
   panels[0, 0].set(ylabel='dropout rate')
   figure.suptitle(
-    f'Test accuracy, and how much higher training is: LeNet-5, {args.data} '
+    f'Test accuracy, and how much higher training is: MLP, {args.data} '
     f'({args.seeds} seed{"s" * (args.seeds > 1)})'
   )
   _study.save(figure, args.output)

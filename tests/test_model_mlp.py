@@ -167,3 +167,20 @@ def test_taps_are_what_enters_the_activations(
   )
   assert_close(taps, expected_taps, rtol=1e-5)
   assert_close(logits_NK, expected_logits, rtol=1e-5)
+
+
+def test_dropout_is_of_what_each_hidden_layer_passes_on():
+  """Where all is dropped, each next layer is left with its bias."""
+  x_NHWC = jnp.ones((4, 3, 3, 1))
+  model = network('none', **{'model.features': (6, 5, 4)})
+  all_dropped = model.clone(dropout_rate=1.0)
+  variables = shaken(initial(model, x_NHWC))
+  rngs = {'dropout': jax.random.key(1)}
+  logits_NK, taps = all_dropped.apply(variables, x_NHWC, train=True, rngs=rngs)
+  params = variables['params']
+  for layer in ('hidden_2', 'hidden_3'):
+    np.testing.assert_array_equal(taps[layer][0], params[layer]['bias'])
+  np.testing.assert_array_equal(logits_NK[0], params['logits']['bias'])
+  expected = model.apply(variables, x_NHWC, train=False)
+  found = all_dropped.apply(variables, x_NHWC, train=False)
+  np.testing.assert_array_equal(found[0], expected[0])

@@ -28,11 +28,13 @@ class Model(nn.Module):
       initial Gaussian weights: the paper says "small" and no number.
     features: width of each hidden layer, bottom to top. The paper's is three
       times 100.
+    dropout_rate: of what each hidden layer passes on. The paper has none.
   """
 
   num_classes: int
   layers: Layers
   features: Sequence[int] = (100, 100, 100)
+  dropout_rate: float = 0.0
 
   convolves: ClassVar[bool] = False
 
@@ -52,4 +54,5 @@ class Model(nn.Module):
     x = call.images_NHWC
     for layer, width in enumerate(self.features, start=1):
       x = call.block(Dense(width, name=f'hidden_{layer}'), x)
+      x = call.dropout(x, self.dropout_rate)
     return Logits(self.num_classes, name='logits')(x, call), call.taps
