@@ -16,7 +16,7 @@ After a colon, comma-separated:
   scale=small            images of 28 to 32 pixels, a narrow network; or
   scale=paper            ImageNet at 224 pixels, as published
   data=fashion_mnist     of scale=small; or cifar10, digits, mnist, svhn, ...
-  steps=30000            of scale=small, for Inception; a multiple of 300
+  steps=24000            of scale=small, for Inception; a multiple of 300
   batch=32               of scale=paper; 32 is the paper's
   seeds=1                runs seeds 0 ... seeds-1 of each point
 
@@ -51,7 +51,7 @@ def get_config(arg: str = ''):
     study='figure2',
     scale='small',
     data='fashion_mnist',
-    steps=30_000,
+    steps=24_000,
     batch=_PAPERS_BATCH,
     seeds=1,
   )
@@ -100,7 +100,7 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
   config.augment.crop = 'padded'
   config.augment.padding = 2
   config.augment.flip = data not in NOT_TO_MIRROR
-  config.model.stem = 'small' if data == 'digits' else 'paper'
+  config.model.stem = 'small' if data == 'digits' else 'medium'
   config.model.width = 0.125
   config.model.min_width = 8
   config.norm.momentum = 0.9
@@ -109,9 +109,9 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
   config.optim.learning_rate = 0.04
   config.optim.decay_rate = 0.02
   config.optim.decay_steps = steps
-  config.eval.every = 500
+  config.eval.every = 400
   config.eval.batch_size = 500
-  config.checkpoint.every = 500
+  config.checkpoint.every = 400
 
 
 def _paper(config: ConfigDict, batch: int) -> None:
