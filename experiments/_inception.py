@@ -49,7 +49,7 @@ Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (S,)
 
 
 def parse(
-  name: str, text: str, argv: Sequence[str] | None, steps: int = 24_000
+  name: str, text: str, argv: Sequence[str] | None, steps: int = 9000
 ) -> argparse.Namespace:
   """Returns the flags of such an experiment."""
   parser = _study.parser(name, text, steps=steps)

@@ -237,7 +237,7 @@ def test_the_baseline_has_local_response_normalization_on_demand(monkeypatch):
   [
     ('paper', 224, [28, 14, 7]),
     ('paper', 32, [4, 2, 1]),
-    ('medium', 28, [7, 4, 2]),
+    ('medium', 28, [14, 7, 4]),
     ('small', 28, [28, 14, 7]),
     ('small', 8, [8, 4, 2]),
   ],

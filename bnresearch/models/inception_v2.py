@@ -55,8 +55,8 @@ class Model(nn.Module):
       says nothing of initial kernels.
     blocks: how many modules there are on the maps of 3a, of 4a and of 5a, those
       that come first, besides 3c and 4e, which end the first two.
-    stem: 'paper', 7x7/2 and two poolings; 'medium', 7x7/2 and one, for images
-      of 28 to 128 pixels; or 'small', 3x3 and none, of 8 to 64.
+    stem: 'paper', 7x7/2 and two poolings; 'medium', 3x3 and one, for images of
+      16 to 96 pixels; or 'small', 3x3 and none, of 8 to 64.
     pool_projection: channels of the pooled branch of 4c and 4d: 128, as
       printed, or 96, slim's, which makes the printed output.
     separable_stem: whether the first convolution is separable, as printed: each
@@ -119,7 +119,7 @@ class Model(nn.Module):
 
   def _first(self, x_NHWC, call):
     """Applies the first convolution, separable or plain."""
-    window, strides = (3, 1) if self.stem == 'small' else (7, 2)
+    window, strides = (7, 2) if self.stem == 'paper' else (3, 1)
     if self.separable_stem:
       most = call.features(64) // 3  # slim's rule
       depthwise = Conv(
