@@ -116,7 +116,7 @@ def test_larger_batches_see_as_many_images_in_groups_of_32():
 @pytest.mark.parametrize(
   ('arg', 'message'),
   [
-    ('study=figure9', 'needs one of figure2, modifications, ensemble, tuning'),
+    ('study=figure9', 'needs one of figure2, modifications, ensemble, '),
     ('scale=large', 'needs one of small, paper'),
     ('steps=100', 'needs a multiple of 300'),
     ('scale=paper,batch=96', 'needs 32, 64, 128 or 256'),
