@@ -90,6 +90,7 @@ def conduct(
     lambda measured: {'scale': args.scale, 'rows': rows(measured)},
     lambda runs: measure(by_label(runs)),
     **overrides,
+    # 5a stays, for the ensemble's members whose last BN is per activation.
     **({'model__blocks': '(0, 0, 1)'} if args.dry_run else {}),
   )
 
