@@ -162,6 +162,11 @@ def spread(values: Sequence[float] | np.ndarray, form: str) -> str:
   return f'{mean} ± {np.std(values, ddof=1):{form.lstrip("+")}}'
 
 
+def seeds(count: int) -> str:
+  """Writes how many seeds there are."""
+  return f'{count} seed{"s" * (count > 1)}'
+
+
 def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
   """Returns an empty figure and its panels, (rows, columns)."""
   import matplotlib

@@ -134,8 +134,8 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
     panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
   bars.xaxis.set_major_formatter(lambda x, _: f'{x:.0%}')
   figure.suptitle(
-    f'{args.data}, {args.steps} steps, {args.seeds} '
-    f'seed{"s" * (args.seeds > 1)}: with BN and without'
+    f'{args.data}, {args.steps} steps, '
+    f'{_study.seeds(args.seeds)}: with BN and without'
   )
   _study.save(figure, args.output)
 

@@ -184,8 +184,8 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
   panels[0, 0].yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
   panels[0, 1].yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
   figure.suptitle(
-    f'How many examples share statistics: mean and range of {args.seeds} '
-    f'seed{"s" * (args.seeds > 1)}'
+    f'How many examples share statistics: mean and range of '
+    f'{_study.seeds(args.seeds)}'
   )
   _study.save(figure, args.output)
 

@@ -165,7 +165,7 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
   _draw_confusion(matrix, _shown(runs))
   figure.suptitle(
     f'{len(_shown(runs).spec.class_names)} kinds, scale {args.scale}, '
-    f'{args.seeds} seed{"s" * (args.seeds > 1)}'
+    f'{_study.seeds(args.seeds)}'
   )
   _study.save(figure, args.output)
   _draw_mistakes(_shown(runs), args.output)

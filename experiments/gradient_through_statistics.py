@@ -224,7 +224,7 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
   )
   figure.suptitle(
     'Ioffe & Szegedy 2015, section 2: the bias below the normalization, on '
-    f'{args.data} ({args.seeds} seed{"s" * (args.seeds > 1)})'
+    f'{args.data} ({_study.seeds(args.seeds)})'
   )
   _study.save(figure, args.output)
 

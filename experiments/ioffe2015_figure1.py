@@ -149,8 +149,7 @@ def draw(
     panel.set_xlabel('training steps')
   seeds = len(runs[next(iter(INITS)), 'none'])
   figure.suptitle(
-    f'Ioffe & Szegedy 2015, Figure 1, on {data} '
-    f'({seeds} seed{"s" * (seeds > 1)})'
+    f'Ioffe & Szegedy 2015, Figure 1, on {data} ({_study.seeds(seeds)})'
   )
   _study.save(figure, output)
 

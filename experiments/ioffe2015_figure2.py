@@ -114,7 +114,7 @@ def draw(runs: _inception.Runs, args) -> None:
   seeds = len(runs['inception'])
   panel.set(
     title=f'Ioffe & Szegedy 2015, Figure 2, on {args.data}, '
-    f'scale {args.scale} ({seeds} seed{"s" * (seeds > 1)})',
+    f'scale {args.scale} ({_study.seeds(seeds)})',
     xlabel='training steps',
     ylabel='test accuracy, single crop',
   )

@@ -79,7 +79,7 @@ def draw(found: _inception.Accuracies, args) -> None:
       alpha=0.15,
     )
   panel.set(
-    title=f'Photometric distortions, {args.data} ({args.seeds} seeds)',
+    title=f'Photometric distortions, {args.data} ({_study.seeds(args.seeds)})',
     xlabel="strength of the distortions, 1 for slim's",
     ylabel='test accuracy',
   )

@@ -144,7 +144,7 @@ def draw(measured: Accuracies, args) -> None:
       panel.yaxis.set_major_formatter(lambda y, _: f'{y:.1%}')
   figure.suptitle(
     'BN before the activation, after it, or nowhere: '
-    f'{args.seeds} seed{"s" * (args.seeds > 1)} and their mean'
+    f'{_study.seeds(args.seeds)} and their mean'
   )
   _study.save(figure, args.output)
 

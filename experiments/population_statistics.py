@@ -175,8 +175,7 @@ def draw(measured: Measured, args) -> None:
     panel.legend(frameon=False)
   size.set_xscale('log', base=2)
   figure.suptitle(
-    f'Which statistics normalize, {args.data}, '
-    f'{args.seeds} seed{"s" * (args.seeds > 1)}'
+    f'Which statistics normalize, {args.data}, {_study.seeds(args.seeds)}'
   )
   _study.save(figure, args.output)
 

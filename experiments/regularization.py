@@ -146,7 +146,7 @@ def draw(grid: Grid, args) -> None:
   panels[0, 0].set(ylabel='dropout rate')
   figure.suptitle(
     f'Test accuracy, and how much higher training is: MLP, {args.data} '
-    f'({args.seeds} seed{"s" * (args.seeds > 1)})'
+    f'({_study.seeds(args.seeds)})'
   )
   _study.save(figure, args.output)
 
