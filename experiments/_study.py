@@ -90,16 +90,16 @@ def conduct(
         workdir = pathlib.Path(scratch)
         chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]
       how = launch.How(launcher, args.processes, retry_failed=True)
-      launch.run(chosen, workdir, console, how)
+      states = launch.run(chosen, workdir, console, how)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
       print(error, file=sys.stderr)
       return 2
     if len(chosen) <= _ROWS:
       console.print(summary.table(chosen, workdir))
-    runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
-    if any(run.status['status'] not in run_directory.ENDED for run in runs):
+    if not set(states.values()) <= set(run_directory.ENDED):
       print('Not all runs have ended: the same command continues them.')
       return 1
+    runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
     measured = measure(runs)
     judged = judge(measured)
     print(claims.text(judged))

@@ -4,8 +4,11 @@ import ast
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +44,18 @@ def test_an_experiment_passes_its_dry_run(name, tmp_path):
   written = json.loads((tmp_path / 'out.json').read_text())
   assert written['experiment'] == name
   assert written['jax']
+
+
+def test_an_interrupted_study_says_how_it_is_continued(tmp_path, capsys):
+  def interrupt():
+    while not next(tmp_path.glob('*/status.json'), None):
+      time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=interrupt, daemon=True).start()
+  study = [f'--workdir={tmp_path}', '--processes=1', '--steps=1000000']
+  assert figure1.main(study) == 1
+  assert 'the same command continues them' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
