@@ -93,7 +93,8 @@ def drawn(model, size, channels=3):
   def draw(path, leaf):
     name = path[-1].key
     if name != 'kernel':
-      return jnp.full(leaf.shape, name in ('scale', 'var'), leaf.dtype)
+      begins = np.full(leaf.shape, name in ('scale', 'var'), leaf.dtype)
+      return jnp.asarray(begins)
     std = math.sqrt(2 / math.prod(leaf.shape[:-1]))
     return jnp.asarray(random.normal(0, std, leaf.shape), leaf.dtype)
 

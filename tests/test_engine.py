@@ -287,20 +287,13 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
 
 
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)
-def test_every_point_of_every_config_is_built_and_makes_two_steps(
-  file, tmp_path
-):
-  """Of deep networks the shapes only; tests/test_models.py trains them."""
+def test_every_point_of_every_config_is_built(file):
+  """The shapes: dry runs of experiments train them, if only two steps."""
   tried = set()
   for point in points(configs.load(str(file)), {}):
     config = configs.tiny(point.config)
-    if traced.kind(config) in tried:
-      continue
-    tried.add(traced.kind(config))
-    if config.model.name not in ('mlp', 'lenet'):
+    if traced.kind(config) not in tried:
+      tried.add(traced.kind(config))
       network = build.model(config, num_classes=10)
       size = 8 if config.model.stem == 'small' else 32
       assert models.shapes(network, size, channels=1)
-      continue
-    path = point.directory(tmp_path / 'runs')
-    assert loop.train(config, path) == 'done'

@@ -88,10 +88,11 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
 
     return jax.grad(loss)(variables['params'])
 
+  found = jax.device_get(gradient(variables))
   dead = [
     jax.tree_util.keystr(path, simple=True, separator='/')
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables))
-    if not (jnp.isfinite(leaf).all() and jnp.any(leaf != 0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+    if not (np.isfinite(leaf).all() and leaf.any())
   ]
   assert dead == []
 
@@ -205,9 +206,13 @@ def test_images_of_other_channels_than_the_parameters_are_refused(model):
 
 
 @pytest.mark.parametrize(
-  ('model', 'activation'), [*itertools.product(MODELS, _activations.NAMES)]
+  ('model', 'activation'),
+  [
+    *itertools.product(MODELS, ('prelu', 'maxout')),  # these need more
+    *(('lenet', activation) for activation in _activations.NAMES[:-2]),
+  ],
 )
-def test_every_model_runs_with_every_activation(model, activation):
+def test_models_run_with_every_activation(model, activation):
   network = small(model, layers={'activation': activation})
   if activation == 'maxout' and model in NO_MAXOUT:
     with pytest.raises(ValueError, match=r"activation = 'maxout': "):
