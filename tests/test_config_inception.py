@@ -3,7 +3,9 @@
 import pytest
 
 from bnresearch import config as configs
+from bnresearch.records import run_directory
 from bnresearch.records.config_file import leaves
+from bnresearch.sweeps import unfinished
 from bnresearch.sweeps.points import points
 from configs import inception
 
@@ -90,6 +92,28 @@ def test_the_ensemble_is_of_six_networks_like_bn_x30_with_the_variations():
   assert rates == {0, 0.05, 0.1}
   sweep = configs.load('configs/inception.py:study=ensemble,seeds=3').sweep
   assert len({overrides['seed'] for overrides in sweep}) == 3 * 7
+
+
+@pytest.mark.parametrize(
+  'studies', [('figure2', 'ensemble', 'figure2'), ('auxiliary', 'photometric')]
+)
+def test_studies_share_a_directory(studies, tmp_path):
+  for study in studies:
+    chosen = points(configs.load(f'configs/inception.py:study={study}'), {})
+    unfinished.states(chosen, tmp_path)
+    for point in chosen:
+      with run_directory.claim(point.directory(tmp_path), point.config):
+        pass
+
+
+def test_a_network_of_another_seed_and_config_is_refused(tmp_path):
+  study = 'configs/inception.py:study=figure2,seeds=2'
+  chosen = points(configs.load(study), {})
+  with run_directory.claim(chosen[0].directory(tmp_path), chosen[0].config):
+    pass
+  others = points(configs.load(study), {'optim.momentum': '0.8'})
+  with pytest.raises(run_directory.Refused, match='0.9 -> 0.8'):
+    unfinished.states(others[len(others) // 2 :], tmp_path)
 
 
 def test_tuning_varies_the_learning_rate_of_inception_and_nothing_else():

@@ -19,7 +19,7 @@ def states(points: Sequence[Point], workdir: Path) -> dict[str, str]:
   """
   for point in points:
     run_directory.check(point.directory(workdir), point.config)
-  _check_neighbours(points[0], workdir)
+  _check_neighbours(points, workdir)
   return {point.name: state(point.directory(workdir)) for point in points}
 
 
@@ -54,16 +54,33 @@ def _of_data(config):
   return *(group.to_json() for group in groups), config.train.batch_size
 
 
-def _check_neighbours(point, workdir):
-  """Raises Refused if runs of another study live in `workdir`.
+def _check_neighbours(points, workdir):
+  """Raises Refused if runs live in `workdir` that cannot be of the same study.
 
   A sweep may grow, by more seeds for instance; in what it does not vary, all
-  its runs are alike.
+  its runs are alike. Those of a label are alike but for their seed, and those
+  of labels that this sweep has not are of a study that shares its runs.
   """
-  if point.name != '.' and (workdir / 'config.json').exists():
+  if points[0].name != '.' and (workdir / 'config.json').exists():
     raise run_directory.Refused(
       f'{workdir} is a run, not the directory of a sweep. Use another '
       '--workdir.'
     )
+  by_label = {point.config.label: point for point in points}
   for file in sorted(workdir.glob('*/config.json')):
-    run_directory.check(file.parent, point.config, varied=point.swept)
+    label = _label(file.parent)
+    if label and '' not in by_label:
+      if label in by_label:
+        config = by_label[label].config
+        run_directory.check(file.parent, config, varied=['seed'])
+    else:
+      point = points[0]
+      run_directory.check(file.parent, point.config, varied=point.swept)
+
+
+def _label(path):
+  """Returns the label of a run; '' if it has none, or its config is cut off."""
+  try:
+    return run_directory.read_config(path).get('label', '')
+  except ValueError:
+    return ''
