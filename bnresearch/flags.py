@@ -117,8 +117,8 @@ def _add_training(group):
     '--processes',
     metavar='N',
     type=int,
-    help='local: points trained at a time, a core each; 1 for one after the '
-    f'other; default {machine.cores()}',
+    help='local: points trained at a time; default one on an accelerator, on '
+    f'a CPU one a core, here {machine.points_at_a_time()}',
   )
   group.add_argument(
     '--at_once',

@@ -96,7 +96,7 @@ def _train(args, values):
     return _dry_run(chosen, console)
   how = launch.How(
     flags.launcher(args),
-    args.processes or machine.cores(),
+    args.processes or machine.points_at_a_time(),
     args.at_once or 0,
     args.wait,
     args.retry_failed,

@@ -100,7 +100,10 @@ def _inception() -> ConfigDict:
 def _small(config: ConfigDict, data: str, steps: int) -> None:
   """Sets what small images need."""
   if steps % 300:
-    raise ValueError(f'steps={steps} after the colon: needs a multiple of 300.')
+    nearest = max(1, round(steps / 300)) * 300
+    raise ValueError(
+      f'steps={steps}: needs a multiple of 300, such as {nearest}.'
+    )
   config.data.name = data
   config.augment.crop = 'padded'
   config.augment.padding = 2
@@ -122,9 +125,7 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
 def _paper(config: ConfigDict, batch: int) -> None:
   """Sets what ImageNet needs."""
   if batch not in (32, 64, 128, 256):  # of which all numbers stay whole
-    raise ValueError(
-      f'batch={batch} after the colon: needs 32, 64, 128 or 256.'
-    )
+    raise ValueError(f'batch={batch}: needs 32, 64, 128 or 256.')
   times = batch // _PAPERS_BATCH
   config.data.name = 'imagenet2012'
   config.augment.crop = 'resized'
@@ -132,14 +133,14 @@ def _paper(config: ConfigDict, batch: int) -> None:
   config.norm.group_size = _PAPERS_BATCH if times > 1 else 0
   config.train.batch_size = batch
   config.train.steps = 31_200_000 // times
-  config.train.log_every = 1000
+  config.train.log_every = 1000 // times
   config.optim.learning_rate = 0.0015 * times
   config.optim.decay_rate = 0.96
   config.optim.decay_steps = 8 * 1_281_167 // batch
-  config.eval.every = 100_000
+  config.eval.every = 100_000 // times
   config.eval.batch_size = 100
-  config.probes.every = 100_000
-  config.checkpoint.every = 100_000
+  config.probes.every = 100_000 // times
+  config.checkpoint.every = 100_000 // times
 
 
 def modifications(config: ConfigDict, factor: float = 5) -> dict[str, dict]:

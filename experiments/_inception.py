@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,7 +22,8 @@ class Curve(NamedTuple):
     line: its style.
     steps: to Inception's highest accuracy, in millions; inf for never, nan
       where there is no number.
-    accuracy: the highest, on ImageNet; nan where there is no number.
+    accuracy: the highest, on ImageNet; nan where there is no number. That of
+      Inception-Sigmoid is the most that it may have been.
   """
 
   title: str
@@ -51,16 +51,39 @@ Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (S,)
 def parse(
   name: str, text: str, argv: Sequence[str] | None, steps: int = 9000
 ) -> argparse.Namespace:
-  """Returns the flags of such an experiment."""
-  parser = _study.parser(name, text, steps=steps)
-  parser.add_argument('--scale', choices=('small', 'paper'), default='small')
-  parser.set_defaults(data='fashion_mnist', seeds=None)
+  """Returns the flags of such an experiment; `steps` are those of Inception."""
+  parser = _study.parser(name, text, seeds=3, folder='inception')
+  parser.set_defaults(seeds=None)
+  parser.add_argument(
+    '--scale',
+    choices=('small', 'paper'),
+    default='small',
+    help='small: images of 28 to 32 pixels, the default; paper: ImageNet',
+  )
+  parser.add_argument(
+    '--data', help='of scale=small: fashion_mnist, the default, cifar10, ...'
+  )
+  parser.add_argument(
+    '--steps',
+    type=int,
+    help='of scale=small: those of Inception, a multiple of 300; default '
+    f'{steps:,}',
+  )
+  parser.add_argument(
+    '--batch', type=int, help='of scale=paper: 32, the default, 64, 128 or 256'
+  )
   args = parser.parse_args(argv)
+  small = args.scale == 'small'
+  for key in ('batch',) if small else ('data', 'steps'):
+    if getattr(args, key) is not None:
+      parser.error(
+        f'--{key} has no effect with --scale={args.scale}. Leave it out, or '
+        f'take --scale={"paper" if small else "small"}.'
+      )
   if args.seeds is None:
     args.seeds = 1 if args.dry_run else 3
-  if args.scale == 'paper':
-    args.data = 'imagenet2012'
-  args.workdir = args.workdir or pathlib.Path('runs', f'inception-{args.data}')
+  args.data = (args.data or 'fashion_mnist') if small else 'imagenet2012'
+  args.steps, args.batch = args.steps or steps, args.batch or 32
   return args
 
 
@@ -81,6 +104,8 @@ def conduct(
   arg = f'study={study},scale={args.scale},seeds={args.seeds}'
   if args.scale == 'small':
     arg += f',data={args.data},steps={args.steps}'
+  else:
+    arg += f',batch={args.batch}'
   return _study.conduct(
     args,
     inception.get_config,
@@ -100,9 +125,10 @@ def conduct_both(args: argparse.Namespace, study: str, judge, draw) -> int:
 
   `judge` and `draw` get the last test accuracies; there are few evaluations.
   """
-  every = {'eval__every': '500', 'checkpoint__every': '500'}
   final = functools.partial(_final, study=study)
-  return conduct(args, study, judge, draw, final, _final_rows, **every)
+  few = {'eval__every': '500', 'checkpoint__every': '500'}
+  seldom = few if args.scale == 'small' else {}
+  return conduct(args, study, judge, draw, final, _final_rows, **seldom)
 
 
 def _final(runs, study) -> Accuracies:
@@ -129,26 +155,51 @@ def by_label(runs: Sequence[bnr.Run]) -> Runs:
   }
 
 
-def to_match(runs: Runs, label: str) -> list[float]:
-  """Returns, for each seed, the steps to Inception's highest accuracy.
+def chance(run: bnr.Run) -> float:
+  """Returns the accuracy of a guess."""
+  return 1 / len(run.spec.class_names)
+
+
+def learned(run: bnr.Run) -> bool:
+  """Says whether a run was ever better than twice chance."""
+  return _study.best(run) > 2 * chance(run)
+
+
+def to_match(runs: Runs, label: str) -> np.ndarray:
+  """Returns, for each seed, the steps to Inception's highest accuracy, (S,).
 
   That is the highest of Inception's run of the same seed. Between evaluations
-  the accuracy is taken for linear; a run that never reaches it has inf.
+  the accuracy is taken for linear; a run that never reaches it has inf. Where
+  Inception has not learned, there is nothing to match, but nan.
   """
-  return [
-    targets.steps_to(run.metrics['test/accuracy'], _study.best(plain))
-    for run, plain in zip(runs[label], runs['inception'])
-  ]
+  return np.array(
+    [
+      targets.steps_to(run.metrics['test/accuracy'], _study.best(plain))
+      if learned(plain)
+      else np.nan
+      for run, plain in zip(runs[label], runs['inception'])
+    ]
+  )
 
 
-def steps_text(steps: Sequence[float]) -> str:
-  """Writes the mean of steps and their spread, and how many never came."""
-  reached = [s for s in steps if np.isfinite(s)]
-  if not reached:
-    return 'never'
-  never = len(steps) - len(reached)
-  text = f'{_study.spread(reached, ",.0f")} steps'
-  return f'{text}, never in {never} of {len(steps)}' if never else text
+def match_text(runs: Runs, label: str) -> str:
+  """Writes the mean of steps to match, their spread, and how many never did."""
+  steps_S = to_match(runs, label)
+  S, given = len(steps_S), runs[label][0].config.train.steps
+  never, without = np.isinf(steps_S).sum(), np.isnan(steps_S).sum()
+  parts = []
+  if never + without < S:
+    reached = _study.spread(steps_S[np.isfinite(steps_S)], ',.0f')
+    parts.append(f'{reached} steps')
+  if never:
+    parts.append(f'{_some(never, S)}not in {given:,} steps')
+  if without:
+    parts.append(f'{_some(without, S)}Inception has not learned')
+  return '; '.join(parts)
+
+
+def _some(count, S):
+  return '' if count == S else f'{count} of {S} seeds: '
 
 
 def rows(runs: Runs) -> list[dict]:
@@ -156,9 +207,10 @@ def rows(runs: Runs) -> list[dict]:
   return [
     {
       'label': label,
-      'published_steps_in_millions': _finite(curve.steps),
-      'published_accuracy': _finite(curve.accuracy),
-      'steps_to_match': [_finite(s) for s in to_match(runs, label)],
+      'published_steps_in_millions': _named(curve.steps),
+      'published_accuracy': _named(curve.accuracy),
+      'steps': runs[label][0].config.train.steps,
+      'steps_to_match': [_named(s) for s in to_match(runs, label)],
       'highest_accuracy': [_study.best(run) for run in runs[label]],
       'status': [run.status['status'] for run in runs[label]],
     }
@@ -166,6 +218,8 @@ def rows(runs: Runs) -> list[dict]:
   ]
 
 
-def _finite(value):
-  """Returns a number, None where JSON has no name for it."""
-  return value if np.isfinite(value) else None
+def _named(value):
+  """Returns a number as JSON can have it: no nan, and 'never' for inf."""
+  if np.isnan(value):
+    return None
+  return 'never' if np.isinf(value) else float(value)

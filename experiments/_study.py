@@ -17,6 +17,7 @@ from rich.console import Console
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.engine import machine
+from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.records import config_file, provenance, run_directory
 from bnresearch.reports import claims, summary
 from bnresearch.sweeps import launch
@@ -30,25 +31,51 @@ Draw = Callable[[Any, argparse.Namespace], None]
 
 
 def parser(
-  name: str, text: str, *, steps: int | None = None
+  name: str,
+  text: str,
+  *,
+  steps: int | None = None,
+  seeds: int = 1,
+  folder: str | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the flags that such an experiment has at least.
 
-  With `steps`, also those by which data and steps are chosen.
+  Args:
+    name: of the experiment.
+    text: its header.
+    steps: default of --steps; without, there is neither this flag nor --data.
+    seeds: default of --seeds.
+    folder: of runs that several experiments share, instead of the name.
   """
+  folder = folder or name
   result = argparse.ArgumentParser(
     prog=f'python -m experiments.{name}',
     description=text,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  result.set_defaults(name=name)
+  result.set_defaults(name=name, folder=folder)
   if steps:
     result.add_argument('--data', default='digits', help='digits, mnist, ...')
-    result.add_argument('--steps', type=int, default=steps)
-  result.add_argument('--seeds', type=int, default=1)
-  result.add_argument('--processes', type=int, default=machine.cores())
+    result.add_argument(
+      '--steps', type=int, default=steps, help=f'of each run; default {steps:,}'
+    )
   result.add_argument(
-    '--workdir', type=pathlib.Path, help=f'default runs/{name}-DATA'
+    '--seeds',
+    type=int,
+    default=seeds,
+    help=f'runs of each point; default {seeds}',
+  )
+  at_a_time = machine.points_at_a_time()
+  result.add_argument(
+    '--processes',
+    type=int,
+    default=at_a_time,
+    help=f'runs at a time; default {at_a_time}',
+  )
+  result.add_argument(
+    '--workdir',
+    type=pathlib.Path,
+    help=f'of the runs, which are reused; default runs/{folder}-DATA',
   )
   result.add_argument(
     '--output',
@@ -82,13 +109,10 @@ def conduct(
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
-    workdir = args.workdir or pathlib.Path('runs', f'{args.name}-{args.data}')
+    shared = args.workdir or pathlib.Path('runs', f'{args.folder}-{args.data}')
+    workdir = pathlib.Path(scratch) if args.dry_run else shared
     try:
-      values = {k.replace('__', '.'): v for k, v in overrides.items()}
-      chosen = points(get_config(arg), values)
-      if args.dry_run:
-        workdir = pathlib.Path(scratch)
-        chosen = [Point(p.name, configs.tiny(p.config)) for p in chosen]
+      chosen = _points(get_config(arg), overrides, args.dry_run)
       how = launch.How(launcher, args.processes, retry_failed=True)
       states = launch.run(chosen, workdir, console, how)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
@@ -100,7 +124,11 @@ def conduct(
       print('Not all runs have ended: the same command continues them.')
       return 1
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
-    measured = measure(runs)
+    try:
+      measured = measure(runs)
+    except (run_directory.Refused, RestoreError) as error:
+      print(error, file=sys.stderr)
+      return 2
     judged = judge(measured)
     print(claims.text(judged))
     draw(measured, args)
@@ -119,6 +147,14 @@ def conduct(
     )
   print(f'Wrote {args.output}.png, .svg and .json')
   return 0
+
+
+def _points(config, overrides, dry_run):
+  values = {key.replace('__', '.'): v for key, v in overrides.items()}
+  chosen = points(config, values)
+  if not dry_run:
+    return chosen
+  return [Point(p.name, configs.tiny(p.config)) for p in chosen]
 
 
 def _row(point: Point, run: bnr.Run) -> dict[str, Any]:

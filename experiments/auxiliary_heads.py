@@ -74,7 +74,10 @@ def draw(found: _inception.Accuracies, args) -> None:
     panel.set(title=CURVES[network].title, xlabel='auxiliary heads')
     panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
   panels[0, 0].set(ylabel='test accuracy')
-  figure.suptitle(f'Auxiliary heads, {args.data} ({_study.seeds(args.seeds)})')
+  figure.suptitle(
+    f'Auxiliary heads, {args.data}, scale {args.scale} '
+    f'({_study.seeds(args.seeds)})'
+  )
   _study.save(figure, args.output)
 
 

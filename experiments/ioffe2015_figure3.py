@@ -35,10 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def ratios(runs: _inception.Runs, label: str) -> np.ndarray:
   """Returns how many times fewer steps than Inception's, of each seed.
 
-  0 is that of a run that never gets there.
+  0 is that of a run that never gets there. Seeds in which Inception has not
+  learned are left out.
   """
-  plain = np.array(_inception.to_match(runs, 'inception'))
-  return plain / np.array(_inception.to_match(runs, label))
+  plain_S = _inception.to_match(runs, 'inception')
+  ratio_S = plain_S / _inception.to_match(runs, label)
+  return ratio_S[~np.isnan(plain_S)]
 
 
 def judge(runs: _inception.Runs) -> list[claims.Claim]:
@@ -56,7 +58,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
         curve.title,
         'so many times fewer steps, or more',
         f'{published:.1f}',
-        f'{np.median(found):.1f}, median of {np.round(found, 1).tolist()}',
+        f'{_median(found):.1f}, median of {np.round(found, 1).tolist()}',
         tuple((found >= published).tolist()),
       ),
       claims.Claim(
@@ -68,6 +70,10 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
       ),
     ]
   return result
+
+
+def _median(values):
+  return np.median(values) if len(values) else np.nan
 
 
 def draw(runs: _inception.Runs, args) -> None:
@@ -95,28 +101,38 @@ def draw(runs: _inception.Runs, args) -> None:
 
 def _bars(panel, y, published, measured, color):
   panel.barh(y - 0.2, published, 0.35, color=color, alpha=0.3)
-  panel.barh(y + 0.2, np.median(measured), 0.35, color=color)
+  panel.barh(y + 0.2, _median(measured), 0.35, color=color)
   panel.plot(measured, [y + 0.2] * len(measured), 'k.', markersize=4)
 
 
 def _table(runs):
-  table = Table('network')
+  table = Table(
+    'network',
+    caption='Steps to match are interpolated between evaluations; times fewer '
+    'are medians over seeds, the rest means and deviations.',
+  )
   for what in ('steps to match', 'times fewer', 'highest accuracy'):
     table.add_column(f'{what}, published', justify='right')
     table.add_column('ours', justify='right')
   for label, curve in CURVES.items():
-    known = np.isfinite(curve.steps)
     times = CURVES['inception'].steps / curve.steps
+    bound = 'under ' if label == 'inception_sigmoid' else ''
     table.add_row(
       curve.title,
-      f'{curve.steps:g}M' if known else 'never',
-      _inception.steps_text(_inception.to_match(runs, label)),
-      f'{times:.1f}' if known else '',
-      f'{np.median(ratios(runs, label)):.1f}',
-      'none' if np.isnan(curve.accuracy) else f'{curve.accuracy:.1%}',
+      _published(curve.steps, f'{curve.steps:g}M'),
+      _inception.match_text(runs, label),
+      _published(curve.steps, f'{times:.1f}'),
+      f'{_median(ratios(runs, label)):.1f}',
+      _published(curve.accuracy, f'{bound}{curve.accuracy:.1%}'),
       _study.spread([_study.best(run) for run in runs[label]], '.2%'),
     )
   return table
+
+
+def _published(value, text):
+  if np.isnan(value):
+    return 'no number'
+  return 'never' if np.isinf(value) else text
 
 
 if __name__ == '__main__':

@@ -79,7 +79,8 @@ def draw(found: _inception.Accuracies, args) -> None:
       alpha=0.15,
     )
   panel.set(
-    title=f'Photometric distortions, {args.data} ({_study.seeds(args.seeds)})',
+    title=f'Photometric distortions, {args.data}, scale {args.scale} '
+    f'({_study.seeds(args.seeds)})',
     xlabel="strength of the distortions, 1 for slim's",
     ylabel='test accuracy',
   )

@@ -112,7 +112,7 @@ def test_a_network_of_another_seed_and_config_is_refused(tmp_path):
   with run_directory.claim(chosen[0].directory(tmp_path), chosen[0].config):
     pass
   others = points(configs.load(study), {'optim.momentum': '0.8'})
-  with pytest.raises(run_directory.Refused, match='0.9 -> 0.8'):
+  with pytest.raises(run_directory.Refused, match=r'0\.9 -> 0\.8'):
     unfinished.states(others[len(others) // 2 :], tmp_path)
 
 

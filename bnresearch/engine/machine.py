@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import sys
 
@@ -44,6 +46,21 @@ def cores() -> int:
     if hasattr(os, 'sched_getaffinity')
     else (os.cpu_count() or 1)
   )
+
+
+def points_at_a_time() -> int:
+  """Returns how many runs to train side by side, each in its own process.
+
+  On a CPU one a core. On an accelerator one: JAX gives a process most of its
+  memory. JAX is not started to know it, as it cannot be prepared then; a plugin
+  that is installed counts as an accelerator unless JAX_PLATFORMS names the CPU.
+  """
+  if chosen := jax.config.jax_platforms:
+    accelerator = not chosen.startswith('cpu')
+  else:
+    plugins = importlib.metadata.entry_points(group='jax_plugins')
+    accelerator = plugins or importlib.util.find_spec('libtpu')
+  return 1 if accelerator else cores()
 
 
 def _keep_freed_memory():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,7 +127,8 @@ def of_networks(
   """
   run, _ = networks[0]
   at_a_time = max(1, batch_size // crop_count)
-  batch_size = min(batch_size, at_a_time * crop_count)
+  calls = math.ceil(at_a_time * crop_count / batch_size)
+  batch_size = math.ceil(at_a_time * crop_count / calls)
   view = crop or build.crop(run.config)
   for images, labels_N in stream.in_order(source, view, at_a_time):
     if crop_count > 1 and isinstance(source, Arrays):  # handed on as they are

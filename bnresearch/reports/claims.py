@@ -28,6 +28,8 @@ class Claim:
   @property
   def verdict(self) -> str:
     """'reproduced', 'not reproduced', or in how many of the seeds."""
+    if not self.holds:
+      return 'not tested'
     if all(self.holds):
       return 'reproduced'
     if not any(self.holds):
