@@ -1,7 +1,9 @@
 """The study of section 4.2: its points are the paper's, at both scales."""
 
+import jax
 import pytest
 
+from bnresearch import build, models
 from bnresearch import config as configs
 from bnresearch.records import run_directory
 from bnresearch.records.config_file import leaves
@@ -68,6 +70,21 @@ def test_the_scale_of_the_paper_has_its_numbers():
   assert plain['optim.decay_steps'] // fast['optim.decay_steps'] == 6
   assert plain['train.batch_size'] == 32
   assert plain['train.steps'] > 31e6
+
+
+@pytest.mark.parametrize('study', ['figure2', 'ensemble'])
+def test_every_network_of_the_papers_scale_takes_its_images(study):
+  chosen = configs.load(f'configs/inception.py:scale=paper,study={study}')
+  for point in points(chosen, {}):
+    network = build.model(point.config, num_classes=1000)
+    params = models.shapes(network, 224)['params']
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    expected = 11_278_528
+    if point.config.norm.name == 'none':
+      expected -= 9_992  # channels, each with a bias instead of gamma and beta
+    if point.config.norm.per_activation:  # at 7x7 in the 3,232 of 5a and 5b
+      expected += 2 * (7 * 7 - 1) * 3_232
+    assert count == expected, point.name
 
 
 def test_each_modification_is_added_and_left_out_alone():
