@@ -122,7 +122,7 @@ def _table(runs):
       _published(curve.steps, f'{curve.steps:g}M'),
       _inception.match_text(runs, label),
       _published(curve.steps, f'{times:.1f}'),
-      f'{_median(ratios(runs, label)):.1f}',
+      f'{_median(ratios(runs, label)):.1f}'.replace('0.0', 'never'),
       _published(curve.accuracy, f'{bound}{curve.accuracy:.1%}'),
       _study.spread([_study.best(run) for run in runs[label]], '.2%'),
     )
