@@ -106,6 +106,7 @@ def _bars(panel, y, published, measured, color):
 
 
 def _table(runs):
+  plain = CURVES['inception']
   table = Table(
     'network',
     caption='Steps to match are interpolated between evaluations; times fewer '
@@ -115,14 +116,14 @@ def _table(runs):
     table.add_column(f'{what}, published', justify='right')
     table.add_column('ours', justify='right')
   for label, curve in CURVES.items():
-    times = CURVES['inception'].steps / curve.steps
+    times, ours = plain.steps / curve.steps, _median(ratios(runs, label))
     bound = 'under ' if label == 'inception_sigmoid' else ''
     table.add_row(
       curve.title,
       _published(curve.steps, f'{curve.steps:g}M'),
       _inception.match_text(runs, label),
       _published(curve.steps, f'{times:.1f}'),
-      f'{_median(ratios(runs, label)):.1f}'.replace('0.0', 'never'),
+      f'{ours:.1f}' if ours else 'never',
       _published(curve.accuracy, f'{bound}{curve.accuracy:.1%}'),
       _study.spread([_study.best(run) for run in runs[label]], '.2%'),
     )
