@@ -1,9 +1,13 @@
 """Inception with and without BN: Figures 2, 3, 4 of the BN paper, section 4.2.
 
 Command:  python -m bnresearch.main --config=configs/inception.py
-Expected: not yet known: the runs are to come.
-Time:     of scale=small, on one of two busy CPU cores, 0.06 s a step without
-          BN, 0.09 s with it, and 6 s an evaluation.
+Expected: of scale=small, three seeds, highest accuracy on Fashion-MNIST:
+          Inception 86.6 ± 0.7%, BN-Baseline 88.6 ± 0.1%, which needs 1.8 times
+          fewer steps to Inception's; BN-x5 85.7 ± 0.5% and BN-x30 81.2 ± 0.5%
+          in a third of the steps; BN-x5-Sigmoid 85.1 ± 0.7%; Inception at five
+          times the rate, and with sigmoids, chance.
+Time:     37 minutes a seed on two cores of an AMD EPYC, 0.09 s a step without
+          BN and 0.1 s with it on one.
 
 After a colon, comma-separated:
   study=figure2          the paper's five curves, and its two networks without
