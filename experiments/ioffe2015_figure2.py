@@ -10,10 +10,10 @@ Cost:     1 h 50 for the 21 runs of three seeds, on two cores of an AMD EPYC.
 Result:   experiments/results/ioffe2015_figure2_*.{png,svg,json}
 
 The networks are those of configs/inception.py; Figure 3 reads the same runs.
-For several machines, `python -m bnresearch.main --config=configs/inception.py:...
---launcher=slurm` makes them, in the --workdir that is then given here.
-The mark on a curve is where it reaches the highest accuracy of Inception, the
-mean over seeds if all reach it.
+Where many machines are to make them, `python -m bnresearch.main` does, with
+--launcher=slurm and the --workdir that is then given here. The mark on a curve
+is where it reaches the highest accuracy of Inception, the mean over seeds if
+all reach it.
 """
 
 import sys
