@@ -80,7 +80,9 @@ def test_the_verdicts_of_figure_2_follow_from_the_curves(runs):
     '1 of 2 times',  # 15% is not twice chance
     'reproduced',  # at 5 times the rate one has diverged, one is at chance
   ]
-  assert '; Inception 300 ± 0 steps' in found[0].measured
+  assert found[0].measured == (
+    '200 steps; 1 of 2 seeds: not in 300 steps; Inception 300 ± 0 steps'
+  )
   assert 'chance is 10%' in found[4].measured
 
 
@@ -159,6 +161,7 @@ def test_figure_4_refuses_images_that_have_no_ten_crops(capsys):
   [
     (['--scale=paper', '--steps=300'], '--steps has no effect with --scale=pa'),
     (['--batch=64'], '--batch has no effect with --scale=small'),
+    (['--dry_run', '--steps=0'], 'steps=0 after the colon: needs 1'),
     (['--dry_run', '--steps=1000'], 'needs a multiple of 300, such as 900'),
   ],
 )

@@ -28,6 +28,8 @@ NORMS = lookup.names('norms')
 # Of these, layers are fully connected and normalized: a norm that needs
 # positions is refused.
 DENSE = ('lenet', 'lstm', 'mlp')
+# Of the activations, one has parameters and one takes more features.
+OWN_SHAPES = ('prelu', 'maxout')
 # What has no layer just before each activation.
 NO_MAXOUT = ('densenet', 'inception_resnet_v2', 'lstm', 'resnet')
 
@@ -208,8 +210,8 @@ def test_images_of_other_channels_than_the_parameters_are_refused(model):
 @pytest.mark.parametrize(
   ('model', 'activation'),
   [
-    *itertools.product(MODELS, ('prelu', 'maxout')),  # these need more
-    *(('lenet', activation) for activation in _activations.NAMES[:-2]),
+    *itertools.product(MODELS, OWN_SHAPES),
+    *(('lenet', name) for name in _activations.NAMES if name not in OWN_SHAPES),
   ],
 )
 def test_models_run_with_every_activation(model, activation):
