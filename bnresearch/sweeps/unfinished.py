@@ -69,13 +69,12 @@ def _check_neighbours(points, workdir):
   by_label = {point.config.label: point for point in points}
   for file in sorted(workdir.glob('*/config.json')):
     label = _label(file.parent)
-    if label and '' not in by_label:
-      if label in by_label:
-        config = by_label[label].config
-        run_directory.check(file.parent, config, varied=['seed'])
-    else:
+    if not label or '' in by_label:
       point = points[0]
       run_directory.check(file.parent, point.config, varied=point.swept)
+    elif label in by_label:
+      config = by_label[label].config
+      run_directory.check(file.parent, config, varied=['seed'])
 
 
 def _label(path):
