@@ -83,7 +83,8 @@ def parse(
   if args.seeds is None:
     args.seeds = 1 if args.dry_run else 3
   args.data = (args.data or 'fashion_mnist') if small else 'imagenet2012'
-  args.steps, args.batch = args.steps or steps, args.batch or 32
+  args.steps = steps if args.steps is None else args.steps
+  args.batch = 32 if args.batch is None else args.batch
   return args
 
 
