@@ -6,7 +6,8 @@ Claim:    With BN, Inception reaches its highest accuracy in fewer steps; with
           cannot be trained at 5 times its learning rate.
 Source:   Ioffe & Szegedy 2015, section 4.2 and Figure 2, arXiv 1502.03167.
 Command:  python -m experiments.ioffe2015_figure2
-Cost:     1 h 50 for the 21 runs of three seeds, on two cores of an AMD EPYC.
+Cost:     2 h 10 for the 21 runs of three seeds, on two cores of an AMD EPYC
+          that also ran tests; 37 minutes for one seed when they did not.
 Result:   experiments/results/ioffe2015_figure2_*.{png,svg,json}
 
 The networks are those of configs/inception.py; Figure 3 reads the same runs.
