@@ -1,0 +1,175 @@
+"""What Figure 2 costs as published: the time of a step of each network.
+
+Claim:    none is published. At 32 images a step, Inception takes 31 million
+          steps, and its variants with BN a third of them here.
+Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167.
+Command:  python -m experiments.speed_inception --output=speed_inception.json
+Cost:     not yet measured.
+Result:   experiments/results/speed_inception_*.json
+
+The networks are those of configs/inception.py:scale=paper. Those that differ in
+numbers only, as in the learning rate, share a compiled step and are timed once.
+It is the step of a run, with distortions, L2 and update, on 224-pixel images
+that the device has; to read and crop these is timed by `speed_data`. The time
+is that of the fastest round, so the days are the least that they can be.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bnresearch import build, data
+from bnresearch import config as configs
+from bnresearch.engine import machine, optimizer, parallel, state, step
+from bnresearch.engine.stream import Examples
+from bnresearch.records import config_file, provenance
+from bnresearch.reports import claims
+from bnresearch.sweeps.points import Point, points
+from configs import inception
+from experiments import _timing
+
+# Two points that differ in one of these are compiled apart.
+_COMPILED = 'norm.name', 'model.activation', 'model.lrn', 'model.dropout_rate'
+_CLASSES = 1000
+_DAY_S = 86_400
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Times each step, and prints what the runs would take."""
+  args = _timing.parse(
+    'speed_inception',
+    __doc__,
+    3,
+    argv,
+    batch={'type': int, 'default': 32, 'help': '32, 64, 128 or 256'},
+    dtype={'choices': ('float32', 'bfloat16'), 'default': 'float32'},
+  )
+  machine.prepare(machine.cores())
+  # The host crops.
+  values = {'train.dtype': args.dtype, 'augment.crop': 'none'}
+  try:
+    config = inception.get_config(f'scale=paper,batch={args.batch}')
+    chosen = points(config, values)
+  except ValueError as error:
+    print(error, file=sys.stderr)
+    return 2
+  if args.dry_run:
+    chosen = [Point(p.name, _tiny(p.config)) for p in chosen]
+  rows = _rows(chosen, args.rounds)
+  made_by = provenance.collect()
+  Console().print(_table(rows, args, made_by))
+  if args.output:
+    claims.write(
+      args.output,
+      [],
+      experiment='speed_inception',
+      data='uniform random numbers',
+      steps=chosen[0].config.train.steps,
+      batch=args.batch,
+      dtype=args.dtype,
+      rounds=args.rounds,
+      rows=rows,
+      **made_by,
+    )
+  return 0
+
+
+def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
+  """Returns a row for each point: its steps, and what each of them takes."""
+  first = {}  # of those that share a compiled step
+  for point in chosen:
+    first.setdefault(_compiled_by(point), point)
+  calls = {point.name: _training(point) for point in first.values()}
+  seconds = _timing.fastest(calls, rounds, np.random.RandomState(0))
+  rows = []
+  for point in chosen:
+    train = point.config.train
+    taken = seconds[first[_compiled_by(point)].name]
+    rows.append(
+      {
+        'label': point.config.label,
+        'steps': train.steps,
+        'seconds_a_step': taken,
+        'images_per_s': train.batch_size / taken,
+        'days': train.steps * taken / _DAY_S,
+      }
+    )
+  return rows
+
+
+def _compiled_by(point):
+  values = config_file.leaves(point.config)
+  return tuple(values[key] for key in _COMPILED)
+
+
+def _training(point: Point) -> _timing.Call:
+  """Returns a call that makes the next step of a run, on the same batch."""
+  config = point.config
+  side, N = config.data.image_size, config.train.batch_size
+  images = np.random.RandomState(0).randint(0, 256, (N, side, side, 3))
+  labels_N = np.arange(N, dtype=np.int32) % _CLASSES
+  batch = Examples(images.astype(np.uint8), labels_N)
+  source = data.Arrays(*batch, tuple(map(str, range(_CLASSES))))
+  model = build.model(config, _CLASSES)
+  updates = optimizer.make(config.optim, config.train.steps)
+  fresh = state.create(model, updates, images.shape[1:], config.seed)
+  train_step = step.make_train_step(
+    model, updates, build.inputs(config, source), **step.options(config)
+  )
+  mesh = parallel.mesh(config, model)
+  with jax.set_mesh(mesh):
+    states, batch = [parallel.shared(fresh)], parallel.split(batch)
+  compiled, key = jax.jit(train_step, donate_argnums=0), jax.random.key(0)
+
+  def play():
+    with jax.set_mesh(mesh):
+      states[0], metrics = compiled(states[0], batch, key)
+    jax.block_until_ready(metrics)
+
+  print(f'Compiling {config.label}', flush=True)
+  play()
+  return play
+
+
+def _tiny(config):
+  """Returns a narrow network of few modules, on small images."""
+  small = configs.tiny(config)
+  configs.override(
+    small,
+    {
+      'data.image_size': 64,
+      'model.blocks': (0, 0, 0),
+      'model.width': 0.05,
+    },
+  )
+  return small
+
+
+def _table(rows, args, made_by):
+  table = Table(
+    title=f'scale=paper, batches of {args.batch}, {args.dtype}, on '
+    f'{made_by["devices"]} x {made_by["device"]}',
+    caption='One seed; without reading images and evaluation.',
+  )
+  for column in ('network', 'steps', 's a step', 'images/s', 'days'):
+    table.add_column(column, justify='right')
+  for row in rows:
+    table.add_row(
+      row['label'],
+      f'{row["steps"]:,}',
+      f'{row["seconds_a_step"]:.3g}',
+      f'{row["images_per_s"]:,.3g}',
+      f'{row["days"]:,.3g}',
+    )
+  table.add_section()
+  total = sum(row['days'] for row in rows)
+  table.add_row('all', '', '', '', f'{total:,.3g}')
+  return table
+
+
+if __name__ == '__main__':
+  sys.exit(main())
