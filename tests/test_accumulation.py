@@ -186,10 +186,11 @@ def test_steps_in_parts_can_be_scanned(assert_close):
   config = config_of(**NORMS['batch'])
   first, train_step = train_step_of(config, 4)
   split = batch()
-  advance = feed.make_advance(train_step, 'always', (first, split), N)
   indices_TN = np.stack([np.arange(N)] * 3)
+  example = first, split, indices_TN[0]
+  advance = feed.make_advance(train_step, 'always', example)
   _, metrics = advance(first, split, indices_TN, jax.random.key(0))
   first, train_step = train_step_of(config)
-  advance = feed.make_advance(train_step, 'always', (first, split), N)
+  advance = feed.make_advance(train_step, 'always', example)
   _, expected = advance(first, split, indices_TN, jax.random.key(0))
   assert_close(metrics, expected, rtol=1e-5)

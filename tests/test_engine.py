@@ -16,6 +16,7 @@ from bnresearch.engine import (
   feed,
   loop,
   optimizer,
+  parallel,
   state,
   step,
   stream,
@@ -146,11 +147,30 @@ def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
     train_step = step.make_train_step(
       model, updates, lambda key, x, y: (x / 255, y)
     )
-    advance = feed.make_advance(train_step, 'auto', (first, split), 12)
+    example = first, split, np.zeros(12, np.int32)
+    advance = feed.make_advance(train_step, 'auto', example)
     return hasattr(advance, 'lower')  # a compiled whole, not a Python loop
 
   assert scans(build.model(config_of(), 10))
   assert not scans(Convolution())
+
+
+def test_a_step_that_is_not_scanned_is_traced_once():
+  config, model = config_of(), Convolution()
+  updates = optimizer.make(config.optim, 4)
+  source, traces = build.source(config, 'train'), []
+
+  def inputs(*batch):
+    traces.append(batch)
+    return build.inputs(config, source)(*batch)
+
+  with jax.set_mesh(parallel.mesh_of(jax.devices()[:1])):
+    now = parallel.shared(state.create(model, updates, (8, 8, 1), 0))
+    train_step = step.make_train_step(model, updates, inputs)
+    made = feed.make(config, source, train_step, now)
+    for steps in range(2), range(2, 4):
+      now, _ = made.advance(now, steps, jax.random.key(0))
+  assert len(traces) == 1
 
 
 @pytest.mark.parametrize('name', rules.RULES['optim.name'].choices, ids=str)

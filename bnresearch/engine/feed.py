@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bnresearch.data import Arrays, Source
 from bnresearch.engine import loops, parallel, stream
@@ -69,11 +70,9 @@ class Resident:
     self._config = config
     self.waited = 0.0
     self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
-    example = (state, self._split)
-    batch_size = config.train.batch_size
-    self._call = make_advance(
-      train_step, config.train.scan, example, batch_size
-    )
+    indices_N = np.zeros(config.train.batch_size, np.int32)
+    example = state, self._split, indices_N
+    self._call = make_advance(train_step, config.train.scan, example)
 
   def advance(
     self, state: State, steps: range, key: jax.Array
@@ -149,8 +148,7 @@ def _compiled(function, axis):
 def make_advance(
   train_step: TrainStep,
   scan: str,
-  example: tuple[State, Examples],
-  batch_size: int,
+  example: tuple[State, Examples, np.ndarray],
   compiled: Callable[[Callable, int], Callable] = _compiled,
 ) -> Callable[..., tuple[State, Metrics]]:
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
@@ -163,8 +161,7 @@ def make_advance(
     train_step: see `make_train_step`.
     scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
       compiled step T times, 'auto' scans unless that is slow, see `loops`.
-    example: a state and a split, for the shapes.
-    batch_size: of the steps.
+    example: a state, a split and the indices of a step, for the shapes.
     compiled: makes a function of (state, split, indices, key) one that is
       compiled and donates the state. Its second argument is on which axis
       indices and metrics have what several states differ in, if there are
@@ -200,8 +197,8 @@ def make_advance(
     return state, _stacked(rows)
 
   if scan == 'auto':
-    indices_N = jnp.zeros(batch_size, jnp.int32)
-    slow = loops.is_slow(one, *example, indices_N, jax.random.key(0))
+    # Of the compiled step, which so is traced once.
+    slow = loops.is_slow(call_one, *example, jax.random.key(0))
     scan = 'never' if slow else 'always'
   return called if scan == 'never' else compiled(scanned, 1)
 

@@ -83,8 +83,7 @@ class Program:
     self._advance = feed.make_advance(
       self._train_step,
       config.train.scan,
-      (jax.eval_shape(self._one_member), self._split),
-      config.train.batch_size,
+      self._example(),
       self._compiled_advance,
     )
     self.evaluator = evaluate.Evaluator(
@@ -220,6 +219,13 @@ class Program:
     return build.model(config, self._classes), updates
 
   # Of all members.
+
+  def _example(self):
+    """Returns members, the split and the indices of a step, for the shapes."""
+    values = traced.values_of(self.filled([self._config]))
+    members = Member(values, jax.eval_shape(self._fresh, values))
+    N = self._config.train.batch_size
+    return members, self._split, np.zeros((self.count, N), np.int32)
 
   def _compiled(self, function, shared, options=None):
     """Compiles a function for all; `shared` last arguments are for all."""
