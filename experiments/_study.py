@@ -75,7 +75,8 @@ def parser(
   result.add_argument(
     '--workdir',
     type=pathlib.Path,
-    help=f'of the runs, which are reused; default runs/{folder}-DATA',
+    help=f'of the runs, which are reused; default runs/{folder}-DATA, or in a '
+    'dry run one that is gone afterwards',
   )
   result.add_argument(
     '--output',
@@ -109,8 +110,9 @@ def conduct(
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
-    shared = args.workdir or pathlib.Path('runs', f'{args.folder}-{args.data}')
-    workdir = pathlib.Path(scratch) if args.dry_run else shared
+    shared = pathlib.Path('runs', f'{args.folder}-{args.data}')
+    default = pathlib.Path(scratch) if args.dry_run else shared
+    workdir = args.workdir or default
     try:
       chosen = _points(get_config(arg), overrides, args.dry_run)
       how = launch.How(launcher, args.processes, retry_failed=True)

@@ -19,6 +19,8 @@ from tests import folders
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXPERIMENTS = sorted(f.stem for f in (ROOT / 'experiments').glob('[!_]*.py'))
+OF_THE_SAME_RUNS = 'ioffe2015_figure2', 'ioffe2015_figure3'
+DRY_RUN_BELOW = 'ioffe2015_figure1', *OF_THE_SAME_RUNS
 OF_PHOTOGRAPHS = {'flowers': ['--models=googlenet'], 'speed_data': []}
 
 
@@ -33,17 +35,34 @@ def run(module, *arguments):
   )
 
 
-@pytest.mark.parametrize('name', EXPERIMENTS)
-def test_an_experiment_passes_its_dry_run(name, tmp_path):
-  arguments = ['--dry_run', f'--output={tmp_path / "out.json"}']
-  if name in OF_PHOTOGRAPHS:
-    folder = folders.in_order(tmp_path / 'photographs')
-    arguments += [f'--folder={folder}', *OF_PHOTOGRAPHS[name]]
-  result = run(f'experiments.{name}', *arguments)
+def dry_run(name, tmp_path, *arguments):
+  """Returns what the dry run of an experiment writes."""
+  output = tmp_path / f'{name}.json'
+  result = run(
+    f'experiments.{name}', '--dry_run', f'--output={output}', *arguments
+  )
   assert result.returncode == 0, result.stderr
-  written = json.loads((tmp_path / 'out.json').read_text())
+  written = json.loads(output.read_text())
   assert written['experiment'] == name
   assert written['jax']
+  return written
+
+
+@pytest.mark.parametrize('name', sorted({*EXPERIMENTS} - {*DRY_RUN_BELOW}))
+def test_an_experiment_passes_its_dry_run(name, tmp_path):
+  arguments = []
+  if name in OF_PHOTOGRAPHS:
+    folder = folders.in_order(tmp_path / 'photographs')
+    arguments = [f'--folder={folder}', *OF_PHOTOGRAPHS[name]]
+  dry_run(name, tmp_path, *arguments)
+
+
+def test_figures_2_and_3_pass_their_dry_run_with_the_same_runs(tmp_path):
+  workdir = f'--workdir={tmp_path / "runs"}'
+  first, second = (
+    dry_run(name, tmp_path, workdir)['runs'] for name in OF_THE_SAME_RUNS
+  )
+  assert second == first  # to the seconds that they took
 
 
 def test_an_interrupted_study_says_how_it_is_continued(tmp_path, capsys):
@@ -79,13 +98,10 @@ def test_all_experiments_are_listed_with_their_verdicts():
 
 
 def test_figure1_draws_four_panels_for_each_initialization(tmp_path):
-  result = run(
-    'experiments.ioffe2015_figure1', '--dry_run', f'--output={tmp_path}/f'
-  )
-  assert result.returncode == 0, result.stderr
-  drawn = (tmp_path / 'f.svg').read_text()
-  assert drawn.count('<g id="axes_') == 8
-  assert (tmp_path / 'f.png').read_bytes().startswith(b'\x89PNG')
+  dry_run('ioffe2015_figure1', tmp_path)
+  drawn = tmp_path / 'ioffe2015_figure1.svg'
+  assert drawn.read_text().count('<g id="axes_') == 8
+  assert drawn.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.fixture
