@@ -1,8 +1,10 @@
 """Dropout and L2, with BN and without: does BN do their work?
 
-Command:  python -m bnresearch.main --config=configs/regularization.py
-Expected: not yet known.
-Time:     not yet measured.
+Command:  python -m bnresearch.main --config=configs/regularization.py \\
+              --launcher=vectorized
+Expected: on Fashion-MNIST, test accuracies of 86.6 to 90.2% without BN and of
+          88.4 to 90.6% with it; dropout lowers it, and with BN, L2 raises it.
+Time:     7 minutes a seed on two cores of an AMD EPYC.
 
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, digits, cifar10, ...
