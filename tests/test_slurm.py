@@ -21,13 +21,13 @@ from bnresearch.sweeps.points import points
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Four short runs for an array, three long ones that are interrupted, and one
-# that fails.
+# that fails. None saves itself before its end unless it is told to.
 CONFIG = """
 from configs import default
 def get_config(arg):
   c = default.get_config()
   c.train.log_every = c.eval.every = c.probes.every = 20
-  c.checkpoint.every = 1000
+  c.checkpoint.every = 6000
   c.slurm.memory = 1
   runs = [(60, s) for s in range(5)] + [(6000, s) for s in range(3)]
   c.sweep = tuple({'train.steps': t, 'seed': s} for t, s in runs)
@@ -181,9 +181,7 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
     sessions = json.loads((path / 'provenance.json').read_text())
     begun, continued = (session['from_step'] for session in sessions)
     assert begun == 0
-    # Saved when it was told to, in the midst, between two checkpoints.
     assert 0 < continued < 6000
-    assert continued % 1000
 
 
 def test_a_cancelled_job_saves_itself_and_does_not_come_again(
