@@ -156,14 +156,9 @@ def by_label(runs: Sequence[bnr.Run]) -> Runs:
   }
 
 
-def chance(run: bnr.Run) -> float:
-  """Returns the accuracy of a guess."""
-  return 1 / len(run.spec.class_names)
-
-
 def learned(run: bnr.Run) -> bool:
   """Says whether a run was ever better than twice chance."""
-  return _study.best(run) > 2 * chance(run)
+  return _study.best(run) > 2 * _study.chance(run)
 
 
 def to_match(runs: Runs, label: str) -> np.ndarray:

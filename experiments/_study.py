@@ -18,8 +18,8 @@ import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.engine import machine
 from bnresearch.engine.checkpoint import RestoreError
-from bnresearch.records import config_file, provenance, run_directory
-from bnresearch.reports import claims, summary
+from bnresearch.records import config_file, run_directory
+from bnresearch.reports import claims, results, summary
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
 
@@ -145,7 +145,7 @@ def conduct(
       launcher=launcher,
       processes=args.processes if launcher == 'local' else 1,
       **notes(measured),
-      **provenance.collect(),
+      **_made_by(runs),
     )
   print(f'Wrote {args.output}.png, .svg and .json')
   return 0
@@ -169,8 +169,40 @@ def _row(point: Point, run: bnr.Run) -> dict[str, Any]:
   }
 
 
+def _made_by(runs: Sequence[bnr.Run]) -> dict[str, Any]:
+  """Returns by what the runs were made, not by what they are reported.
+
+  That is the date of the last, and the value that all have or, if they differ,
+  a list of those that there are.
+  """
+  found: dict[str, set] = {}
+  for run in runs:
+    for key, value in results.provenance(run.path).items():
+      found.setdefault(key, set()).add(value)
+  return {
+    key: max(values)
+    if key == 'date'
+    else values.pop()
+    if len(values) == 1
+    else sorted(values)
+    for key, values in found.items()
+  }
+
+
 def final(run: bnr.Run, metric: str = 'test/accuracy') -> float:
+  """Returns the last value of a metric.
+
+  A run that has diverged guesses from then on, whatever its last evaluation
+  was: its accuracy is that of a guess.
+  """
+  if metric == 'test/accuracy' and run.status['status'] == 'diverged':
+    return chance(run)
   return float(run.metrics[metric].values[-1])
+
+
+def chance(run: bnr.Run) -> float:
+  """Returns the accuracy of a guess."""
+  return 1 / len(run.spec.class_names)
 
 
 def best(run: bnr.Run) -> float:

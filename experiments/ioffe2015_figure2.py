@@ -35,12 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def judge(runs: _inception.Runs) -> list[claims.Claim]:
   """Returns what the paper says about the curves."""
-  chance = _inception.chance(runs['inception'][0])
+  chance = _study.chance(runs['inception'][0])
   highest = {
     label: np.array([_study.best(run) for run in group])
     for label, group in runs.items()
   }
-  diverged = [r.status['status'] == 'diverged' for r in runs['inception_x5']]
+  x5 = runs['inception_x5']
+  diverged = [run.status['status'] == 'diverged' for run in x5]
   spread = lambda label: _study.spread(highest[label], '.2%')
   return [
     *(_matches(runs, label) for label in ('bn_baseline', 'bn_x5', 'bn_x30')),
@@ -80,7 +81,9 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
       'its parameters reach machine infinity',
       f'{sum(diverged)} of {len(diverged)} diverged; highest accuracy '
       f'{spread("inception_x5")}, {spread("inception")} at its own',
-      tuple(not _inception.learned(run) for run in runs['inception_x5']),
+      tuple(
+        lost or not _inception.learned(run) for lost, run in zip(diverged, x5)
+      ),
     ),
   ]
 

@@ -28,7 +28,7 @@ from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch.records import config_file, run_directory
-from bnresearch.reports import claims
+from bnresearch.reports import claims, results
 from configs import inception
 from experiments import _inception, _study
 
@@ -58,7 +58,7 @@ ROWS = {
 }
 _ONE, _MANY, _, _SIX = ROWS
 
-# {row: of each seed {'top1', 'top5', 'calibration': errors in percent;
+# {row: of each seed {'seed'; 'top1', 'top5', 'calibration': errors in percent;
 # 'members': top-1 of each network; 'crops': how many}}
 Errors = dict[str, list[dict[str, Any]]]
 
@@ -95,7 +95,8 @@ def measure(runs: _inception.Runs, crops: int) -> Errors:
     for name, row in ROWS.items():
       together = six if row.ensemble else [alone]
       count = crops if row.many else 1
-      errors[name].append(_kept(together, count, name))
+      found = _kept(together, count, name)
+      errors[name].append({'seed': alone.config.seed, **found})
   if not errors[_ONE]:
     raise run_directory.Refused('No seed is left to be evaluated.')
   return errors
@@ -105,8 +106,13 @@ def _kept(networks, crops, name):
   """Returns the errors of networks, evaluated unless they were before."""
   file = networks[0].path.parent / 'ensembles.json'
   found = json.loads(file.read_text()) if file.exists() else {}
-  configs = [config_file.digest(run.config) for run in networks]
-  key = f'{crops} of {" ".join(configs)}'
+  # A run that is made anew has another date.
+  made = [
+    f'{config_file.digest(run.config)} '
+    f'{results.provenance(run.path).get("date", "")}'
+    for run in networks
+  ]
+  key = f'{crops} of {", ".join(made)}'
   if key not in found:
     found[key] = {**_evaluate(networks, crops, name), 'crops': crops}
     partial = file.with_suffix('.partial')
@@ -122,7 +128,7 @@ def _evaluate(runs, crops, name):
   )
   networks = [(run, run.restore()) for run in runs]
   found = bnr.evaluate_together(networks, crops, progress=progress)
-  error = lambda accuracy: 100 * (1 - accuracy)
+  error = lambda accuracy: round(100 * (1 - accuracy), 6)
   return {
     'top1': error(found.ensemble.top1),
     'top5': error(found.ensemble.top5),

@@ -9,6 +9,7 @@ from configs import inception
 from configs import regularization as grid_of
 from experiments import (
   _inception,
+  _study,
   _timing,
   auxiliary_heads,
   ioffe2015_figure2,
@@ -90,6 +91,30 @@ def test_the_verdicts_of_figure_2_follow_from_the_curves(runs):
   assert 'chance is 10%' in found[4].measured
 
 
+def test_inception_that_learns_and_then_diverges_cannot_be_trained(
+  runs, recorded
+):
+  accuracy = {'test/accuracy': [0.1, 0.4]}
+  runs['inception_x5'] = [recorded('lost', {}, 'diverged', **accuracy)]
+  *_, claim = ioffe2015_figure2.judge(runs)
+  assert claim.verdict == 'reproduced'
+  assert '1 of 1 diverged; highest accuracy 40.00%' in claim.measured
+  assert _study.final(runs['inception_x5'][0]) == 0.1  # that of a guess
+
+
+def test_the_provenance_of_a_study_is_that_of_its_runs(recorded):
+  made = [recorded('first'), recorded('second')]
+  for run, date, commit in zip(made, '21', 'ab'):
+    with run_directory.claim(run.path, run.config) as directory:
+      directory.begin_session(0, {'date': '0', 'commit': '0', 'jax': '1'})
+      directory.begin_session(9, {'date': date, 'commit': commit, 'jax': '1'})
+  assert _study._made_by(made) == {
+    'date': '2',
+    'commit': ['a', 'b'],
+    'jax': '1',
+  }
+
+
 def test_the_ratios_of_figure_3_are_those_of_steps(runs):
   assert ioffe2015_figure3.ratios(runs, 'bn_x5') == pytest.approx([3, 3])
   assert ioffe2015_figure3.ratios(runs, 'bn_baseline') == pytest.approx(
@@ -130,7 +155,10 @@ def test_the_verdicts_of_figure_4_compare_crops_and_ensembles():
 def test_figure_4_leaves_out_a_seed_of_which_a_network_diverged(
   recorded, monkeypatch, capsys
 ):
+  calls = []
+
   def evaluate(networks, crops, name):
+    calls.append(name)
     return {'top1': 20.0, 'top5': 2.0, 'members': [20.0] * len(networks)}
 
   monkeypatch.setattr(ioffe2015_figure4, '_evaluate', evaluate)
@@ -147,10 +175,14 @@ def test_figure_4_leaves_out_a_seed_of_which_a_network_diverged(
     for label in labels
   }
   errors = ioffe2015_figure4.measure(runs, crops=10)
-  assert {len(of_seeds) for of_seeds in errors.values()} == {1}
+  for of_seeds in errors.values():
+    assert [found['seed'] for found in of_seeds] == [0]
   assert 'member_2,seed=1 has diverged' in capsys.readouterr().err
-  monkeypatch.delattr(ioffe2015_figure4, '_evaluate')  # each is kept
   assert ioffe2015_figure4.measure(runs, crops=10) == errors
+  assert len(calls) == 4  # each is kept
+  (runs['member_1'][0].path / 'provenance.json').write_text('[{"date": "9"}]')
+  assert ioffe2015_figure4.measure(runs, crops=10) == errors
+  assert len(calls) == 6  # but for those of a network that is made anew
   with pytest.raises(run_directory.Refused, match='No seed is left'):
     ioffe2015_figure4.measure({k: v[1:] for k, v in runs.items()}, crops=10)
 
@@ -183,15 +215,26 @@ def test_flags_without_effect_and_wrong_steps_are_refused(
 def test_what_both_networks_gain_is_of_the_same_seed():
   by = lambda **values: {k: np.array(v) for k, v in values.items()}
   heads = {
-    'inception': by(none=[0.5, 0.6], total=[0.6, 0.6], alternating=[0.7, 0.7]),
-    'bn_x5': by(none=[0.8, 0.8], total=[0.8, 0.9], alternating=[0.7, 0.7]),
+    'inception': by(
+      none=[0.5, 0.6],
+      weighted=[0.6, 0.6],
+      total=[0.7, 0.7],
+      alternating=[0.5, 0.6],
+    ),
+    'bn_x5': by(
+      none=[0.8, 0.8],
+      weighted=[0.8, 0.9],
+      total=[0.7, 0.7],
+      alternating=[0.8, 0.8],
+    ),
   }
   assert [c.verdict for c in auxiliary_heads.judge(heads)] == [
     '1 of 2 times',
+    '1 of 2 times',
     'reproduced',
-    '1 of 2 times',
+    'reproduced',
     'not reproduced',
-    '1 of 2 times',
+    'not reproduced',
   ]
   strengths = {
     'inception': {'0.5': np.array([0.6, 0.7]), '1': np.array([0.6, 0.6])},

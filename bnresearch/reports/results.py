@@ -1,7 +1,6 @@
 """The results of a sweep as one table, for whatever makes plots elsewhere."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def rows(
       'status': states[point.name],
       **_progress(point.directory(workdir)),
       **_metrics(point.directory(workdir), target),
-      **_provenance(point.directory(workdir)),
+      **provenance(point.directory(workdir)),
     }
     for point in points
   ]
@@ -107,7 +106,10 @@ def _metrics(path, target):
   return result
 
 
-def _provenance(path):
-  file = path / 'provenance.json'
-  last = json.loads(file.read_text())[-1] if file.exists() else {}
+def provenance(path: Path) -> dict[str, Any]:
+  """Returns by which commit, versions and device a run's last session was made.
+
+  {} if that is not known.
+  """
+  *_, last = [{}, *run_directory.read_sessions(path)]
   return {key: value for key, value in last.items() if key not in _LEFT_OUT}
