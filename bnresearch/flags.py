@@ -219,6 +219,9 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
         yield f'--{flag}: only for --mode={" and --mode=".join(modes)}.'
       elif _OF_LAUNCHER.get(flag, launcher(args)) != launcher(args):
         yield f'--{flag}: only with --launcher={_OF_LAUNCHER[flag]}.'
+  for flag in ('status', 'collect', 'target'):
+    if args.list and getattr(args, flag):
+      yield f'--{flag}: has no effect with --list. Leave one of the two out.'
   for flag in ('processes', 'at_once'):
     value = getattr(args, flag)
     if value is not None and value < 1:

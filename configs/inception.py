@@ -6,8 +6,8 @@ Expected: of scale=small, three seeds, highest accuracy on Fashion-MNIST:
           fewer steps to Inception's; BN-x5 85.7 ± 0.5% and BN-x30 81.2 ± 0.5%
           in a third of the steps; BN-x5-Sigmoid 85.1 ± 0.7%; Inception at five
           times the rate, and with sigmoids, chance.
-Time:     37 minutes a seed on two cores of an AMD EPYC, 0.09 s a step without
-          BN and 0.1 s with it on one.
+Time:     37 minutes a seed on two quiet cores of an AMD EPYC, 0.09 s a step
+          without BN and 0.1 s with it on one.
 
 After a colon, comma-separated:
   study=figure2          the paper's five curves, and its two networks without

@@ -37,6 +37,7 @@ def parser(
   steps: int | None = None,
   seeds: int = 1,
   folder: str | None = None,
+  launcher: str = 'local',
 ) -> argparse.ArgumentParser:
   """Returns the flags that such an experiment has at least.
 
@@ -46,6 +47,7 @@ def parser(
     steps: default of --steps; without, there is neither this flag nor --data.
     seeds: default of --seeds.
     folder: of runs that several experiments share, instead of the name.
+    launcher: of the runs.
   """
   folder = folder or name
   result = argparse.ArgumentParser(
@@ -53,7 +55,7 @@ def parser(
     description=text,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  result.set_defaults(name=name, folder=folder)
+  result.set_defaults(name=name, folder=folder, launcher=launcher, processes=1)
   if steps:
     result.add_argument('--data', default='digits', help='digits, mnist, ...')
     result.add_argument(
@@ -65,13 +67,14 @@ def parser(
     default=seeds,
     help=f'runs of each point; default {seeds}',
   )
-  at_a_time = machine.points_at_a_time()
-  result.add_argument(
-    '--processes',
-    type=int,
-    default=at_a_time,
-    help=f'runs at a time; default {at_a_time}',
-  )
+  if launcher == 'local':
+    at_a_time = machine.points_at_a_time()
+    result.add_argument(
+      '--processes',
+      type=_at_least_one,
+      default=at_a_time,
+      help=f'runs at a time; default {at_a_time}',
+    )
   result.add_argument(
     '--workdir',
     type=pathlib.Path,
@@ -90,6 +93,12 @@ def parser(
   return result
 
 
+def _at_least_one(text):
+  if (value := int(text)) < 1:
+    raise argparse.ArgumentTypeError(f'{value}: needs 1 or more.')
+  return value
+
+
 def conduct(
   args: argparse.Namespace,
   get_config: Callable[[str], config_file.Config],
@@ -98,7 +107,6 @@ def conduct(
   draw: Draw,
   notes: Callable[[Any], dict[str, Any]] = lambda measured: {},
   measure: Callable[[Sequence[bnr.Run]], Any] = lambda runs: runs,
-  launcher: str = 'local',
   **overrides: str,
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
@@ -115,7 +123,7 @@ def conduct(
     workdir = args.workdir or default
     try:
       chosen = _points(get_config(arg), overrides, args.dry_run)
-      how = launch.How(launcher, args.processes, retry_failed=True)
+      how = launch.How(args.launcher, args.processes, retry_failed=True)
       states = launch.run(chosen, workdir, console, how)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
       print(error, file=sys.stderr)
@@ -142,8 +150,8 @@ def conduct(
       seeds=args.seeds,
       steps=chosen[0].config.train.steps,
       runs=[_row(point, run) for point, run in zip(chosen, runs)],
-      launcher=launcher,
-      processes=args.processes if launcher == 'local' else 1,
+      launcher=args.launcher,
+      processes=args.processes,
       **notes(measured),
       **_made_by(runs),
     )

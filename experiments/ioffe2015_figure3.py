@@ -9,7 +9,8 @@ Result:   experiments/results/ioffe2015_figure3_*.{png,svg,json}
 
 Steps to match are those to the highest accuracy of Inception's run of the same
 seed; between evaluations the accuracy is taken for linear. A ratio is that of
-Inception's steps to a network's, the median over seeds.
+Inception's steps to a network's, the median over seeds; 0 is that of a network
+that never gets there.
 """
 
 import sys
@@ -116,18 +117,24 @@ def _table(runs):
     table.add_column(f'{what}, published', justify='right')
     table.add_column('ours', justify='right')
   for label, curve in CURVES.items():
-    times, ours = plain.steps / curve.steps, _median(ratios(runs, label))
+    times, ratio_S = plain.steps / curve.steps, ratios(runs, label)
     bound = 'under ' if label == 'inception_sigmoid' else ''
     table.add_row(
       curve.title,
       _published(curve.steps, f'{curve.steps:g}M'),
       _inception.match_text(runs, label),
       _published(curve.steps, f'{times:.1f}'),
-      f'{ours:.1f}' if ours else 'never',
+      _times(ratio_S),
       _published(curve.accuracy, f'{bound}{curve.accuracy:.1%}'),
       _study.spread([_study.best(run) for run in runs[label]], '.2%'),
     )
   return table
+
+
+def _times(ratio_S):
+  if ratio_S.any():
+    return f'{_median(ratio_S):.1f}'
+  return 'never' if len(ratio_S) else ''
 
 
 def _published(value, text):

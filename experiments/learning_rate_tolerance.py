@@ -39,7 +39,7 @@ Accuracies = dict[str, np.ndarray]
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _study.parser(
-    'learning_rate_tolerance', __doc__, steps=2000
+    'learning_rate_tolerance', __doc__, steps=2000, launcher='vectorized'
   ).parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   if args.dry_run:
@@ -51,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_and_judge,
     draw,
     notes=_notes,
-    launcher='vectorized',
   )
 
 

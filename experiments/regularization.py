@@ -50,12 +50,14 @@ Grid = dict[tuple[str, float, float], Found]  # by norm, dropout rate, L2
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('regularization', __doc__, steps=20_000)
+  parser = _study.parser(
+    'regularization', __doc__, steps=20_000, launcher='vectorized'
+  )
   parser.set_defaults(data='fashion_mnist')
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   return _study.conduct(
-    args, study.get_config, arg, judge, draw, _rows, measure, 'vectorized'
+    args, study.get_config, arg, judge, draw, _rows, measure
   )
 
 

@@ -1,7 +1,7 @@
 """What Figure 2 costs as published: the time of a step of each network.
 
 Claim:    none is published. At 32 images a step, Inception takes 31 million
-          steps, and its variants with BN a third of them here.
+          steps, and here its variants with all modifications a third of them.
 Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167.
 Command:  python -m experiments.speed_inception --output=speed_inception.json
 Cost:     five minutes on two CPU cores.

@@ -33,7 +33,19 @@ def test_a_loss_is_to_fall_and_a_run_without_the_metric_never_gets_there():
   assert targets.steps_to_target(metrics, accuracy) == np.inf
 
 
-@pytest.mark.parametrize('text', ['', '0.9', 'accuracy=0.9', 'test/loss=low'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    '',
+    '0.9',
+    'accuracy=0.9',
+    'test/loss=low',
+    'test/acuracy=0.9',
+    'probes/moments/hidden_1=0.5',
+  ],
+)
 def test_what_is_no_target_is_refused(text):
-  with pytest.raises(ValueError, match='needs METRIC=VALUE, such as'):
+  with pytest.raises(
+    ValueError, match=r'needs METRIC=VALUE, such as .* test/loss'
+  ):
     targets.parse(text)

@@ -6,6 +6,13 @@ import numpy as np
 
 from bnresearch.records.logbook import Series
 
+# What has one value at a step, as `records.logbook` names it.
+METRICS = tuple(
+  f'{of}/{what}'
+  for of in ('test', 'average', 'train')
+  for what in ('accuracy', 'loss')
+)
+
 
 class Target(NamedTuple):
   """A value that a metric is to reach: `loss` from above, others from below."""
@@ -21,17 +28,17 @@ def parse(text: str) -> Target:
   """Reads 'test/accuracy=0.9'.
 
   Raises:
-    ValueError: it is not METRIC=VALUE.
+    ValueError: it is not METRIC=VALUE, with one of `METRICS`.
   """
   metric, _, value = text.rpartition('=')
   try:
     target = Target(metric, float(value))
   except ValueError:
     target = Target('', np.nan)
-  if '/' not in metric or not np.isfinite(target.value):
+  if metric not in METRICS or not np.isfinite(target.value):
     raise ValueError(
-      f'{text!r}: needs METRIC=VALUE, such as test/accuracy=0.9 or '
-      'test/loss=0.3.'
+      f'{text!r}: needs METRIC=VALUE, such as test/accuracy=0.9. Metrics are '
+      f'{", ".join(METRICS)}.'
     )
   return target
 
