@@ -115,17 +115,13 @@ def test_missing_data_is_said_at_once_and_both_ways_to_get_it(tfds_dir):
   # Where nobody looks first, TFDS tries the network for minutes.
   program = 'from bnresearch.data import mnist; mnist.load("train")'
 
-  def seconds():
-    began = time.monotonic()
-    message = run(program).stderr.splitlines()[-1]
-    assert message.startswith('bnresearch.data.MissingData: mnist is not here')
-    assert f'{tfds_dir} (TFDS_DATA_DIR)' in message
-    assert "BNRESEARCH_DATA_DIR (now '')" in message
-    assert 'train-images-idx3-ubyte.gz' in message
-    return time.monotonic() - began
-
-  # A busy machine may be late once.
-  assert any(seconds() < 5 for _ in range(3))
+  began = time.monotonic()
+  message = run(program).stderr.splitlines()[-1]
+  assert message.startswith('bnresearch.data.MissingData: mnist is not here')
+  assert f'{tfds_dir} (TFDS_DATA_DIR)' in message
+  assert "BNRESEARCH_DATA_DIR (now '')" in message
+  assert 'train-images-idx3-ubyte.gz' in message
+  assert time.monotonic() - began < 60  # of a busy machine; it takes about 4
   assert not tfds_dir.exists()
 
 
