@@ -240,7 +240,6 @@ def _auxiliary(config):
     config,
     {
       'auxiliary_none': {},
-      'auxiliary_weighted': heads | {'objective.auxiliary_weight': 0.3},
       'auxiliary_total': heads | {'objective.auxiliary_weight': 1.0},
       'auxiliary_alternating': heads | {'objective.auxiliary': 'alternating'},
     },

@@ -215,26 +215,14 @@ def test_flags_without_effect_and_wrong_steps_are_refused(
 def test_what_both_networks_gain_is_of_the_same_seed():
   by = lambda **values: {k: np.array(v) for k, v in values.items()}
   heads = {
-    'inception': by(
-      none=[0.5, 0.6],
-      weighted=[0.6, 0.6],
-      total=[0.7, 0.7],
-      alternating=[0.5, 0.6],
-    ),
-    'bn_x5': by(
-      none=[0.8, 0.8],
-      weighted=[0.8, 0.9],
-      total=[0.7, 0.7],
-      alternating=[0.8, 0.8],
-    ),
+    'inception': by(none=[0.5, 0.6], total=[0.6, 0.6], alternating=[0.7, 0.7]),
+    'bn_x5': by(none=[0.8, 0.8], total=[0.8, 0.9], alternating=[0.7, 0.7]),
   }
   assert [c.verdict for c in auxiliary_heads.judge(heads)] == [
     '1 of 2 times',
     '1 of 2 times',
     'reproduced',
     'reproduced',
-    'not reproduced',
-    'not reproduced',
   ]
   strengths = {
     'inception': {'0.5': np.array([0.6, 0.7]), '1': np.array([0.6, 0.6])},
