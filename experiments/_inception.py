@@ -116,9 +116,13 @@ def conduct(
     lambda measured: {'scale': args.scale, 'rows': rows(measured)},
     lambda runs: measure(by_label(runs)),
     **overrides,
-    # 5a stays, for the ensemble's members whose last BN is per activation.
-    **({'model__blocks': '(0, 0, 1)'} if args.dry_run else {}),
+    **({'model__blocks': _dry_blocks(study)} if args.dry_run else {}),
   )
+
+
+def _dry_blocks(study):
+  # Members of the ensemble have a last BN, that of 5a, per activation.
+  return '(0, 0, 1)' if study == 'ensemble' else '(0, 0, 0)'
 
 
 def conduct_both(args: argparse.Namespace, study: str, judge, draw) -> int:

@@ -68,13 +68,7 @@ def parser(
     help=f'runs of each point; default {seeds}',
   )
   if launcher == 'local':
-    at_a_time = machine.points_at_a_time()
-    result.add_argument(
-      '--processes',
-      type=_at_least_one,
-      default=at_a_time,
-      help=f'runs at a time; default {at_a_time}',
-    )
+    _add_processes(result)
   result.add_argument(
     '--workdir',
     type=pathlib.Path,
@@ -91,6 +85,16 @@ def parser(
     '--dry_run', action='store_true', help='two steps, synthetic data'
   )
   return result
+
+
+def _add_processes(to):
+  at_a_time = machine.points_at_a_time()
+  to.add_argument(
+    '--processes',
+    type=_at_least_one,
+    default=at_a_time,
+    help=f'runs at a time; default {at_a_time}',
+  )
 
 
 def _at_least_one(text):
@@ -185,7 +189,7 @@ def _made_by(runs: Sequence[bnr.Run]) -> dict[str, Any]:
   """
   found: dict[str, set] = {}
   for run in runs:
-    for key, value in results.provenance(run.path).items():
+    for key, value in results.made_by(run.path).items():
       found.setdefault(key, set()).add(value)
   return {
     key: max(values)

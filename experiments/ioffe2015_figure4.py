@@ -109,7 +109,7 @@ def _kept(networks, crops, name):
   # A run that is made anew has another date.
   made = [
     f'{config_file.digest(run.config)} '
-    f'{results.provenance(run.path).get("date", "")}'
+    f'{results.made_by(run.path).get("date", "")}'
     for run in networks
   ]
   key = f'{crops} of {", ".join(made)}'

@@ -1,5 +1,6 @@
 """What all tests share: eight devices, a scratch home, the original data."""
 
+import gc
 import json
 import os
 import pathlib
@@ -23,6 +24,8 @@ jax.config.update('jax_num_cpu_devices', 8)
 # Most programs run once here: compiling is what takes the time. Those of
 # subprocesses, so of whole runs, are as users have them.
 jax.config.update('jax_disable_most_optimizations', True)
+# Tracing, a fifth of whose time garbage collection takes by default.
+gc.set_threshold(100_000)
 # An accidental broadcast of (N,) against (N, C) is an error here.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

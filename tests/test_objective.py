@@ -7,9 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import config as configs
 from bnresearch import lookup
-from bnresearch.engine import loop, objective, optimizer, state, step, stream
+from bnresearch.engine import objective, optimizer, state, step, stream
 from bnresearch.models import AUXILIARY, Layers
 from bnresearch.models._call import Call
 from bnresearch.models._layers import Dense, Logits
@@ -131,18 +130,3 @@ def test_all_updates_of_a_step_have_its_learning_rate():
     change, opt_state = updates.update({'kernel': jnp.ones(1)}, opt_state)
     rates.append(float(-change['kernel'][0]))
   np.testing.assert_allclose(rates, [0.1] * 6 + [0.05] * 3, rtol=1e-6)
-
-
-def test_a_run_alternates_between_the_heads_of_its_network(tmp_path):
-  config = default.get_config()
-  values = {
-    'model.name': 'googlenet',
-    'model.stem': 'small',
-    'model.width': 0.05,
-    'model.min_width': 2,
-    'model.blocks': (1, 1, 1),
-    'model.auxiliary_heads': True,
-    'objective.auxiliary': 'alternating',
-  }
-  assert configs.override(config, values) == []
-  assert loop.train(configs.tiny(config), tmp_path / 'run') == 'done'

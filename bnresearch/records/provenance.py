@@ -2,10 +2,12 @@
 
 import datetime
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
 import subprocess
+from typing import Any
 
 import jax
 
@@ -24,6 +26,17 @@ def collect() -> dict[str, str | int]:
     'cores_per_run': int(os.environ.get('NPROC', os.cpu_count())),
     'commit': _commit(),
   }
+
+
+def sessions(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns what each session of a run has noted, the first first.
+
+  [] if there is none, or if a loss of power has cut the file off.
+  """
+  try:
+    return json.loads((path / 'provenance.json').read_text())
+  except (FileNotFoundError, ValueError):
+    return []
 
 
 def _processor():

@@ -12,9 +12,9 @@ from typing import Any
 import filelock
 
 from bnresearch.records import config_file, logbook
+from bnresearch.records.provenance import sessions
 
 _LOCK = '.lock'
-_SESSIONS = 'provenance.json'
 # What a launcher leaves in a workdir, which is the run where there is no sweep.
 SLURM = 'slurm'
 # What may be another on another machine: it changes no result.
@@ -92,8 +92,8 @@ class RunDirectory:
     """Notes with what a session that starts after `step` is made."""
     if not self.writes:
       return
-    sessions = [*read_sessions(self.path), {'from_step': step, **provenance}]
-    _replace(self.path / _SESSIONS, json.dumps(sessions, indent=2))
+    noted = [*sessions(self.path), {'from_step': step, **provenance}]
+    _replace(self.path / 'provenance.json', json.dumps(noted, indent=2))
 
 
 @contextlib.contextmanager
@@ -280,12 +280,6 @@ def read_status(path: pathlib.Path) -> dict[str, Any]:
     with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
       status['status'] = 'preempted'
   return status
-
-
-def read_sessions(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns with what each session was made, the first first; [] if unknown."""
-  file = path / _SESSIONS
-  return json.loads(file.read_text()) if _is_whole(file) else []
 
 
 def this_process() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnresearch.records import config_file, logbook, run_directory
+from bnresearch.records import config_file, logbook, provenance, run_directory
 from bnresearch.reports import targets
 from bnresearch.sweeps.points import Point
 
@@ -70,7 +70,7 @@ def rows(
       'status': states[point.name],
       **_progress(point.directory(workdir)),
       **_metrics(point.directory(workdir), target),
-      **provenance(point.directory(workdir)),
+      **made_by(point.directory(workdir)),
     }
     for point in points
   ]
@@ -106,10 +106,10 @@ def _metrics(path, target):
   return result
 
 
-def provenance(path: Path) -> dict[str, Any]:
+def made_by(path: Path) -> dict[str, Any]:
   """Returns by which commit, versions and device a run's last session was made.
 
   {} if that is not known.
   """
-  *_, last = [{}, *run_directory.read_sessions(path)]
+  *_, last = [{}, *provenance.sessions(path)]
   return {key: value for key, value in last.items() if key not in _LEFT_OUT}
