@@ -207,9 +207,14 @@ def final(run: bnr.Run, metric: str = 'test/accuracy') -> float:
   A run that has diverged guesses from then on, whatever its last evaluation
   was: its accuracy is that of a guess.
   """
-  if metric == 'test/accuracy' and run.status['status'] == 'diverged':
+  if metric == 'test/accuracy' and diverged(run):
     return chance(run)
   return float(run.metrics[metric].values[-1])
+
+
+def diverged(run: bnr.Run) -> bool:
+  """Says whether a run has ended so."""
+  return run.status['status'] == 'diverged'
 
 
 def chance(run: bnr.Run) -> float:

@@ -156,7 +156,7 @@ def _harm(setting, through, stopped):
     )
   )
   classes = len(build.spec(stopped[0].config).class_names)
-  diverged = np.array([run.status['status'] == 'diverged' for run in stopped])
+  diverged = np.array([_study.diverged(run) for run in stopped])
   return [
     claims.Claim(
       setting,

@@ -41,7 +41,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
     for label, group in runs.items()
   }
   x5 = runs['inception_x5']
-  diverged = [run.status['status'] == 'diverged' for run in x5]
+  diverged = [_study.diverged(run) for run in x5]
   spread = lambda label: _study.spread(highest[label], '.2%')
   return [
     *(_matches(runs, label) for label in ('bn_baseline', 'bn_x5', 'bn_x30')),

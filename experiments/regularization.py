@@ -65,7 +65,7 @@ def measure(runs: Sequence[bnr.Run]) -> Grid:
   """Returns the last accuracies of all points."""
   keys = 'norm.name', 'model.dropout_rate', 'optim.l2'
   trained = {
-    run.path: run.evaluate(run.restore(), split='train')['accuracy']
+    run.path: _on_training_images(run)
     for run in track(runs, 'on the training images', transient=True)
   }
   found = {}
@@ -74,6 +74,12 @@ def measure(runs: Sequence[bnr.Run]) -> Grid:
     train_S = np.array([trained[run.path] for run in group])
     found[point] = Found(test_S, train_S - test_S)
   return found
+
+
+def _on_training_images(run):
+  if _study.diverged(run):
+    return _study.chance(run)
+  return run.evaluate(run.restore(), split='train')['accuracy']
 
 
 def judge(grid: Grid) -> list[claims.Claim]:

@@ -254,6 +254,17 @@ def test_the_verdicts_on_dropout_and_l2():
   ]
 
 
+def test_a_diverged_run_guesses_on_all_images(recorded):
+  config = {
+    'norm': {'name': 'none'},
+    'model': {'dropout_rate': 0.0},
+    'optim': {'l2': 0.0},
+  }
+  lost = recorded('lost', config, 'diverged', **{'test/accuracy': [0.1, 0.6]})
+  (found,) = regularization.measure([lost]).values()  # there is no checkpoint
+  assert (*found.test_S, *found.gap_S) == (0.1, 0)
+
+
 def test_networks_that_differ_in_numbers_only_are_timed_once(monkeypatch):
   timed = []
   monkeypatch.setattr(
