@@ -213,7 +213,7 @@ def final(run: bnr.Run, metric: str = 'test/accuracy') -> float:
 
 
 def diverged(run: bnr.Run) -> bool:
-  """Says whether a run has ended so."""
+  """Says whether a run ended because its loss was not finite."""
   return run.status['status'] == 'diverged'
 
 

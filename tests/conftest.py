@@ -24,7 +24,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 # Most programs run once here: compiling is what takes the time. Those of
 # subprocesses, so of whole runs, are as users have them.
 jax.config.update('jax_disable_most_optimizations', True)
-# Tracing, a fifth of whose time garbage collection takes by default.
+# Garbage collection takes a fifth of the time of tracing by default.
 gc.set_threshold(100_000)
 # An accidental broadcast of (N,) against (N, C) is an error here.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
