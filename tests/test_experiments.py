@@ -45,6 +45,7 @@ def dry_run(name, tmp_path, *arguments):
   written = json.loads(output.read_text())
   assert written['experiment'] == name
   assert written['jax']
+  assert all(one['status'] == 'done' for one in written.get('runs', ()))
   return written
 
 

@@ -197,6 +197,10 @@ def test_figure_4_refuses_images_that_have_no_ten_crops(capsys):
   [
     (['--scale=paper', '--steps=300'], '--steps has no effect with --scale=pa'),
     (['--batch=64'], '--batch has no effect with --scale=small'),
+    (
+      ['--dry_run', '--processes=0'],
+      'argument --processes: 0: needs 1 or more',
+    ),
     (['--dry_run', '--steps=0'], 'steps=0 after the colon: needs 1'),
     (['--dry_run', '--steps=1000'], 'needs a multiple of 300, such as 900'),
   ],

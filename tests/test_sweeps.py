@@ -222,6 +222,10 @@ def test_a_diverged_run_is_collected_with_its_best_finite_value(
     ),
     (['--mode=eval', '--status'], '--status: only for --mode=train.'),
     (
+      ['--list', '--target=test/loss=1'],
+      '--target: has no effect with --list. Leave one of the two out.',
+    ),
+    (
       ['--launcher=slurm', '--config.dry_run=True'],
       '--launcher=slurm: a dry run is made here. Leave the flag out.',
     ),
