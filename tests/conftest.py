@@ -5,12 +5,14 @@ import json
 import os
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
 from bnresearch import lookup
+from bnresearch.engine import machine
 from bnresearch.inference.run import Run
 from bnresearch.records.logbook import Logbook
 from tests import slurm_cluster
@@ -21,6 +23,10 @@ jax.config.update(
   'jax_platforms', os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 )
 jax.config.update('jax_num_cpu_devices', 8)
+# JAX reads the number of its threads as it starts. A subprocess takes its own.
+with mock.patch.dict(os.environ):
+  machine.give_threads(8)
+  jax.devices()
 # Most programs run once here: compiling is what takes the time. Those of
 # subprocesses, so of whole runs, are as users have them.
 jax.config.update('jax_disable_most_optimizations', True)

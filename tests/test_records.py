@@ -322,7 +322,7 @@ def test_provenance_names_versions_and_device_and_fits_into_json():
   assert json.loads(json.dumps(collected)) == collected
   assert set(provenance.PACKAGES) < set(collected)
   assert collected['device']
-  assert collected['cores_per_run'] >= 1
+  assert collected['threads'] >= 1
 
 
 def test_no_unfinished_file_is_left(tmp_path):

@@ -23,7 +23,7 @@ def collect() -> dict[str, str | int]:
     **{name: importlib.metadata.version(name) for name in PACKAGES},
     'device': _processor() if device.platform == 'cpu' else device.device_kind,
     'devices': jax.device_count(),
-    'cores_per_run': int(os.environ.get('NPROC', os.cpu_count())),
+    'threads': int(os.environ.get('NPROC', os.cpu_count())),
     'commit': _commit(),
   }
 
