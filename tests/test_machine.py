@@ -34,8 +34,8 @@ def test_an_accelerator_trains_one_point_at_a_time(
 @pytest.mark.parametrize(
   ('nproc', 'devices', 'expected'),
   [
-    (None, 1, '4'),
-    (None, 2, '8'),
+    ('', 1, '4'),
+    ('', 2, '8'),
     ('1', 1, '1'),  # a benchmark on one thread: one device waits for no other
     ('1', 2, '8'),
     ('64', 2, '64'),
@@ -45,8 +45,6 @@ def test_an_accelerator_trains_one_point_at_a_time(
 def test_devices_have_several_threads_each(
   nproc, devices, expected, monkeypatch
 ):
-  monkeypatch.delenv('NPROC', raising=False)
-  if nproc is not None:
-    monkeypatch.setenv('NPROC', nproc)
+  monkeypatch.setenv('NPROC', nproc)
   machine.give_threads(devices)
   assert os.environ['NPROC'] == expected
