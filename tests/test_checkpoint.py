@@ -11,8 +11,10 @@ import optax
 import pytest
 
 from bnresearch import build
-from bnresearch.engine import book, checkpoint, state
+from bnresearch.engine import book, checkpoint, loop, state
 from bnresearch.records import logbook, run_directory
+from bnresearch.sweeps import unfinished
+from bnresearch.sweeps.points import points
 from configs import default
 
 
@@ -232,7 +234,9 @@ def test_a_path_under_which_nothing_can_be_kept_is_refused(tmp_path):
   with pytest.raises(run_directory.Refused, match=message):
     checkpoint.Checkpoints(path, 1)
   with pytest.raises(run_directory.Refused, match=message):
-    run_directory.check(path, default.get_config())
+    loop.train(default.get_config(), path)
+  with pytest.raises(run_directory.Refused, match=message):
+    unfinished.states(points(default.get_config(), {}), path)
   assert not [*tmp_path.iterdir()]
 
 

@@ -206,7 +206,7 @@ class Book:
     """Waits until everything is on disk, and reads the last checkpoint back.
 
     Raises:
-      RestoreError: it is not what was saved.
+      SaveError, RestoreError: it is not there, or not what was saved.
     """
     self._checkpoints.close()
     self._run.update(logbook=self._run.logbook.mark)

@@ -5,8 +5,6 @@ statistics were made, and a digest of every byte of the state, so that what is
 restored is what was saved.
 """
 
-import errno
-import hashlib
 import itertools
 import logging
 import pathlib
@@ -19,21 +17,11 @@ import jax
 import numpy as np
 
 from bnresearch.engine import disk
-from bnresearch.engine.state import State
-from bnresearch.records import logbook, run_directory
+from bnresearch.engine.state import State, differences, digest, nested
+from bnresearch.records import logbook
 
 _T = TypeVar('_T')
 
-# What says nothing of a checkpoint: too many files or too little memory, no
-# right to read, a disk that does not answer.
-_OF_THE_MACHINE = (
-  errno.EMFILE,
-  errno.ENFILE,
-  errno.ENOMEM,
-  errno.EACCES,
-  errno.EIO,
-  errno.ESTALE,
-)
 # What a kill leaves of one that was being written, or deleted.
 _LEFT_OVER = ('*.orbax-checkpoint-tmp*', '*.deleted')
 
@@ -60,7 +48,7 @@ class Checkpoints:
     Raises:
       run_directory.Refused: no checkpoint can be kept under such a path.
     """
-    run_directory.check_path(folder)
+    disk.check_path(folder)
     self._folder, self._keep = folder.absolute(), keep
     self._disk = disk.Disk()
     # (step, digest) of what is being written, and of what was begun last.
@@ -85,6 +73,9 @@ class Checkpoints:
       metrics: of the test split at this step, for which is the best; None
         where it was not evaluated.
       meta: what to note beside it, ready for JSON.
+
+    Raises:
+      disk.SaveError: it, or the one before, cannot be written.
     """
     step, state = int(state.step), jax.tree.map(np.array, state)
     own = digest(state)
@@ -95,9 +86,10 @@ class Checkpoints:
       self._delete(step)
     if metrics is not None:
       metrics = {name: logbook.plain(value) for name, value in metrics.items()}
+    self._saved = None
     self._disk.begin(
       self._folder / str(step),
-      _tree(state),
+      nested(state),
       {**meta, 'step': step, 'metrics': metrics, 'digest': own},
     )
     self._begun = self._saved = step, own
@@ -120,8 +112,8 @@ class Checkpoints:
         saved = self._disk.shapes(self._folder / str(step))
       except Exception as error:
         raise self._damaged(step, error) from error
-      _compare(saved, _tree(template), step)
-      restored = self._read(step, _tree(template))
+      _compare(saved, nested(template), step)
+      restored = self._read(step, nested(template))
       restored.setdefault('average', {})
       return flax.serialization.from_state_dict(template, restored)
 
@@ -163,6 +155,7 @@ class Checkpoints:
     """Waits until everything is on disk, and reads the last one back.
 
     Raises:
+      disk.SaveError: the last one cannot be written.
       RestoreError: what was saved last is not what is there.
     """
     try:
@@ -240,14 +233,11 @@ class Checkpoints:
     return tree
 
   def _damaged(self, step, why):
-    if isinstance(why, MemoryError) or (
-      isinstance(why, OSError) and why.errno in _OF_THE_MACHINE
-    ):
+    if disk.is_of_the_machine(why):
       raise why
-    lines = str(why).splitlines() or [type(why).__name__]
     return Damaged(
       f'The checkpoint {self._folder / str(step)} is damaged '
-      f'({lines[0]}). There are steps '
+      f'({disk.in_short(why)}). There are steps '
       f'{", ".join(map(str, self._on_disk()))}.'
     )
 
@@ -299,40 +289,9 @@ def _by_accuracy(metas):
   return [steps[k] for k in logbook.ranked([found[step] for step in steps])]
 
 
-def digest(state: State) -> str:
-  """Returns a hash of every byte of a state, by the path of its leaves."""
-  hashed = hashlib.blake2b(digest_size=16)
-  for path, leaf in jax.tree_util.tree_leaves_with_path(_tree(state)):
-    hashed.update(jax.tree_util.keystr(path).encode())
-    hashed.update(np.ascontiguousarray(leaf).tobytes())
-  return hashed.hexdigest()
-
-
-def _tree(state):
-  """Returns a state as nested dicts, the form in which it is on disk."""
-  tree = flax.serialization.to_state_dict(state)
-  if not tree.get('average', True):  # as before there were averages
-    del tree['average']
-  return tree
-
-
 def _compare(saved, wanted, step):
   """Raises RestoreError with every leaf that differs between two trees."""
-  a, b = (
-    {
-      jax.tree_util.keystr(path, simple=True, separator='/'): (
-        f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
-      )
-      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-    for tree in (saved, wanted)
-  )
-  different = [
-    f'{name}: {a.get(name, "absent")} saved, {b.get(name, "absent")} wanted'
-    for name in sorted(a.keys() | b.keys())
-    if a.get(name) != b.get(name)
-  ]
-  if different:
+  if different := differences(saved, wanted):
     raise RestoreError(
       '\n  '.join(
         [f'The checkpoint of step {step} has another tree:', *different]

@@ -4,17 +4,67 @@ Orbax's own manager of many checkpoints is not used: a kill while it deletes
 one leaves a half, and it opens none of a folder in which one is damaged.
 """
 
+import contextlib
+import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+
+from bnresearch.records import run_directory
+
+# What says nothing of a checkpoint: too many files or too little memory, no
+# right to read, a disk that does not answer.
+_OF_THE_MACHINE = (
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+  errno.EACCES,
+  errno.EIO,
+  errno.ESTALE,
+)
+
+
+def _be_told_once() -> None:
+  """Keeps Orbax and Tensorstore from printing what they raise besides.
+
+  Of many arrays, the first that cannot be read or written ends the event loop;
+  each of the others then finds it closed, or nobody who asks for its error.
+  """
+  logging.getLogger('absl').addFilter(
+    lambda record: (
+      record.levelno < logging.ERROR
+      or f'{os.sep}orbax{os.sep}' not in record.pathname
+    )
+  )
+  logging.getLogger('asyncio').addFilter(
+    lambda record: 'tensorstore_spec' not in record.getMessage()
+  )
+  usual = sys.unraisablehook
+
+  def hook(event):
+    if event.object is not None or (
+      str(event.exc_value) != 'Event loop is closed'
+    ):
+      usual(event)
+
+  sys.unraisablehook = hook
+
+
+_be_told_once()
+
+
+class SaveError(RuntimeError):
+  """A checkpoint cannot be written; the message says why."""
 
 
 class _Literal(type(epath.Path())):
@@ -50,17 +100,34 @@ class Disk:
       folder: there is none of this name.
       tree: nested dicts of arrays, which must not change while it writes.
       meta: ready for JSON.
+
+    Raises:
+      SaveError: it cannot be written.
     """
-    self._checkpointer.save(
-      _Literal(folder),
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(sealed(meta))
-      ),
+    self._folder = folder
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(sealed(meta))
     )
+    with self._told():
+      self._checkpointer.save(_Literal(folder), args=args)
 
   def wait(self) -> None:
-    """Waits until what was begun is on disk; raises what went wrong."""
-    self._checkpointer.wait_until_finished()
+    """Waits until what was begun is on disk.
+
+    Raises:
+      SaveError: it cannot be written.
+    """
+    with self._told():
+      self._checkpointer.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _told(self):
+    try:
+      yield
+    except Exception as error:
+      raise SaveError(
+        f'The checkpoint {self._folder} cannot be written ({in_short(error)}).'
+      ) from error
 
   def close(self) -> None:
     """Waits, and ends all threads."""
@@ -75,6 +142,28 @@ class Disk:
     """Returns the tree of a checkpoint, as `template` if there is one."""
     args = ocp.args.Composite(state=ocp.args.StandardRestore(template))
     return self._checkpointer.restore(_Literal(folder), args=args)['state']
+
+
+def check_path(path: pathlib.Path) -> None:
+  """Raises Refused where checkpoints would not lie below `path`."""
+  if '\\' in str(path.absolute()):
+    raise run_directory.Refused(
+      f'{path.absolute()}: its backslash is a slash to the library that writes '
+      'checkpoints. Use another --workdir.'
+    )
+
+
+def is_of_the_machine(error: Exception | str) -> bool:
+  """Says whether an error tells of the machine, not of a checkpoint."""
+  return isinstance(error, MemoryError) or (
+    isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+  )
+
+
+def in_short(error: Exception | str) -> str:
+  """Returns what went wrong, without what a library says of its insides."""
+  lines = str(error).splitlines() or [type(error).__name__]
+  return lines[0].partition(' [tensorstore_spec=')[0]
 
 
 def read_meta(folder: pathlib.Path) -> dict[str, Any]:

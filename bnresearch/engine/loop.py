@@ -14,6 +14,7 @@ from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   average,
+  disk,
   evaluate,
   feed,
   hosts,
@@ -54,6 +55,7 @@ def train(
     run_directory.Refused: the directory is not this run's, or in use.
     hosts.Lost: another host is gone; the run can be continued.
   """
+  disk.check_path(path)
   with hosts.claimed(path, config) as run:
     if run.status.get('status') in run_directory.ENDED:
       return run.status['status']

@@ -146,7 +146,6 @@ def check(
     varied: dotted keys in which the two may differ, besides `FREE`.
   """
   file = path / 'config.json'
-  check_path(path)
   if path.exists() and not path.is_dir():
     raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
   if _is_whole(file) and not _is_barren(path):
@@ -164,15 +163,6 @@ def check(
     raise Refused(
       f'{path} holds files but no config.json, so it is no run directory. '
       'Use another --workdir.'
-    )
-
-
-def check_path(path: pathlib.Path) -> None:
-  """Raises Refused where checkpoints would not lie below `path`."""
-  if '\\' in str(path.absolute()):
-    raise Refused(
-      f'{path.absolute()}: its backslash is a slash to the library that writes '
-      'checkpoints. Use another --workdir.'
     )
 
 
