@@ -23,6 +23,7 @@ from bnresearch.engine import (
   traced,
 )
 from bnresearch.engine.order import batch_indices
+from bnresearch.records import logbook, run_directory
 from bnresearch.sweeps.points import points
 from configs import default
 
@@ -304,6 +305,20 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
     'provenance.json',
     'checkpoints',
   }
+
+
+def test_a_last_update_that_leaves_the_finite_numbers_is_divergence(tmp_path):
+  """No loss of training tells of it: that is of before the update."""
+  one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
+  config = config_of('none', **dict.fromkeys(one, 1), probes__names='()')
+  config.optim.learning_rate = 1e38
+  assert loop.train(config, tmp_path / 'run') == 'diverged'
+  status = run_directory.read_status(tmp_path / 'run')
+  assert 'After step 1 these are not finite: ' in status['message']
+  assert 'A smaller optim.learning_rate' in status['message']
+  metrics = logbook.read(tmp_path / 'run' / 'metrics.jsonl')
+  assert np.isfinite(metrics['train/loss'].values).all()
+  assert not np.isfinite(metrics['test/loss'].values[-1])
 
 
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)

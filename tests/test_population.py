@@ -254,7 +254,7 @@ def test_damaged_statistics_are_estimated_anew(trained, tmp_path, caplog):
   state = run.restore(40)
   folder = run.save_statistics(state, 'pooled') / '40'
   exact = run.with_statistics(state, 'pooled').collections
-  for part in ('metrics/metrics', 'state/_METADATA'):
+  for part in ('meta/metadata', 'state/_METADATA'):
     file = folder / part
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])

@@ -81,6 +81,88 @@ def test_a_diverged_loss_comes_back(book, tmp_path):
   np.testing.assert_array_equal(read, values)
 
 
+def no_json(word):
+  raise ValueError(f'{word} is no JSON')
+
+
+def test_what_is_no_number_is_written_in_words_of_json(book, tmp_path):
+  file = tmp_path / 'metrics.jsonl'
+  values = np.float32([[np.nan, np.inf], [-np.inf, 0.5]])
+  book.write(1, {'loss': np.nan, 'probe': values, 'double': -np.inf})
+  (line,) = file.read_text().splitlines()
+  row = json.loads(line, parse_constant=no_json)
+  assert row['probe'] == [['NaN', 'Infinity'], ['-Infinity', 0.5]]
+  read = logbook.read(file)
+  np.testing.assert_array_equal(read['probe'].values, values[None])
+  np.testing.assert_array_equal(read['loss'].values, [np.nan])
+  np.testing.assert_array_equal(read['double'].values, [-np.inf])
+
+
+def test_the_bare_words_of_older_runs_are_read(tmp_path):
+  file = tmp_path / 'metrics.jsonl'
+  file.write_text('{"step": 1, "loss": NaN, "probe": [Infinity, -Infinity]}\n')
+  read = logbook.read(file)
+  np.testing.assert_array_equal(read['loss'].values, [np.nan])
+  np.testing.assert_array_equal(read['probe'].values, [[np.inf, -np.inf]])
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_named(
+  book, tmp_path, caplog
+):
+  file = tmp_path / 'metrics.jsonl'
+  book.write(1, {'loss': 1.0, 'probe': np.ones((2, 2))})
+  for line in (
+    b'{"step": 2, "loss": 2.',
+    b'',
+    b'\xff\xfe',
+    b'[1, 2]',
+    b'{"loss": 2.0}',
+    b'{"step": "2", "loss": 2.0}',
+    b'{"step": 2, "loss": "2"}',
+    b'{"step": 2, "loss": null}',
+    b'{"step": 2, "loss": {"a": 1}}',
+    b'{"step": 2, "loss": 2.0, "probe": [[1.0, 1.0], [1.0]]}',
+    b'{"step": 2, "loss": 2.0, "probe": [[1.0, 1.0]]}',
+    b'[' * 100_000,
+  ):
+    with file.open('ab') as handle:
+      handle.write(line + b'\n')
+  book.write(3, {'loss': 3.0})
+  read = logbook.read(file)
+  assert read['loss'].steps.tolist() == [1, 3]
+  assert read['loss'].values.tolist() == [1.0, 3.0]
+  assert caplog.messages == [
+    f'{file}: line 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more cannot be read, '
+    'and is left out.'
+  ]
+  book.keep_until(3)  # who continues a run drops what has no step
+  assert b'[1, 2]' not in file.read_bytes()
+
+
+def test_a_changed_logbook_is_told_from_one_that_has_grown(
+  book, tmp_path, caplog
+):
+  file = tmp_path / 'metrics.jsonl'
+  book.write(1, {'test/accuracy': 0.15})
+  status = json.loads(json.dumps({'logbook': book.mark}))
+  book.write(2, {'test/accuracy': 0.25})
+  assert logbook.is_whole(file, status)
+  assert logbook.is_whole(file, {})  # of an older run
+  file.write_text(file.read_text().replace('0.15', '1.15'))
+  assert not logbook.is_whole(file, status)
+  file.unlink()
+  assert not logbook.is_whole(file, status)
+  message = (
+    f'{file} is not what the run wrote: rows were lost or changed since.'
+  )
+  assert caplog.messages == [message] * 2
+
+
+def test_of_equal_values_the_later_is_the_better():
+  assert logbook.ranked([0.1, 0.9, np.nan, 0.9, 0.2]) == [3, 1, 4, 0]
+  assert logbook.ranked(np.array([np.nan])) == []
+
+
 def test_metrics_are_read_each_with_its_own_steps(book, tmp_path):
   book.write(0, {'test/accuracy': 0.1})
   book.write(100, {'train/loss': 2.0})

@@ -16,10 +16,12 @@ from rich.console import Console
 
 from bnresearch import config as configs
 from bnresearch.engine import interruptions
+from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.main import main
 from bnresearch.records import run_directory
 from bnresearch.sweeps import launch, slurm
 from bnresearch.sweeps.points import points
+from tests.test_checkpoint import make_state, save_all
 
 CONFIG = """
 from configs import default
@@ -203,6 +205,60 @@ def test_a_diverged_run_is_collected_with_its_best_finite_value(
   assert np.isnan(row['final/train/loss'])
   assert row['best/train/loss'] == 2.0
   assert 'best/test/loss' not in row
+
+
+def test_the_best_of_tables_is_the_one_that_is_restored(
+  study, capsys, monkeypatch, tmp_path
+):
+  """Of equal ones the last; and of those at which there is a checkpoint."""
+  monkeypatch.setenv('COLUMNS', '150')
+  flags, chosen, workdir = study
+  path = chosen[0].directory(workdir)
+  accuracies = {1: 0.9, 2: 0.75, 3: 0.75, 4: 0.5}
+  with run_directory.claim(path, chosen[0].config) as run:
+    for step, accuracy in accuracies.items():
+      row = {'test/accuracy': accuracy, 'test/loss': 1.0}
+      run.logbook.write(step, row)
+    run.update(status='done', logbook=run.logbook.mark)
+  saved = {step: accuracies[step] for step in (2, 3, 4)}
+  save_all(path / 'checkpoints', saved)
+  restored = Checkpoints(path / 'checkpoints', None).restore(
+    make_state(), 'best'
+  )
+  assert int(restored.step) == 3
+  assert main([*flags, '--status']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert ' 50.00% 75.00% (3) ' in printed
+  file = tmp_path / 'table.parquet'
+  assert main([*flags, f'--collect={file}']) == 0
+  row = pyarrow.parquet.read_table(file).to_pylist()[0]
+  assert (row['best/test/accuracy'], row['best_step/test/accuracy']) == (
+    0.75,
+    3,
+  )
+  assert (row['best/test/loss'], row['best_step/test/loss']) == (1.0, 4)
+
+
+def test_no_number_of_a_logbook_that_was_changed_is_printed(
+  study, capsys, monkeypatch, tmp_path, caplog
+):
+  monkeypatch.setenv('COLUMNS', '150')
+  flags, chosen, workdir = study
+  with begun(chosen[0], workdir, status='running'):
+    pass
+  path = chosen[0].directory(workdir)
+  with run_directory.claim(path, chosen[0].config) as run:
+    run.update(status='done', logbook=run.logbook.mark)
+  file = path / 'metrics.jsonl'
+  file.write_text(file.read_text().replace('0.75', '1.15'))
+  assert main([*flags, '--status']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert f'{chosen[0].name} done 0 ? ? ' in printed
+  table = tmp_path / 'table.parquet'
+  assert main([*flags, f'--collect={table}']) == 0
+  columns = pyarrow.parquet.read_table(table).column_names
+  assert not [name for name in columns if 'accuracy' in name]
+  assert f'{file} is not what the run wrote' in caplog.text
 
 
 # Wrong use.

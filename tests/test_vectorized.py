@@ -129,6 +129,28 @@ def test_it_ends_early_where_all_have_diverged(tmp_path):
     assert not [*(path / 'checkpoints').iterdir()]
 
 
+def test_members_that_diverge_at_last_or_cannot_save_end_by_themselves(
+  tmp_path, monkeypatch
+):
+  sweep = tuple({'optim.learning_rate': rate} for rate in (1e38, 0.1, 0.2))
+  one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
+  config = config_of(sweep, **dict.fromkeys(one, 1), probes__names=())
+  chosen = points(config, {})
+  folder = chosen[2].directory(tmp_path) / 'checkpoints'
+  save = vectorized._Session.save
+
+  def save_where_one_cannot(session, done):
+    folder.rmdir()
+    folder.write_text('no folder')
+    save(session, done)
+
+  monkeypatch.setattr(vectorized._Session, 'save', save_where_one_cannot)
+  result = vectorized.run(chosen, tmp_path, CONSOLE)
+  assert [*result.values()] == ['diverged', 'done', 'failed']
+  status = run_directory.read_status(chosen[2].directory(tmp_path))
+  assert 'cannot be written ([Errno 20] Not a directory' in status['message']
+
+
 def test_what_is_interrupted_continues_byte_for_byte(
   together, tmp_path, monkeypatch
 ):

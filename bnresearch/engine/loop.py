@@ -14,6 +14,7 @@ from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   average,
+  disk,
   evaluate,
   feed,
   hosts,
@@ -27,7 +28,7 @@ from bnresearch.engine import (
   step,
   stream,
 )
-from bnresearch.engine.book import Book, Diverged
+from bnresearch.engine.book import Book, Diverged, observed
 from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
 
@@ -39,8 +40,9 @@ def train(
 ) -> str:
   """Trains, or continues, the run of directory `path`; returns its status.
 
-  'done'; 'diverged', a result and no error; or 'preempted', saved on SIGTERM
-  or SIGINT to be continued. A run that is done or diverged is left as it is.
+  'done', the last checkpoint read back; 'diverged', a result and no error; or
+  'preempted', saved on SIGTERM or SIGINT to be continued. A run that is done or
+  diverged is left as it is.
   Where there are several hosts, all of them call it.
 
   Args:
@@ -53,6 +55,7 @@ def train(
     run_directory.Refused: the directory is not this run's, or in use.
     hosts.Lost: another host is gone; the run can be continued.
   """
+  disk.check_path(path)
   with hosts.claimed(path, config) as run:
     if run.status.get('status') in run_directory.ENDED:
       return run.status['status']
@@ -121,16 +124,15 @@ def make_steps(
   """
   steps, unread = config.train.steps, []
 
-  def due(done, every):
-    return done % every == 0 or done == steps
-
   def observe(done):
-    if due(done, config.eval.every):
-      unread.append(session.evaluate(done))
-    if config.probes.names and due(done, config.probes.every):
-      unread.append(session.measure(done))
-    if config.train.average and done == steps:
-      unread.append(session.average(done))
+    for group in observed(config, done):
+      match group:
+        case 'test':
+          unread.append(session.evaluate(done))
+        case 'probe':
+          unread.append(session.measure(done))
+        case 'average':
+          unread.append(session.average(done))
 
   def read():
     while unread:
@@ -145,7 +147,8 @@ def make_steps(
     unread.append(trained)
     observe(call.stop)
     stop = session.agreed(interrupted())
-    if stop or due(call.stop, config.checkpoint.every):
+    end = call.stop == steps
+    if stop or end or call.stop % config.checkpoint.every == 0:
       read()
       session.save(call.stop)
     session.progress(call.stop)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from bnresearch.records import config_file, logbook, provenance, run_directory
-from bnresearch.reports import targets
+from bnresearch.reports import best, targets
 from bnresearch.sweeps.points import Point
 
 ENDINGS = ('.csv', '.parquet')
-# Metrics that have a best value, and which it is.
-_BEST = {'accuracy': np.nanargmax, 'loss': np.nanargmin}
+# Metrics that have a best value.
+_HAVE_BEST = ('accuracy', 'loss')
 # Of provenance.json, what is no value of a cell.
 _LEFT_OUT = ('from_step', 'conventions')
 
@@ -53,8 +53,9 @@ def rows(
   Columns: the run's name; the swept knobs by their dotted keys; status, step
   and steps, seconds of training; of each number that training and evaluation
   log, the last value as final/NAME, and of accuracies and losses best/NAME
-  with best_step/NAME; and by which commit, versions and device the run's last
-  session was made. A point that has not begun has the first few only.
+  with best_step/NAME, see `best.best`; and by which commit, versions and device
+  the run's last session was made. A point that has not begun has the first few
+  only, and one whose logbook is not what the run wrote has no metrics.
 
   Args:
     points: of one sweep.
@@ -90,19 +91,20 @@ def _progress(path):
 
 
 def _metrics(path, target):
-  result, metrics = {}, logbook.read(path / 'metrics.jsonl')
+  file = path / 'metrics.jsonl'
+  if not logbook.is_whole(file, run_directory.read_status(path)):
+    return {}  # no number is better than a wrong one
+  result, metrics = {}, logbook.read(file)
   if target:
     steps = targets.steps_to_target(metrics, target)
     result[f'steps_to/{target}'] = steps if np.isfinite(steps) else None
-  for name, (steps, values) in metrics.items():
+  for name, series in metrics.items():
     group, _, kind = name.partition('/')
-    if group not in ('train', 'test', 'average') or values.ndim > 1:
+    if group not in ('train', 'test', 'average') or series.values.ndim > 1:
       continue  # what a probe has measured
-    result[f'final/{name}'] = values[-1].item()
-    if kind in _BEST and not np.isnan(values).all():
-      best = _BEST[kind](values)
-      result[f'best/{name}'] = values[best].item()
-      result[f'best_step/{name}'] = steps[best].item()
+    result[f'final/{name}'] = series.values[-1].item()
+    if kind in _HAVE_BEST and (found := best.best(path, name, series)):
+      result[f'best_step/{name}'], result[f'best/{name}'] = found
   return result
 
 

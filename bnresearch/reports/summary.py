@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from bnresearch.records import logbook, run_directory
-from bnresearch.reports import targets
+from bnresearch.reports import best, targets
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
@@ -19,6 +19,9 @@ def table(
   target: targets.Target | None = None,
 ) -> Table:
   """Returns each point's state, last and best test accuracy, and time.
+
+  The best is that of the checkpoint which `--step=best` restores. Where the
+  logbook is not what the run wrote, there is a question mark.
 
   Args:
     points: of a sweep.
@@ -41,20 +44,22 @@ def table(
 
 def _row(path, state, target):
   status = run_directory.read_status(path)
-  metrics = logbook.read(path / 'metrics.jsonl')
+  file = path / 'metrics.jsonl'
+  is_whole = logbook.is_whole(file, status)
+  metrics = logbook.read(file) if is_whole else {}
   accuracy = metrics.get('test/accuracy')
-  last = best = '-'
+  last = highest = '-' if is_whole else '?'
   if accuracy is not None:
-    steps, values = accuracy
-    last = f'{values[-1]:.2%}'
-    best = f'{values.max():.2%} ({steps[values.argmax()]:,})'
+    last = f'{accuracy.values[-1]:.2%}'
+    if found := best.best(path, 'test/accuracy', accuracy):
+      highest = f'{found[1]:.2%} ({found[0]:,})'
   step = f'{status.get("step", 0):,}'
   if 'steps' in status and state not in run_directory.ENDED:
     step = f'{step} of {status["steps"]:,}'
   return (
     step,
     last,
-    best,
+    highest,
     f'{status.get("seconds", 0):.0f} s',
     progress.eta(status) if state == 'running' else '',
     *([_steps(targets.steps_to_target(metrics, target))] if target else []),

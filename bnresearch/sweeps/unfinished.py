@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bnresearch import build, conventions
-from bnresearch.engine import loop
+from bnresearch.engine import disk, loop
 from bnresearch.records import run_directory
 from bnresearch.sweeps.points import Point
 
@@ -15,9 +15,11 @@ def states(points: Sequence[Point], workdir: Path) -> dict[str, str]:
   """Returns {name: state} of all points; 'waiting' if one has not begun.
 
   Raises:
-    Refused: a directory was made by another config. None was touched.
+    Refused: a directory was made by another config, or no checkpoint can be
+      kept under its path. None was touched.
   """
   for point in points:
+    disk.check_path(point.directory(workdir))
     run_directory.check(point.directory(workdir), point.config)
   _check_neighbours(points, workdir)
   return {point.name: state(point.directory(workdir)) for point in points}

@@ -248,7 +248,12 @@ class _Session:
   def save(self, done: int) -> None:
     of_all = jax.device_get(self._members.state)
     for k, lane in self._live():
-      lane.book.save(_of_one(of_all, k), done)
+      try:
+        lane.book.save(_of_one(of_all, k), done)
+      except Diverged as error:
+        lane.end('diverged', str(error))
+      except Exception as error:  # of this one only
+        lane.fail(error)
 
   def progress(self, done: int) -> None:
     every = max(0.3, _STATUS_SECONDS * len(self._lanes))
