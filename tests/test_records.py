@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 import jax
@@ -274,6 +276,59 @@ def test_this_process_does_not_take_its_own_run_for_interrupted(tmp_path):
   with run_directory.claim(tmp_path, config()) as run:
     run.update(status='running', **run_directory.this_process())
     assert run_directory.read_status(tmp_path)['status'] == 'running'
+
+
+OF_ANOTHER_USER = """
+import os, pathlib, sys
+from bnresearch.records import run_directory
+from configs import default
+
+path, config = pathlib.Path(sys.argv[1], 'run'), default.get_config()
+with run_directory.claim(path, config) as run:
+  run.update(status='running')
+  if os.getuid():
+    (path / '.lock').chmod(0o444)  # nobody may write it
+  else:
+    os.setuid(65534)  # nobody
+  print(run_directory.read_status(path)['status'])
+print(run_directory.read_status(path)['status'])
+try:
+  with run_directory.claim(path, config):
+    print('held')
+except run_directory.Refused as error:
+  print(error)
+"""
+
+
+def test_a_run_of_another_user_can_be_looked_at_and_is_not_held():
+  with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(folder).chmod(0o755)
+    done = subprocess.run(
+      [sys.executable, '-c', OF_ANOTHER_USER, folder],
+      capture_output=True,
+      text=True,
+      cwd=ROOT,
+    )
+    assert not done.returncode, done.stderr
+    during, after, refused = done.stdout.splitlines()
+    assert (during, after) == ('running', 'interrupted')
+    run = re.escape(f'{folder}/run')
+    assert re.fullmatch(
+      rf'{run} cannot be written: Permission denied \({run}/\.lock of user \w+'
+      r'\)\. Use another --workdir, or make it one that you may write\.',
+      refused,
+    )
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+  (tmp_path / 'file').touch()
+  with (
+    pytest.raises(
+      run_directory.Refused, match='run cannot be written: Not a d'
+    ),
+    run_directory.claim(tmp_path / 'file' / 'run', config()),
+  ):
+    pass
 
 
 def test_a_process_id_used_again_does_not_bring_a_dead_run_to_life(tmp_path):

@@ -30,7 +30,7 @@ def read(
   """
   try:
     value = json.loads(file.read_text(encoding='utf-8'))
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except UnicodeDecodeError as error:
     why = f'is not UTF-8 ({error.reason} at byte {error.start})'
