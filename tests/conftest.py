@@ -14,7 +14,9 @@ import pytest
 from bnresearch import lookup
 from bnresearch.engine import machine
 from bnresearch.inference.run import Run
+from bnresearch.records import config_file
 from bnresearch.records.logbook import Logbook
+from configs import default
 from tests import slurm_cluster
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
@@ -125,8 +127,11 @@ def recorded(tmp_path):
     path = tmp_path / name
     path.mkdir(parents=True)
     about = {'image_shape': [28, 28, 1], 'examples': {'test': 10_000}}
+    whole = default.get_config()
+    with whole.unlocked():
+      whole.update(config or {})
     for file, content in (
-      ('config', config or {}),
+      ('config', json.loads(config_file.to_json(whole))),
       ('status', {'status': status}),
       ('data', about),
       ('class_names', list('0123456789')),

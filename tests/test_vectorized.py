@@ -1,5 +1,6 @@
 """Many runs as one program, beside the same runs one by one."""
 
+import io
 import json
 import shutil
 
@@ -243,17 +244,24 @@ def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   assert last[0] != last[1]
 
 
-def test_a_point_that_cannot_begin_fails_alone(tmp_path):
+def test_points_that_cannot_begin_fail_or_are_refused_alone(tmp_path):
   config = config_of(tuple({'seed': seed} for seed in range(3)))
   chosen = points(config, {})
-  foreign = chosen[1].directory(tmp_path)
-  foreign.mkdir()
+  foreign, taken = (point.directory(tmp_path) for point in chosen[1:])
   with run_directory.claim(foreign, chosen[1].config) as run:
     run.record_data((8, 8, 1), ('yes', 'no'), {}, {})
     run.update(status='preempted')
-  result = vectorized.run(chosen, tmp_path, CONSOLE)
-  assert [*result.values()] == ['done', 'failed', 'done']
+  console = Console(file=io.StringIO(), width=1000)
+  with run_directory.claim(taken, chosen[2].config) as run:
+    run.update(status='diverged')  # and is about to let go
+    before = (taken / 'status.json').read_bytes()
+    run.update(status='running')
+    result = vectorized.run(chosen, tmp_path, console)
+    run.update(status='diverged')
+  assert [*result.values()] == ['done', 'failed', 'refused']
   assert 'classes yes, no' in run_directory.read_status(foreign)['message']
+  assert f'{chosen[2].name}: {taken} belongs to' in console.file.getvalue()
+  assert (taken / 'status.json').read_bytes() == before
 
 
 def test_images_that_are_streamed_are_refused(tmp_path):

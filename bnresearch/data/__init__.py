@@ -7,6 +7,8 @@ which makes the data set from its original files.
 """
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -47,10 +49,14 @@ class Source(Protocol):
   Attributes:
     class_names: the K classes.
     notes: what a run should record of the data, ready for JSON.
+    digest: the same for the same images and labels in the same order, on every
+      machine; it changes with any of them, or where there are too many to read,
+      with all that can be known of them at once.
   """
 
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  digest: str
 
   def __len__(self) -> int: ...
 
@@ -84,6 +90,22 @@ class Arrays:
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     return self.images_NHWC[index], int(self.labels_N[index])
+
+  @functools.cached_property
+  def digest(self) -> str:
+    return digest_of(
+      str(self.images_NHWC.shape).encode(),
+      self.labels_N.astype('<i4'),
+      np.ascontiguousarray(self.images_NHWC),
+    )
+
+
+def digest_of(*parts: bytes | np.ndarray) -> str:
+  """Returns a digest of parts, in their order."""
+  hashed = hashlib.blake2b(digest_size=16)
+  for part in parts:
+    hashed.update(part)
+  return hashed.hexdigest()
 
 
 def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from bnresearch.engine import (
   stream,
 )
 from bnresearch.engine.book import Book, Diverged, observed
-from bnresearch.records import run_directory
+from bnresearch.records import data_file, run_directory
 from bnresearch.records.config_file import Config
 
 
@@ -280,7 +280,10 @@ def note_sources(
   run.record_data(
     spec.image_shape,
     spec.class_names,
-    {'train': len(train_set), 'test': len(test_set)},
+    {
+      'train': data_file.split_of(train_set),
+      'test': data_file.split_of(test_set),
+    },
     {**test_set.notes, **train_set.notes},
   )
 

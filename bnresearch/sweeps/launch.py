@@ -93,7 +93,8 @@ def tell_failed(
 ) -> None:
   """Prints why each of these points has failed."""
   for point in points:
-    message = run_directory.read_status(point.directory(workdir))['message']
+    status = run_directory.read_status(point.directory(workdir))
+    message = status.get('message', '')
     console.print(
       f'{point.name} has failed: {message}',
       highlight=False,

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bnresearch.config import ConfigError
 from bnresearch.engine import loop, machine
-from bnresearch.records import config_file, run_directory
+from bnresearch.records import config_file, json_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
@@ -188,9 +188,7 @@ def _submit(points, workdir):
       f'SLURM refuses the job: {error} config.slurm has its resources.'
     ) from error
   noted = json.dumps(_noted(workdir) | ids, indent=2)
-  partial = folder / f'{_JOBS}.partial'
-  partial.write_text(noted)
-  partial.replace(folder / _JOBS)
+  json_file.replace(folder / _JOBS, noted)
   return ids
 
 
@@ -264,7 +262,8 @@ def _are_left(points, workdir):
 
 def _noted(workdir):
   file = workdir / run_directory.SLURM / _JOBS
-  return json.loads(file.read_text()) if file.exists() else {}
+  needs = 'a dict of the job of each point'
+  return json_file.read(file, needs, lambda v: isinstance(v, dict)) or {}
 
 
 def _is_still_running():

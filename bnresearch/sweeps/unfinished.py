@@ -30,6 +30,18 @@ def state(path: Path) -> str:
   return run_directory.read_status(path).get('status', 'waiting')
 
 
+def after(error: BaseException, path: Path) -> str:
+  """Returns the state of a run that an exception has ended.
+
+  That is no end of the run, whatever its directory says: another process may
+  have made what lies there.
+  """
+  found = state(path)
+  if isinstance(error, run_directory.Refused) and found != 'failed':
+    return 'refused'
+  return 'failed' if found in run_directory.ENDED else found
+
+
 def announce(points: Sequence[Point], console: Console) -> None:
   """Says what the norms of points mean, once their data is found to be right.
 
@@ -81,7 +93,5 @@ def _check_neighbours(points, workdir):
 
 def _label(path):
   """Returns the label of a run; '' if it has none, or its config is cut off."""
-  try:
-    return run_directory.read_config(path).get('label', '')
-  except ValueError:
-    return ''
+  config = run_directory.find_config(path)
+  return config.get('label', '') if config else ''

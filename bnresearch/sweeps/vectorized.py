@@ -33,7 +33,7 @@ def run(
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
-  SIGINT or SIGTERM saves what runs, and begins no more.
+  SIGINT, SIGTERM or SIGHUP saves what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -42,11 +42,12 @@ def run(
     at_once: points in a program; 0 for as many as fit into memory.
 
   Returns:
-    {name: final status}; 'waiting' for a point that has not begun.
+    {name: final status}; 'waiting' for a point that has not begun, 'refused'
+    for one whose directory is in use.
 
   Raises:
-    Refused: a directory was made by another config or is in use, or a point
-      cannot be trained so; nothing was begun that could not be continued.
+    Refused: a directory was made by another config, or a point cannot be
+      trained so; nothing was begun that could not be continued.
     MissingData: a data set is not here.
   """
   result = unfinished.states(points, workdir)
@@ -101,11 +102,16 @@ def _chunks(points, at_once, console):
 
 def _train(program, points, workdir, stop, console):
   """Trains one chunk; returns {name: status}."""
-  lanes = []
+  lanes, refused = [], {}
   with contextlib.ExitStack() as stack:
     for point in points:
       path = point.directory(workdir)
-      run = stack.enter_context(run_directory.claim(path, point.config))
+      try:
+        run = stack.enter_context(run_directory.claim(path, point.config))
+      except run_directory.Refused as error:
+        refused[point.name] = unfinished.after(error, path)
+        console.print(f'{point.name}: {error}', highlight=False, markup=False)
+        continue
       if run.status.get('status') not in run_directory.ENDED:
         lanes.append(_Lane(point, run, console))
     try:
@@ -123,7 +129,8 @@ def _train(program, points, workdir, stop, console):
       for lane in lanes:
         lane.end('preempted')
       raise
-  return {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  states = {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  return states | refused
 
 
 def _restored(program, lanes):
