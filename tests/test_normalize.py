@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bnresearch.groups import Groups
-from bnresearch.norms.batch import Norm
 from bnresearch.ops import normalize
 
 G, M, S, C = 3, 8, 4, 5
@@ -195,37 +194,6 @@ def test_one_pass_has_linens_gradient_also_where_it_is_wrong(assert_close):
     return (y.reshape(x.shape) * dy).sum()
 
   assert_close(jax.grad(ours)(x), jax.grad(theirs)(x), rtol=1e-5)
-
-
-def test_the_whole_batch_is_refused_inside_a_shard_map():
-  mesh = jax.make_mesh(
-    (4,),
-    ('other',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.devices('cpu')[:4],
-  )
-  split = jax.P('other')
-
-  def normalized(x, group_size):
-    norm = Norm(group_size=group_size)
-    variables = {
-      'params': {'scale': jnp.ones(C), 'bias': jnp.zeros(C)},
-      'batch_stats': {'mean': jnp.zeros(C), 'var': jnp.ones(C)},
-    }
-    return norm.apply(variables, x, train=True)
-
-  def mapped(group_size):
-    function = functools.partial(normalized, group_size=group_size)
-    return jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split)
-
-  x = jnp.asarray(np.random.RandomState(0).normal(size=(16, C)), jnp.float32)
-  with pytest.raises(
-    ValueError, match=r'shard_map over other.* its 4 examples'
-  ):
-    mapped(0)(x)
-  np.testing.assert_allclose(
-    jax.jit(mapped(4))(x), normalized(x, 4), rtol=1e-5, atol=1e-5
-  )
 
 
 def test_an_unknown_backward_pass_is_refused():

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch import moments, shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
@@ -52,6 +52,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -63,6 +66,7 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = False
   activates: ClassVar[bool] = False
@@ -91,7 +95,9 @@ class Norm(nn.Module):
     var_weights = self.param('var_weights', ones, (3,))
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
     running = Running(self, initial)
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     batch = mean_GC, var_GC = (
       groups.moments()
       if train
@@ -118,7 +124,7 @@ class Norm(nn.Module):
         group_variance=self.group_variance,
       )
       running.update({'mean': mean_C, 'var': var_C}, self.momentum, enough)
-    return y.astype(x.dtype).reshape(x.shape)
+    return shards.reshaped(y.astype(x.dtype), x.shape, x)
 
 
 def _mixture(weights, instance_PMC, layer_PM, batch_PC, *, positions):

@@ -67,8 +67,8 @@ def by_own_moments(
   # then added up by whoever shares them.
   inputs = groups.x_PMSC, groups.where_PM11, scale_C, bias_C, epsilon
   inputs = shards.alike(jax.tree.map(jnp.asarray, inputs))
-  y, *moments = _by_own_moments(*inputs, groups.parts, groups.devices)
-  if shards.mapped():
+  y, *moments = _by_own_moments(*inputs, *groups[2:])
+  if shards.mapped(groups.axis_name):
     moments = jax.lax.stop_gradient(moments)
   return y, *moments
 
@@ -86,7 +86,7 @@ def _forward(groups, scale_C, bias_C, epsilon, variance='two_pass'):
   return y, mean_GC, var_GC
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def _by_own_moments(x_PMSC, where_PM11, scale_C, bias_C, epsilon, *spread):
   groups = Groups(x_PMSC, where_PM11, *spread)
   return _forward(groups, scale_C, bias_C, epsilon)
@@ -100,7 +100,7 @@ def _forward_and_residuals(x_PMSC, where, scale_C, bias_C, epsilon, *spread):
   return (y, mean_GC, var_GC), residuals
 
 
-def _backward(parts, devices, residuals, cotangents):
+def _backward(parts, devices, axis_name, residuals, cotangents):
   """The six equations.
 
   The last two are put together, `dx = gain * dy + slope * (x - mean) +
@@ -110,7 +110,7 @@ def _backward(parts, devices, residuals, cotangents):
   """
   x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
   dy_PMSC, d_mean_GC, d_var_GC = cotangents
-  groups = Groups(x_PMSC, where, parts, devices)
+  groups = Groups(x_PMSC, where, parts, devices, axis_name)
   m_G1 = jnp.maximum(groups.count_G, 1)[:, None]
   dy = dy_PMSC.astype(mean_GC.dtype)
   centred = x_PMSC.astype(mean_GC.dtype) - _spread(groups.rows(mean_GC))
@@ -130,7 +130,7 @@ def _backward(parts, devices, residuals, cotangents):
     through_moments = jnp.where(where, through_moments, 0)
   dx = _spread(gain) * dy + through_moments
   # Inside a map, what a device gives to these; else all.
-  if shards.mapped():
+  if shards.mapped(axis_name):
     d_bias_GC, dy_centred_GC = of_parts
     inverse_GC = inverse_PC
     d_sum_GC = -0.5 * gain * jnp.square(inverse_PC) * dy_centred_GC
