@@ -12,6 +12,9 @@ from jax.ad_checkpoint import checkpoint_name
 from bnresearch import moments, shards
 
 STATISTICS = 'statistics'  # by this name, `jax.checkpoint` knows moments
+# Collection of the batch's means of norms whose running statistics have none:
+# whoever pools variances makes it mutable.
+MEANS = 'batch_means'
 
 
 class Groups(NamedTuple):

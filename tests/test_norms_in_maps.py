@@ -143,7 +143,9 @@ def test_every_norm_takes_an_axis_and_needs_none_in_evaluation(
   assert_close(actual, normalized(variables, batch(), MASK), rtol=1e-5)
 
 
-@pytest.mark.parametrize('kind', ['shard_map', 'shard_map, not checked', 'pmap'])
+@pytest.mark.parametrize(
+  'kind', ['shard_map', 'shard_map, not checked', 'pmap']
+)
 @pytest.mark.parametrize('name', OF_BATCHES)
 def test_a_map_over_an_axis_that_was_not_named_is_refused(name, kind):
   """Where each device would silently normalize by what it has."""
@@ -214,6 +216,9 @@ def test_types_change_no_number(axis, group_size, assert_close):
   x = batch()
   program = jax.jit(functools.partial(training_pass, norm))
   expected = training_pass(norm, variables, x, MASK)
-  arguments = typed(axis, variables, SHARED), *typed(axis, (x, MASK), jax.P(axis))
+  arguments = (
+    typed(axis, variables, SHARED),
+    *typed(axis, (x, MASK), jax.P(axis)),
+  )
   with jax.set_mesh(mesh(EXPLICIT, axis)):
     assert_close(program(*arguments), expected, rtol=2e-5)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments, shards
-from bnresearch.groups import finite, grouped
+from bnresearch.groups import MEANS, finite, grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -27,7 +27,8 @@ class Norm(nn.Module):
   Both are biased. Where `v * x` is large, y saturates at `scale / v + bias`.
 
   Training: `var` is that of the batch. Evaluation: it is the running one, from
-  1; `var_I` is the example's own in both.
+  1; `var_I` is the example's own in both. The batch's mean is of no use to it,
+  and only goes to the collection `MEANS` of `groups.py`, if that is mutable.
 
   Attributes:
     momentum: weight of the old running variance, in [0, 1). 0.99 is that of
@@ -106,7 +107,7 @@ class Norm(nn.Module):
     )
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
     if train and running.follows:
-      _, var_C, enough = of_the_batch(
+      mean_C, var_C, enough = of_the_batch(
         groups,
         mean_GC,
         var_GC,
@@ -114,4 +115,5 @@ class Norm(nn.Module):
         group_variance=self.group_variance,
       )
       running.update({'var': var_C}, self.momentum, enough)
+      self.sow(MEANS, 'mean', mean_C, reduce_fn=lambda _, new: new)
     return shards.reshaped(y.astype(x.dtype), x.shape, x)

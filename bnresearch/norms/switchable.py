@@ -21,8 +21,9 @@ class Norm(nn.Module):
 
   k is, in this order: the instance, each example's channel over its positions;
   the layer, each example over positions and channels; the batch, each channel
-  over examples and positions. All variances are biased. `mean_weights` and
-  `var_weights`, (3,) and initially ones, are shared by the channels.
+  over examples and positions. All variances that normalize are biased, as in
+  the paper's equations. `mean_weights` and `var_weights`, (3,) and initially
+  ones, are shared by the channels.
 
   Training: the batch's statistics are its own. Evaluation: they are the
   running ones, from mean 0 and variance 1; instance and layer are the
@@ -37,13 +38,19 @@ class Norm(nn.Module):
   training; that is `engine/population.py`, the running average is the default
   here. `use_scale` and the following fields are ours.
 
+  *Differs from the authors' code*, which is not the paper here: of S positions,
+  its variance of an instance is S/(S-1) times ours, and it makes those of layer
+  and batch from it; without positions, theirs are unbiased. So its output is
+  another one, the more the smaller the feature map. It averages the variance
+  that normalizes, and starts from 0, where ours starts from 1.
+
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). 0.99 is that
       of `batch.py`; the authors' code has 0.997 or 0.9.
     epsilon: added to the mixed variance, in squared units of the input. 1e-5
       is that of the authors' code.
     running_variance: 'unbiased' averages `m/(m-1) * var` of m values, as
-      `batch.py`; 'biased', the authors' code, averages `var`.
+      `batch.py`; 'biased' averages `var`, as the authors do with theirs.
     group_size: consecutive examples that share the batch's statistics; 0 for
       the whole batch. The paper's are the examples of one device.
     group_variance: what the running variance is of where there are groups:
