@@ -92,14 +92,21 @@ class Groups(NamedTuple):
     undivided = lambda x: shards.undivided(x, self.axis_name)
     return undivided(mean_GC), undivided(var_GC)
 
-  def totals(self, *values_P: jax.Array) -> tuple[jax.Array, ...]:
+  def totals(
+    self, *values_P: jax.Array, whole: bool = True
+  ) -> tuple[jax.Array, ...]:
     """Returns sums over the parts of each group, by one collective.
 
     Args:
       *values_P: each (P, ...), of each part.
+      whole: whether each device shall have them; if not, XLA may choose outside
+        a map. Their gradient is then not brought to all devices for nothing.
     """
     if self.parts == 1:
       return values_P
+    told = whole or shards.mapped(self.axis_name) or shards.typed(values_P[0])
+    if not told:
+      return tuple(self._by_group(x).sum(1) for x in values_P)
     return tuple(
       shards.undivided(x_GK.sum(1), self.axis_name)
       for x_GK in self._of_all_parts(*values_P)
@@ -112,11 +119,19 @@ class Groups(NamedTuple):
     (value_GKC,) = self._of_all_parts(value_PC)
     return value_GKC.max(1)
 
-  def rows(self, value_GC: jax.Array) -> jax.Array:
-    """Returns each part's row of what each group has, to be used with `x`."""
-    if self.parts == 1 or value_GC.shape[0] == 1:
+  def rows(self, value_GC: jax.Array, *, each: bool = False) -> jax.Array:
+    """Returns each part's row of what each group has, to be used with `x`.
+
+    Args:
+      value_GC: of the groups.
+      each: whether parts have a row each also where all have the same: the
+        gradient is then summed over each part first, and by one collective.
+    """
+    if self.parts == 1 or (value_GC.shape[0] == 1 and not each):
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    if each:
+      rows_PC = shards.undivided(rows_PC, self.axis_name)
     return shards.own(rows_PC, self.axis_name)
 
   def combine(
@@ -142,10 +157,10 @@ class Groups(NamedTuple):
 
   def _of_all_parts(self, *values_P):
     """Returns each value as (G, K, ...), K parts of every group."""
-    return (
-      x.reshape(-1, self.parts, *x.shape[1:])
-      for x in self._everywhere(values_P)
-    )
+    return map(self._by_group, self._everywhere(values_P))
+
+  def _by_group(self, value_P):
+    return value_P.reshape(-1, self.parts, *value_P.shape[1:])
 
   def _everywhere(self, values_R):
     """Returns the rows of all devices of several arrays, by one collective."""
