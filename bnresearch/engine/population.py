@@ -25,6 +25,7 @@ from bnresearch.data import Source
 from bnresearch.engine import stream
 from bnresearch.engine.state import State
 from bnresearch.engine.step import inputs_key
+from bnresearch.groups import MEANS
 from bnresearch.moments import products_in_blocks
 from bnresearch.records.config_file import Config
 
@@ -76,9 +77,10 @@ def estimate(
       {'params': params, **collections},
       x_NHWC,
       train=True,
-      mutable=list(collections),
+      mutable=[*collections, MEANS],
     )
-    return new
+    means = new.pop(MEANS, {})
+    return {name: _joined(tree, means) for name, tree in new.items()}
 
   first, count = int(state.step), config.eval.population_batches
   steps = range(first, first + count)
@@ -92,7 +94,17 @@ def estimate(
       new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
       pooled = estimator == 'pooled'
       average = _take_in(average, new, k, pooled=pooled) if k else new
-  return jax.tree.map(_like, state.collections, average)
+  return _like(state.collections, average)
+
+
+def _joined(statistics, means):
+  """Returns the statistics, with the means of those that have none."""
+  if not isinstance(statistics, dict):
+    return statistics
+  joined = {
+    key: _joined(value, means.get(key, {})) for key, value in statistics.items()
+  }
+  return means | joined if 'var' in statistics else joined
 
 
 def _take_in(average, new, k, *, pooled):
@@ -114,7 +126,9 @@ def _take_in(average, new, k, *, pooled):
 
 
 def _like(old, new):
-  """Returns `new` in the dtype of `old`; a counter keeps its count."""
+  """Returns of `new` what `old` has, in its dtype; a counter keeps its count."""
+  if isinstance(old, dict):
+    return {key: _like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
 
 

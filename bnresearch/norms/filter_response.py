@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 
 
@@ -55,7 +57,8 @@ class Norm(nn.Module):
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     scale_C, bias_C = _affine.parameters(self, (C,))
     epsilon = self.epsilon
@@ -64,7 +67,7 @@ class Norm(nn.Module):
       epsilon = jnp.abs(self.param('epsilon', initial, ()))
     # Float32 to the end: the threshold is applied before the output is rounded.
     dtype = jnp.promote_types(x.dtype, jnp.float32)
-    x_NSC = x.reshape(N, math.prod(positions), C).astype(dtype)
+    x_NSC = shards.reshaped(x, (N, math.prod(positions), C)).astype(dtype)
     if x_NSC.shape[1] == 1:
       y = _over_its_own_root(x_NSC, jnp.asarray(epsilon, dtype))
     else:
@@ -74,7 +77,7 @@ class Norm(nn.Module):
     if self.activates:
       tau_C = self.param('tau', nn.initializers.zeros, (C,))
       y = jnp.maximum(y, tau_C[None, None])
-    return y.reshape(x.shape).astype(x.dtype)
+    return shards.reshaped(y, x.shape, x).astype(x.dtype)
 
 
 @jax.custom_jvp
