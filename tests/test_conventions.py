@@ -544,7 +544,12 @@ def test_bnresearch_as_target_takes_over_the_others_conventions(capsys):
   assert 'bnresearch: momentum=0.9, epsilon=1e-05, running mean=3, ' in printed
   assert printed.count('running variance=2 ') == 2
   assert 'norm.running_variance=biased' in printed
-  assert '--config.norm.debias=True' in printed
+  assert '--config.norm.debias=True\n' in printed
+  arguments = ['--from=equinox', '--to=bnresearch', '--momentum=0.9']
+  assert __main__.main([*arguments, '--var=9.9168', '--steps=7']) == 0
+  printed = capsys.readouterr().out
+  assert "--config.norm.debias=True, but for equinox's initial var" in printed
+  assert 'running variance=9.000000' in printed
 
 
 @pytest.mark.parametrize(

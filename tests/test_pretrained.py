@@ -218,7 +218,7 @@ def test_options_that_give_other_logits_are_refused(name, source, options):
   with pytest.raises(pretrained.Unmatched) as refused:
     pretrained.check(source, of_options(name, **right | options))
   first, *listed = str(refused.value).split('\n  ')
-  assert f'than the {name} of {source}' in first
+  assert f"of {source}'s {name}." in first
   ((option, value),) = options.items()
   group = 'norm' if option == 'epsilon' else 'model'
   knob = f'{group}.{option} = {value!r}: needs '

@@ -199,8 +199,8 @@ def test_options_that_do_not_fit_the_file_are_refused_by_their_knobs(tmp_path):
   with pytest.raises(RestoreError) as refused:
     start.check(config)
   assert str(refused.value).split('\n  ') == [
-    'start.source: With these options it has other logits than the resnet of '
-    'torchvision whose weights it shall get:',
+    "start.source: The weights are of torchvision's resnet. With these "
+    'options, this network would make other logits of them:',
     'norm.epsilon = 0.001: needs 1e-05',
     "model.version = 'v1': needs 'v1.5'",
     "model.padding = 'same': needs 'symmetric'",

@@ -140,8 +140,8 @@ def check(
     raise Unmatched(
       '\n  '.join(
         [
-          f'With these options it has other logits than the {room} of {source} '
-          'whose weights it shall get:',
+          f"The weights are of {source}'s {room}. With these options, this "
+          'network would make other logits of them:',
           *problems,
         ]
       )

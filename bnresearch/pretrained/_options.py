@@ -8,7 +8,7 @@ here, and the architecture's own fields are as they are by default.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -47,7 +47,7 @@ def problems(
   }
   found = []
   for knob, needs in (_COMMON | fields | own).items():
-    needs = needs(model) if isinstance(needs, Callable) else needs
+    needs = needs(model) if callable(needs) else needs
     allowed = needs if isinstance(needs, tuple) else (needs,)
     group, _, name = knob.partition('.')
     for value in _values(model, norms, group, name):
