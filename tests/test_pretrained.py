@@ -183,7 +183,6 @@ WRONG = [
   ('resnet', 'torchvision', {'strides_at': 'last'}),  # 0.058
   ('resnet', 'torchvision', {'padding': 'same'}),  # 0.023
   ('resnet', 'keras', {'version': 'v2'}),  # by strides_at
-  ('resnet', 'torchvision', {'norm_position': 'after'}),
   ('densenet', 'torchvision', {'weight_standardization': 'standard'}),
   ('vgg', 'keras', {'activation': 'elu'}),
   ('inception_v4', 'timm', {'epsilon': 1e-5}),  # 0.027
