@@ -47,6 +47,7 @@ _OF_SOME_MODELS = {
   'zero_init': False,
   'version': 'own',
   'strides_at': 'first',
+  'padding': 'own',
   'five_by_five': 'own',
   'pool_projection': 128,
   'separable_stem': True,

@@ -176,6 +176,7 @@ RULES = {
   'model.zero_init': _FLAG,
   'model.version': _choice('own', 'v1', 'v1.5', 'v2'),
   'model.strides_at': _choice('first', 'last'),
+  'model.padding': _choice('own', 'same', 'symmetric'),
   'model.five_by_five': _choice('own', '5x5', 'two_3x3', '3x3'),
   'model.pool_projection': Rule('one of 96, 128', (96, 128).__contains__),
   'model.separable_stem': _FLAG,
