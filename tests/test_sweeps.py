@@ -18,7 +18,7 @@ from bnresearch import config as configs
 from bnresearch.engine import interruptions
 from bnresearch.main import main
 from bnresearch.records import run_directory
-from bnresearch.sweeps import launch, slurm
+from bnresearch.sweeps import launch, progress, slurm
 from bnresearch.sweeps.points import points
 
 CONFIG = """
@@ -287,3 +287,18 @@ def test_a_second_request_has_its_usual_effect():
     assert interrupted()
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+  ('left', 'text'),
+  [
+    (59.9, '00:59'),
+    (3_600, '01:00:00'),
+    (86_399, '23:59:59'),
+    (86_400, '1d 00:00:00'),
+    (3 * 86_400 + 7_384, '3d 02:03:04'),
+  ],
+)
+def test_how_long_it_takes_has_days(left, text):
+  status = {'steps_per_second': 0.5, 'steps': 10 + left / 2, 'step': 10}
+  assert progress.eta(status) == text

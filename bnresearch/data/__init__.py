@@ -7,6 +7,7 @@ which makes the data set from its original files.
 """
 
 import dataclasses
+import decimal
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -96,6 +97,14 @@ def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
       f'one {labels_N[wrong[0]]} of example {wrong[0]}: those of {K} classes '
       f'are 0 to {K - 1}.'
     )
+
+
+def count_of(examples: int, fraction: float) -> int:
+  """Returns how many examples a fraction is, rounded down, but at least one.
+
+  Of the decimal that is written: 0.29 of 100 are 29, though the float is less.
+  """
+  return max(1, int(decimal.Decimal(str(fraction)) * examples))
 
 
 def pixels(

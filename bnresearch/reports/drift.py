@@ -14,12 +14,9 @@ TYPICAL = 'the unit of the last layer whose largest drift is the median one'
 
 
 def layers(run: Run) -> list[str]:
-  """Returns the names of the tapped layers, bottom to top."""
-  return [
-    name.rpartition('/')[2]
-    for name in sorted(run.metrics)
-    if name.startswith(PERCENTILES)
-  ]
+  """Returns the paths of the tapped layers, bottom to top."""
+  probed = run.metrics
+  return [name for name in run.layers if f'{PERCENTILES}/{name}' in probed]
 
 
 def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
