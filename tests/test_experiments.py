@@ -1,6 +1,7 @@
 """Experiments: each passes a dry run, is listed, and tells what it is."""
 
 import ast
+import functools
 import json
 import os
 import pathlib
@@ -10,9 +11,12 @@ import sys
 import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnresearch import build
 from bnresearch.reports import claims, drift
 from configs import default
 from experiments import ioffe2015_figure1 as figure1
@@ -133,11 +137,15 @@ def test_layers_come_in_the_order_of_the_network(
   config = default.get_config()
   config.model.update(model)
   config.train.remat = remat
-  names = recorded('all', config.to_dict()).layers
-  drawn = sorted(f'{drift.PERCENTILES}/{name}' for name in names[:-1])
-  some = recorded('some', config.to_dict(), **{name: [0] for name in drawn})
-  assert drift.layers(some) == list(names[:-1])
-  assert list(names[: len(first)]) == first
+  taps = build.evaluated_model(config, 10).init_with_output
+  x_NHWC = jnp.zeros((1, 28, 28, 1))
+  init = functools.partial(taps, train=False)
+  (_, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  # As the logbook has them, by name.
+  drawn = {f'{drift.PERCENTILES}/{name}': [0] for name in sorted(taps)}
+  names = drift.layers(recorded('run', config.to_dict(), **drawn))
+  assert sorted(names) == sorted(taps)
+  assert names[: len(first)] == first
   assert names[-1] == last
 
 

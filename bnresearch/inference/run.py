@@ -11,7 +11,6 @@ run.save_statistics(state, 'population')          # kept, with provenance
 """
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
@@ -247,24 +246,6 @@ class Run:
     """What images the network takes, and the classes that it tells apart."""
     image_shape, class_names, about = run_directory.read_data(self.path)
     return Spec(image_shape, class_names, about['examples'])
-
-  @functools.cached_property
-  def layers(self) -> tuple[str, ...]:
-    """The paths of all taps, in the order in which the network makes them."""
-    order = []
-    # What JAX returns is sorted by name, also from a block that is made again.
-    plain = dataclasses.replace(self._model.layers, remat='none')
-    model = self._model.clone(layers=plain)
-
-    def look(x_NHWC):
-      (_, taps), _ = model.init_with_output(
-        jax.random.key(0), x_NHWC, train=False
-      )
-      order.extend(taps)
-
-    x_NHWC = jax.ShapeDtypeStruct((1, *self.spec.image_shape), jnp.float32)
-    jax.eval_shape(look, x_NHWC)
-    return tuple(order)
 
   @functools.cached_property
   def _model(self):
