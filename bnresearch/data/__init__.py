@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 SPLITS = ('train', 'test')
+_HELD_OUT = 0x76616C  # sets its draw apart from others by `split_seed`
 
 
 class MissingData(FileNotFoundError):
@@ -85,6 +86,71 @@ class Arrays:
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     return self.images_NHWC[index], int(self.labels_N[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Some of the examples of a source that is not in memory.
+
+  Attributes:
+    whole: the source.
+    numbers: of the examples, ascending.
+  """
+
+  whole: Source
+  numbers: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.numbers)
+
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    return self.whole[int(self.numbers[index])]
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    return self.whole.class_names
+
+  @property
+  def notes(self) -> Mapping[str, Any]:
+    return self.whole.notes
+
+
+def held_out(
+  source: Source, split: str, *, held_out: float = 0.0, split_seed: int = 0
+) -> Source:
+  """Returns what a split has of a source.
+
+  That is 'validation', a part of the training split; or 'train', the rest of
+  it, in its order; or 'test', all of the source. The part is drawn from all
+  examples alike, whatever their class.
+
+  Args:
+    source: the training split, or that of 'test'.
+    split: see above.
+    held_out: the fraction, rounded down, but at least one; 0 for none.
+    split_seed: which examples these are.
+
+  Raises:
+    DamagedData: nothing would be left to train on.
+  """
+  if split == 'test' or not held_out:
+    return source
+  N, count = len(source), count_of(len(source), held_out)
+  if count == N:
+    raise DamagedData(
+      f'data.held_out = {held_out}: there is one training image only. Set it '
+      'to 0.'
+    )
+  order = np.random.RandomState([split_seed, _HELD_OUT]).permutation(N)
+  chosen = order[:count] if split == 'validation' else order[count:]
+  numbers = np.sort(chosen)
+  if not isinstance(source, Arrays):
+    return Part(source, numbers)
+  return dataclasses.replace(
+    source,
+    images_NHWC=source.images_NHWC[numbers],
+    labels_N=source.labels_N[numbers],
+  )
 
 
 def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:

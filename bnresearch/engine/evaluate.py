@@ -45,12 +45,18 @@ def make_forward(
 
 
 def make_add_batch(
-  config: Config, model: nn.Module, statistics: str
+  config: Config, model: nn.Module, statistics: str = ''
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns a pure function that adds what a batch gives to sums.
 
   `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
+
+  Args:
+    config: says what the network gets of an image.
+    model: see `build.evaluated_model`.
+    statistics: see `make_forward`; `config.eval.statistics` unless given.
   """
+  statistics = statistics or config.eval.statistics
   forward, pixels = make_forward(model, statistics), build.pixels(config)
 
   def add_batch(sums, params, collections, images, labels_N, mask_N):
@@ -58,11 +64,14 @@ def make_add_batch(
     logits_NK, _ = forward(params, collections, pixels(images), mask_N)
     loss_N = objective.cross_entropy(logits_NK, labels_N)
     correct_N = objective.correct(logits_NK, labels_N)
-    return {
-      'loss': sums['loss'] + jnp.where(mask_N, loss_N, 0).sum(),
-      'correct': sums['correct'] + (correct_N & mask_N).sum(),
-      'examples': sums['examples'] + mask_N.sum(),
+    added = {
+      'loss': jnp.where(mask_N, loss_N, 0).sum(),
+      'correct': (correct_N & mask_N).sum(),
+      'examples': mask_N.sum(),
     }
+    if 'top5' in sums:
+      added['top5'] = (objective.in_top5(logits_NK, labels_N) & mask_N).sum()
+    return {name: sums[name] + value for name, value in added.items()}
 
   return add_batch
 
@@ -85,6 +94,34 @@ def make(
   """
   add_batch = jax.jit(make_add_batch(config, model, statistics))
   return Evaluator(config, add_batch, source, batch_size)
+
+
+def of_splits(
+  config: Config,
+  add_batch: Callable[..., dict[str, jax.Array]],
+  sources: dict[str, Source],
+  members: tuple[int, ...] = (),
+) -> dict[str, 'Evaluator']:
+  """Returns an evaluator for each split that is not trained on."""
+  return {
+    split: Evaluator(config, add_batch, source, members=members)
+    for split, source in sources.items()
+    if split != 'train'
+  }
+
+
+def no_sums(
+  class_count: int, members: tuple[int, ...] = ()
+) -> dict[str, np.ndarray]:
+  """Returns the sums before the first batch, each of the shape `members`.
+
+  There is a 'top5' where there are more than five classes.
+  """
+  counts = ('correct', 'examples', *['top5'] * (class_count > 5))
+  return {
+    'loss': np.zeros(members, np.float32),
+    **{name: np.zeros(members, np.int32) for name in counts},
+  }
 
 
 class Evaluator:
@@ -126,12 +163,7 @@ class Evaluator:
     Args:
       *network: params and collections.
     """
-    sums = {
-      'loss': np.zeros(self._members, np.float32),
-      'correct': np.zeros(self._members, np.int32),
-      'examples': np.zeros(self._members, np.int32),
-    }
-    before = sums
+    sums = before = no_sums(len(self._source.class_names), self._members)
     for batch in self._resident or map(parallel.shared, self._batches()):
       if not self._resident:
         jax.block_until_ready(before)
@@ -139,8 +171,15 @@ class Evaluator:
       sums = self._add_batch(sums, *network, *batch)
     return sums
 
+  def evaluate(self, *network: Any) -> Callable[[], dict[str, float]]:
+    """Dispatches it; returns a function that waits for the `means`."""
+    sums = self.sums(*network)
+    return lambda: self.means(sums)
+
   def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
     """Waits for `sums`; returns mean 'loss', 'accuracy', and 'examples'.
+
+    And 'top5_accuracy', where there are more than five classes.
 
     Raises:
       AssertionError: an example was lost or counted twice.
@@ -150,6 +189,9 @@ class Evaluator:
     return {
       'loss': float(sums['loss']) / count,
       'accuracy': int(sums['correct']) / count,
+      **(
+        {'top5_accuracy': int(sums['top5']) / count} if 'top5' in sums else {}
+      ),
       'examples': count,
     }
 

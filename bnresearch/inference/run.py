@@ -123,7 +123,7 @@ class Run:
     split: str = 'test',
     batch_size: int | None = None,
   ) -> dict[str, float]:
-    """Returns 'loss', 'accuracy' and 'examples' over a whole split, exactly.
+    """Returns 'loss', 'accuracy' and so on over a whole split, exactly.
 
     `batch_size` is config.eval's unless given; it matters to the result where
     the statistics are the batch's.
@@ -234,7 +234,7 @@ class Run:
     return None
 
   def source(self, split: str) -> Source:
-    """Returns the data that the run used: 'train' or 'test'.
+    """Returns the data that the run used: 'train', 'validation' or 'test'.
 
     Raises:
       run_directory.Refused: it has other classes or images by now.
