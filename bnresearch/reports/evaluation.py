@@ -57,8 +57,7 @@ def show(run: Run, state: State, *, save: bool) -> None:
     table.add_row(
       name,
       f'{means["loss"]:.6f}',
-      f'{means["accuracy"]:.4%}',
-      *[f'{means["top5_accuracy"]:.4%}'] * several,
+      *(f'{means[k]:.4%}' for k in ('accuracy', 'top5_accuracy') if k in means),
       f'{means["examples"]:,}',
     )
   print(f'{run.path}, test split, step {int(state.step):,}')
