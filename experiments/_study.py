@@ -145,7 +145,7 @@ def conduct(
       print(error, file=sys.stderr)
       return 2
     judged = judge(measured)
-    print(claims.text(judged))
+    print(f'From {seeds(args.seeds)}.', claims.text(judged), sep='\n')
     draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),

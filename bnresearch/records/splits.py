@@ -2,7 +2,8 @@
 
 Who chooses by the test split reports its maximum over the checkpoints, which is
 too good. `config.data.held_out` sets a part of the training split aside, the
-validation split; then that chooses.
+validation split; then that chooses. Both are evaluated each time, as the best
+step is known at the end only.
 """
 
 from bnresearch.records.config_file import Config
