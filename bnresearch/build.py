@@ -22,6 +22,7 @@ from bnresearch.data import synthetic
 from bnresearch.images import crops
 from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
+from bnresearch.records import splits
 from bnresearch.records.config_file import Config
 
 Crop = Callable[[np.ndarray], np.ndarray]
@@ -133,13 +134,8 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
   Where the statistics of a batch normalize, it is the batch that is evaluated:
   groups, frozen statistics and renormalization are matters of training.
   """
-  only_in_training = {
-    'group_size': 0,
-    'frozen_statistics': False,
-    'r_max': 1.0,
-    'd_max': 0.0,
-  }
-  return model(config, num_classes, **only_in_training)
+  no_groups = {'group_size': 0, 'frozen_statistics': False}
+  return model(config, num_classes, **no_groups, r_max=1.0, d_max=0.0)
 
 
 def spec(config: Config) -> data.Spec:
@@ -161,7 +157,7 @@ def spec(config: Config) -> data.Spec:
 
 
 def source(config: Config, split: str) -> data.Source:
-  """Returns a split, 'train' or 'test', of `config.data`.
+  """Returns a split of `config.data`, one of `splits.of`.
 
   A dry run gets synthetic images of the data set's shape and classes.
 
@@ -169,12 +165,15 @@ def source(config: Config, split: str) -> data.Source:
     ValueError: there is no such split.
     MissingData: its files are not here.
   """
-  if split not in ('train', 'test'):
-    raise ValueError(f'split = {split!r}: needs train or test.')
+  if split not in (known := splits.of(config)):
+    raise ValueError(f'split = {split!r}: needs one of {", ".join(known)}.')
+  stored = 'test' if split == 'test' else 'train'
   if config.dry_run:
-    return synthetic.like(spec(config), split, 40)
-  load = lookup.find('data', config.data.name).load
-  return load(split, **_keywords(load, config.data))
+    found = synthetic.like(spec(config), stored, 40)
+  else:
+    load = lookup.find('data', config.data.name).load
+    found = load(stored, **_keywords(load, config.data))
+  return data.held_out(found, split, **_keywords(data.held_out, config.data))
 
 
 def crop(config: Config, crop_count: int = 1) -> Crop:

@@ -182,6 +182,7 @@ def _use_run(args, values):
         f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
       ]
     )
+  machine.prepare(machine.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
   return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
 

@@ -19,6 +19,7 @@ from bnresearch import config as configs
 from bnresearch.engine import machine
 from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.records import config_file, run_directory
+from bnresearch.reports import best as best_step
 from bnresearch.reports import claims, results, summary
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
@@ -144,7 +145,7 @@ def conduct(
       print(error, file=sys.stderr)
       return 2
     judged = judge(measured)
-    print(claims.text(judged))
+    print(f'From {seeds(args.seeds)}.', claims.text(judged), sep='\n')
     draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),
@@ -223,8 +224,11 @@ def chance(run: bnr.Run) -> float:
 
 
 def best(run: bnr.Run) -> float:
-  """Returns the highest test accuracy of a run's evaluations."""
-  return float(run.metrics['test/accuracy'].values.max())
+  """Returns the test accuracy of a run's best step.
+
+  That is the highest one, unless a validation split chooses.
+  """
+  return best_step.of(run.config, run.metrics).accuracy
 
 
 def grouped(

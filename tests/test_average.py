@@ -227,6 +227,7 @@ def test_the_end_of_training_logs_it(trained, statistics):
   assert rows == {
     'average/loss': pytest.approx(expected['loss'], rel=1e-5),
     'average/accuracy': expected['accuracy'],
+    'average/top5_accuracy': expected['top5_accuracy'],
   }
 
 
@@ -244,9 +245,9 @@ def test_undefined_statistics_are_no_end_of_a_run(caplog):
 
 def test_the_command_line_has_rows_for_it(trained, capsys):
   assert main.main(['--mode=eval', f'--workdir={trained}']) == 0
-  rows = [
-    line for line in capsys.readouterr().out.splitlines() if 'averaged' in line
-  ]
+  printed = capsys.readouterr().out
+  assert 'The best step is chosen by test accuracy.' in printed
+  rows = [line for line in printed.splitlines() if 'averaged' in line]
   assert len(rows) == 3
   for row, kind in zip(rows, ('population', 'pooled', 'batch, of 1,000')):
     assert f'{kind}, averaged parameters' in row

@@ -304,6 +304,34 @@ def test_evaluation_refuses_a_wrong_count(with_bn):
     evaluator.means(sums)
 
 
+@pytest.mark.parametrize('statistics', ['ema', 'batch'])
+def test_what_is_evaluated_is_spread_over_devices_and_parts(
+  statistics, with_bn, monkeypatch, assert_close
+):
+  config = config_of('batch', data__examples=53, eval__batch_size=20)
+  network = with_bn[1].params, with_bn[1].collections
+  model = build.evaluated_model(config, 10)
+  source, placed, found = build.source(config, 'test'), [], []
+  split = parallel.split
+  monkeypatch.setattr(
+    parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
+  )
+  for devices, parts in ((1, 1), (8, 1), (2, 2)):
+    config.train.microbatches = parts
+    with jax.set_mesh(parallel.mesh_of(jax.devices()[:devices])):
+      evaluator = evaluate.make(config, model, source, statistics)
+      sums = evaluator.sums(*parallel.shared(network))
+    found.append(evaluator.means(sums))
+    rows = 24 if devices == 8 else 20
+    for x in jax.tree.leaves(placed):
+      assert len(x) == rows
+      assert x.sharding.shard_shape(x.shape)[0] == rows // devices
+    assert len(placed) == 3
+    placed.clear()
+  for other in found[1:]:
+    assert_close(other, found[0], rtol=1e-6)
+
+
 def test_batch_statistics_see_no_padding(with_bn):
   """The last of two batches is smaller; its statistics are its own."""
   config = config_of('batch', data__examples=50)

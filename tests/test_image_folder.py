@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bnresearch import data
-from bnresearch.data import _folder, _folder_check, image_folder
+from bnresearch.data import _folder, _folder_check, count_of, image_folder
 from bnresearch.images import decoding
 from configs import default
 from tests.folders import fill, load, photo, refused, save
@@ -85,6 +85,13 @@ def test_a_tenth_is_held_out_rounded_down_but_at_least_one(images, held_out):
   assert len(test) == held_out
   assert test <= set(paths)
   assert _folder.held_out(paths[::-1], **options) == test
+
+
+def test_a_fraction_is_the_decimal_that_is_written():
+  exactly = {n: n * 29 // 100 for n in range(4, 2000)}  # of 100, 29
+  assert {n: count_of(n, 0.29) for n in exactly} == exactly
+  assert count_of(1_281_167, 0.1) == 128_116
+  assert count_of(3, 0.1) == 1
 
 
 def test_what_is_held_out_is_the_same_in_years_to_come():

@@ -12,7 +12,7 @@ import pytest
 import bnresearch as bnr
 from bnresearch import build, main, rules
 from bnresearch import config as configs
-from bnresearch.engine import loop, population, state
+from bnresearch.engine import loop, parallel, population, state
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.optimizer import make as make_optimizer
 from bnresearch.engine.order import batch_indices
@@ -200,6 +200,26 @@ def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
 
 
 # Kept with the run.
+
+
+@pytest.mark.parametrize(
+  ('estimator', 'parts', 'devices'), [('population', 1, 4), ('pooled', 2, 6)]
+)
+def test_devices_and_parts_of_a_batch_change_nothing(
+  estimator, parts, devices, monkeypatch, assert_close
+):
+  config, made, source = setting(norm__group_size=3)
+  expected = population.estimate(config, made, source, estimator)
+  monkeypatch.setattr(parallel.models, 'convolves', lambda model: True)
+  placed, split = [], parallel.split
+  monkeypatch.setattr(
+    parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
+  )
+  config = config_of(norm__group_size=3, train__microbatches=parts)
+  found = population.estimate(config, made, source, estimator)
+  assert_close(found, expected, rtol=1e-5)
+  sizes = {x.sharding.shard_shape(x.shape)[0] for x in placed[-1]}
+  assert sizes == {BATCH // devices}
 
 
 @pytest.fixture(scope='module')

@@ -21,7 +21,7 @@ from bnresearch.engine import interruptions
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.main import main
 from bnresearch.records import run_directory
-from bnresearch.sweeps import launch, local, slurm
+from bnresearch.sweeps import launch, local, progress, slurm
 from bnresearch.sweeps.points import _name, directory_name, points
 from configs import default
 from tests.test_checkpoint import make_state, save_all
@@ -175,6 +175,9 @@ def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
     'step': 200,
     'steps': 200,
     'seconds': 3.5,
+    'chosen_by': 'test',
+    'chosen_step': 100,
+    'chosen/test/accuracy': 0.75,
     'steps_to/test/accuracy=0.7': 100.0,
     'final/train/loss': 200.0,
     'best/train/loss': 100.0,
@@ -485,3 +488,18 @@ def test_a_second_request_has_its_usual_effect():
     assert interrupted()
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+  ('left', 'text'),
+  [
+    (59.9, '00:59'),
+    (3_600, '01:00:00'),
+    (86_399, '23:59:59'),
+    (86_400, '1d 00:00:00'),
+    (3 * 86_400 + 7_384, '3d 02:03:04'),
+  ],
+)
+def test_how_long_it_takes_has_days(left, text):
+  status = {'steps_per_second': 0.5, 'steps': 10 + left / 2, 'step': 10}
+  assert progress.eta(status) == text

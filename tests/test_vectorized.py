@@ -13,6 +13,7 @@ import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.engine import loop, members, rounds, traced
 from bnresearch.records import run_directory
+from bnresearch.reports import results, summary
 from bnresearch.sweeps import vectorized
 from bnresearch.sweeps.points import points
 from configs import default
@@ -38,6 +39,7 @@ def config_of(sweep=SWEEP, **values):
     'optim.momentum': 0.9,
     'optim.l2': 1e-4,
     'data.name': 'synthetic',
+    'data.held_out': 0.1,
     'model.features': (16, 16),
     'train.steps': 40,
     'train.log_every': 10,
@@ -98,6 +100,39 @@ def test_members_have_the_numbers_and_records_of_single_runs(
       jax.tree.map(np.asarray, bnr.open_run(path).restore('latest')),
       rtol=1e-4,
     )
+
+
+def test_the_held_out_part_chooses_the_best_step(together):
+  chosen = points(config_of(), {})
+  table = {row['run']: row for row in results.rows(chosen, *of(together))}
+  for point in chosen[:2]:
+    run = bnr.open_run(together[point.name])
+    sizes = {'train': 540, 'validation': 60, 'test': 600}
+    assert run.spec.examples == sizes
+    series = run.metrics['validation/accuracy']
+    assert series.steps.tolist() == [0, 20, 40]
+    best = run.restore('best')
+    rated = dict(zip(series.steps.tolist(), series.values))
+    assert rated[int(best.step)] == max(rated[20], rated[40])
+    for split in ('validation', 'test'):
+      for metric, value in run.evaluate(best, split=split).items():
+        steps, values = run.metrics[f'{split}/{metric}']
+        (logged,) = values[steps == int(best.step)]
+        np.testing.assert_allclose(value, logged, rtol=1e-5)
+    row = table[point.name]
+    step = row['chosen_step']
+    assert row['chosen_by'] == 'validation'
+    assert rated[step] == row['best/validation/accuracy'] == max(series.values)
+    test = run.metrics['test/accuracy']
+    assert [row['chosen/test/accuracy']] == test.values[test.steps == step]
+  text = summary.table(chosen, *of(together)[:1]).caption
+  assert 'the best step is chosen by validation accuracy' in text
+
+
+def of(paths):
+  """Returns the workdir, and the state of each point."""
+  (workdir,) = {path.parent for path in paths.values()}
+  return workdir, dict.fromkeys(paths, 'done')
 
 
 def test_every_traced_number_has_its_effect(together):

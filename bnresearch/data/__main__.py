@@ -160,8 +160,10 @@ def _inspect(args, values):
   values = {'data.name': args.inspect, **values}
   config = points(configs.load(args.config), values)[0].config
   loop.check(config)
-  train, test = (build.source(config, split) for split in SPLITS)
-  print(f'{len(train):,} training images, {len(test):,} for evaluation')
+  found = loop.sources(config)
+  train, test = found['train'], found['test']
+  others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
+  print(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(config, train)
   _sheet.draw(
     {

@@ -13,7 +13,7 @@ from bnresearch import build, conventions
 from bnresearch.engine import hosts, population
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.state import State
-from bnresearch.records import provenance, run_directory
+from bnresearch.records import provenance, run_directory, splits
 from bnresearch.records.config_file import Config, digest
 from bnresearch.records.logbook import Mark
 
@@ -133,12 +133,18 @@ class Book:
         'optim.learning_rate may keep it finite.'
       )
 
-  def log_evaluation(self, done: int, means: dict[str, float]) -> None:
-    """Writes what the test split gave after `done` steps."""
-    self._evaluated = {done: means}
-    self._run.logbook.write(
-      done, {f'test/{name}': value for name, value in means.items()}
-    )
+  def log_evaluation(
+    self, done: int, found: dict[str, dict[str, float]]
+  ) -> None:
+    """Writes what evaluation gave after `done` steps, {split: means}.
+
+    One split chooses the best checkpoint, see `records/splits.py`.
+    """
+    self._evaluated = {done: found[splits.chooses(self._config)]}
+    row = {}
+    for split, means in found.items():
+      row |= {f'{split}/{name}': value for name, value in means.items()}
+    self._run.logbook.write(done, row)
 
   def log_probes(self, done: int, measured: dict[str, Any]) -> None:
     """Writes what the probes measured after `done` steps."""
@@ -179,6 +185,7 @@ class Book:
       self._evaluated.get(done),
       {
         'config': digest(self._config),
+        'chooses': splits.chooses(self._config),
         'provenance': self._provenance,
         'statistics': population.provenance_of_ema(self._config, done),
         'logbook': mark,

@@ -70,8 +70,8 @@ class Checkpoints:
 
     Args:
       state: it may be donated afterwards: a copy is saved.
-      metrics: of the test split at this step, for which is the best; None
-        where it was not evaluated.
+      metrics: at this step, of the split that chooses the best; None where it
+        was not evaluated.
       meta: what to note beside it, ready for JSON.
 
     Raises:
@@ -99,8 +99,8 @@ class Checkpoints:
 
     Args:
       template: a state of the same tree, shapes and dtypes.
-      which: 'latest', 'best' (highest test accuracy), or a step. Of the first
-        two, those that are damaged are passed over, with a warning.
+      which: 'latest', 'best' (highest accuracy), or a step. Of the first two,
+        those that are damaged are passed over, with a warning.
 
     Raises:
       RestoreError: there is no such checkpoint, it is damaged, or its tree is

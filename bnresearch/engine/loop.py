@@ -29,7 +29,7 @@ from bnresearch.engine import (
   stream,
 )
 from bnresearch.engine.book import Book, Diverged, observed
-from bnresearch.records import data_file, run_directory
+from bnresearch.records import data_file, run_directory, splits
 from bnresearch.records.config_file import Config
 
 
@@ -164,8 +164,9 @@ class Session:
     """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
     with hosts.together():
-      train_set, test_set = sources(config)
-      note_sources(run, config, train_set, test_set)
+      found = sources(config)
+      note_sources(run, config, found)
+      train_set = found['train']
       model = build.model(config, len(spec.class_names))
       build.check_sites(config, model, spec.image_shape)
       self._mesh = parallel.mesh(config, model)
@@ -200,11 +201,11 @@ class Session:
         ),
         self._state,
       )
-      self._evaluator = evaluate.make(
-        config, evaluated, test_set, config.eval.statistics
+      self._evaluators = evaluate.of_splits(
+        config, jax.jit(evaluate.make_add_batch(config, evaluated)), found
       )
       if config.probes.names:
-        self._measure = measure.make(config, evaluated, test_set)
+        self._measure = measure.make(config, evaluated, found['test'])
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
@@ -231,9 +232,11 @@ class Session:
 
   def evaluate(self, done: int) -> Callable[[], None]:
     """Dispatches the evaluation of the state after `done` steps."""
-    state, means = self._state, self._evaluator.means
-    sums = self._evaluator.sums(state.params, state.collections)
-    return lambda: self._book.log_evaluation(done, means(sums))
+    network = self._state.params, self._state.collections
+    read = {s: e.evaluate(*network) for s, e in self._evaluators.items()}
+    return lambda: self._book.log_evaluation(
+      done, {split: means() for split, means in read.items()}
+    )
 
   def measure(self, done: int) -> Callable[[], None]:
     """Dispatches the probes of the state after `done` steps."""
@@ -243,7 +246,7 @@ class Session:
   def average(self, done: int) -> Callable[[], None]:
     """Evaluates the average of the parameters, and waits for it."""
     row = average.evaluate(
-      self._config, self._state, self._train_set, self._evaluator
+      self._config, self._state, self._train_set, self._evaluators['test']
     )
     return lambda: self._book.log_average(done, row)
 
@@ -260,16 +263,15 @@ class Session:
     self._book.progress(done, self._feed.waited)
 
 
-def sources(config: Config) -> tuple[Source, Source]:
-  """Returns the training and the test split."""
-  return build.source(config, 'train'), build.source(config, 'test')
+def sources(config: Config) -> dict[str, Source]:
+  """Returns all splits."""
+  return {split: build.source(config, split) for split in splits.of(config)}
 
 
 def note_sources(
   run: run_directory.RunDirectory,
   config: Config,
-  train_set: Source,
-  test_set: Source,
+  found: dict[str, Source],
 ) -> None:
   """Notes in a run directory what the run is trained and tested on.
 
@@ -280,11 +282,8 @@ def note_sources(
   run.record_data(
     spec.image_shape,
     spec.class_names,
-    {
-      'train': data_file.split_of(train_set),
-      'test': data_file.split_of(test_set),
-    },
-    {**test_set.notes, **train_set.notes},
+    {split: data_file.split_of(source) for split, source in found.items()},
+    {**found['test'].notes, **found['train'].notes},
   )
 
 

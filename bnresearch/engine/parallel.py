@@ -7,7 +7,8 @@ All give the same numbers, up to the order of additions, which
 `python -m bnresearch.engine.selftest` proves on the machine at hand.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import models, shards
+from bnresearch.engine.stream import Host
 from bnresearch.records.config_file import Config
 
 BACKENDS = ('jit', 'shard_map', 'pmap')
@@ -66,6 +68,40 @@ def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
       'other parallel.devices.'
     )
   return mesh_of(found[:wanted])
+
+
+@contextlib.contextmanager
+def on_devices(
+  *networks: nn.Module, examples: int = 0, group_size: int = 0
+) -> Iterator[None]:
+  """Lets the body use a mesh: the one in use, or all devices of this host.
+
+  On a CPU that is one device where no network has convolutions, see `mesh`.
+
+  Args:
+    *networks: that are run.
+    examples: that the devices must divide; 0 if any number of them will do.
+    group_size: of these, that share statistics; 0 for all.
+  """
+  if shards.AXIS in jax.sharding.get_mesh().axis_names:
+    yield
+    return
+  found = jax.local_devices()
+  if found[0].platform == 'cpu' and not any(map(models.convolves, networks)):
+    found = found[:1]
+  if examples:
+    found = found[: _most(len(found), examples, group_size)]
+  with jax.set_mesh(mesh_of(found)):
+    yield
+
+
+def host() -> Host:
+  """Returns which of the hosts this is that share the mesh in use."""
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return Host()
+  indices = sorted({device.process_index for device in mesh.devices.flat})
+  return Host(indices.index(jax.process_index()), len(indices))
 
 
 def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
@@ -168,7 +204,7 @@ def split(batch: Any) -> Any:
   """Returns arrays of examples, spread over the mesh.
 
   Args:
-    batch: this host's share of it, as `stream.training` makes it.
+    batch: this host's share of it, as `stream` makes it.
   """
   return _placed(batch, jax.P(shards.AXIS))
 
@@ -178,7 +214,7 @@ def _placed(tree, spec):
   if mesh.empty:
     return jax.device_put(tree)
   sharding = jax.NamedSharding(mesh, spec)
-  if jax.process_count() == 1:
+  if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
   make = jax.make_array_from_process_local_data
   return jax.tree.map(lambda x: make(sharding, np.asarray(x)), tree)

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from bnresearch.records import logbook, run_directory
+from bnresearch.records import logbook, run_directory, splits
 from bnresearch.reports import best, targets
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -20,8 +20,9 @@ def table(
 ) -> Table:
   """Returns each point's state, last and best test accuracy, and time.
 
-  The best is that of the checkpoint which `--step=best` restores. Where the
-  logbook is not what the run wrote, there is a question mark.
+  The best is that of the checkpoint which `--step=best` restores; the caption
+  says which split chose it. Where the logbook is not what the run wrote, there
+  is a question mark.
 
   Args:
     points: of a sweep.
@@ -29,7 +30,14 @@ def table(
     states: {name: state}, by a launcher; else those of the run directories.
     target: whose steps get a column.
   """
-  result = Table(title=str(workdir), title_justify='left', box=box.SIMPLE_HEAD)
+  chose = ' or '.join(sorted({splits.chooses(p.config) for p in points}))
+  result = Table(
+    title=str(workdir),
+    title_justify='left',
+    caption=f'test accuracy; the best step is chosen by {chose} accuracy',
+    caption_justify='left',
+    box=box.SIMPLE_HEAD,
+  )
   result.add_column('run', overflow='fold')
   for column in ('state', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
     result.add_column(column, justify='right')
@@ -38,11 +46,11 @@ def table(
   for point in points:
     path = point.directory(workdir)
     state = (states or {}).get(point.name) or unfinished.state(path)
-    result.add_row(point.name, state, *_row(path, state, target))
+    result.add_row(point.name, state, *_row(point, path, state, target))
   return result
 
 
-def _row(path, state, target):
+def _row(point, path, state, target):
   status = run_directory.read_status(path)
   file = path / 'metrics.jsonl'
   is_whole = logbook.is_whole(file, status)
@@ -51,8 +59,8 @@ def _row(path, state, target):
   last = highest = '-' if is_whole else '?'
   if accuracy is not None:
     last = f'{accuracy.values[-1]:.2%}'
-    if found := best.best(path, 'test/accuracy', accuracy):
-      highest = f'{found[1]:.2%} ({found[0]:,})'
+  if chosen := best.of(path, point.config, metrics):
+    highest = f'{chosen.accuracy:.2%} ({chosen.step:,})'
   step = f'{status.get("step", 0):,}'
   if 'steps' in status and state not in run_directory.ENDED:
     step = f'{step} of {status["steps"]:,}'

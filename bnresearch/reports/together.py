@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
+from bnresearch.records import splits
 from bnresearch.reports import prediction_file, reliability
 
 _CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
@@ -63,10 +64,12 @@ def show(
 
 
 def _table(networks, found, crop_count):
+  chose = ' or '.join(sorted({splits.chooses(r.config) for r, _ in networks}))
   columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
   table = Table(
     *columns,
-    caption='test split, running statistics; ECE: expected calibration error',
+    caption='test split, running statistics; ECE: expected calibration error; '
+    f'the best step is chosen by {chose} accuracy',
   )
   table.columns[0].overflow = 'fold'
   for (run, state), alone in zip(networks, found.members):

@@ -227,6 +227,8 @@ def _of_other_data(values):
     for function in (entry.spec, entry.load)
     for option in inspect.signature(function).parameters
   }
+  if values['data.held_out']:
+    options.add('split_seed')
   for key, off in _OF_SOME_DATA.items():
     value = values[f'data.{key}']
     if value != off and key not in options:

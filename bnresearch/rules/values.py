@@ -98,6 +98,7 @@ RULES = {
   'data.std': _each(_number(float, 0, above=True), some=True),
   'data.examples': _number(int, 1),
   'data.folder': _TEXT,
+  'data.held_out': _number(float, 0, 1, below=True),
   'data.validation': _number(float, 0, 1, above=True, below=True),
   'data.split_seed': _number(int, 0, 2**32 - 1),
   'data.skip_bad': _FLAG,

@@ -104,4 +104,6 @@ def _begun(points, workdir):
 
 
 def _clock(seconds):
-  return time.strftime('%H:%M:%S', time.gmtime(seconds)).removeprefix('00:')
+  days, rest = divmod(int(seconds), 86_400)
+  clock = time.strftime('%H:%M:%S', time.gmtime(rest))
+  return f'{days}d {clock}' if days else clock.removeprefix('00:')

@@ -171,7 +171,7 @@ class _Lane:
 
   def restore(self, fresh, sources):
     """Opens the records, and restores the state if there is one."""
-    loop.note_sources(self._run, self.config, *sources)
+    loop.note_sources(self._run, self.config, sources)
     self.book = Book(self.config, self._run)
     self.state = self.book.restored(fresh) or fresh
 
@@ -233,8 +233,10 @@ class _Session:
     def read():
       of_all = jax.device_get(sums)
       for k, lane in self._live():
-        own = {name: value_P[k] for name, value_P in of_all.items()}
-        lane.book.log_evaluation(done, self._program.evaluator.means(own))
+        own = _of_one(of_all, k)
+        evaluators = self._program.evaluators
+        found = {s: e.means(own[s]) for s, e in evaluators.items()}
+        lane.book.log_evaluation(done, found)
 
     return read
 
