@@ -56,12 +56,12 @@ def test_a_dropout_rate_of_zero_is_no_default():
     (
       {'model__stem': 'small'},
       "model.stem = 'small': model.name = 'mlp' has no such option. Leave it "
-      "at 'paper'.",
+      "at 'paper', or choose another model.name: alexnet, ",
     ),
     (
       {'model__name': 'lenet', 'model__auxiliary_heads': True},
       "model.auxiliary_heads = True: model.name = 'lenet' has no such option. "
-      'Leave it at False.',
+      'Leave it at False, or choose another model.name: googlenet, ',
     ),
     (
       {'model__name': 'resnet', 'model__variant': '51'},
@@ -69,11 +69,12 @@ def test_a_dropout_rate_of_zero_is_no_default():
     ),
     (
       {'objective__auxiliary': 'alternating'},
-      'the network has no auxiliary heads. Set model.auxiliary_heads.',
+      'without effect, as model.auxiliary_heads is False. Leave it at '
+      "'weighted', or set model.auxiliary_heads = True.",
     ),
     (
       {'model__name': 'resnet', 'model__zero_init': True, 'norm__name': 'none'},
-      "norm.name = 'none' has no scale that could begin with 0.",
+      "norm.name = 'none' has no scale. Leave it at False, or choose",
     ),
     (
       {
