@@ -7,6 +7,7 @@ import pytest
 
 from bnresearch import build, lookup, models, rules
 from bnresearch import config as configs
+from bnresearch.engine import sites
 from bnresearch.models import _activations, _initializers
 from bnresearch.models._call import OWN
 from configs import default
@@ -148,7 +149,7 @@ def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
   ):
-    build.check_sites(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (8, 8, 1))
 
 
 def test_statistics_of_each_position_are_for_the_layers_that_are_named():
@@ -164,7 +165,7 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    build.check_sites(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (8, 8, 1))
 
 
 def test_evaluation_keeps_the_sites():

@@ -19,8 +19,9 @@ class Knob(NamedTuple):
   Attributes:
     default: the value of configs/default.py.
     conditions: see above; the first one that fails is told.
-    shown_by: '', or what a change of the knob must change where these hold:
-      'network', 'heads', 'colours' or 'probes', see `engine/beforehand.py`.
+    shown_by: '', or what else says whether it has one, a word for
+      `engine/beforehand.py`: 'network', 'heads' and 'probes', once they are
+      made; 'colours', 'resident' and 'split', once the data is there.
   """
 
   default: Any
@@ -74,8 +75,8 @@ KNOBS: dict[str, Knob] = {
   'data.binarize_threshold': Knob(0.5, (needs.knob('data.binarize', True),)),
   'data.examples': Knob(600, (needs.DATA,)),
   'data.folder': Knob('', (needs.DATA,)),
-  'data.validation': Knob(0.1, (needs.DATA,)),
-  'data.split_seed': Knob(0, (needs.DATA,)),
+  'data.validation': Knob(0.1, (needs.DATA,), 'split'),
+  'data.split_seed': Knob(0, (needs.DATA,), 'split'),
   'data.skip_bad': Knob(False, (needs.DATA,)),
   'data.follow_links': Knob(False, (needs.DATA,)),
   'data.tfds_name': Knob('', (needs.DATA,)),
@@ -166,6 +167,7 @@ KNOBS: dict[str, Knob] = {
   'objective.auxiliary_weight': Knob(
     0.3, (needs.HEADS, needs.knob('objective.auxiliary', 'weighted'))
   ),
+  'train.scan': Knob('auto', (), 'resident'),
   'optim.momentum': Knob(0.0, (needs.OPTIMIZER,)),
   'optim.nesterov': Knob(
     False, (needs.OPTIMIZER, needs.knob('optim.momentum'))

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from bnresearch import lookup, models
-from bnresearch.engine import hosts, interruptions, loop, machine
+from bnresearch.engine import hosts, interruptions, loop, machine, memory
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -63,7 +63,9 @@ def run(
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
         failed = '' if isinstance(outcome, hosts.Lost) else ' failed'
-        message = f'{point.name}{failed}: {outcome}'
+        message = (
+          f'{point.name}{failed}: {memory.explained(outcome) or outcome}'
+        )
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, highlight=False, markup=False)
