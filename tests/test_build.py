@@ -149,7 +149,7 @@ def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
   ):
-    sites.check(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (32, 32, 1))
 
 
 def test_statistics_of_each_position_are_for_the_layers_that_are_named():
@@ -165,7 +165,7 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    sites.check(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (32, 32, 1))
 
 
 def test_evaluation_keeps_the_sites():

@@ -175,6 +175,10 @@ def _of_this_network(config, spec, machine, resident, swept):
   logits_NK, taps = _forward(config, model, fresh, shape, devices)
   values = leaves(config)
 
+  if devices == 1:
+    for key in effects.are_set(values, 'devices'):
+      why = 'without effect, as this run has one device only'
+      yield effects.refusal(key, values, why)
   for key in effects.are_set(values, 'heads'):
     if not any(name.startswith(AUXILIARY) for name in taps):
       yield effects.refusal(key, values, 'this network has no place for any')

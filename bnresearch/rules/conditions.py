@@ -193,6 +193,11 @@ GAMMA = says(
   'model.name = {model__name!r} has model.recurrent_scale instead',
   'set that',
 )
+NARROW = says(
+  lambda v: v['model.width'] < 1,
+  'without effect, as model.width is {model__width}',
+  'set model.width below 1',
+)
 ENDS_A_BRANCH = says(
   lambda v: v['model.version'] != 'v2',
   "no norm ends a branch of model.version = 'v2'",

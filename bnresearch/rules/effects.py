@@ -20,8 +20,8 @@ class Knob(NamedTuple):
     default: the value of configs/default.py.
     conditions: see above; the first one that fails is told.
     shown_by: '', or what else says whether it has one, a word for
-      `engine/beforehand.py`: 'network', 'heads' and 'probes', once they are
-      made; 'colours', 'resident' and 'split', once the data is there.
+      `engine/beforehand.py`: 'network', 'heads', 'devices' and 'probes', once
+      they are made; 'colours', 'resident' and 'split', once the data is there.
   """
 
   default: Any
@@ -100,16 +100,8 @@ KNOBS: dict[str, Knob] = {
   'model.blocks': Knob((), (needs.MODEL,)),
   'model.stem': Knob('paper', (needs.MODEL,)),
   'model.head': Knob('own', (needs.MODEL,)),
-  'model.min_width': Knob(
-    16,
-    (
-      needs.says(
-        lambda v: v['model.width'] < 1,
-        'without effect, as model.width is {model__width}',
-        'set model.width below 1',
-      ),
-    ),
-  ),
+  'model.width': Knob(1.0, (), 'network'),
+  'model.min_width': Knob(16, (needs.NARROW,), 'network'),
   'model.activation': Knob('own', (), 'network'),
   'model.init_std': Knob(0.1, (), 'network'),
   'model.init_gain': Knob(1.0, (needs.CONVOLVES,)),
@@ -181,16 +173,7 @@ KNOBS: dict[str, Knob] = {
     'best', (needs.knob('start.path'), needs.knob('start.source', 'run'))
   ),
   'start.exclude': Knob((), (needs.knob('start.path'),)),
-  'parallel.backend': Knob(
-    'jit',
-    (
-      needs.says(
-        lambda v: v['parallel.devices'] != 1,
-        'without effect, as parallel.devices is 1',
-        'take more of them',
-      ),
-    ),
-  ),
+  'parallel.backend': Knob('jit', (), 'devices'),
   'eval.statistics': Knob('ema', (needs.NORM_OF_BATCHES,)),
   'eval.crop': Knob('centre', (needs.OWN_SIZES,)),
   'eval.crop_fraction': Knob(0.875, (needs.OWN_SIZES,)),
