@@ -84,15 +84,14 @@ def _train(args, values):
     return 0
   if args.point is not None:
     chosen = [chosen[args.point]]
+  dry = chosen[0].config.dry_run
+  if unused := dry and [*flags.problems_of_a_dry_run(args)]:
+    raise configs.ConfigError(unused)
   file = pathlib.Path(args.config.partition(':')[0])
   (workdir,) = args.workdir or [pathlib.Path('runs', file.stem)]
   if args.status or args.collect:
     return _look(args, chosen, workdir, console)
-  if chosen[0].config.dry_run:
-    if flags.launcher(args) == 'slurm':
-      raise configs.ConfigError(
-        ['--launcher=slurm: a dry run is made here. Leave the flag out.']
-      )
+  if dry:
     return _dry_run(chosen, console)
   how = launch.How(
     flags.launcher(args),

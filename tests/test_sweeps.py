@@ -26,6 +26,7 @@ from bnresearch.sweeps.points import _name, directory_name, points
 from configs import default
 from tests.test_checkpoint import make_state, save_all
 
+DRY = ['--config.dry_run=True']
 CONFIG = """
 from configs import default
 def get_config(arg):
@@ -288,8 +289,17 @@ def test_no_number_of_a_logbook_that_was_changed_is_printed(
       '--target: has no effect with --list. Leave one of the two out.',
     ),
     (
-      ['--launcher=slurm', '--config.dry_run=True'],
-      '--launcher=slurm: a dry run is made here. Leave the flag out.',
+      ['--launcher=slurm', *DRY],
+      '--launcher: has no effect on a dry run, which is made here, point after '
+      'point, and kept nowhere. Leave it out, or --config.dry_run=True.',
+    ),
+    (['--processes=2', *DRY], '--processes: has no effect on a dry run'),
+    (['--retry_failed', *DRY], '--retry_failed: has no effect on a dry run'),
+    (['--status', *DRY], '--status: has no effect on a dry run'),
+    (['--target=test/loss=1', *DRY], '--target: has no effect on a dry run'),
+    (
+      ['--launcher=vectorized', '--at_once=2', *DRY],
+      '--at_once: has no effect on a dry run',
     ),
   ],
 )

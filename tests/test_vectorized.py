@@ -30,6 +30,11 @@ SWEEP = (
   {'norm.epsilon': 0.1},
   {'norm.momentum': 0.5},
 )
+UNPROBED = {
+  'probes__names': (),
+  'probes__every': 500,
+  'probes__examples': 1000,
+}
 KEYS = tuple({key: None for point in SWEEP for key in point})
 
 
@@ -267,7 +272,11 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
 def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   sweep = tuple({'optim.weight_decay': decay} for decay in (0.1, 0.5))
   config = config_of(
-    sweep, optim__name='adamw', optim__l2=0.0, probes__names=()
+    sweep,
+    optim__name='adamw',
+    optim__momentum=0.0,
+    optim__l2=0.0,
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   last = []
@@ -318,7 +327,7 @@ def test_members_convolve_too(tmp_path, assert_close):
     train__log_every=2,
     eval__every=4,
     checkpoint__every=4,
-    probes__names=(),
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   point = points(config, {})[1]

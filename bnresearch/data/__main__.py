@@ -14,7 +14,7 @@ from rich.table import Table
 from bnresearch import build, lookup
 from bnresearch import config as configs
 from bnresearch.data import SPLITS, DamagedData, MissingData, _sheet
-from bnresearch.engine import loop, stream
+from bnresearch.engine import beforehand, loop, stream
 from bnresearch.engine.step import inputs_key
 from bnresearch.sweeps.points import points
 
@@ -159,7 +159,7 @@ def _inspect(args, values):
     )
   values = {'data.name': args.inspect, **values}
   config = points(configs.load(args.config), values)[0].config
-  loop.check(config)
+  beforehand.check_data(config)
   found = loop.sources(config)
   train, test = found['train'], found['test']
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''

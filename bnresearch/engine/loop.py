@@ -7,10 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bnresearch import build
-from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   average,
@@ -20,9 +18,11 @@ from bnresearch.engine import (
   hosts,
   interruptions,
   measure,
+  memory,
   objective,
   optimizer,
   parallel,
+  sites,
   start,
   state,
   step,
@@ -72,35 +72,14 @@ def train(
       run.update(status='preempted', message=str(error))
       raise
     except Exception as error:
-      run.update(status='failed', message=f'{type(error).__name__}: {error}')
+      why = memory.explained(error) or f'{type(error).__name__}: {error}'
+      run.update(status='failed', message=why)
       raise
     except BaseException:  # a second Ctrl-C: it can be continued
       run.update(status='preempted')
       raise
     run.update(status=status, message=message)
     return status
-
-
-def check(config: Config) -> None:
-  """Raises what training would soon, before a directory is touched.
-
-  Raises:
-    MissingData, DamagedData: the data cannot be trained on.
-    FileNotFoundError: there is nothing to start from.
-    ConfigError: the images do not suit what they are to go through.
-  """
-  source, spec = build.source(config, 'train'), build.spec(config)
-  if config.start.path:
-    start.check(config)
-  N = config.train.batch_size
-  images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
-  labels_N = jax.ShapeDtypeStruct((N,), np.int32)
-  try:
-    feed.is_resident(config, source)
-    inputs = build.inputs(config, source)
-    jax.eval_shape(inputs, jax.random.key(0), images, labels_N)
-  except ValueError as error:
-    raise ConfigError([str(error)]) from error
 
 
 def make_steps(
@@ -168,7 +147,7 @@ class Session:
       note_sources(run, config, found)
       train_set = found['train']
       model = build.model(config, len(spec.class_names))
-      build.check_sites(config, model, spec.image_shape)
+      sites.check(config, model, spec.image_shape)
       self._mesh = parallel.mesh(config, model)
     evaluated = build.evaluated_model(config, len(spec.class_names))
     passes = objective.passes_of(config, model, spec.image_shape)

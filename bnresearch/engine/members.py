@@ -74,7 +74,6 @@ class Program:
     self._classes = len(train_set.class_names)
     shape = build.spec(config).image_shape
     model = build.model(config, self._classes)
-    build.check_sites(config, model, shape)
     self._passes = objective.passes_of(config, model, shape)
     self._inputs = build.inputs(config, train_set)
     self._looked_at = loop.looked_at(config, train_set)

@@ -23,7 +23,8 @@ class Norm(nn.Module):
 
   With one position, the mean square is that of a single value: unless `x**2`
   is as small as epsilon, only the sign of `x` is left, and the gradient to `x`
-  is nearly 0. For this the paper learns epsilon, `learn_epsilon`, from 1e-4.
+  is nearly 0: a network stays at chance. For this the paper learns epsilon,
+  `learn_epsilon`, from 1e-4; without that, one position is refused.
 
   *Differs from the paper:* its learned epsilon starts at 1e-4, this one at
   whatever the field `epsilon` is.
@@ -50,16 +51,28 @@ class Norm(nn.Module):
   activates: bool = True
 
   cancels_bias: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = True
 
   @nn.compact
   def __call__(
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
-    """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
+    """Returns `x` (N, ..., C) normalized and thresholded, in its dtype.
+
+    Raises:
+      ValueError: `x` has one position, and epsilon is not learned.
+    """
     del train
     x = finite(x, mask)
     N, *positions, C = x.shape
+    if math.prod(positions) < 2 and not self.learn_epsilon:
+      raise ValueError(
+        "norm.name = 'filter_response' divides by the root mean square over "
+        f'the positions of an example; of an input of shape {x.shape} '
+        '(examples, positions, channels) it leaves the sign only. Normalize a '
+        'larger feature map, set norm.learn_epsilon = True and norm.epsilon = '
+        "1e-4, or use another norm.name, such as 'layer' or 'rms'."
+      )
     scale_C, bias_C = _affine.parameters(self, (C,))
     epsilon = self.epsilon
     if self.learn_epsilon:

@@ -14,10 +14,15 @@ import jax
 from rich.console import Console
 
 from bnresearch import lookup, models
-from bnresearch.engine import hosts, interruptions, loop, machine
+from bnresearch.config import ConfigError
+from bnresearch.engine import hosts, interruptions, loop, machine, memory
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+
+# Devices of a core, at most. Their threads wait for each other: XLA ends a
+# process that has a thousand on two cores.
+_OF_A_CORE = 8
 
 # In a worker: whether it shall begin no other point; whether it trains one.
 _stopped = False
@@ -46,6 +51,7 @@ def run(
   Raises:
     Refused: a directory was made by another config, before any is touched.
     MissingData: a data set is not here.
+    ConfigError: a run would fail, see `unfinished.check`.
   """
   result = unfinished.states(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
@@ -64,7 +70,8 @@ def run(
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
         told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
-        message = f'{point.name}{"" if told else " failed"}: {outcome}'
+        why = memory.explained(outcome) or outcome
+        message = f'{point.name}{"" if told else " failed"}: {why}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, highlight=False, markup=False)
@@ -78,8 +85,21 @@ def _devices_each(points, processes):
 
   As many as a config asks for; else one if no network convolves: to have
   several changes the last digits.
+
+  Raises:
+    ConfigError: it asks for more than threads of these cores can be; of
+      accelerators, `parallel.mesh` knows how many there are.
   """
   wanted = max(point.config.parallel.devices for point in points)
+  most = _OF_A_CORE * machine.cores()
+  if wanted > most:
+    raise ConfigError(
+      [
+        f'parallel.devices = {wanted}: this machine has {machine.cores()} '
+        f'cores, which are {most} devices at most. Take fewer, or 0 for as '
+        'many as fit.'
+      ]
+    )
   if wanted:
     return wanted
   names = {point.config.model.name for point in points}

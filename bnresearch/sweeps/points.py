@@ -63,9 +63,14 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   for overrides in base.sweep or ({},):
     point = base.copy_and_resolve_references()
     found += configs.override(point, overrides | {'sweep': ()})
-    found += rules.problems(point)
     name = _name(overrides, short) if len(base.sweep) > 1 or overrides else '.'
     result.append(Point(name, point.lock(), tuple(sorted(swept))))
+  found += rules.of_all([point.config for point in result])
+  if base.label and 'label' not in swept:
+    found.append(
+      f'label = {base.label!r}: without effect, as it is what a point of a '
+      "sweep is called. Leave it at '', or set it in the sweep."
+    )
   names = [point.name for point in result]
   found += [
     f'sweep: {name!r} stands in it twice.'

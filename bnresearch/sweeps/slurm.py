@@ -20,7 +20,7 @@ import filelock
 from rich.console import Console
 
 from bnresearch.config import ConfigError
-from bnresearch.engine import loop, machine
+from bnresearch.engine import beforehand, loop, machine
 from bnresearch.records import config_file, json_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -97,6 +97,7 @@ def run(
   left = [p for p in points if result[p.name] not in run_directory.ENDED]
   folder = workdir / run_directory.SLURM
   if left:
+    unfinished.check(left, _of_a_job(left[0].config.slurm))
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / '.lock'):
       jobs = active(workdir)
@@ -107,11 +108,21 @@ def run(
         there = f'{len(left) - len(todo)} of {len(left)} points'
         console.print(f'{there}: queued or running already.', highlight=False)
       if todo:
-        unfinished.announce(todo, console)
+        unfinished.tell(todo, console)
         _tell(console, _submit(todo, workdir), folder)
   if left and wait:
     _follow(left, workdir, console)
   return with_queue(unfinished.states(points, workdir), workdir)
+
+
+def _of_a_job(resources):
+  """Returns the machine of a job; how large the memory of a GPU is, it tells.
+
+  Each core of a job without a GPU is a device, see `machine.prepare`.
+  """
+  if resources.gpus:
+    return beforehand.Machine(resources.gpus, 'gpu', 0)
+  return beforehand.Machine(resources.cpus, 'cpu', resources.memory * 2**30)
 
 
 def with_queue(states: Mapping[str, str], workdir: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bnresearch.engine import (
   loop,
   machine,
   members,
+  memory,
   rounds,
   traced,
 )
@@ -193,10 +194,11 @@ class _Lane:
     """Ends the run by an error, and tells it."""
     if self.status:
       return
+    why = memory.explained(error)
     self._console.print(
-      f'{self.name} failed: {error}', highlight=False, markup=False
+      f'{self.name} failed: {why or error}', highlight=False, markup=False
     )
-    self.end('failed', f'{type(error).__name__}: {error}')
+    self.end('failed', why or f'{type(error).__name__}: {error}')
 
 
 class _Session:
