@@ -23,6 +23,10 @@ NOUNS = {
 }
 
 
+class Unknown(LookupError):
+  """There is nothing of a name; the message has the nearest one."""
+
+
 def names(room: str) -> tuple[str, ...]:
   """Returns the entries of a room, sorted: `names('norms')`."""
   folder = pathlib.Path(__file__).parent / room
@@ -34,11 +38,11 @@ def find(room: str, name: str) -> ModuleType:
   """Imports and returns the entry `name` of a room.
 
   Raises:
-    LookupError: there is no such file; the message names the nearest one.
+    Unknown: there is no such file; the message names the nearest one.
   """
   known = names(room)
   if name not in known:
-    raise LookupError(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
+    raise Unknown(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
   return importlib.import_module(f'bnresearch.{room}.{name}')
 
 

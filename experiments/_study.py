@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
@@ -22,6 +21,7 @@ from bnresearch.records import config_file, run_directory
 from bnresearch.reports import claims, results, summary
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console
 
 _ROWS = 60  # of a table that somebody reads
 

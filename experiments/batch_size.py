@@ -19,11 +19,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import batch_size as study
 from experiments import _study
 

@@ -26,7 +26,6 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch import zoo
@@ -34,6 +33,7 @@ from bnresearch.engine import machine, state, step, stream
 from bnresearch.models import measure
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _peak
 
 MODES = ('forward', 'train')

@@ -17,10 +17,10 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _inception, _study
 from experiments._inception import CURVES
 

@@ -22,13 +22,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch.records import config_file, run_directory
 from bnresearch.reports import claims, results
+from bnresearch.terminal import Console
 from configs import inception
 from experiments import _inception, _study
 

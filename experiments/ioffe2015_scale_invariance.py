@@ -22,12 +22,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _study
 
 N, D, C = 32, 16, 8  # examples, inputs, units

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import learning_rate_tolerance as study
 from experiments import _study
 

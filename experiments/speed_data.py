@@ -27,7 +27,6 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch import build
@@ -35,6 +34,7 @@ from bnresearch import config as configs
 from bnresearch.engine import feed, machine, optimizer, state, step
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import default
 from experiments import _speed_data_contestants as contestants
 from experiments import _timing

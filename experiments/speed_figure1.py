@@ -24,12 +24,12 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch import lookup
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments._speed_figure1_contestants import NORMS, PLAYERS
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}

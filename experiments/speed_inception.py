@@ -19,7 +19,6 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch import build, data
@@ -29,6 +28,7 @@ from bnresearch.engine.stream import Examples
 from bnresearch.records import config_file, provenance
 from bnresearch.reports import claims
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console
 from configs import inception
 from experiments import _timing
 

@@ -29,13 +29,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch.engine import machine
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _timing
 
 SHAPES = ((32, 56, 56, 64), (32, 28, 28, 256), (256, 14, 14, 512), (60, 100))

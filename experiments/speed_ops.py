@@ -22,12 +22,12 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch.engine import machine
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _speed_ops_contestants as contestants
 from experiments import _timing
 from experiments._speed_ops_contestants import Operator

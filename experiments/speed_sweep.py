@@ -28,13 +28,13 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bnresearch.config import ConfigError
 from bnresearch.engine import machine
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _speed_sweep_contestants as contestants
 from experiments import _timing
 

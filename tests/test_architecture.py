@@ -8,19 +8,19 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('lookup', 'shards', 'images'),
+  ('lookup', 'shards', 'images', 'paths', 'terminal'),
   ('moments',),
   ('groups',),
   ('conventions',),
   ('ops',),
   ('norms', 'models', 'data', 'augment', 'probes', 'records'),
-  ('rules',),
+  ('rules', 'config_code'),
   ('config', 'build', 'pretrained', 'zoo'),
   ('engine',),
   ('inference',),
   ('sweeps',),
   ('reports',),
-  ('flags',),
+  ('flags', 'command'),
   ('main',),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,9 +72,9 @@ def _imports(tree, *, functions=True):
 def _room(file):
   """Returns the room of a library file: the folder, or the file itself.
 
-  A room's command line may import all that `main` may.
+  A command line may import all that `main` may.
   """
-  if file.name == '__main__.py':
+  if file.name in ('__main__.py', 'selftest.py'):
     return 'main'
   return file.relative_to(ROOT / 'bnresearch').with_suffix('').parts[0]
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import conventions
+from bnresearch import command, conventions
 from bnresearch.conventions.frameworks import FRAMEWORKS, Framework, find
+from bnresearch.terminal import Console, say
 
 _EXAMPLES = """
 what each framework's parameters mean, and their defaults
@@ -23,17 +23,14 @@ the same after 10 updates only, so that the initial variance 1 still counts
 """
 
 
+@command.line(ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the table, or a conversion; returns 2 for wrong use, else 0."""
   args = _parser().parse_args(argv)
-  try:
-    if any(value is not None for value in vars(args).values()):
-      _print_conversion(args)
-    else:
-      _print_table(Console())
-  except (ValueError, LookupError) as error:
-    print(error, file=sys.stderr)
-    return 2
+  if any(value is not None for value in vars(args).values()):
+    _print_conversion(args)
+  else:
+    _print_table(Console())
   return 0
 
 
@@ -90,7 +87,7 @@ def _print_table(console):
     )
   console.print(table)
   for name, f in FRAMEWORKS.items():
-    console.print(f'{name}: {f.layer}. {f.remark}', markup=False)
+    console.print(f'{name}: {f.layer}. {f.remark}')
   console.print(
     '\nweighs: the value, old or new, whose weight the parameter is. tested: '
     'tests/test_conventions.py compares the row with the layer itself.'
@@ -126,8 +123,8 @@ def _print_conversion(args):
     (args.source, source, old),
     (args.target, target, new),
   ):
-    print(f'{name}: {_text(framework, values)}')
-  print(
+    say(f'{name}: {_text(framework, values)}')
+  say(
     f'knobs of bnresearch that do as {args.source}: '
     f'--config.norm.momentum={knobs.momentum:.12g} '
     f'--config.norm.epsilon={knobs.epsilon:.12g} '
@@ -135,7 +132,7 @@ def _print_conversion(args):
     f'--config.norm.debias={source.debias}'
   )
   half, most = (conventions.forgotten(knobs.momentum, s) for s in (0.5, 0.01))
-  print(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
+  say(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
 
 
 def _text(framework: Framework, values: conventions.Values) -> str:

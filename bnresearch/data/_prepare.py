@@ -20,6 +20,7 @@ from typing import NamedTuple
 import filelock
 
 from bnresearch.data import Arrays, DamagedData, MissingData, Spec, _tfds
+from bnresearch.terminal import say
 
 
 class Originals(NamedTuple):
@@ -90,7 +91,7 @@ class Originals(NamedTuple):
       DamagedData: a file is not the original one (sha256).
     """
     if done := _tfds.prepared(self.tfds_name):
-      _say(f'{self.name} is prepared already, in {done}.')
+      say(f'{self.name} is prepared already, in {done}.', sys.stderr)
       return done
     folder = pathlib.Path(folder).expanduser()
     if absent := _absent(self, folder):
@@ -121,7 +122,7 @@ def _make(originals, folder):
     if not _tfds.prepared(name):
       for left in unfinished.glob('incomplete.*'):
         shutil.rmtree(left)
-      _say(f'Preparing {originals.name} in {root}, once.')
+      say(f'Preparing {originals.name} in {root}, once.', sys.stderr)
       with tempfile.TemporaryDirectory(
         prefix='incomplete.', dir=unfinished
       ) as scratch:
@@ -146,7 +147,7 @@ def _run_builder(name, root, folder, scratch):
       force_checksums_validation=True,
       try_download_gcs=False,
     )
-    # It prints what `_say` has said.
+    # It prints what has been said.
     hushed = contextlib.redirect_stdout(io.StringIO())
     manager = tfds.core.download.download_manager
     try:
@@ -207,7 +208,3 @@ def _files_opened_without_tensorflow(builder_cls):
     yield
   finally:
     module.tf = stock
-
-
-def _say(line):
-  print(line, file=sys.stderr)

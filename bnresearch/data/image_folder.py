@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from bnresearch.data import (
 )
 from bnresearch.data._folder_report import shown
 from bnresearch.images import decoding
+from bnresearch.paths import local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _absolute(folder):
       'data.folder is empty: set it to a folder with one folder of images for '
       'each class, or with train/ and val/ that hold these.'
     )
-  return str(pathlib.Path(folder).expanduser().absolute())
+  return str(local(folder).absolute())
 
 
 @functools.lru_cache(maxsize=4)

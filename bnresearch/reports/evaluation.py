@@ -3,7 +3,6 @@
 import functools
 
 import jax
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from bnresearch.engine.population import ESTIMATORS
 from bnresearch.engine.state import State
 from bnresearch.inference.distances import distances
 from bnresearch.inference.run import Run
+from bnresearch.terminal import Console, say
 
 
 def show(run: Run, state: State, *, save: bool) -> None:
@@ -56,11 +56,11 @@ def show(run: Run, state: State, *, save: bool) -> None:
       f'{means["accuracy"]:.4%}',
       f'{means["examples"]:,}',
     )
-  print(f'{run.path}, test split, step {int(state.step):,}')
+  say(f'{run.path}, test split, step {int(state.step):,}')
   console.print(table)
   _print_distances(console, run, states)
   for folder in saved:
-    print(f'Saved {folder}')
+    say(f'Saved {folder}')
 
 
 def _rows(state):

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
 from bnresearch import lookup, models
 from bnresearch.engine import hosts, interruptions, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, explain
 
 # In a worker: whether it shall begin no other point; whether it trains one.
 _stopped = False
@@ -63,10 +63,10 @@ def run(
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
         failed = '' if isinstance(outcome, hosts.Lost) else ' failed'
-        message = f'{point.name}{failed}: {outcome}'
+        message = f'{point.name}{failed}: {explain(outcome)}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
-        console.print(message, highlight=False, markup=False)
+        console.print(message)
         outcome = unfinished.state(point.directory(workdir))
       result[point.name] = outcome
   return result

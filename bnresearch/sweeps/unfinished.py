@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bnresearch import build, conventions
 from bnresearch.engine import loop
 from bnresearch.records import run_directory
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console
 
 
 def states(points: Sequence[Point], workdir: Path) -> dict[str, str]:
@@ -45,7 +44,7 @@ def announce(points: Sequence[Point], console: Console) -> None:
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
   for line in lines:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _of_data(config):

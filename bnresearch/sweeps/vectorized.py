@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from bnresearch.engine import (
   interruptions,
@@ -24,6 +23,7 @@ from bnresearch.engine.book import Book, Diverged
 from bnresearch.records import run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, explain
 
 _STATUS_SECONDS = 0.05  # between two writes of status.json, a member
 
@@ -93,7 +93,6 @@ def _chunks(points, at_once, console):
   console.print(
     f'{runs} points as one program: {program.runs}{times}, on '
     f'{len(devices)} {devices[0].platform} devices.',
-    highlight=False,
   )
   for start in starts:
     yield program, points[start : start + program.runs]
@@ -186,9 +185,7 @@ class _Lane:
     """Ends the run by an error, and tells it."""
     if self.status:
       return
-    self._console.print(
-      f'{self.name} failed: {error}', highlight=False, markup=False
-    )
+    self._console.print(f'{self.name} failed: {explain(error)}')
     self.end('failed', f'{type(error).__name__}: {error}')
 
 

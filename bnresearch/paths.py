@@ -1,0 +1,86 @@
+"""Paths that users give: on this machine's disks, and fit to be written."""
+
+import argparse
+import os
+import pathlib
+import re
+import tempfile
+
+import platformdirs
+
+# What begins so is elsewhere. Nobody calls a folder 'gs:'.
+ELSEWHERE = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://')
+
+
+class Unusable(argparse.ArgumentTypeError, ValueError):
+  """A path that a user gave cannot be used; says why and what to do."""
+
+
+def local(text: str | os.PathLike) -> pathlib.Path:
+  """Returns a path with `~` expanded; also a type of arguments.
+
+  Raises:
+    Unusable: it is elsewhere, as gs://bucket/folder is, or nobody's home.
+  """
+  text = os.fspath(text)
+  if ELSEWHERE.match(text):
+    raise Unusable(
+      f'{text}: is not on this machine. Give a path here, such as that of a '
+      'mounted bucket.'
+    )
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError:
+    raise Unusable(
+      f'{text}: there is no such home. Write the path in full.'
+    ) from None
+
+
+def unwritable(file: pathlib.Path) -> str:
+  """Says why a file cannot be written, '' if it can; makes nothing.
+
+  Args:
+    file: its folder need not be there, `made` makes it.
+  """
+  if file.is_dir():
+    return 'is a folder. Give the name of a file.'
+  if file.exists() and not os.access(file, os.W_OK):
+    return 'may not be overwritten. Give another name.'
+  return unwritable_folder(file.parent)
+
+
+def unwritable_folder(folder: pathlib.Path) -> str:
+  """Says the same of all files in a folder, which need not be there."""
+  there = folder.absolute()
+  while not there.exists() and not there.is_symlink():
+    there = there.parent
+  try:
+    # An attempt: permissions do not tell of every file system.
+    with tempfile.TemporaryFile(dir=there):
+      return ''
+  except OSError as error:
+    why = error.strerror
+  return f'cannot be written: {there} takes no file ({why}). Go elsewhere.'
+
+
+def made(file: pathlib.Path) -> pathlib.Path:
+  """Returns the path of a file, its folder made if it is not there."""
+  file.parent.mkdir(parents=True, exist_ok=True)
+  return file
+
+
+def cache() -> pathlib.Path | None:
+  """Returns this project's folder of the user's cache, made if need be.
+
+  None if the user has no home, or one that cannot be written: what would be
+  kept there is made again each time.
+  """
+  folder = platformdirs.user_cache_path('bnresearch')
+  if not folder.is_absolute():  # HOME is not known
+    return None
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      return folder
+  except OSError:
+    return None
