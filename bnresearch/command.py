@@ -5,41 +5,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import jax
-
-from bnresearch import lookup, paths
-from bnresearch.config import ConfigError
-from bnresearch.data import DamagedData, MissingData
-from bnresearch.engine import hosts
-from bnresearch.engine.checkpoint import RestoreError
-from bnresearch.records import run_directory
-from bnresearch.terminal import explain, say
+from bnresearch.terminal import UserError, explain, is_of_memory, say
 
 Main = Callable[[Sequence[str] | None], int]
-
-_EXPECTED = (
-  ConfigError,
-  DamagedData,
-  MissingData,
-  RestoreError,
-  hosts.Lost,
-  lookup.Unknown,
-  paths.Unusable,
-  run_directory.Refused,
-  MemoryError,
-  OSError,  # of the disk: full, read-only, somebody else's
-)
 
 
 def line(*expected: type[Exception]) -> Callable[[Main], Main]:
   """Returns a decorator of the `main(argv)` of a command line.
 
-  What is expected to go wrong is said on the standard error, and the status is
-  2; 1 if it was interrupted, or who reads its output has gone. All else is a
-  fault of this code, and keeps its traceback.
+  A `UserError`, and what the system refuses, is said on the standard error, and
+  the status is 2; 1 if it was interrupted, or who reads its output has gone.
+  All else is a fault of this code, and keeps its traceback.
 
   Args:
-    *expected: exceptions of this command, besides those of all.
+    *expected: what else a user of this command can mend.
   """
 
   def decorate(main):
@@ -48,7 +27,7 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
       _take_every_character()
       try:
         status = main(argv)
-        sys.stdout.flush()
+        print(end='', flush=True)
         return status
       except BrokenPipeError:  # as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,11 +35,11 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
       except KeyboardInterrupt:
         say('Interrupted.', sys.stderr)
         return 1
-      except (*_EXPECTED, *expected) as error:
-        say(explain(error), sys.stderr)
-        return 2
-      except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
+      except Exception as error:
+        # Those of the system: a full disk, a file that is somebody else's.
+        if not isinstance(error, (UserError, OSError, *expected)) and (
+          not is_of_memory(error)
+        ):
           raise
         say(explain(error), sys.stderr)
         return 2

@@ -16,6 +16,7 @@ import numpy as np
 
 from bnresearch import config_code, lookup, paths, rules
 from bnresearch.records.config_file import Config, leaves
+from bnresearch.terminal import UserError
 
 # Names, and patterns of layers, which may stand without quotes.
 _WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
@@ -32,7 +33,7 @@ _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 100
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
   """A config cannot be used; the message lists every problem found."""
 
   def __init__(self, problems: Iterable[str]):

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from bnresearch.terminal import UserError
+
 NOUNS = {
   'norms': 'norm',
   'models': 'model',
@@ -23,7 +25,7 @@ NOUNS = {
 }
 
 
-class Unknown(LookupError):
+class Unknown(UserError, LookupError):
   """There is nothing of a name; the message has the nearest one."""
 
 

@@ -8,11 +8,13 @@ import tempfile
 
 import platformdirs
 
+from bnresearch.terminal import UserError
+
 # What begins so is elsewhere. Nobody calls a folder 'gs:'.
 ELSEWHERE = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://')
 
 
-class Unusable(argparse.ArgumentTypeError, ValueError):
+class Unusable(UserError, argparse.ArgumentTypeError, ValueError):
   """A path that a user gave cannot be used; says why and what to do."""
 
 
@@ -34,6 +36,18 @@ def local(text: str | os.PathLike) -> pathlib.Path:
     raise Unusable(
       f'{text}: there is no such home. Write the path in full.'
     ) from None
+
+
+def output(text: str | os.PathLike) -> pathlib.Path:
+  """Returns `local(text)`, a file to be written; also a type of arguments.
+
+  Raises:
+    Unusable: it cannot be written.
+  """
+  file = local(text)
+  if why := unwritable(file):
+    raise Unusable(f'{file}: {why}')
+  return file
 
 
 def unwritable(file: pathlib.Path) -> str:

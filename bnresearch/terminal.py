@@ -19,6 +19,10 @@ _LESS_MEMORY = (
 )
 
 
+class UserError(Exception):
+  """What a user can mend: the message says how, a traceback would hide it."""
+
+
 class Console(rich.console.Console):
   """Rich's, for which every text is one and no markup."""
 
@@ -51,15 +55,21 @@ def say(text: object, file: TextIO | None = None) -> None:
   print(printable(str(text)), file=file, flush=file is not None)
 
 
+def is_of_memory(error: BaseException) -> bool:
+  """Says whether memory has not sufficed, be it the host's or a device's."""
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
 def explain(error: BaseException) -> str:
   """Returns an exception as a message for who can mend its cause."""
   text = str(error)
-  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
+  if is_of_memory(error):
     first = (text.splitlines() or ['no reason given'])[0]
     return f'Out of memory ({first}). {_LESS_MEMORY}'
   if isinstance(error, concurrent.futures.process.BrokenProcessPool):
     return f'A process was killed, perhaps for want of memory. {_LESS_MEMORY}'
   if isinstance(error, OSError) and error.strerror:
-    where = error.filename if error.filename is not None else 'a file'
-    return f'{os.fsdecode(where)}: {error.strerror}.'
+    where = error.filename
+    at = f'{os.fsdecode(where)}: ' if isinstance(where, (str, bytes)) else ''
+    return f'{at}{error.strerror}.'
   return text or type(error).__name__

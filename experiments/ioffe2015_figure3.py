@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.reports import claims
 from bnresearch.terminal import Console
 from experiments import _inception, _study
@@ -27,6 +28,7 @@ from experiments._inception import CURVES
 _FASTER = ('bn_baseline', 'bn_x5', 'bn_x30')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('ioffe2015_figure3', __doc__, argv)

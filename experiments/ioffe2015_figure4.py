@@ -26,6 +26,7 @@ from rich.progress import track
 from rich.table import Table
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.records import config_file, run_directory
 from bnresearch.reports import claims, results
 from bnresearch.terminal import Console
@@ -63,6 +64,7 @@ _ONE, _MANY, _, _SIX = ROWS
 Errors = dict[str, list[dict[str, Any]]]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, evaluates, draws; returns the exit status."""
   args = _inception.parse('ioffe2015_figure4', __doc__, argv)

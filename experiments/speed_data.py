@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build
+from bnresearch import build, command
 from bnresearch import config as configs
 from bnresearch.engine import feed, machine, optimizer, state, step
 from bnresearch.records import provenance
@@ -45,6 +45,7 @@ NETWORKS = ('mlp', 'lenet')
 STEPS = 200
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all contestants, or, in a child process, plays one of them."""
   originals = os.environ.get('BNRESEARCH_DATA_DIR')

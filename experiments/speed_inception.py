@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build, data
+from bnresearch import build, command, data
 from bnresearch import config as configs
 from bnresearch.engine import machine, optimizer, parallel, state, step
 from bnresearch.engine.stream import Examples
@@ -38,6 +38,7 @@ _CLASSES = 1000
 _DAY_S = 86_400
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Times each step, and prints what the runs would take."""
   args = _timing.parse(

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.engine import machine
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
@@ -64,6 +65,7 @@ LAYERS = {
 }
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all shapes, prints them side by side, and judges the goals."""
   args = _timing.parse(

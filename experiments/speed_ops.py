@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.engine import machine
 from bnresearch.records import provenance
 from bnresearch.reports import claims
@@ -86,6 +87,7 @@ OF_XLA = 1.0
 CONTESTANTS = ('XLA', 'bnresearch', 'PyTorch')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all operators, prints them side by side, and judges the goals."""
   args = _timing.parse(

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.config import ConfigError
 from bnresearch.engine import machine
 from bnresearch.records import provenance
@@ -43,6 +44,7 @@ GOALS_ON_CPU = {'sequential': 1.5, 'torch': 3.5}
 GOALS_ON_ACCELERATOR = {'sequential': 10.0}
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures the contestants, or, in a child process, plays one of them."""
   args = _parse(argv)

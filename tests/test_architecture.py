@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('lookup', 'shards', 'images', 'paths', 'terminal'),
+  ('terminal',),
+  ('lookup', 'shards', 'images', 'paths', 'command'),
   ('moments',),
   ('groups',),
   ('conventions',),
@@ -20,7 +21,7 @@ FLOORS = (
   ('inference',),
   ('sweeps',),
   ('reports',),
-  ('flags', 'command'),
+  ('flags',),
   ('main',),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,9 +73,9 @@ def _imports(tree, *, functions=True):
 def _room(file):
   """Returns the room of a library file: the folder, or the file itself.
 
-  A command line may import all that `main` may.
+  A room's command line may import all that `main` may.
   """
-  if file.name in ('__main__.py', 'selftest.py'):
+  if file.name == '__main__.py':
     return 'main'
   return file.relative_to(ROOT / 'bnresearch').with_suffix('').parts[0]
 

@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bnresearch.terminal import UserError
+
 SPLITS = ('train', 'test')
 
 
-class MissingData(FileNotFoundError):
+class MissingData(UserError, FileNotFoundError):
   """A data set's files are not on this machine; says how to get them."""
 
 
-class DamagedData(ValueError):
+class DamagedData(UserError, ValueError):
   """A data set's file is not what it should be."""
 
 

@@ -1,8 +1,7 @@
 """Checkpoints by Orbax: the latest few and the best, each proven whole.
 
-With the state goes `meta`: the step, versions, the config's digest, how the
-statistics were made, and a digest of every byte of the state, so that what is
-restored is what was saved.
+With the state goes `meta`: step, versions, the config's digest, how statistics
+were made, and a digest of all bytes: what is restored is what was saved.
 """
 
 import errno
@@ -20,6 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from bnresearch.engine.state import State
+from bnresearch.terminal import UserError
 
 # What says nothing of a checkpoint: too many files or too little memory, no
 # right to read, a disk that does not answer.
@@ -34,7 +34,7 @@ _OF_THE_MACHINE = (
 _NEVER_BEST = -1.0  # accuracy of a checkpoint that was not evaluated
 
 
-class RestoreError(RuntimeError):
+class RestoreError(UserError, RuntimeError):
   """A checkpoint cannot be restored; the message says why and what is left."""
 
 

@@ -22,7 +22,7 @@ from bnresearch import shards
 from bnresearch.config import ConfigError
 from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
-from bnresearch.terminal import say
+from bnresearch.terminal import UserError, say
 
 _VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
@@ -37,7 +37,7 @@ _TOLD_AFTER = 10
 _OWN = ('RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED')
 
 
-class Lost(RuntimeError):
+class Lost(UserError, RuntimeError):
   """Another host does not answer any more."""
 
 

@@ -89,6 +89,7 @@ def check(config: Config) -> None:
   source, spec = build.source(config, 'train'), build.spec(config)
   if config.start.path:
     start.check(config)
+  stream.check_shared_memory(config, source, spec.image_shape)
   N = config.train.batch_size
   images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
   labels_N = jax.ShapeDtypeStruct((N,), np.int32)

@@ -192,12 +192,14 @@ class _Asked:
 def _problem(file):
   path = pathlib.Path(file)
   try:
-    if path.is_dir() and path.is_symlink():
-      return 'a link to a folder, which is not followed; give it by itself'
-    if not path.exists():
-      return 'a broken link' if path.is_symlink() else 'is there no more'
-    if not (path.is_file() or path.is_dir()):  # to read a pipe waits for ever
-      return 'neither a file nor a folder'
+    if path.is_dir():
+      if path.is_symlink():
+        return 'a link to a folder, not followed: name it beside the others'
+      os.listdir(path)  # which it did not let us
+    if path.is_symlink() and not path.exists():
+      return 'a broken link'
+    if path.exists() and not path.is_file():  # to read a pipe takes for ever
+      return 'neither a file nor a folder that can be read'
     return decoding.inspect(path.read_bytes()).problem
   except OSError as error:
     return error.strerror

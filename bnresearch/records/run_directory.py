@@ -13,6 +13,7 @@ import filelock
 
 from bnresearch.records import config_file, logbook
 from bnresearch.records.provenance import sessions
+from bnresearch.terminal import UserError
 
 _LOCK = '.lock'
 # What a launcher leaves in a workdir, which is the run where there is no sweep.
@@ -37,7 +38,7 @@ FREE = (
 ENDED = ('done', 'diverged')
 
 
-class Refused(RuntimeError):
+class Refused(UserError, RuntimeError):
   """A directory cannot be used for this run; nothing in it was touched."""
 
 
