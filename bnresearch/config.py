@@ -114,9 +114,7 @@ def _checked(path, config):
       f'--config={path}: {key}: no such knob. {_nearest_key(key, rules.RULES)}'
       for key in unknown
     )
-  for key, value in flat.items():
-    _set(config, key, _plain(value))
-  return config
+  return Config(_plain(config.to_dict())).lock()
 
 
 def override(config: Config, values: dict[str, Any]) -> list[str]:
@@ -138,16 +136,13 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       kind, said = type(known[key]).__name__, _BRIEF.repr(value)
       problems.append(f'{key} = {said}: needs {kind}, like {known[key]!r}.')
       continue
-    _set(config, key, value)
+    *groups, leaf = key.split('.')
+    node = config
+    for group in groups:
+      node = node[group]
+    with node.unlocked():
+      node[leaf] = value
   return problems
-
-
-def _set(config, key, value):
-  *groups, leaf = key.split('.')
-  for group in groups:
-    config = config[group]
-  with config.unlocked():
-    config[leaf] = value
 
 
 def _plain(value):

@@ -108,9 +108,8 @@ def _message(error, file):
   inside = [frame for frame in frames if frame.filename == here]
   where = f'{file}, line {inside[-1].lineno}' if inside else str(file)
   # ml_collections lists all knobs between what it misses and what is near.
-  text = re.sub(
-    r'(?s) Other fields present: .*?(?=Did you mean|$)', ' ', str(error)
-  )
+  listed = r'(?s) Other fields present: .*?(?=Did you mean|$)'
+  text = re.sub(listed, ' ', str(error).strip("'"))
   hint = ''
   if isinstance(error, ModuleNotFoundError) and error.name == 'configs':
     hint = (

@@ -153,7 +153,7 @@ def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
 def _kept(file):
   """Returns the arrays of a file; None if it is absent, or not whole."""
   try:
-    with np.load(file) as kept:
+    with file.open('rb') as opened, np.load(opened) as kept:
       return kept['images'], kept['labels']
   except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile):
     return None

@@ -32,7 +32,8 @@ def _beyond_float32(value: Any) -> str:
     return next(filter(None, map(_beyond_float32, value)), '')
   if type(value) is not float or not value:
     return ''
-  most, least = np.finfo(np.float32).max, np.finfo(np.float32).tiny
+  float32 = np.finfo(np.float32)
+  most, least = float(float32.max), float(float32.tiny)
   if abs(value) > most:
     return f'is infinite in float32, whose numbers are at most {most:.4g}.'
   if abs(value) < least:

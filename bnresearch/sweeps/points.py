@@ -71,7 +71,7 @@ def _name(overrides, short):
   label = overrides.get('label')
   named = [key for key in overrides if key == 'seed' or not label]
   values = [f'{short[key]}={overrides[key]}' for key in named]
-  return ','.join([label, *values] if label else values)
+  return ','.join([str(label), *values] if label else values)
 
 
 def _short(keys):
