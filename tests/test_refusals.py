@@ -201,8 +201,9 @@ def test_a_value_that_cannot_be_is_refused_by_name(knob, message, capsys):
   ('flags', 'message'),
   [
     (['--workdir=gs://bucket/run'], 'gs://bucket/run: is not on this machine'),
-    (['--workdir=file/run'], '--workdir=file/run: cannot be written: '),
-    (['--workdir=file'], 'file takes no file (Not a directory). Go elsewhere'),
+    (['--workdir=file/run'], 'Not a directory'),
+    (['--workdir=file'], 'file is a file, not a directory'),
+    (['--workdir=new', '--collect=file/a.csv'], 'takes no file (Not a direct'),
     (['--workdir=/proc/none'], '/proc takes no file (No such file or direct'),
     (['--workdir=link'], 'link takes no file (No such file or directory)'),
     (['--workdir=' + 'a' * 300], 'File name too long'),
