@@ -89,12 +89,12 @@ def cache() -> pathlib.Path | None:
   None if the user has no home, or one that cannot be written: what would be
   kept there is made again each time.
   """
-  folder = platformdirs.user_cache_path('bnresearch')
-  if not folder.is_absolute():  # HOME is not known
-    return None
   try:
+    folder = platformdirs.user_cache_path('bnresearch')
+    if not folder.is_absolute():  # nor is `~` a folder's name
+      return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
       return folder
-  except OSError:
+  except (OSError, RuntimeError):
     return None

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import filelock
 
+from bnresearch import paths
 from bnresearch.data import Arrays, DamagedData, MissingData, Spec, _tfds
 from bnresearch.terminal import say
 
@@ -93,7 +94,7 @@ class Originals(NamedTuple):
     if done := _tfds.prepared(self.tfds_name):
       say(f'{self.name} is prepared already, in {done}.', sys.stderr)
       return done
-    folder = pathlib.Path(folder).expanduser()
+    folder = paths.local(folder)
     if absent := _absent(self, folder):
       raise MissingData(
         f'{folder} lacks {", ".join(absent)}: {self.name} is made from the '
@@ -105,7 +106,7 @@ class Originals(NamedTuple):
 def _default_folder(originals):
   """Returns where the original files are sought."""
   data_dir = os.environ['BNRESEARCH_DATA_DIR']
-  return pathlib.Path(data_dir).expanduser() / originals.name
+  return paths.local(data_dir) / originals.name
 
 
 def _absent(originals, folder):
@@ -117,6 +118,13 @@ def _make(originals, folder):
   name, root = originals.tfds_name, _tfds.root()
   # What is not whole is in folders incomplete.*, which nobody takes for data.
   unfinished = root / name
+  homeless = str(root).startswith('~')
+  why = 'is in no home.' if homeless else paths.unwritable_folder(unfinished)
+  if why:
+    raise MissingData(
+      f'TFDS_DATA_DIR = {root}: {why} {originals.name} is prepared there '
+      'once: set it to a folder that can be written.'
+    )
   unfinished.mkdir(parents=True, exist_ok=True)
   with filelock.FileLock(root / f'.{name}.lock'):
     if not _tfds.prepared(name):
