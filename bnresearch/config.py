@@ -84,7 +84,7 @@ def load(path_and_arg: str) -> Config:
     paths.Unusable: it is not on this machine.
   """
   path, _, arg = path_and_arg.partition(':')
-  if paths.ELSEWHERE.match(path_and_arg):
+  if not paths.is_here(path_and_arg):
     path = path_and_arg
   try:
     config = config_code.returned(paths.local(path), arg)

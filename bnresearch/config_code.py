@@ -17,6 +17,10 @@ from bnresearch import lookup
 
 # Where this code lies: the checkout, or where pip installs.
 _CHECKOUT = pathlib.Path(__file__).parents[1]
+_NOT_INSTALLED = (
+  'The folder configs/ is in the checkout of bnresearch, and pip does not '
+  "install it: put the checkout's path into PYTHONPATH."
+)
 
 
 class Failed(ValueError):
@@ -59,7 +63,8 @@ def _unfit(file):
     if not folder.is_dir():
       folder = _CHECKOUT / 'configs'
     nearby = sorted(map(str, folder.glob('[!_]*.py')))
-    return f'no such file. {lookup.suggest(str(file), nearby)}'
+    hint = lookup.suggest(str(file), nearby) if nearby else _NOT_INSTALLED
+    return f'no such file. {hint}'
   if file.name == 'config.json':
     return (
       'is the record of a run, which --mode=eval '
@@ -108,12 +113,9 @@ def _message(error, file):
   inside = [frame for frame in frames if frame.filename == here]
   where = f'{file}, line {inside[-1].lineno}' if inside else str(file)
   # ml_collections lists all knobs between what it misses and what is near.
-  listed = r'(?s) Other fields present: .*?(?=Did you mean|$)'
-  text = re.sub(listed, ' ', str(error).strip("'"))
+  listed = r"(?s) Other fields present: .*?(?=Did you mean|'?$)"
+  text = re.sub(listed, ' ', str(error))
   hint = ''
   if isinstance(error, ModuleNotFoundError) and error.name == 'configs':
-    hint = (
-      ' It is in the checkout of bnresearch, and pip does not install it: put '
-      "the checkout's path into PYTHONPATH."
-    )
-  return f'{where}: {type(error).__name__}: {text.strip()}{hint}'
+    hint = f'. {_NOT_INSTALLED}'
+  return f'{where}: {type(error).__name__}: {text}{hint}'

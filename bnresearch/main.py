@@ -11,7 +11,7 @@ from bnresearch import config as configs
 from bnresearch.engine import machine
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
-from bnresearch.records import run_directory
+from bnresearch.records import config_file, run_directory
 from bnresearch.reports import (
   evaluation,
   predictions,
@@ -19,6 +19,7 @@ from bnresearch.reports import (
   summary,
   together,
 )
+from bnresearch.rules import RULES
 from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console, say
@@ -167,7 +168,17 @@ def _use_run(args, values):
       ]
     )
   runs = [open_run(path, **moved) for path in args.workdir]
+  _check_moved(runs[0], values)
   return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
+
+
+def _check_moved(run, values):
+  found = config_file.leaves(run.config)
+  wrong = [key for key in values if not RULES[key].holds(found[key])]
+  if wrong:
+    raise configs.ConfigError(
+      f'{key} = {found[key]!r}: needs {RULES[key].needs}.' for key in wrong
+    )
 
 
 def _evaluate(args, runs):

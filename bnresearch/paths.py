@@ -8,33 +8,38 @@ import tempfile
 
 import platformdirs
 
-from bnresearch.terminal import UserError
+from bnresearch.terminal import UserError, printable
 
-# What begins so is elsewhere. Nobody calls a folder 'gs:'.
-ELSEWHERE = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://')
+_SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://')
 
 
 class Unusable(UserError, argparse.ArgumentTypeError, ValueError):
   """A path that a user gave cannot be used; says why and what to do."""
 
 
+def is_here(text: str) -> bool:
+  """Says whether a text can be a path on this machine, as gs://x cannot."""
+  return not _SCHEME.match(text) and '\0' not in text
+
+
 def local(text: str | os.PathLike) -> pathlib.Path:
   """Returns a path with `~` expanded; also a type of arguments.
 
   Raises:
-    Unusable: it is elsewhere, as gs://bucket/folder is, or nobody's home.
+    Unusable: it is elsewhere, as gs://bucket is, or in the home of nobody.
   """
   text = os.fspath(text)
-  if ELSEWHERE.match(text):
+  shown = printable(text)  # argparse prints it as it is
+  if not is_here(text):
     raise Unusable(
-      f'{text}: is not on this machine. Give a path here, such as that of a '
-      'mounted bucket.'
+      f'{shown}: is no path on this machine. Give one, as that of a mounted '
+      'bucket.'
     )
   try:
     return pathlib.Path(text).expanduser()
   except RuntimeError:
     raise Unusable(
-      f'{text}: there is no such home. Write the path in full.'
+      f'{shown}: there is no such home. Write the path in full.'
     ) from None
 
 
@@ -46,7 +51,7 @@ def output(text: str | os.PathLike) -> pathlib.Path:
   """
   file = local(text)
   if why := unwritable(file):
-    raise Unusable(f'{file}: {why}')
+    raise Unusable(f'{printable(str(file))}: {why}')
   return file
 
 

@@ -83,7 +83,10 @@ BODY = f'{HEAD}  c = default.get_config()\n'
     ('get_config = 3\n', 'has no function get_config(arg)'),
     (f'{HEAD}  return None\n', 'get_config returns None; needs an ml_collec'),
     (f'{HEAD}  return {{}}\n', 'get_config returns {}; needs an ml_coll'),
-    (f'{BODY}  c.optim.lr = 1\n', 'mine.py, line 5: AttributeError: Key "lr"'),
+    (
+      f'{BODY}  c.optim.lr = 1\n',
+      'mine.py, line 5: AttributeError: \'Key "lr"',
+    ),
     (f'{BODY}  c.sweep = ({{}} for _ in "ab")\n', 'line 5: TypeError: Could'),
     (f'{BODY}  c.label = 5\n  return c\n', "field 'label'"),
     (
@@ -104,6 +107,10 @@ BODY = f'{HEAD}  c = default.get_config()\n'
     ),
     ('def get_config(arg)\n', "mine.py, line 1: SyntaxError: expected ':'"),
     ('import nothing_such\n', 'mine.py, line 1: ModuleNotFoundError: No mod'),
+    (
+      'raise ModuleNotFoundError("No module", name="configs")',
+      'No module. The folder configs/ is in the checkout',
+    ),
     (f'{HEAD}  return 1 / 0\n', 'line 4: ZeroDivisionError: division by zero'),
     (f'{HEAD}  return int("x")\n', 'line 4: ValueError: invalid literal'),
     (f'{HEAD}  raise ValueError("no " + arg)\n', 'mine.py:5: no 5'),
@@ -119,7 +126,7 @@ def test_a_config_file_that_fails_is_told_by_its_line(code, message, capsys):
 @pytest.mark.parametrize(
   ('file', 'message'),
   [
-    ('gs://bucket/mine.py', 'gs://bucket/mine.py: is not on this machine'),
+    ('gs://bucket/mine.py', 'gs://bucket/mine.py: is no path on this machine'),
     ('~nobody-such/mine.py', 'there is no such home'),
     ('.', 'is a folder; needs a Python file'),
     ('mine.yaml', 'needs a Python file, whose name ends in .py'),
@@ -200,7 +207,10 @@ def test_a_value_that_cannot_be_is_refused_by_name(knob, message, capsys):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--workdir=gs://bucket/run'], 'gs://bucket/run: is not on this machine'),
+    (
+      ['--workdir=gs://bucket/run'],
+      'gs://bucket/run: is no path on this machine',
+    ),
     (['--workdir=file/run'], 'Not a directory'),
     (['--workdir=file'], 'file is a file, not a directory'),
     (['--workdir=new', '--collect=file/a.csv'], 'takes no file (Not a direct'),
@@ -245,9 +255,13 @@ def test_a_home_is_expanded_in_every_path(monkeypatch, tmp_path, capsys):
   ('command_line', 'arguments', 'message'),
   [
     (data, ['--inspect=digits', '--output=file/a.png'], 'file/a.png: cannot'),
-    (data, ['--inspect=digits', '--output=gs://b/a.png'], 'not on this mach'),
+    (
+      data,
+      ['--inspect=digits', '--output=gs://b/a.png'],
+      'no path on this mach',
+    ),
     (data, ['--inspect=digits', '--config=absent.py'], 'absent.py: no such'),
-    (data, ['--prepare=mnist', '--from=gs://b'], 'is not on this machine'),
+    (data, ['--prepare=mnist', '--from=gs://b'], 'is no path on this machine'),
     (models, ['--model=mlp_such'], 'No published network'),
     (models, ['--model=lenet_5', '--size=1'], '1'),
     (models, ['--model=lenet_5', '--size=-3'], '-3'),
@@ -257,7 +271,11 @@ def test_a_home_is_expanded_in_every_path(monkeypatch, tmp_path, capsys):
     (conventions, ['--from=pytorch', '--to=flax', '--steps=-1'], '-1'),
     (selftest, ['--cpu_devices=0'], 'needs 1 or more'),
     (experiments.ioffe2015_figure1, ['--output=file/a'], 'file/a.png: cannot'),
-    (experiments.ioffe2015_figure1, ['--workdir=gs://b/a'], 'not on this mach'),
+    (
+      experiments.ioffe2015_figure1,
+      ['--workdir=gs://b/a'],
+      'no path on this mach',
+    ),
     (experiments.ioffe2015_scale_invariance, ['--output=file/a'], 'cannot be'),
     (experiments.speed_norm, ['--output=file/a.json'], 'file/a.json: cannot'),
   ],

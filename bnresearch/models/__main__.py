@@ -18,6 +18,7 @@ the layers of one, with shapes; on other images, with another normalizer
   python -m bnresearch.models --model=inception_v3
   python -m bnresearch.models --model=resnet_50 --size=32 --norm=group
 """
+_LARGEST = 2**16  # pixels of a side: beyond, to count would take minutes
 
 
 @command.line(ValueError, TooSmall)
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     '--classes', type=int, metavar='K', help='default as published'
   )
   args = parser.parse_args(argv)
+  if args.size is not None and args.size > _LARGEST:
+    raise ValueError(f'--size={args.size}: needs {_LARGEST:,} pixels or less.')
   wide().print(_layers(args) if args.model else _zoo(args))
   return 0
 

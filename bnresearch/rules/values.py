@@ -68,7 +68,7 @@ def _is_option(value: Any) -> bool:
 _TEXT = Rule('a text', lambda value: type(value) is str)
 _PATH = Rule(
   'a path on this machine',
-  lambda value: type(value) is str and not paths.ELSEWHERE.match(value),
+  lambda value: type(value) is str and paths.is_here(value),
 )
 _RANGE = Rule(
   'two floats above 0, the smaller one first',
