@@ -27,7 +27,8 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
       _take_every_character()
       try:
         status = main(argv)
-        print(end='', flush=True)
+        if sys.stdout:
+          sys.stdout.flush()
         return status
       except BrokenPipeError:  # as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
