@@ -1,10 +1,9 @@
 """The flags of `python -m bnresearch.main`, and which of them go together."""
 
 import argparse
-import pathlib
 from collections.abc import Iterator
 
-from bnresearch import build
+from bnresearch import build, paths
 from bnresearch.engine import machine
 from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
@@ -93,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     '--workdir',
     metavar='DIR',
-    type=pathlib.Path,
+    type=paths.local,
     action='append',
     help='where runs are kept, default runs/<name of the config>; or the run '
     'to evaluate or predict by; to evaluate, it may be given several times',
@@ -162,7 +161,7 @@ def _add_looking(group):
   group.add_argument(
     '--collect',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='write a table, a row a point, with its swept values, results and '
     f'origin, and start nothing; ends in {" or ".join(results.ENDINGS)}',
   )
@@ -200,14 +199,14 @@ def _add_use(group):
   group.add_argument(
     '--predictions',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='eval: write the probabilities of every example, those of the '
     f'ensemble; ends in {" or ".join(prediction_file.ENDINGS)}',
   )
   group.add_argument(
     '--figure',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='eval: draw the reliability diagram, accuracy against confidence; '
     f'ends in {" or ".join(reliability.ENDINGS)}',
   )
@@ -242,6 +241,8 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
     file, known = getattr(args, flag), ' or '.join(endings)
     if file and file.suffix not in endings:
       yield f'--{flag}={file}: needs a name that ends in {known}.'
+    elif file and (why := paths.unwritable(file)):
+      yield f'--{flag}={file}: {why}'
   yield from _of_several_runs(args)
   if args.mode != 'predict':
     for word in args.images:
@@ -261,14 +262,14 @@ def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _of_several_runs(args):
-  paths = args.workdir or []
-  if len(paths) > 1 and args.mode != 'eval':
+  runs = args.workdir or []
+  if len(runs) > 1 and args.mode != 'eval':
     yield (
-      f'--workdir is given {len(paths)} times: --mode={args.mode} takes one. '
+      f'--workdir is given {len(runs)} times: --mode={args.mode} takes one. '
       'Several are for --mode=eval.'
     )
-  for k, path in enumerate(paths):
-    if path.resolve() in [other.resolve() for other in paths[:k]]:
+  for k, path in enumerate(runs):
+    if path.resolve() in [other.resolve() for other in runs[:k]]:
       yield f'--workdir={path}: is given twice. Each run counts once.'
   if args.save_statistics and together(args):
     yield (

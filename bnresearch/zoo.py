@@ -175,11 +175,11 @@ def published(name: str) -> Published:
   """Returns what is known of a network.
 
   Raises:
-    LookupError: there is none of this name; the message has the nearest one.
+    lookup.Unknown: there is none of this name; the message has the nearest one.
   """
   if name not in PUBLISHED:
     known = lookup.suggest(name, PUBLISHED)
-    raise LookupError(f'No published network {name!r}. {known}')
+    raise lookup.Unknown(f'No published network {name!r}. {known}')
   return PUBLISHED[name]
 
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import conventions
+from bnresearch import command, conventions
 from bnresearch.conventions.frameworks import FRAMEWORKS, Framework, find
+from bnresearch.terminal import Console, say
 
 _EXAMPLES = """
 what each framework's parameters mean, and their defaults
@@ -29,17 +29,14 @@ _DEBIASED = {
 }
 
 
+@command.line(ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the table, or a conversion; returns 2 for wrong use, else 0."""
   args = _parser().parse_args(argv)
-  try:
-    if any(value is not None for value in vars(args).values()):
-      _print_conversion(args)
-    else:
-      _print_table(Console())
-  except (ValueError, LookupError) as error:
-    print(error, file=sys.stderr)
-    return 2
+  if any(value is not None for value in vars(args).values()):
+    _print_conversion(args)
+  else:
+    _print_table(Console())
   return 0
 
 
@@ -95,7 +92,7 @@ def _print_table(console):
     )
   console.print(table)
   for name, f in FRAMEWORKS.items():
-    console.print(f'{name}: {f.layer}. {f.remark}', markup=False)
+    console.print(f'{name}: {f.layer}. {f.remark}')
   console.print(
     '\nweighs: the value, old or new, whose weight the parameter is. debiased: '
     'whether the initial mean 0 and variance 1 are left out; mean: of the mean '
@@ -133,8 +130,8 @@ def _print_conversion(args):
     (args.source, source, old),
     (args.target, target, new),
   ):
-    print(f'{name}: {_text(framework, values)}')
-  print(
+    say(f'{name}: {_text(framework, values)}')
+  say(
     f'knobs of bnresearch that do as {args.source}: '
     f'--config.norm.momentum={knobs.momentum:.12g} '
     f'--config.norm.epsilon={knobs.epsilon:.12g} '
@@ -144,7 +141,7 @@ def _print_conversion(args):
     * (source.debias == 'mean')
   )
   half, most = (conventions.forgotten(knobs.momentum, s) for s in (0.5, 0.01))
-  print(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
+  say(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
 
 
 def _text(framework: Framework, values: conventions.Values) -> str:

@@ -163,10 +163,10 @@ def find(name: str) -> Framework:
   """Returns the framework `name`.
 
   Raises:
-    LookupError: there is none; the message names the nearest one.
+    lookup.Unknown: there is none; the message names the nearest one.
   """
   if name not in FRAMEWORKS:
-    raise LookupError(
+    raise lookup.Unknown(
       f'No framework {name!r}. {lookup.suggest(name, FRAMEWORKS)}'
     )
   return FRAMEWORKS[name]

@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bnresearch.terminal import UserError
+
 SPLITS = ('train', 'test')
 _HELD_OUT = 0x76616C  # sets its draw apart from others by `split_seed`
 
 
-class MissingData(FileNotFoundError):
+class MissingData(UserError, FileNotFoundError):
   """A data set's files are not on this machine; says how to get them."""
 
 
-class DamagedData(ValueError):
+class DamagedData(UserError, ValueError):
   """A data set's file is not what it should be."""
 
 

@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 import os
-import pathlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +28,12 @@ from bnresearch.data import (
 )
 from bnresearch.data._folder_report import shown
 from bnresearch.images import decoding
+from bnresearch.paths import local
+
+_TWO_FORMS = (
+  'class whose name has another Unicode form in the other split, where systems '
+  'differ: é is one character (NFC) or two (NFD); rename one'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +161,7 @@ def _absolute(folder):
       'data.folder is empty: set it to a folder with one folder of images for '
       'each class, or with train/ and val/ that hold these.'
     )
-  return str(pathlib.Path(folder).expanduser().absolute())
+  return str(local(folder).absolute())
 
 
 @functools.lru_cache(maxsize=4)
@@ -217,13 +223,24 @@ def _unfit(name, good, listing):
       continue  # for which there is another reason
     if files is None:
       (other,) = set(listing.parts.values()) - {part}
-      yield 'class in one split only', f'{other}/{name}, no {path}'
+      twins = [n for s, n in listing.files if s == split and _alike(n, name)]
+      if twins:
+        # Written so that the difference is seen.
+        yield _TWO_FORMS, f'{other}/{name!a}, {part}/{twins[0]!a}'
+      else:
+        yield 'class in one split only', f'{other}/{name}, no {path}'
     elif not files:
       yield 'empty class', path
     elif not part and len(good['test', name]) == 1:
       yield 'class with one image, too few for two splits', path
     elif not good.get((split or 'test', name)):
       yield 'class without one image that can be trained on', path
+
+
+def _alike(name, other):
+  """Says whether two names are one to the eye."""
+  one, two = (unicodedata.normalize('NFC', n) for n in (name, other))
+  return one == two
 
 
 def _refuse(folder, whole, problems, skip_bad):

@@ -26,6 +26,7 @@ from bnresearch.engine import (
   sites,
   start,
   state,
+  stream,
 )
 from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
@@ -72,12 +73,10 @@ def check_data(config: Config) -> int:
     ConfigError: the images do not suit what they are to go through, or there
       are fewer than a batch has; a knob has no effect on this data.
   """
-  try:
-    source, spec = build.source(config, 'train'), build.spec(config)
-  except MemoryError as error:
-    raise ConfigError([memory.explained(error)]) from error
+  source, spec = build.source(config, 'train'), build.spec(config)
   if config.start.path:
     start.check(config)
+  stream.check_shared_memory(config, source, spec.image_shape)
   N = config.train.batch_size
   if len(source) < N:
     raise ConfigError(

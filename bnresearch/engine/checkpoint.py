@@ -1,8 +1,7 @@
 """Checkpoints: the latest few and the best, each proven whole.
 
-With the state goes `meta`: the step, versions, the config's digest, how the
-statistics were made, and a digest of every byte of the state, so that what is
-restored is what was saved.
+With the state goes `meta`: step, versions, the config's digest, how statistics
+were made, and a digest of all bytes: what is restored is what was saved.
 """
 
 import itertools
@@ -19,6 +18,7 @@ import numpy as np
 from bnresearch.engine import disk
 from bnresearch.engine.state import State, differences, digest, nested
 from bnresearch.records import logbook
+from bnresearch.terminal import UserError
 
 _T = TypeVar('_T')
 
@@ -26,7 +26,7 @@ _T = TypeVar('_T')
 _LEFT_OVER = ('*.orbax-checkpoint-tmp*', '*.deleted')
 
 
-class RestoreError(RuntimeError):
+class RestoreError(UserError, RuntimeError):
   """A checkpoint cannot be restored; the message says why and what is left."""
 
 

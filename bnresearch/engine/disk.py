@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from bnresearch.records import run_directory
+from bnresearch.terminal import UserError
 
 # What says nothing of a checkpoint: too many files or too little memory, no
 # right to read, a disk that does not answer.
@@ -63,7 +64,7 @@ def _be_told_once() -> None:
 _be_told_once()
 
 
-class SaveError(RuntimeError):
+class SaveError(UserError, RuntimeError):
   """A checkpoint cannot be written; the message says why."""
 
 

@@ -18,7 +18,6 @@ from bnresearch.engine import (
   hosts,
   interruptions,
   measure,
-  memory,
   objective,
   optimizer,
   parallel,
@@ -31,6 +30,7 @@ from bnresearch.engine import (
 from bnresearch.engine.book import Book, Diverged, observed
 from bnresearch.records import data_file, run_directory, splits
 from bnresearch.records.config_file import Config
+from bnresearch.terminal import explain
 
 
 def train(
@@ -72,7 +72,7 @@ def train(
       run.update(status='preempted', message=str(error))
       raise
     except Exception as error:
-      why = memory.explained(error) or f'{type(error).__name__}: {error}'
+      why = f'{type(error).__name__}: {explain(error)}'
       run.update(status='failed', message=why)
       raise
     except BaseException:  # a second Ctrl-C: it can be continued

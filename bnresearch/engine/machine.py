@@ -9,8 +9,8 @@ import os
 import sys
 
 import jax
-import platformdirs
 
+from bnresearch import paths
 from bnresearch.engine import hosts
 
 # Of XLA's pool; see `give_threads`.
@@ -38,10 +38,7 @@ def prepare(devices: int = 1) -> None:
   # To trace a network makes millions of objects that stay: looked through at
   # every 700th, they take 12% of the start of an Inception.
   gc.set_threshold(100_000)
-  cache = platformdirs.user_cache_path('bnresearch') / 'xla'
-  jax.config.update('jax_compilation_cache_dir', str(cache))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  _keep_programs()
 
 
 def give_threads(devices: int) -> None:
@@ -88,6 +85,19 @@ def points_at_a_time() -> int:
     plugins = importlib.metadata.entry_points(group='jax_plugins')
     accelerator = plugins or importlib.util.find_spec('libtpu')
   return 1 if accelerator else cores()
+
+
+def _keep_programs():
+  """Keeps compiled programs, where and as the user's environment says."""
+  chosen = {
+    'jax_persistent_cache_min_compile_time_secs': 0.2,
+    'jax_persistent_cache_min_entry_size_bytes': -1,
+  }
+  if cache := paths.cache():
+    chosen['jax_compilation_cache_dir'] = str(cache / 'xla')
+  for name, value in chosen.items():
+    if name.upper() not in os.environ:
+      jax.config.update(name, value)
 
 
 def _keep_freed_memory():

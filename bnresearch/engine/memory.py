@@ -60,22 +60,6 @@ def problem(
   )
 
 
-def explained(error: BaseException) -> str:
-  """Returns what a lack of memory means to a user; '' for another error."""
-  text = str(error)
-  of_jax = isinstance(error, jax.errors.JaxRuntimeError)
-  if not isinstance(error, MemoryError) and not (
-    of_jax and 'RESOURCE_EXHAUSTED' in text
-  ):
-    return ''
-  first = text.partition('\n')[0] or 'no memory is left'
-  return (
-    f'Out of memory: {first}. Take a smaller train.batch_size or '
-    'eval.batch_size, more train.microbatches, or train.remat = '
-    "'blocks'; or data.on_device = 'never'."
-  )
-
-
 def _leaves(tree):
   return jax.tree.leaves(tree)
 

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import lookup
+from bnresearch import command, lookup
 from bnresearch.engine import machine, objective, parallel
 from bnresearch.models import Layers, lenet, mlp
+from bnresearch.terminal import Console
 
 SHARE = 8  # examples of a device
 # Of the groups: of two examples that count, some unit has hardly any variance.
@@ -204,6 +204,7 @@ def wrong(case: Case, result: Result, expected: Result) -> list[str]:
   return found
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs all cases; returns 1 if a device count changes a result."""
   parser = argparse.ArgumentParser(
@@ -257,7 +258,7 @@ def _run(console):
         )
   console.print(table)
   for problem in problems:
-    console.print(problem, highlight=False)
+    console.print(problem)
   console.print(
     f'{len(problems)} problems: results depend on the devices.'
     if problems

@@ -6,7 +6,6 @@ head for other classes; all else must be there, in the same shape.
 
 import difflib
 import fnmatch
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import build, pretrained
+from bnresearch import build, paths, pretrained
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
 from bnresearch.engine.state import State
 from bnresearch.records import run_directory
@@ -46,7 +45,7 @@ def into(
       every variable.
     FileNotFoundError: there is nothing at `config.start.path`, or no run.
   """
-  start, path = config.start, pathlib.Path(config.start.path).expanduser()
+  start, path = config.start, paths.local(config.start.path)
   check(config)
   ours = {'params': fresh.params, **fresh.collections}
   wanted = flax.traverse_util.flatten_dict(ours, sep='/')
@@ -83,7 +82,7 @@ def check(config: Config) -> None:
     RestoreError: the network's options are not those of `start.source`.
     FileNotFoundError: there is nothing at `config.start.path`.
   """
-  path = pathlib.Path(config.start.path).expanduser()
+  path = paths.local(config.start.path)
   if not path.exists():
     raise FileNotFoundError(
       f'start.path = {str(path)!r}: there is nothing. It needs a run directory'

@@ -17,8 +17,10 @@ FORMAT = 2
 # What runs did before a knob was there. Each new knob is a line, with the value
 # that reproduces that, whatever its default in configs/default.py is.
 BEFORE = {
+  'data.held_out': 0.0,
   'label': '',
   'model.init_gain': 1.0,
+  'model.padding': 'own',
   'optim.clip_adaptive': 0.0,
   'optim.clip_norm': 0.0,
   'parallel.backend': 'jit',

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bnresearch import paths
 from bnresearch.records import config_file, logbook, provenance, run_directory
 from bnresearch.reports import best, targets
 from bnresearch.sweeps.points import Point
@@ -28,15 +29,14 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """
   columns = list(dict.fromkeys(key for row in rows for key in row))
   whole = [{column: row.get(column) for column in columns} for row in rows]
-  file.parent.mkdir(parents=True, exist_ok=True)
-  partial = file.with_name(f'{file.name}.partial')
+  partial = paths.made(file).with_name(f'{file.name}.partial')
   if file.suffix == '.parquet':
     import pyarrow
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(whole), partial)
   else:
-    with partial.open('w', newline='') as handle:
+    with partial.open('w', newline='', encoding='utf-8') as handle:
       writer = csv.DictWriter(handle, columns)
       writer.writeheader()
       writer.writerows(whole)

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
 from bnresearch import lookup, models
 from bnresearch.config import ConfigError
-from bnresearch.engine import hosts, interruptions, loop, machine, memory
+from bnresearch.engine import hosts, interruptions, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, explain
 
 # Devices of a core, at most. Their threads wait for each other: XLA ends a
 # process that has a thousand on two cores.
@@ -70,11 +70,10 @@ def run(
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
         told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
-        why = memory.explained(outcome) or outcome
-        message = f'{point.name}{"" if told else " failed"}: {why}'
+        message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
-        console.print(message, highlight=False, markup=False)
+        console.print(message)
         outcome = unfinished.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result

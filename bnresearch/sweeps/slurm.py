@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
-from rich.console import Console
 
 from bnresearch.config import ConfigError
 from bnresearch.engine import beforehand, loop, machine
 from bnresearch.records import config_file, json_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console
 
 _JOBS = 'jobs.json'
 _POLL_SECONDS = 5
@@ -106,7 +106,7 @@ def run(
       ]
       if len(todo) < len(left):
         there = f'{len(left) - len(todo)} of {len(left)} points'
-        console.print(f'{there}: queued or running already.', highlight=False)
+        console.print(f'{there}: queued or running already.')
       if todo:
         unfinished.tell(todo, console)
         _tell(console, _submit(todo, workdir), folder)
@@ -237,7 +237,7 @@ def _tell(console, jobs, folder):
     'The same command with --status shows how far they are, squeue '
     f'--job={array} what SLURM does; scancel {array} ends all, saved.',
   ):
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _follow(points, workdir, console):
@@ -257,8 +257,6 @@ def _follow(points, workdir, console):
     why = status.get('message') or 'its job ended before it did'
     console.print(
       f'{point.name} {status.get("status", "waiting")}: {why} ({log})',
-      highlight=False,
-      markup=False,
       soft_wrap=True,
     )
 

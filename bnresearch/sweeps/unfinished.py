@@ -4,8 +4,6 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bnresearch import build, conventions, rules
 from bnresearch import config as configs
 from bnresearch.engine import beforehand, disk, traced
@@ -13,6 +11,7 @@ from bnresearch.records import run_directory
 from bnresearch.records.config_file import leaves
 from bnresearch.rules import effects
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console
 
 
 def states(points: Sequence[Point], workdir: Path) -> dict[str, str]:
@@ -99,7 +98,7 @@ def tell(points: Sequence[Point], console: Console) -> None:
     for knob, count in in_vain.items()
   )
   for line in lines:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _of_data(config):

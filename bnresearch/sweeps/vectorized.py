@@ -10,14 +10,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from bnresearch.engine import (
   interruptions,
   loop,
   machine,
   members,
-  memory,
   rounds,
   traced,
 )
@@ -25,6 +23,7 @@ from bnresearch.engine.book import Book, Diverged
 from bnresearch.records import run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, explain
 
 _STATUS_SECONDS = 0.05  # between two writes of status.json, a member
 
@@ -95,7 +94,6 @@ def _chunks(points, at_once, console):
   console.print(
     f'{runs} points as one program: {program.runs}{times}, on '
     f'{len(devices)} {devices[0].platform} devices.',
-    highlight=False,
   )
   for start in starts:
     yield program, points[start : start + program.runs]
@@ -194,11 +192,8 @@ class _Lane:
     """Ends the run by an error, and tells it."""
     if self.status:
       return
-    why = memory.explained(error)
-    self._console.print(
-      f'{self.name} failed: {why or error}', highlight=False, markup=False
-    )
-    self.end('failed', why or f'{type(error).__name__}: {error}')
+    self._console.print(f'{self.name} failed: {explain(error)}')
+    self.end('failed', f'{type(error).__name__}: {explain(error)}')
 
 
 class _Session:
