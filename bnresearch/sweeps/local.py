@@ -67,7 +67,7 @@ def run(
         message = f'{point.name}{"" if told else " failed"}: {outcome}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
-        console.print(message, highlight=False, markup=False)
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
         outcome = unfinished.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
