@@ -329,6 +329,14 @@ def test_what_slurm_needs_is_said(study, lacking, message, monkeypatch):
   assert not workdir.exists()
 
 
+def test_a_damaged_list_of_jobs_is_named(tmp_path):
+  (tmp_path / 'slurm').mkdir()
+  (tmp_path / 'slurm' / 'jobs.json').write_text('["1_0"]')
+  message = r'jobs\.json is damaged: it needs a dict of the job of each point'
+  with pytest.raises(run_directory.Refused, match=message):
+    slurm.active(tmp_path)
+
+
 def test_a_sweep_over_resources_is_no_array(study, monkeypatch):
   _, chosen, workdir = study
   monkeypatch.setitem(sys.modules, 'submitit', sys)

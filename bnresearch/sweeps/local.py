@@ -73,7 +73,7 @@ def run(
         message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
-        console.print(message)
+        console.print(message, soft_wrap=True)
         outcome = unfinished.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result

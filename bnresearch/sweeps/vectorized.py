@@ -109,7 +109,8 @@ def _train(program, points, workdir, stop, console):
         run = stack.enter_context(run_directory.claim(path, point.config))
       except run_directory.Refused as error:
         refused[point.name] = unfinished.after(error, path)
-        console.print(f'{point.name}: {error}', highlight=False, markup=False)
+        text = f'{point.name}: {error}'
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
         continue
       if run.status.get('status') not in run_directory.ENDED:
         lanes.append(_Lane(point, run, console))
