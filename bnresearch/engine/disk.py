@@ -87,6 +87,7 @@ class Disk:
       ocp.CompositeCheckpointHandler(
         state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
         meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        metrics=ocp.JsonCheckpointHandler('metrics'),  # older runs had it
         composite_options=ocp.CompositeOptions(
           multiprocessing_options=alone, async_options=at_once
         ),
