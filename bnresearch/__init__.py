@@ -5,7 +5,9 @@
 
 The tour, in the order of imports; each room's own text says what it promises.
 
+  terminal          what is said; names in it are text, and no markup
   lookup            a file is an entry
+  paths  command    paths that users give; one message of what they can mend
   shards  moments  groups   a batch over devices and in groups; its statistics
   images            files decoded and cropped on the host
   conventions       what momentum, epsilon and variance mean elsewhere
@@ -13,7 +15,8 @@ The tour, in the order of imports; each room's own text says what it promises.
   norms  models  data  probes   rooms: one file per choice of a config
   augment           training images changed at random on the device
   records           what a run leaves on disk
-  rules  config     what each knob may be; a config loaded and overridden
+  rules  config     what each knob may be; a config loaded (config_code) and
+                    overridden
   build             a config's names turned into objects
   zoo  pretrained   networks as published; weights that others have trained
   engine            training: begin with engine/loop.py

@@ -4,7 +4,6 @@ An entry of a room takes as options those of its room's config group that it
 has by name, so that a new file needs no line here.
 """
 
-import dataclasses
 import fnmatch
 import functools
 import inspect
@@ -40,7 +39,7 @@ def norm_options(config: Config, **changed: Any) -> dict[str, Any]:
     **changed: options that differ from `config.norm`.
   """
   options = {}
-  for name in (config.norm.name, *(name for _, name in _sites(config))):
+  for name in (config.norm.name, *(name for _, name in sites(config))):
     cls = lookup.find('norms', name).Norm
     options |= lookup.picked(cls, {**config.norm, **changed})
   return options
@@ -80,7 +79,7 @@ def _norm(config, changed):
   Of the patterns in `config.norm.sites` that fit a path, the last one counts.
   Of those in `config.norm.per_activation`, one is enough.
   """
-  by_pattern = [('*', config.norm.name), *_sites(config)]
+  by_pattern = [('*', config.norm.name), *sites(config)]
 
   def norm(site):
     fits = functools.partial(fnmatch.fnmatchcase, site)
@@ -93,39 +92,9 @@ def _norm(config, changed):
   return norm
 
 
-def _sites(config):
+def sites(config: Config) -> list[tuple[str, str]]:
   """Returns `config.norm.sites` as (pattern, name of a norm)."""
   return [site.rpartition('=')[::2] for site in config.norm.sites]
-
-
-def check_sites(
-  config: Config, network: nn.Module, image_shape: tuple[int, int, int]
-) -> None:
-  """Refuses a pattern of `sites` or `per_activation` that is for no layer.
-
-  It would be without effect, which is a ValueError.
-  """
-  patterns = [('sites', pattern) for pattern, _ in _sites(config)]
-  patterns += [('per_activation', p) for p in config.norm.per_activation]
-  if not patterns:
-    return
-  seen = set()
-
-  def spy(site):
-    seen.add(site)
-    return network.layers.norm(site)
-
-  spied = network.clone(layers=dataclasses.replace(network.layers, norm=spy))
-  x_NHWC = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-  init = functools.partial(spied.init, train=False)
-  jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  seen.discard('')  # what stands for the network in general
-  for key, pattern in patterns:
-    if not fnmatch.filter(seen, pattern):
-      raise ValueError(
-        f'norm.{key}: {pattern!r} fits no layer with a norm. There are '
-        f'{", ".join(sorted(seen))}.'
-      )
 
 
 def evaluated_model(config: Config, num_classes: int) -> nn.Module:

@@ -7,20 +7,34 @@ What each leaf may be stands in `rules/`.
 
 import argparse
 import ast
-import importlib.util
-import pathlib
+import math
 import re
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-from bnresearch import lookup
+import numpy as np
+
+from bnresearch import config_code, lookup, paths, rules
 from bnresearch.records.config_file import Config, leaves
+from bnresearch.terminal import UserError
 
 # Names, and patterns of layers, which may stand without quotes.
 _WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
+# What a literal may raise, one of a million brackets among them.
+_UNREADABLE = (
+  ValueError,
+  SyntaxError,
+  TypeError,
+  OverflowError,
+  RecursionError,
+  MemoryError,
+)
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
   """A config cannot be used; the message lists every problem found."""
 
   def __init__(self, problems: Iterable[str]):
@@ -63,24 +77,45 @@ def from_flags(
 def load(path_and_arg: str) -> Config:
   """Runs `get_config(arg)` of the file in `configs/figure1.py[:arg]`.
 
+  It loads from any folder, see `config_code`. NumPy's numbers become Python's.
+
   Raises:
-    ConfigError: no such file, no `get_config` in it, or it refuses `arg`.
+    ConfigError: there is no such file, or it fails; `get_config` refuses `arg`;
+      or what it returns is no config, or has knobs that do not exist.
+    paths.Unusable: it is not on this machine.
   """
   path, _, arg = path_and_arg.partition(':')
-  file = pathlib.Path(path)
-  if not file.is_file():
-    nearby = sorted(str(f) for f in pathlib.Path('configs').glob('[!_]*.py'))
-    hint = lookup.suggest(path, nearby)
-    raise ConfigError([f'--config={path}: no such file. {hint}'])
-  spec = importlib.util.spec_from_file_location(f'config_{file.stem}', file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, 'get_config'):
-    raise ConfigError([f'--config={path}: has no function get_config(arg).'])
+  if not paths.is_here(path_and_arg):
+    path = path_and_arg
   try:
-    return module.get_config(arg)
-  except ValueError as error:
+    config = config_code.returned(paths.local(path), arg)
+  except config_code.Failed as error:
     raise ConfigError([f'--config={path_and_arg}: {error}']) from error
+  return _checked(path, config)
+
+
+def _checked(path, config):
+  """Returns what a config file has made as a config, of Python's numbers."""
+  if type(config) is not Config:
+    raise ConfigError(
+      [
+        f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
+        'ml_collections.ConfigDict, such as default.get_config() returns.'
+      ]
+    )
+  try:
+    flat = leaves(config)
+  except TypeError:
+    raise ConfigError(
+      [f'--config={path}: needs the names of knobs as keys, all of them text.']
+    ) from None
+  unknown = [key for key in flat if key not in rules.RULES]
+  if unknown:
+    raise ConfigError(
+      f'--config={path}: {key}: no such knob. {_nearest_key(key, rules.RULES)}'
+      for key in unknown
+    )
+  return Config(_plain(config.to_dict())).lock()
 
 
 def override(config: Config, values: dict[str, Any]) -> list[str]:
@@ -97,10 +132,10 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       problems.append(f'{key}: no such key. {_nearest_key(key, known)}')
       continue
     try:
-      value = _as_type_of(known[key], value)
-    except (ValueError, SyntaxError, TypeError, OverflowError):
-      kind = type(known[key]).__name__
-      problems.append(f'{key} = {value!r}: needs {kind}, like {known[key]!r}.')
+      value = _as_type_of(known[key], _plain(value))
+    except _UNREADABLE:
+      kind, said = type(known[key]).__name__, _BRIEF.repr(value)
+      problems.append(f'{key} = {said}: needs {kind}, like {known[key]!r}.')
       continue
     *groups, leaf = key.split('.')
     node = config
@@ -109,6 +144,21 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
     with node.unlocked():
       node[leaf] = value
   return problems
+
+
+def _plain(value):
+  """Returns a value with Python's numbers and lists instead of NumPy's."""
+  if isinstance(value, np.floating):
+    return float(value)
+  if isinstance(value, np.generic):
+    return value.item()
+  if isinstance(value, np.ndarray):
+    return _plain(value.tolist())
+  if isinstance(value, dict):
+    return {key: _plain(v) for key, v in value.items()}
+  if isinstance(value, (tuple, list)):
+    return tuple(map(_plain, value))
+  return value
 
 
 def _nearest_key(key, known):
@@ -125,7 +175,9 @@ def _as_type_of(example, value):
   if isinstance(example, tuple):
     return _as_tuple_like(example, value)
   if isinstance(example, str):
-    return str(value)
+    if not isinstance(value, str):
+      raise TypeError
+    return value
   if isinstance(value, str):
     literal = value.capitalize() if isinstance(example, bool) else value
     value = ast.literal_eval(literal)
@@ -156,6 +208,7 @@ def _as_tuple_like(example, value):
 def tiny(config: Config) -> Config:
   """Returns a config for a dry run: two steps of everything, on few images."""
   small = config.copy_and_resolve_references()
+  devices = config.parallel.devices
   override(
     small,
     {
@@ -164,6 +217,9 @@ def tiny(config: Config) -> Config:
       'train.log_every': 1,
       'train.batch_size': 8,
       'train.microbatches': min(config.train.microbatches, 2),
+      'optim.warmup_steps': min(config.optim.warmup_steps, 1),
+      # A divisor of what they share then.
+      'parallel.devices': devices and math.gcd(devices, 4),
       'norm.group_size': min(config.norm.group_size, 2),
       'eval.every': 1,
       'eval.batch_size': 8,

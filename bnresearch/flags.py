@@ -1,10 +1,9 @@
 """The flags of `python -m bnresearch.main`, and which of them go together."""
 
 import argparse
-import pathlib
 from collections.abc import Iterator
 
-from bnresearch import build
+from bnresearch import build, paths
 from bnresearch.engine import machine
 from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
@@ -58,6 +57,18 @@ _OF_LAUNCHER = {
   'at_once': 'vectorized',
   'wait': 'slurm',
 }
+# What a dry run does without: it is made here, point after point, kept nowhere.
+# --workdir may stand in its command, which is the run's with one word more.
+_NOT_OF_A_DRY_RUN = (
+  'launcher',
+  'processes',
+  'at_once',
+  'wait',
+  'retry_failed',
+  'status',
+  'collect',
+  'target',
+)
 _ENDINGS = {
   'collect': results.ENDINGS,
   'predictions': prediction_file.ENDINGS,
@@ -81,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     '--workdir',
     metavar='DIR',
-    type=pathlib.Path,
+    type=paths.local,
     action='append',
     help='where runs are kept, default runs/<name of the config>; or the run '
     'to evaluate or predict by; to evaluate, it may be given several times',
@@ -150,7 +161,7 @@ def _add_looking(group):
   group.add_argument(
     '--collect',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='write a table, a row a point, with its swept values, results and '
     f'origin, and start nothing; ends in {" or ".join(results.ENDINGS)}',
   )
@@ -188,14 +199,14 @@ def _add_use(group):
   group.add_argument(
     '--predictions',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='eval: write the probabilities of every example, those of the '
     f'ensemble; ends in {" or ".join(prediction_file.ENDINGS)}',
   )
   group.add_argument(
     '--figure',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     help='eval: draw the reliability diagram, accuracy against confidence; '
     f'ends in {" or ".join(reliability.ENDINGS)}',
   )
@@ -230,21 +241,35 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
     file, known = getattr(args, flag), ' or '.join(endings)
     if file and file.suffix not in endings:
       yield f'--{flag}={file}: needs a name that ends in {known}.'
+    elif file and (why := paths.unwritable(file)):
+      yield f'--{flag}={file}: {why}'
   yield from _of_several_runs(args)
   if args.mode != 'predict':
     for word in args.images:
       yield f'{word}: no such flag; images are for --mode=predict.'
 
 
+def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
+  """Yields what has no effect where the config says that it is a dry run."""
+  for flag in _NOT_OF_A_DRY_RUN:
+    value = getattr(args, flag)
+    if value and value != 'local':
+      yield (
+        f'--{flag}: has no effect on a dry run, which is made here, point '
+        'after point, and kept nowhere. Leave it out, or '
+        '--config.dry_run=True.'
+      )
+
+
 def _of_several_runs(args):
-  paths = args.workdir or []
-  if len(paths) > 1 and args.mode != 'eval':
+  runs = args.workdir or []
+  if len(runs) > 1 and args.mode != 'eval':
     yield (
-      f'--workdir is given {len(paths)} times: --mode={args.mode} takes one. '
+      f'--workdir is given {len(runs)} times: --mode={args.mode} takes one. '
       'Several are for --mode=eval.'
     )
-  for k, path in enumerate(paths):
-    if path.resolve() in [other.resolve() for other in paths[:k]]:
+  for k, path in enumerate(runs):
+    if path.resolve() in [other.resolve() for other in runs[:k]]:
       yield f'--workdir={path}: is given twice. Each run counts once.'
   if args.save_statistics and together(args):
     yield (

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from bnresearch.terminal import UserError
+
 NOUNS = {
   'norms': 'norm',
   'models': 'model',
@@ -21,6 +23,10 @@ NOUNS = {
   'probes': 'probe',
   'pretrained': 'pretrained weights',
 }
+
+
+class Unknown(UserError, LookupError):
+  """There is nothing of a name; the message has the nearest one."""
 
 
 def names(room: str) -> tuple[str, ...]:
@@ -34,11 +40,11 @@ def find(room: str, name: str) -> ModuleType:
   """Imports and returns the entry `name` of a room.
 
   Raises:
-    LookupError: there is no such file; the message names the nearest one.
+    Unknown: there is no such file; the message names the nearest one.
   """
   known = names(room)
   if name not in known:
-    raise LookupError(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
+    raise Unknown(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
   return importlib.import_module(f'bnresearch.{room}.{name}')
 
 

@@ -6,16 +6,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from bnresearch import build, flags
+from bnresearch import build, command, flags, paths
 from bnresearch import config as configs
-from bnresearch.data import DamagedData, MissingData
 from bnresearch.engine import machine
-from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
-from bnresearch.records import run_directory
+from bnresearch.records import config_file, run_directory
 from bnresearch.reports import (
   evaluation,
   predictions,
@@ -23,23 +19,16 @@ from bnresearch.reports import (
   summary,
   together,
 )
+from bnresearch.rules import RULES
 from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console, say
 
 # What may be said of a run that is there: where its data is by now.
 _MOVED = tuple(key for key in run_directory.FREE if key.startswith('data.'))
 
-# What a user can mend: its message says how, a traceback would hide it.
-_EXPECTED = (
-  configs.ConfigError,
-  run_directory.Refused,
-  RestoreError,
-  DamagedData,
-  MissingData,
-  FileNotFoundError,
-)
 
-
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status.
 
@@ -48,27 +37,23 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   parser = flags.parser()
   args, rest = parser.parse_known_args(argv)
+  # Images may come between flags. A flag whose value has a space, as
+  # --config.model.blocks=(1, 2), is an image to argparse.
+  words = args.images + rest
+  args.images = [a for a in words if not a.startswith('-')]
+  rest = [a for a in words if a.startswith('-')]
+  unused = list(flags.problems(args))
   try:
-    # Images may come between flags. A flag whose value has a space, as
-    # --config.model.blocks=(1, 2), is an image to argparse.
-    words = args.images + rest
-    args.images = [a for a in words if not a.startswith('-')]
-    rest = [a for a in words if a.startswith('-')]
-    unused = list(flags.problems(args))
-    try:
-      values = configs.from_flags(rest, parser)
-    except configs.ConfigError as error:
-      raise configs.ConfigError([*error.problems, *unused]) from None
-    if unused:
-      raise configs.ConfigError(unused)
-    if args.mode != 'train':
-      return _use_run(args, values)
-    if not args.config:
-      raise configs.ConfigError(['--config=FILE is missing; see --help.'])
-    return _train(args, values)
-  except _EXPECTED as error:
-    print(error, file=sys.stderr)
-    return 2
+    values = configs.from_flags(rest, parser)
+  except configs.ConfigError as error:
+    raise configs.ConfigError([*error.problems, *unused]) from None
+  if unused:
+    raise configs.ConfigError(unused)
+  if args.mode != 'train':
+    return _use_run(args, values)
+  if not args.config:
+    raise configs.ConfigError(['--config=FILE is missing; see --help.'])
+  return _train(args, values)
 
 
 def _train(args, values):
@@ -80,19 +65,18 @@ def _train(args, values):
     )
   if args.list:
     for k, point in enumerate(chosen):
-      print(f'{k:3}  {point.name}')
+      say(f'{k:3}  {point.name}')
     return 0
   if args.point is not None:
     chosen = [chosen[args.point]]
-  file = pathlib.Path(args.config.partition(':')[0])
-  (workdir,) = args.workdir or [pathlib.Path('runs', file.stem)]
+  dry = chosen[0].config.dry_run
+  if unused := dry and [*flags.problems_of_a_dry_run(args)]:
+    raise configs.ConfigError(unused)
+  name = pathlib.Path(args.config.partition(':')[0]).stem
+  (workdir,) = args.workdir or [pathlib.Path('runs', name)]
   if args.status or args.collect:
     return _look(args, chosen, workdir, console)
-  if chosen[0].config.dry_run:
-    if flags.launcher(args) == 'slurm':
-      raise configs.ConfigError(
-        ['--launcher=slurm: a dry run is made here. Leave the flag out.']
-      )
+  if dry:
     return _dry_run(chosen, console)
   how = launch.How(
     flags.launcher(args),
@@ -117,14 +101,14 @@ def _look(args, chosen, workdir, console):
     rows = results.rows(chosen, workdir, states, args.target)
     results.write(args.collect, rows)
     ended = sum(state in run_directory.ENDED for state in states.values())
-    print(f'Wrote {args.collect}: {len(chosen)} points, {ended} have ended.')
+    say(f'Wrote {args.collect}: {len(chosen)} points, {ended} have ended.')
   return 0
 
 
 def _conclude(result, how, console):
   """Says what is to be done next; returns the exit status."""
   left = [s for s in result.values() if s not in run_directory.ENDED]
-  tell = functools.partial(console.print, highlight=False, soft_wrap=True)
+  tell = functools.partial(console.print, soft_wrap=True)
   failed = left.count('failed')
   going = left.count('queued') + left.count('running')
   if not left:
@@ -154,7 +138,7 @@ def _dry_run(chosen, console):
         run = open_run(point.directory(workdir))
         accuracy = run.evaluate(run.restore())['accuracy']
         line += f', its checkpoint restored: test accuracy {accuracy:.2%}'
-      console.print(line, highlight=False, markup=False, soft_wrap=True)
+      console.print(line, soft_wrap=True)
   return 0 if all(s == 'done' for s in result.values()) else 1
 
 
@@ -184,11 +168,23 @@ def _use_run(args, values):
     )
   machine.prepare(machine.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
+  _check_moved(runs[0], values)
   return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
+
+
+def _check_moved(run, values):
+  found = config_file.leaves(run.config)
+  wrong = [key for key in values if not RULES[key].holds(found[key])]
+  if wrong:
+    raise configs.ConfigError(
+      f'{key} = {found[key]!r}: needs {RULES[key].needs}.' for key in wrong
+    )
 
 
 def _evaluate(args, runs):
   _check_crops(args, runs)
+  if args.save_statistics and (why := paths.unwritable_folder(runs[0].path)):
+    raise configs.ConfigError([f'--save_statistics: {runs[0].path} {why}'])
   networks = [(run, run.restore(args.step or 'latest')) for run in runs]
   if not flags.together(args):
     evaluation.show(*networks[0], save=args.save_statistics)
@@ -203,7 +199,7 @@ def _evaluate(args, runs):
 
 
 def _predict(args, runs):
-  files = predict.files(args.images)
+  files = predict.files(map(paths.local, args.images))
   if not files:
     raise configs.ConfigError(
       ['--mode=predict needs images, or folders of images, to predict.']

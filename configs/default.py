@@ -91,6 +91,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.model.zero_init = False  # resnet: branches begin closed
   config.model.version = 'own'  # resnet: v1, v1.5 or v2, pre-activation
   config.model.strides_at = 'first'  # resnet: or last, unit of a stage; slim's
+  config.model.padding = 'own'  # mobilenet_v2, resnet: same or symmetric
   config.model.five_by_five = 'own'  # googlenet: 5x5, two_3x3 or 3x3
   config.model.pool_projection = 128  # inception_v2: or 96, in 4c and 4d
   config.model.separable_stem = True  # inception_v2: depth multiplier 8

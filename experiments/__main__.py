@@ -3,6 +3,7 @@
 import ast
 import json
 import pathlib
+import signal
 
 from bnresearch.reports import claims
 
@@ -11,6 +12,7 @@ FOLDER = pathlib.Path(__file__).parent
 
 def main() -> None:
   """Prints each experiment, and below it the verdicts of its results."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
   for file in sorted(FOLDER.glob('[!_]*.py')):
     text = ast.get_docstring(ast.parse(file.read_text()))
     print(f'python -m experiments.{file.stem}\n  {text.splitlines()[0]}')

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 import optax
 from flax.training.train_state import TrainState
-from rich.console import Console
 
 from bnresearch import build
 from bnresearch.engine.order import batch_indices
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import points
+from bnresearch.terminal import Console
 from configs import figure1
 from experiments import _peak
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import platformdirs
-from rich.console import Console
 
 from bnresearch import build
 from bnresearch.engine import machine
 from bnresearch.sweeps import local, vectorized
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console
 from configs import figure1
 
 RATES = tuple(0.01 * 2**k for k in range(8))
@@ -88,7 +88,7 @@ def play(name: str, args: argparse.Namespace) -> dict[str, float | str]:
     'processes': processes,
     'platform': jax.default_backend(),
     'devices': jax.device_count(),
-    'cores_per_run': int(os.environ['NPROC']),  # a device's threads
+    'threads': int(os.environ['NPROC']),
   }
 
 

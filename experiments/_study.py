@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
+from bnresearch import paths
 from bnresearch.engine import machine
-from bnresearch.engine.checkpoint import RestoreError
 from bnresearch.records import config_file, run_directory
 from bnresearch.reports import best as best_step
 from bnresearch.reports import claims, results, summary
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console, explain, say
 
 _ROWS = 60  # of a table that somebody reads
 
@@ -72,20 +72,32 @@ def parser(
     _add_processes(result)
   result.add_argument(
     '--workdir',
-    type=pathlib.Path,
+    type=paths.local,
     help=f'of the runs, which are reused; default runs/{folder}-DATA, or in a '
     'dry run one that is gone afterwards',
   )
   result.add_argument(
     '--output',
-    type=pathlib.Path,
-    default=pathlib.Path(name),
+    type=picture,
+    default=name,
     help=f'path of the picture without its ending; default {name}',
   )
   result.add_argument(
     '--dry_run', action='store_true', help='two steps, synthetic data'
   )
   return result
+
+
+def picture(text: str) -> pathlib.Path:
+  """Reads --output, of which PNG, SVG and JSON are made; a type of arguments.
+
+  Raises:
+    Unusable: one of them cannot be written.
+  """
+  path = paths.local(text)
+  for ending in ('.png', '.svg', '.json'):
+    paths.output(path.with_suffix(ending))
+  return path
 
 
 def _add_processes(to):
@@ -131,21 +143,17 @@ def conduct(
       how = launch.How(args.launcher, args.processes, retry_failed=True)
       states = launch.run(chosen, workdir, console, how)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
-      print(error, file=sys.stderr)
+      say(explain(error), sys.stderr)
       return 2
     if len(chosen) <= _ROWS:
       console.print(summary.table(chosen, workdir))
     if not set(states.values()) <= set(run_directory.ENDED):
-      print('Not all runs have ended: the same command continues them.')
+      say('Not all runs have ended: the same command continues them.')
       return 1
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
-    try:
-      measured = measure(runs)
-    except (run_directory.Refused, RestoreError) as error:
-      print(error, file=sys.stderr)
-      return 2
+    measured = measure(runs)
     judged = judge(measured)
-    print(f'From {seeds(args.seeds)}.', claims.text(judged), sep='\n')
+    say(f'From {seeds(args.seeds)}.\n{claims.text(judged)}')
     draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),
@@ -160,7 +168,7 @@ def conduct(
       **notes(measured),
       **_made_by(runs),
     )
-  print(f'Wrote {args.output}.png, .svg and .json')
+  say(f'Wrote {args.output}.png, .svg and .json')
   return 0
 
 
@@ -277,5 +285,5 @@ def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
 
 def save(figure, output: pathlib.Path) -> None:
   """Writes `output`.png and .svg, the same bytes for the same numbers."""
-  figure.savefig(output.with_suffix('.png'), dpi=130)
+  figure.savefig(paths.made(output).with_suffix('.png'), dpi=130)
   figure.savefig(output.with_suffix('.svg'), metadata={'Date': None})

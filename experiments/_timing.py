@@ -1,12 +1,13 @@
 """What speed experiments share: contestants measured in turns, arguments."""
 
 import argparse
-import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from bnresearch import paths
 
 Call = Callable[[], object]
 TURN_S = 0.05
@@ -69,7 +70,7 @@ def parse(
   for option, keywords in own.items():
     parser.add_argument(f'--{option}', **keywords)
   parser.add_argument('--rounds', type=int, default=rounds)
-  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument('--output', type=paths.output, help='a JSON file')
   parser.add_argument(
     '--dry_run', action='store_true', help='tiny shapes, one round'
   )

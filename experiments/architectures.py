@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build
+from bnresearch import build, command
 from bnresearch.models import measure
 from bnresearch.reports import claims
 from configs import architectures as study
@@ -31,6 +31,7 @@ LABELS = {'none': 'without', 'batch': 'with BN'}
 Measured = dict[str, dict[str, np.ndarray]]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser('architectures', __doc__, steps=300)

@@ -18,6 +18,7 @@ turn makes three passes over its batch, and as many updates.
 import sys
 from collections.abc import Sequence
 
+from bnresearch import command
 from bnresearch.reports import claims
 from experiments import _inception, _study
 from experiments._inception import CURVES
@@ -29,6 +30,7 @@ _WAYS = {
 }
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('auxiliary_heads', __doc__, argv, steps=3000)

@@ -19,11 +19,12 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import batch_size as study
 from experiments import _study
 
@@ -50,6 +51,7 @@ COLORS = {
 Errors = dict[str, dict[int, np.ndarray]]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _study.parser('batch_size', __doc__, steps=2000).parse_args(argv)

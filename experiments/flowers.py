@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build
+from bnresearch import build, command, paths
 from bnresearch.inference.predict import probabilities
 from bnresearch.reports import claims, targets
 from configs import flowers as study
@@ -36,13 +36,14 @@ COLORS = {'batch': '#2e75b6', 'none': '#777777'}
 _MISTAKES = 8
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser('flowers', __doc__)
   originals = os.environ.get('BNRESEARCH_DATA_DIR', '')
   parser.add_argument(
     '--folder',
-    type=pathlib.Path,
+    type=paths.local,
     default=pathlib.Path(originals, 'flowers160') if originals else None,
     help='photographs; default $BNRESEARCH_DATA_DIR/flowers160',
   )
@@ -184,8 +185,9 @@ def _draw_confusion(panel, run):
       va='center',
       color='white' if dark else 'black',
     )
-  panel.set_xticks(range(len(names)), names, rotation=40, ha='right')
-  panel.set_yticks(range(len(names)), names)
+  text = {'parse_math': False}  # a class's name is no formula
+  panel.set_xticks(range(len(names)), names, rotation=40, ha='right', **text)
+  panel.set_yticks(range(len(names)), names, **text)
   norm = LABELS[run.config.norm.name]
   panel.set(title=f'{run.config.model.name}, {norm}', xlabel='taken for')
   panel.grid(visible=False)
@@ -211,6 +213,7 @@ def _draw_mistakes(run, output):
       f'{run.spec.class_names[label]}, taken for\n'
       f'{run.spec.class_names[taken]} ({probabilities_NK[n, taken]:.0%})',
       fontsize=8,
+      parse_math=False,
     )
   file = output.with_name(f'{output.stem}_mistakes.png')
   figure.savefig(file, dpi=100)

@@ -17,7 +17,6 @@ measured in the same process, all cores.
 
 import argparse
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,20 +25,21 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import zoo
+from bnresearch import command, paths, zoo
 from bnresearch.engine import machine, state, step, stream
 from bnresearch.models import measure
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _peak
 
 MODES = ('forward', 'train')
 COLUMNS = ('model', 'mode', 's a batch', 'deviation', 'images/s', 'GFLOP/s')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Times all models and modes, and prints the table."""
   args = _parse(argv)
@@ -178,7 +178,7 @@ def _parse(argv):
   parser.add_argument('--size', type=int, default=299, help='in pixels')
   parser.add_argument('--burn_in', type=int, default=10)
   parser.add_argument('--batches', type=int, default=100)
-  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument('--output', type=paths.output, help='a JSON file')
   parser.add_argument(
     '--dry_run', action='store_true', help='a small network, two batches'
   )

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build
+from bnresearch import build, command
 from bnresearch.reports import claims
 from configs import gradient_through_statistics as study
 from experiments import _study
@@ -34,6 +34,7 @@ NEGLIGIBLE = 1e-4  # of what it is compared with: float32 has seven digits
 GROWS = 1.05  # the least growth in the last half of a run that we call growth
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser('gradient_through_statistics', __doc__, steps=20_000)

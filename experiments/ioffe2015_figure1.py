@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.reports import claims, drift
 from configs import figure1
 from experiments import _study
@@ -28,6 +29,7 @@ COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
 STYLES = {'-': '—', '--': '- -', ':': '···'}  # of the layers, bottom to top
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser('ioffe2015_figure1', __doc__, steps=50_000)

@@ -22,11 +22,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnresearch import command
 from bnresearch.reports import claims
 from experiments import _inception, _study
 from experiments._inception import CURVES
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('ioffe2015_figure2', __doc__, argv)

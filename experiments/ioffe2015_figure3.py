@@ -17,16 +17,18 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _inception, _study
 from experiments._inception import CURVES
 
 _FASTER = ('bn_baseline', 'bn_x5', 'bn_x30')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('ioffe2015_figure3', __doc__, argv)

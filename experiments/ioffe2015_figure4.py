@@ -22,13 +22,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.records import config_file, run_directory
 from bnresearch.reports import claims, results
+from bnresearch.terminal import Console
 from configs import inception
 from experiments import _inception, _study
 
@@ -63,6 +64,7 @@ _ONE, _MANY, _, _SIX = ROWS
 Errors = dict[str, list[dict[str, Any]]]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, evaluates, draws; returns the exit status."""
   args = _inception.parse('ioffe2015_figure4', __doc__, argv)

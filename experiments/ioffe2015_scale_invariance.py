@@ -22,12 +22,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _study
 
 N, D, C = 32, 16, 8  # examples, inputs, units
@@ -44,6 +45,7 @@ COLORS = ('#2e75b6', '#c0504d', '#6a9a3c', '#7f5fa8')
 ROUNDING = 30
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, prints, draws, judges; returns the exit status."""
   args = _parse(argv)
@@ -223,8 +225,8 @@ def _parse(argv):
   parser.add_argument('--seeds', type=int, default=3)
   parser.add_argument(
     '--output',
-    type=pathlib.Path,
-    default=pathlib.Path('scale_invariance'),
+    type=_study.picture,
+    default='scale_invariance',
     help='path of the picture without its ending; default scale_invariance',
   )
   parser.add_argument(

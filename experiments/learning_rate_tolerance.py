@@ -20,11 +20,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import learning_rate_tolerance as study
 from experiments import _study
 
@@ -36,6 +37,7 @@ PUBLISHED_FACTOR = 5  # BN-x5 trains faster than BN with Inception's rate
 Accuracies = dict[str, np.ndarray]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _study.parser(

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnresearch import command
 from bnresearch.reports import claims
 from experiments import _inception, _study
 from experiments._inception import CURVES
@@ -26,6 +27,7 @@ from experiments._inception import CURVES
 _FULL, _LESS = '1', '0.5'  # Inception's strength, and BN-x5's, in Figure 2
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   args = _inception.parse('photometric', __doc__, argv, steps=3000)

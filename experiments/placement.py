@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.reports import claims
 from configs import placement as study
 from experiments import _study
@@ -46,6 +47,7 @@ COLORS = {'nowhere': '#777777', 'before': '#2e75b6', 'after': '#e08a1e'}
 Accuracies = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser('placement', __doc__, steps=5000)

@@ -21,6 +21,7 @@ import numpy as np
 from rich.progress import track
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.inference.distances import distances
 from bnresearch.reports import claims
 from configs import population_statistics as study
@@ -35,6 +36,7 @@ COLORS = dict(zip(study.AVERAGES, ('#9ecae1', '#4292c6', '#08306b', '#41ab5d')))
 Measured = dict
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, evaluates, draws; returns the exit status."""
   parser = _study.parser('population_statistics', __doc__, steps=3200)

@@ -23,6 +23,7 @@ import numpy as np
 from rich.progress import track
 
 import bnresearch as bnr
+from bnresearch import command
 from bnresearch.reports import claims
 from configs import regularization as study
 from experiments import _study
@@ -48,6 +49,7 @@ class Found(NamedTuple):
 Grid = dict[tuple[str, float, float], Found]  # by norm, dropout rate, L2
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser(

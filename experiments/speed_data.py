@@ -27,14 +27,14 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import build
+from bnresearch import build, command
 from bnresearch import config as configs
 from bnresearch.engine import feed, machine, optimizer, state, step
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from configs import default
 from experiments import _speed_data_contestants as contestants
 from experiments import _timing
@@ -45,6 +45,7 @@ NETWORKS = ('mlp', 'lenet')
 STEPS = 200
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all contestants, or, in a child process, plays one of them."""
   originals = os.environ.get('BNRESEARCH_DATA_DIR')

@@ -17,25 +17,25 @@ their users do. Whole times begin with the start of the process.
 import argparse
 import itertools
 import json
-import pathlib
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import lookup
+from bnresearch import command, lookup, paths
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments._speed_figure1_contestants import NORMS, PLAYERS
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
 CONTESTANTS = ('bnresearch', 'flax-style loop', 'PyTorch eager')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all contestants, or, in a child process, plays one of them."""
   args = _parse(argv)
@@ -167,7 +167,7 @@ def _parse(argv):
   parser.add_argument('--data', default='digits', help='digits, mnist, ...')
   parser.add_argument('--steps', type=int, default=10_000)
   parser.add_argument('--rounds', type=int, default=1)
-  parser.add_argument('--output', type=pathlib.Path, help='a JSON file')
+  parser.add_argument('--output', type=paths.output, help='a JSON file')
   parser.add_argument(
     '--dry_run', action='store_true', help='500 steps on synthetic data'
   )

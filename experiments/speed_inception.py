@@ -19,16 +19,16 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import build, data
+from bnresearch import build, command, data
 from bnresearch import config as configs
 from bnresearch.engine import machine, optimizer, parallel, state, step
 from bnresearch.engine.stream import Examples
 from bnresearch.records import config_file, provenance
 from bnresearch.reports import claims
 from bnresearch.sweeps.points import Point, points
+from bnresearch.terminal import Console
 from configs import inception
 from experiments import _timing
 
@@ -38,6 +38,7 @@ _CLASSES = 1000
 _DAY_S = 86_400
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Times each step, and prints what the runs would take."""
   args = _timing.parse(

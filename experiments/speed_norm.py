@@ -29,13 +29,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.engine import machine
 from bnresearch.norms.batch import Norm
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _timing
 
 SHAPES = ((32, 56, 56, 64), (32, 28, 28, 256), (256, 14, 14, 512), (60, 100))
@@ -64,6 +65,7 @@ LAYERS = {
 }
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all shapes, prints them side by side, and judges the goals."""
   args = _timing.parse(

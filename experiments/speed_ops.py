@@ -22,12 +22,13 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.engine import machine
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _speed_ops_contestants as contestants
 from experiments import _timing
 from experiments._speed_ops_contestants import Operator
@@ -86,6 +87,7 @@ OF_XLA = 1.0
 CONTESTANTS = ('XLA', 'bnresearch', 'PyTorch')
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all operators, prints them side by side, and judges the goals."""
   args = _timing.parse(

@@ -28,13 +28,14 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from bnresearch import command
 from bnresearch.config import ConfigError
 from bnresearch.engine import machine
 from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.terminal import Console
 from experiments import _speed_sweep_contestants as contestants
 from experiments import _timing
 
@@ -43,6 +44,7 @@ GOALS_ON_CPU = {'sequential': 1.5, 'torch': 3.5}
 GOALS_ON_ACCELERATOR = {'sequential': 10.0}
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures the contestants, or, in a child process, plays one of them."""
   args = _parse(argv)
@@ -70,10 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       measured=rounds,
       cores=machine.cores(),
       **provenance.collect()
-      | {
-        key: rounds['vectorized'][0][key]
-        for key in ('devices', 'cores_per_run')
-      },
+      | {key: rounds['vectorized'][0][key] for key in ('devices', 'threads')},
     )
   return 0
 

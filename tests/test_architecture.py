@@ -8,13 +8,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('lookup', 'shards', 'images'),
+  ('terminal',),
+  ('lookup', 'shards', 'images', 'paths', 'command'),
   ('moments',),
   ('groups',),
   ('conventions',),
   ('ops',),
   ('norms', 'models', 'data', 'augment', 'probes', 'records'),
-  ('rules',),
+  ('rules', 'config_code'),
   ('config', 'build', 'pretrained', 'zoo'),
   ('engine',),
   ('inference',),
@@ -197,6 +198,41 @@ def test_files_and_functions_are_short():
       if lines > 60:
         long.append(f'{_at(file, function)} {function.name}: {lines} lines')
   _assert_none(long)
+
+
+def test_what_is_said_goes_through_the_terminal():
+  """Which takes names for names, whatever they hold."""
+  wrong = []
+  for file in _files('bnresearch', 'experiments'):
+    if file.name == 'terminal.py':
+      continue
+    tree = _tree(file)
+    wrong += [
+      f'{file.relative_to(ROOT)} imports {name}'
+      for name in _imports(tree)
+      if name.startswith(('rich.console.', 'rich.text.', 'rich.markup.'))
+    ]
+    if file.is_relative_to(ROOT / 'bnresearch'):
+      wrong += [
+        f'{_at(file, node)} prints'
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == 'print'
+      ]
+  _assert_none(wrong)
+
+
+def test_every_command_line_says_what_a_user_can_mend():
+  wrong = [
+    _at(file, node)
+    for file in _files('bnresearch', 'experiments')
+    for node in _functions(_tree(file))
+    if node.name == 'main'
+    and node.args.args
+    and not any('command.line(' in ast.unparse(d) for d in node.decorator_list)
+  ]
+  _assert_none(wrong)
 
 
 def test_everything_public_has_a_docstring():

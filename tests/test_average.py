@@ -111,8 +111,8 @@ def test_a_checkpoint_without_average_has_the_tree_of_before(tmp_path):
   """So runs from before there were averages can be restored."""
   config = small_config(norm__name='none')
   fresh, _ = train_step_of(config)
-  assert 'average' not in checkpoint._tree(fresh)
-  assert 'average' not in checkpoint._tree(checkpoint._tree(fresh))
+  assert 'average' not in states.nested(fresh)
+  assert 'average' not in states.nested(states.nested(fresh))
   checkpoints = checkpoint.Checkpoints(tmp_path, 1)
   checkpoints.save(fresh, None, {})
   restored = checkpoints.restore(fresh)

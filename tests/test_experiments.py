@@ -70,7 +70,7 @@ def test_figures_2_and_3_pass_their_dry_run_with_the_same_runs(tmp_path):
   )
   assert second['runs'] == first['runs']  # to the seconds that they took
   # Of the runs, not of the process that only reads them.
-  for key in ('date', 'cores_per_run', 'commit'):
+  for key in ('date', 'threads', 'commit'):
     assert second[key] == first[key]
 
 

@@ -306,7 +306,8 @@ def test_a_host_that_is_killed_ends_the_others_and_the_run_continues(
   else:
     assert 'another task died' in text
   assert 'Traceback' not in text
-  assert run_directory.read_status(tmp_path)['status'] == 'preempted'
+  status = run_directory.read_status(tmp_path)['status']
+  assert status in ('preempted', 'interrupted')
   finish(2, *arguments)
   assert_same_run(tmp_path, alone)
   begun_at, continued_at = sessions(tmp_path, 'from_step')

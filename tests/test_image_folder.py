@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -249,6 +250,18 @@ def test_only_files_that_are_new_or_changed_are_read_again(
   os.utime(longer, ns=(time, time))
   assert read_again(tmp_path, monkeypatch) == 2
   assert read_again(tmp_path, monkeypatch) == 0
+
+
+def test_the_digest_is_of_what_the_files_hold(tmp_path):
+  fill(tmp_path / 'a', {'cat': 4, 'dog': 4})
+  before = [source.digest for source in load(tmp_path / 'a')]
+  assert len(set(before)) == 2
+  shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+  assert [source.digest for source in load(tmp_path / 'b')] == before
+  save(tmp_path / 'b' / 'dog' / '02.png', photo(77, 90, 'PNG'))
+  train, test = load(tmp_path / 'b')
+  assert train.digest != before[0]
+  assert pickle.loads(pickle.dumps(test)).digest == test.digest
 
 
 def test_what_could_not_be_read_is_not_remembered(tmp_path, monkeypatch):

@@ -212,6 +212,8 @@ def test_json_holds_every_class_and_what_could_not_be_read(
     ([], 'needs images, or folders of images'),
     (['nowhere.jpg', 'never.png'], 'There is no nowhere.jpg, no never.png.'),
     (['--config=configs/default.py', 'a.jpg'], 'takes no --config'),
+    (['--config.data.workers=-1', 'a.jpg'], 'data.workers = -1: needs an int'),
+    (['gs://bucket/a.jpg'], 'gs://bucket/a.jpg: is no path on this machine'),
   ],
 )
 def test_what_cannot_be_predicted_is_said(trained, arguments, message, capsys):

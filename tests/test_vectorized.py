@@ -1,5 +1,6 @@
 """Many runs as one program, beside the same runs one by one."""
 
+import io
 import json
 import shutil
 
@@ -29,6 +30,11 @@ SWEEP = (
   {'norm.epsilon': 0.1},
   {'norm.momentum': 0.5},
 )
+UNPROBED = {
+  'probes__names': (),
+  'probes__every': 500,
+  'probes__examples': 1000,
+}
 KEYS = tuple({key: None for point in SWEEP for key in point})
 
 
@@ -164,6 +170,28 @@ def test_it_ends_early_where_all_have_diverged(tmp_path):
     assert not [*(path / 'checkpoints').iterdir()]
 
 
+def test_members_that_diverge_at_last_or_cannot_save_end_by_themselves(
+  tmp_path, monkeypatch
+):
+  sweep = tuple({'optim.learning_rate': rate} for rate in (1e38, 0.1, 0.2))
+  one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
+  config = config_of(sweep, **dict.fromkeys(one, 1), probes__names=())
+  chosen = points(config, {})
+  folder = chosen[2].directory(tmp_path) / 'checkpoints'
+  save = vectorized._Session.save
+
+  def save_where_one_cannot(session, done):
+    folder.rmdir()
+    folder.write_text('no folder')
+    save(session, done)
+
+  monkeypatch.setattr(vectorized._Session, 'save', save_where_one_cannot)
+  result = vectorized.run(chosen, tmp_path, CONSOLE)
+  assert [*result.values()] == ['diverged', 'done', 'failed']
+  status = run_directory.read_status(chosen[2].directory(tmp_path))
+  assert 'cannot be written ([Errno 20] Not a directory' in status['message']
+
+
 def test_what_is_interrupted_continues_byte_for_byte(
   together, tmp_path, monkeypatch
 ):
@@ -244,7 +272,11 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
 def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   sweep = tuple({'optim.weight_decay': decay} for decay in (0.1, 0.5))
   config = config_of(
-    sweep, optim__name='adamw', optim__l2=0.0, probes__names=()
+    sweep,
+    optim__name='adamw',
+    optim__momentum=0.0,
+    optim__l2=0.0,
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   last = []
@@ -256,17 +288,24 @@ def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   assert last[0] != last[1]
 
 
-def test_a_point_that_cannot_begin_fails_alone(tmp_path):
+def test_points_that_cannot_begin_fail_or_are_refused_alone(tmp_path):
   config = config_of(tuple({'seed': seed} for seed in range(3)))
   chosen = points(config, {})
-  foreign = chosen[1].directory(tmp_path)
-  foreign.mkdir()
+  foreign, taken = (point.directory(tmp_path) for point in chosen[1:])
   with run_directory.claim(foreign, chosen[1].config) as run:
     run.record_data((8, 8, 1), ('yes', 'no'), {}, {})
     run.update(status='preempted')
-  result = vectorized.run(chosen, tmp_path, CONSOLE)
-  assert [*result.values()] == ['done', 'failed', 'done']
+  console = Console(file=io.StringIO(), width=1000)
+  with run_directory.claim(taken, chosen[2].config) as run:
+    run.update(status='diverged')  # and is about to let go
+    before = (taken / 'status.json').read_bytes()
+    run.update(status='running')
+    result = vectorized.run(chosen, tmp_path, console)
+    run.update(status='diverged')
+  assert [*result.values()] == ['done', 'failed', 'refused']
   assert 'classes yes, no' in run_directory.read_status(foreign)['message']
+  assert f'{chosen[2].name}: {taken} belongs to' in console.file.getvalue()
+  assert (taken / 'status.json').read_bytes() == before
 
 
 def test_images_that_are_streamed_are_refused(tmp_path):
@@ -288,7 +327,7 @@ def test_members_convolve_too(tmp_path, assert_close):
     train__log_every=2,
     eval__every=4,
     checkpoint__every=4,
-    probes__names=(),
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   point = points(config, {})[1]

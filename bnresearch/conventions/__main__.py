@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from bnresearch import conventions
+from bnresearch import command, conventions
 from bnresearch.conventions.frameworks import FRAMEWORKS, Framework, find
+from bnresearch.terminal import Console, say
 
 _EXAMPLES = """
 what each framework's parameters mean, and their defaults
@@ -22,18 +22,21 @@ the same after 10 updates only, so that the initial variance 1 still counts
       --count=60 --steps=10
 """
 
+_DEBIASED = {
+  'no': 'not debiased',
+  'yes': 'debiased',
+  'mean': 'debiased but for the initial variance 1',
+}
 
+
+@command.line(ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the table, or a conversion; returns 2 for wrong use, else 0."""
   args = _parser().parse_args(argv)
-  try:
-    if any(value is not None for value in vars(args).values()):
-      _print_conversion(args)
-    else:
-      _print_table(Console())
-  except (ValueError, LookupError) as error:
-    print(error, file=sys.stderr)
-    return 2
+  if any(value is not None for value in vars(args).values()):
+    _print_conversion(args)
+  else:
+    _print_table(Console())
   return 0
 
 
@@ -73,7 +76,7 @@ def _parser():
 def _print_table(console):
   table = Table(
     *('framework', 'parameter', 'default', 'weighs', 'epsilon'),
-    *('running variance', 'debiased', 'tested'),
+    *('running variance', 'debiased'),
     box=box.SIMPLE,
     padding=0,  # so that it fits into 80 columns
   )
@@ -85,15 +88,15 @@ def _print_table(console):
       f.weighs,
       f'{f.epsilon:g}',
       f.running_variance,
-      'yes' if f.debias else 'no',
-      'yes' if f.tested else '',
+      f.debias,
     )
   console.print(table)
   for name, f in FRAMEWORKS.items():
-    console.print(f'{name}: {f.layer}. {f.remark}', markup=False)
+    console.print(f'{name}: {f.layer}. {f.remark}')
   console.print(
-    '\nweighs: the value, old or new, whose weight the parameter is. tested: '
-    'tests/test_conventions.py compares the row with the layer itself.'
+    '\nweighs: the value, old or new, whose weight the parameter is. debiased: '
+    'whether the initial mean 0 and variance 1 are left out; mean: of the mean '
+    'only. tests/test_conventions.py compares each row with the layer itself.'
   )
 
 
@@ -106,9 +109,10 @@ def _print_conversion(args):
     )
   source, target = find(args.source), find(args.target)
   if args.target == 'bnresearch':
-    # Its conventions are knobs, and can be those of any framework.
+    # Its conventions are knobs; only an Equinox's variance it has not.
     target = target._replace(
-      running_variance=source.running_variance, debias=source.debias
+      running_variance=source.running_variance,
+      debias='no' if source.debias == 'no' else 'yes',
     )
   momentum = source.default if args.momentum is None else args.momentum
   if momentum is None:
@@ -126,16 +130,18 @@ def _print_conversion(args):
     (args.source, source, old),
     (args.target, target, new),
   ):
-    print(f'{name}: {_text(framework, values)}')
-  print(
+    say(f'{name}: {_text(framework, values)}')
+  say(
     f'knobs of bnresearch that do as {args.source}: '
     f'--config.norm.momentum={knobs.momentum:.12g} '
     f'--config.norm.epsilon={knobs.epsilon:.12g} '
     f'--config.norm.running_variance={source.running_variance} '
-    f'--config.norm.debias={source.debias}'
+    f'--config.norm.debias={source.debias != "no"}'
+    + f", but for {args.source}'s initial variance 1"
+    * (source.debias == 'mean')
   )
   half, most = (conventions.forgotten(knobs.momentum, s) for s in (0.5, 0.01))
-  print(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
+  say(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
 
 
 def _text(framework: Framework, values: conventions.Values) -> str:
@@ -150,7 +156,7 @@ def _text(framework: Framework, values: conventions.Values) -> str:
   return (
     f'{", ".join(shown)} ({framework.parameter} weighs the {framework.weighs} '
     f'value, running variance {framework.running_variance}, '
-    f'{"" if framework.debias else "not "}debiased)'
+    f'{_DEBIASED[framework.debias]})'
   )
 
 

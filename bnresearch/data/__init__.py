@@ -8,6 +8,8 @@ which makes the data set from its original files.
 
 import dataclasses
 import decimal
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bnresearch.terminal import UserError
+
 SPLITS = ('train', 'test')
 _HELD_OUT = 0x76616C  # sets its draw apart from others by `split_seed`
 
 
-class MissingData(FileNotFoundError):
+class MissingData(UserError, FileNotFoundError):
   """A data set's files are not on this machine; says how to get them."""
 
 
-class DamagedData(ValueError):
+class DamagedData(UserError, ValueError):
   """A data set's file is not what it should be."""
 
 
@@ -49,10 +53,14 @@ class Source(Protocol):
   Attributes:
     class_names: the K classes.
     notes: what a run should record of the data, ready for JSON.
+    digest: the same for the same images and labels in the same order, on every
+      machine; it changes with any of them, or where there are too many to read,
+      with all that can be known of them at once.
   """
 
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  digest: str
 
   def __len__(self) -> int: ...
 
@@ -87,6 +95,22 @@ class Arrays:
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     return self.images_NHWC[index], int(self.labels_N[index])
 
+  @functools.cached_property
+  def digest(self) -> str:
+    return digest_of(
+      str(self.images_NHWC.shape).encode(),
+      self.labels_N.astype('<i4'),
+      np.ascontiguousarray(self.images_NHWC),
+    )
+
+
+def digest_of(*parts: bytes | np.ndarray) -> str:
+  """Returns a digest of parts, in their order."""
+  hashed = hashlib.blake2b(digest_size=16)
+  for part in parts:
+    hashed.update(part)
+  return hashed.hexdigest()
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -113,6 +137,11 @@ class Part:
   @property
   def notes(self) -> Mapping[str, Any]:
     return self.whole.notes
+
+  @property
+  def digest(self) -> str:
+    numbers = self.numbers.astype('<i8')
+    return digest_of(self.whole.digest.encode(), numbers)
 
 
 def held_out(

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bnresearch import build, lookup
+from bnresearch import build, command, lookup, paths
 from bnresearch import config as configs
-from bnresearch.data import SPLITS, DamagedData, MissingData, _sheet
-from bnresearch.engine import loop, stream
+from bnresearch.data import SPLITS, MissingData, _sheet
+from bnresearch.engine import beforehand, loop, stream
 from bnresearch.engine.step import inputs_key
 from bnresearch.sweeps.points import points
+from bnresearch.terminal import Console, say, wide
 
 _EXAMPLES = """
 all data sets, their sizes, and whether they are ready here
@@ -33,31 +33,23 @@ _SHOWN = 24  # images of each half of the sheet
 _MEASURED = 5000  # images, at most, of which means and deviations are taken
 
 
+@command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Lists, prepares or inspects; returns the exit status."""
   parser = _parser()
   args, rest = parser.parse_known_args(argv)
-  try:
-    values = configs.from_flags(rest, parser)
-    if args.prepare and args.inspect:
-      raise configs.ConfigError(['--prepare and --inspect: needs one of them.'])
-    if args.prepare:
-      return _prepare(args, values)
-    if args.inspect:
-      return _inspect(args, values)
-    if values or args.folder:
-      raise configs.ConfigError(
-        ['--from is for --prepare, and --config.KEY for --inspect.']
-      )
-    _list()
-  except (
-    configs.ConfigError,
-    DamagedData,
-    MissingData,
-    LookupError,
-  ) as error:
-    print(error, file=sys.stderr)
-    return 2
+  values = configs.from_flags(rest, parser)
+  if args.prepare and args.inspect:
+    raise configs.ConfigError(['--prepare and --inspect: needs one of them.'])
+  if args.prepare:
+    return _prepare(args, values)
+  if args.inspect:
+    return _inspect(args, values)
+  if values or args.folder:
+    raise configs.ConfigError(
+      ['--from is for --prepare, and --config.KEY for --inspect.']
+    )
+  _list()
   return 0
 
 
@@ -74,7 +66,7 @@ def _parser():
     '--from',
     dest='folder',
     metavar='FOLDER',
-    type=pathlib.Path,
+    type=paths.local,
     help='with --prepare: where its original files are',
   )
   parser.add_argument('--inspect', metavar='NAME', help='a data set to show')
@@ -93,7 +85,7 @@ def _parser():
   parser.add_argument(
     '--output',
     metavar='FILE',
-    type=pathlib.Path,
+    type=paths.local,
     default=pathlib.Path('inspect.png'),
     help='with --inspect: the picture; default %(default)s',
   )
@@ -113,7 +105,7 @@ def _list():
     entry = lookup.find('data', name)
     missing = getattr(entry, 'ready', str)()
     table.add_row(name, *_size(entry), 'absent' if missing else 'ready')
-  Console(width=None if sys.stdout.isatty() else 140).print(table)
+  wide().print(table)
 
 
 def _size(entry):
@@ -147,7 +139,7 @@ def _prepare(args, values):
     raise configs.ConfigError(
       ['--prepare needs --from=FOLDER, and takes no --config.KEY.']
     )
-  print(entry.prepare(args.folder))
+  say(entry.prepare(args.folder))
   return 0
 
 
@@ -158,21 +150,23 @@ def _inspect(args, values):
       [f'--output={args.output}: needs to end in {", ".join(_PICTURES)}.']
     )
   values = {'data.name': args.inspect, **values}
+  if why := paths.unwritable(args.output):
+    raise configs.ConfigError([f'--output={args.output}: {why}'])
   config = points(configs.load(args.config), values)[0].config
-  loop.check(config)
+  beforehand.check_data(config)
   found = loop.sources(config)
   train, test = found['train'], found['test']
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
-  print(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
+  say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(config, train)
   _sheet.draw(
     {
       'training, augmented': _augmented(config, train),
       'evaluation': _evaluated(config, test),
     },
-    args.output,
+    paths.made(args.output),
   )
-  print(f'Wrote {args.output}')
+  say(f'Wrote {args.output}')
   return 0
 
 
@@ -194,9 +188,9 @@ def _print_moments(config, source):
     pixels += x_HWC.shape[0] * x_HWC.shape[1]
   mean_C, square_C = sums / pixels
   std_C = np.sqrt(square_C - np.square(mean_C))
-  print(f'of the pixels, 0 to 1, of {count:,} training images:')
+  say(f'of the pixels, 0 to 1, of {count:,} training images:')
   for name, value_C in (('mean', mean_C), ('std', std_C)):
-    print(f"  --config.data.{name}='{tuple(value_C.round(4).tolist())}'")
+    say(f"  --config.data.{name}='{tuple(value_C.round(4).tolist())}'")
 
 
 def _augmented(config, source):

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple
 
-import platformdirs
-from rich.console import Console
 from rich.progress import track
 
+from bnresearch import paths
 from bnresearch.data._folder import File, why
 from bnresearch.images import decoding
+from bnresearch.terminal import Console
 
 _VERSION = 2  # of the verdicts: to be raised when others may come out
 _CHUNK = 32  # files of one task
@@ -50,10 +50,9 @@ def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
     root: the data folder.
     files: of it.
   """
-  cache = (
-    cache_folder() / f'{_digest(os.fsencode(os.path.realpath(root)))}.json'
-  )
-  known = _read(cache)
+  name = f'{_digest(os.fsencode(os.path.realpath(root)))}.json'
+  folder = cache_folder()
+  known = _read(folder / name) if folder else {}
   found = {f.path: known[_key(f)] for f in files if _key(f) in known}
   new = [f for f in files if f.path not in found]
   if not new:
@@ -62,13 +61,16 @@ def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
     for file, verdict in _judge_all(root, new):
       found[file.path] = verdict
   finally:
-    _write(cache, [(f, found[f.path]) for f in files if f.path in found])
+    if folder:
+      judged = [(f, found[f.path]) for f in files if f.path in found]
+      _write(folder / name, judged)
   return found
 
 
-def cache_folder() -> pathlib.Path:
-  """Returns where verdicts, and lists too long to print, are kept."""
-  return platformdirs.user_cache_path('bnresearch') / 'image_folder'
+def cache_folder() -> pathlib.Path | None:
+  """Returns where verdicts, and lists too long to print, are kept, if any."""
+  cache = paths.cache()
+  return cache and cache / 'image_folder'
 
 
 def _judge_all(root, files):

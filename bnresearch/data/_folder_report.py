@@ -148,7 +148,10 @@ def _first(paths):
 
 def _kept(problems):
   """Writes the complete list; says where it is, or nothing."""
-  path = _folder_check.cache_folder() / 'refused.txt'
+  folder = _folder_check.cache_folder()
+  if not folder:
+    return ''
+  path = folder / 'refused.txt'
   lines = [f'{r}\t{p}\n' for r, paths in problems.items() for p in paths]
   with contextlib.suppress(OSError):
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 import filelock
 
+from bnresearch import paths
 from bnresearch.data import Arrays, DamagedData, MissingData, Spec, _tfds
+from bnresearch.terminal import say
 
 
 class Originals(NamedTuple):
@@ -90,9 +92,9 @@ class Originals(NamedTuple):
       DamagedData: a file is not the original one (sha256).
     """
     if done := _tfds.prepared(self.tfds_name):
-      _say(f'{self.name} is prepared already, in {done}.')
+      say(f'{self.name} is prepared already, in {done}.', sys.stderr)
       return done
-    folder = pathlib.Path(folder).expanduser()
+    folder = paths.local(folder)
     if absent := _absent(self, folder):
       raise MissingData(
         f'{folder} lacks {", ".join(absent)}: {self.name} is made from the '
@@ -104,7 +106,7 @@ class Originals(NamedTuple):
 def _default_folder(originals):
   """Returns where the original files are sought."""
   data_dir = os.environ['BNRESEARCH_DATA_DIR']
-  return pathlib.Path(data_dir).expanduser() / originals.name
+  return paths.local(data_dir) / originals.name
 
 
 def _absent(originals, folder):
@@ -116,12 +118,19 @@ def _make(originals, folder):
   name, root = originals.tfds_name, _tfds.root()
   # What is not whole is in folders incomplete.*, which nobody takes for data.
   unfinished = root / name
+  homeless = str(root).startswith('~')
+  why = 'is in no home.' if homeless else paths.unwritable_folder(unfinished)
+  if why:
+    raise MissingData(
+      f'TFDS_DATA_DIR = {root}: {why} {originals.name} is prepared there '
+      'once: set it to a folder that can be written.'
+    )
   unfinished.mkdir(parents=True, exist_ok=True)
   with filelock.FileLock(root / f'.{name}.lock'):
     if not _tfds.prepared(name):
       for left in unfinished.glob('incomplete.*'):
         shutil.rmtree(left)
-      _say(f'Preparing {originals.name} in {root}, once.')
+      say(f'Preparing {originals.name} in {root}, once.', sys.stderr)
       with tempfile.TemporaryDirectory(
         prefix='incomplete.', dir=unfinished
       ) as scratch:
@@ -146,7 +155,7 @@ def _run_builder(name, root, folder, scratch):
       force_checksums_validation=True,
       try_download_gcs=False,
     )
-    # It prints what `_say` has said.
+    # It prints what has been said.
     hushed = contextlib.redirect_stdout(io.StringIO())
     manager = tfds.core.download.download_manager
     try:
@@ -207,7 +216,3 @@ def _files_opened_without_tensorflow(builder_cls):
     yield
   finally:
     module.tf = stock
-
-
-def _say(line):
-  print(line, file=sys.stderr)

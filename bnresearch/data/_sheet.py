@@ -32,6 +32,6 @@ def draw(
     for cell, (image_HWC, text) in zip(part.axes, half):
       shown = np.clip(np.asarray(image_HWC) / 255, 0, 1)
       cell.imshow(shown.squeeze(), cmap='gray', vmin=0, vmax=1)
-      cell.set_title(text, fontsize=7)
+      cell.set_title(text, fontsize=7, parse_math=False)
   figure.savefig(file, dpi=110)
   pyplot.close(figure)

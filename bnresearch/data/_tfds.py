@@ -10,12 +10,13 @@ import os
 import pathlib
 import re
 import sys
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import platformdirs
 
+from bnresearch import paths
 from bnresearch.data import Arrays, MissingData, Spec
 
 FORMAT = 'array_record'
@@ -26,7 +27,8 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 def root() -> pathlib.Path:
   """Returns `$TFDS_DATA_DIR`, by default `~/tensorflow_datasets`."""
   folder = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  return pathlib.Path(folder).expanduser()
+  # Where there is no home, nothing is found in a folder `~`.
+  return pathlib.Path(os.path.expanduser(folder))
 
 
 def prepared(name: str) -> pathlib.Path | None:
@@ -123,11 +125,22 @@ def notes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
   return {'tfds': '/'.join(filter(None, parts)), 'tfds_split': split}
 
 
+def sizes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
+  """Returns a split's bytes, and its examples in each file.
+
+  Args:
+    folder: a prepared one.
+    split: as TFDS calls it.
+  """
+  splits = {part['name']: part for part in description(folder)['splits']}
+  return {key: splits[split].get(key) for key in ('numBytes', 'shardLengths')}
+
+
 def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
   """Returns a split whose images have all one size, in memory.
 
   To decode 60,000 PNG images takes about 7 s, so the arrays are kept in the
-  user's cache folder.
+  user's cache folder, if there is one.
 
   Args:
     folder: a prepared one.
@@ -140,17 +153,30 @@ def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
   name = folder.parent.name
   info = folder / 'dataset_info.json'
   stamp = f'{name}-{folder.name}-{split}-{info.stat().st_mtime_ns}.npz'
-  cache = platformdirs.user_cache_path('bnresearch') / stamp
-  if cache.exists():
-    with np.load(cache) as kept:
-      images_NHWC, labels_N = kept['images'], kept['labels']
-  else:
-    images_NHWC, labels_N = _decoded(folder, split)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f'{os.getpid()}-{cache.name}')
-    np.savez(partial, images=images_NHWC, labels=labels_N)
-    partial.replace(cache)
+  cache = paths.cache()
+  kept = cache and _kept(cache / stamp)
+  images_NHWC, labels_N = kept or _decoded(folder, split)
+  if cache and not kept:
+    _keep(cache / stamp, images_NHWC, labels_N)
   return Arrays(images_NHWC, labels_N, spec.class_names, notes(folder, split))
+
+
+def _kept(file):
+  """Returns the arrays of a file; None if it is absent, or not whole."""
+  try:
+    with file.open('rb') as opened, np.load(opened) as kept:
+      return kept['images'], kept['labels']
+  except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile):
+    return None
+
+
+def _keep(file, images_NHWC, labels_N):
+  partial = file.with_name(f'{os.getpid()}-{file.name}')
+  try:
+    np.savez(partial, images=images_NHWC, labels=labels_N)
+    partial.replace(file)
+  except OSError:  # a full disk: only time is lost
+    partial.unlink(missing_ok=True)
 
 
 def _decoded(folder, split):

@@ -7,11 +7,10 @@ JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
-import pathlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +24,16 @@ from bnresearch.data import (
   _folder,
   _folder_check,
   _folder_report,
+  digest_of,
 )
 from bnresearch.data._folder_report import shown
 from bnresearch.images import decoding
+from bnresearch.paths import local
+
+_TWO_FORMS = (
+  'class whose name has another Unicode form in the other split, where systems '
+  'differ: é is one character (NFC) or two (NFD); rename one'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +58,12 @@ class Files:
 
   def __len__(self) -> int:
     return len(self.paths)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of its paths and labels, and of what all files of both splits hold."""
+    text = json.dumps([self.paths, self.labels_N.tolist()])
+    return digest_of(text.encode(), self.notes['contents'].encode())
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     """Returns (image uint8 (H, W, 3) RGB, label).
@@ -149,7 +161,7 @@ def _absolute(folder):
       'data.folder is empty: set it to a folder with one folder of images for '
       'each class, or with train/ and val/ that hold these.'
     )
-  return str(pathlib.Path(folder).expanduser().absolute())
+  return str(local(folder).absolute())
 
 
 @functools.lru_cache(maxsize=4)
@@ -183,7 +195,7 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
   ]
   used = {split: {n: good[split, n] for n in whole} for split in SPLITS}
   notes = _folder_report.record(folder, listing, used, verdicts, problems)
-  notes |= {'digest': _digest(used)}
+  notes |= {'digest': _digest(used), 'contents': _contents(used, verdicts)}
   if not listing.parts:
     notes |= {'validation': validation, 'split_seed': split_seed}
   return {s: _files(folder, of_class, notes) for s, of_class in used.items()}
@@ -211,13 +223,24 @@ def _unfit(name, good, listing):
       continue  # for which there is another reason
     if files is None:
       (other,) = set(listing.parts.values()) - {part}
-      yield 'class in one split only', f'{other}/{name}, no {path}'
+      twins = [n for s, n in listing.files if s == split and _alike(n, name)]
+      if twins:
+        # Written so that the difference is seen.
+        yield _TWO_FORMS, f'{other}/{name!a}, {part}/{twins[0]!a}'
+      else:
+        yield 'class in one split only', f'{other}/{name}, no {path}'
     elif not files:
       yield 'empty class', path
     elif not part and len(good['test', name]) == 1:
       yield 'class with one image, too few for two splits', path
     elif not good.get((split or 'test', name)):
       yield 'class without one image that can be trained on', path
+
+
+def _alike(name, other):
+  """Says whether two names are one to the eye."""
+  one, two = (unicodedata.normalize('NFC', n) for n in (name, other))
+  return one == two
 
 
 def _refuse(folder, whole, problems, skip_bad):
@@ -251,4 +274,12 @@ def _files(folder, of_class, notes):
 def _digest(used):
   """Returns a digest of which images each split and class has."""
   text = json.dumps([[s, list(of.items())] for s, of in used.items()])
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+  return digest_of(text.encode())
+
+
+def _contents(used, verdicts):
+  """Returns a digest of what the files hold, as it was when each was read."""
+  paths = sorted(
+    p for of in used.values() for some in of.values() for p in some
+  )
+  return digest_of(*(verdicts[path].digest.encode() for path in paths))

@@ -22,6 +22,7 @@ from bnresearch import shards
 from bnresearch.config import ConfigError
 from bnresearch.records import run_directory
 from bnresearch.records.config_file import Config
+from bnresearch.terminal import UserError, say
 
 _VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
@@ -36,7 +37,7 @@ _TOLD_AFTER = 10
 _OWN = ('RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED')
 
 
-class Lost(RuntimeError):
+class Lost(UserError, RuntimeError):
   """Another host does not answer any more."""
 
 
@@ -53,9 +54,7 @@ def join() -> bool:
   """
   if any(map(os.environ.get, _VARIABLES)):
     options = _given()
-  elif int(os.environ.get('SLURM_NTASKS', 1)) > 1 and (
-    'SLURM_STEP_NODELIST' in os.environ
-  ):
+  elif _tasks_of_slurm() > 1:
     options = {}
   else:
     return False
@@ -74,6 +73,18 @@ def join() -> bool:
   )
   told.cancel()
   return True
+
+
+def _tasks_of_slurm():
+  """Returns how many processes `srun` has started together with this one.
+
+  An interactive shell is the only one, of however many tasks its job is.
+  """
+  if 'SLURM_STEP_NODELIST' not in os.environ:
+    return 1
+  names = ('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS')
+  counts = [os.environ.get(name, '') for name in names]
+  return next((int(count) for count in counts if count.isdecimal()), 1)
 
 
 def _given():
@@ -178,7 +189,7 @@ def leave(message: str) -> NoReturn:
 
 def _print(message):
   sys.stdout.flush()
-  print(message, file=sys.stderr, flush=True)
+  say(message, sys.stderr)
 
 
 class Agreement:

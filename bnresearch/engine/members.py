@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.engine import (
   evaluate,
   feed,
@@ -31,7 +31,7 @@ from bnresearch.engine.state import State
 from bnresearch.engine.stream import Examples
 from bnresearch.records.config_file import Config
 
-_AXIS = 'members'
+_AXIS = shards.RUNS
 _COMPILED_QUICKLY = {'xla_backend_optimization_level': 0}
 _GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
 
@@ -74,7 +74,6 @@ class Program:
     self._classes = len(train_set.class_names)
     shape = build.spec(config).image_shape
     model = build.model(config, self._classes)
-    build.check_sites(config, model, shape)
     self._passes = objective.passes_of(config, model, shape)
     self._inputs = build.inputs(config, train_set)
     self._looked_at = loop.looked_at(config, train_set)

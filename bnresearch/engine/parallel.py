@@ -40,34 +40,47 @@ def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
       hosts always use all, and not by 'pmap'.
   """
   found = jax.devices()
+  return mesh_of(found[: count(config, model, len(found), found[0].platform)])
+
+
+def count(config: Config, model: nn.Module, there: int, platform: str) -> int:
+  """Returns how many devices share the batches of a run, see `mesh`.
+
+  Args:
+    config: the complete config.
+    model: the network.
+    there: how many devices there are.
+    platform: of these, 'cpu' or another.
+
+  Raises:
+    ValueError: see `mesh`.
+  """
   N = config.train.batch_size // config.train.microbatches
   wanted = config.parallel.devices
   if jax.process_count() > 1:
-    if wanted not in (0, len(found)):
+    if wanted not in (0, there):
       raise ValueError(
         f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
-        f'their {len(found)} devices. Leave it at 0.'
+        f'their {there} devices. Leave it at 0.'
       )
     if config.parallel.backend == 'pmap':
       raise ValueError(
         f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
         'shard_map.'
       )
-    wanted = len(found)
+    wanted = there
   if not wanted:
-    alone = found[0].platform == 'cpu' and not models.convolves(model)
-    wanted = 1 if alone else _most(len(found), N, config.norm.group_size)
-  if wanted > len(found):
-    raise ValueError(
-      f'parallel.devices = {wanted}: there are {len(found)} here.'
-    )
+    alone = platform == 'cpu' and not models.convolves(model)
+    wanted = 1 if alone else _most(there, N, config.norm.group_size)
+  if wanted > there:
+    raise ValueError(f'parallel.devices = {wanted}: there are {there} here.')
   if N % wanted:
     raise ValueError(
       f'train.batch_size / train.microbatches = {N}: must be a multiple of the '
       f'{wanted} devices that share these examples. Choose another one, or '
       'other parallel.devices.'
     )
-  return mesh_of(found[:wanted])
+  return wanted
 
 
 @contextlib.contextmanager
@@ -111,6 +124,13 @@ def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
     (shards.AXIS,),
     axis_types=(jax.sharding.AxisType.Auto,),
     devices=devices,
+  )
+
+
+def abstract_mesh(devices: int) -> jax.sharding.AbstractMesh:
+  """Returns the mesh of so many devices, which need not be there: to trace."""
+  return jax.sharding.AbstractMesh(
+    (devices,), (shards.AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
 
 

@@ -14,6 +14,7 @@ without dropout.
 """
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ from bnresearch.data import Source
 from bnresearch.engine import accumulation, parallel, stream
 from bnresearch.engine.state import State
 from bnresearch.engine.step import inputs_key
+from bnresearch.groups import MEANS
 from bnresearch.moments import products_in_blocks
 from bnresearch.records.config_file import Config
 
@@ -94,7 +96,7 @@ def estimate(
         pooled = estimator == 'pooled'
         average = _take_in(average, new, taken, pooled=pooled) if taken else new
         taken += 1
-  return jax.tree.map(_like, state.collections, average)
+  return _like(state.collections, average)
 
 
 def _statistics_of_parts(model, inputs, parts):
@@ -109,16 +111,28 @@ def _statistics_of_parts(model, inputs, parts):
         {'params': params, **collections},
         x_NHWC,
         train=True,
-        mutable=list(collections),
+        mutable=[*collections, MEANS],
       )
-      return jax.tree.map(shards.undivided, new)
+      means = new.pop(MEANS, {})
+      joined = {name: _joined(tree, means) for name, tree in new.items()}
+      return jax.tree.map(shards.undivided, joined)
 
     if parts == 1:
       return [of_part(x_NHWC)]
     new = jax.lax.map(of_part, accumulation.split(x_NHWC, parts))
-    return [jax.tree.map(lambda x: x[k], new) for k in range(parts)]  # noqa: B023
+    return [jax.tree.map(operator.itemgetter(k), new) for k in range(parts)]
 
   return statistics_of
+
+
+def _joined(statistics, means):
+  """Returns the statistics, with the means of those that have none."""
+  if not isinstance(statistics, dict):
+    return statistics
+  joined = {
+    key: _joined(value, means.get(key, {})) for key, value in statistics.items()
+  }
+  return means | joined if 'var' in statistics else joined
 
 
 def _take_in(average, new, k, *, pooled):
@@ -140,7 +154,9 @@ def _take_in(average, new, k, *, pooled):
 
 
 def _like(old, new):
-  """Returns `new` in the dtype of `old`; a counter keeps its count."""
+  """Returns of `new` what `old` has, in its dtype; counters stay."""
+  if isinstance(old, dict):
+    return {key: _like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
 
 

@@ -6,7 +6,6 @@ head for other classes; all else must be there, in the same shape.
 
 import difflib
 import fnmatch
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import pretrained
+from bnresearch import build, paths, pretrained
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
 from bnresearch.engine.state import State
 from bnresearch.records import run_directory
@@ -46,7 +45,7 @@ def into(
       every variable.
     FileNotFoundError: there is nothing at `config.start.path`, or no run.
   """
-  start, path = config.start, pathlib.Path(config.start.path).expanduser()
+  start, path = config.start, paths.local(config.start.path)
   check(config)
   ours = {'params': fresh.params, **fresh.collections}
   wanted = flax.traverse_util.flatten_dict(ours, sep='/')
@@ -57,7 +56,10 @@ def into(
     excluded = _excluded(wanted.keys() | found.keys(), start.exclude)
   else:
     excluded = _excluded(wanted.keys(), start.exclude)
-    theirs = pretrained.load(path, start.source, model, size, excluded)
+    try:
+      theirs = pretrained.load(path, start.source, model, size, excluded)
+    except ValueError as error:
+      raise RestoreError(f'start.path = {str(path)!r}: {error}') from error
     found = flax.traverse_util.flatten_dict(theirs, sep='/')
   _compare(found, wanted, excluded, path)
   if start.source == 'run':
@@ -74,8 +76,13 @@ def into(
 
 
 def check(config: Config) -> None:
-  """Raises FileNotFoundError if there is nothing at `config.start.path`."""
-  path = pathlib.Path(config.start.path).expanduser()
+  """Raises what can be said before anything is read.
+
+  Raises:
+    RestoreError: the network's options are not those of `start.source`.
+    FileNotFoundError: there is nothing at `config.start.path`.
+  """
+  path = paths.local(config.start.path)
   if not path.exists():
     raise FileNotFoundError(
       f'start.path = {str(path)!r}: there is nothing. It needs a run directory'
@@ -88,6 +95,16 @@ def check(config: Config) -> None:
         'has by start.source: keras, timm or torchvision.'
       )
     run_directory.read_config(path)
+    return
+
+  def excluded(layer):
+    return any(fnmatch.fnmatchcase(layer, p) for p in config.start.exclude)
+
+  model = build.model(config, num_classes=2)  # of how many is no matter here
+  try:
+    pretrained.check(config.start.source, model, excluded=excluded)
+  except (LookupError, ValueError) as error:
+    raise RestoreError(f'start.source: {error}') from error
 
 
 def _excluded(names, patterns) -> set[str]:

@@ -7,7 +7,11 @@ whatever the number of threads, processes and hosts that make batches.
 
 import contextlib
 import dataclasses
+import errno
+import math
 import os
+import pathlib
+import shutil
 import signal
 import threading
 import time
@@ -19,6 +23,7 @@ import numpy as np
 from absl import flags
 
 from bnresearch import build
+from bnresearch.config import ConfigError
 from bnresearch.data import Arrays, Source
 from bnresearch.engine import machine
 from bnresearch.engine.order import batch_indices
@@ -27,6 +32,7 @@ from bnresearch.records.config_file import Config
 
 _AHEAD = 2  # batches that wait for the training, besides those in the making
 RESIDENT_BYTES = 2**30  # that the images of a split may take on the device
+_SHARED = pathlib.Path('/dev/shm')  # Linux's
 _CROP = 0x637270  # sets the draws of crops apart from those of the order
 
 
@@ -157,6 +163,44 @@ class _OrderedBatch:
     )
 
 
+def check_shared_memory(
+  config: Config, source: Source, image_shape: tuple[int, int, int]
+) -> None:
+  """Raises ConfigError if the workers' batches cannot fit into /dev/shm.
+
+  Each has one that waits to be fetched, and one that it has made meanwhile.
+  """
+  workers = config.data.workers
+  if isinstance(source, Arrays) or not _SHARED.is_dir():
+    return
+  needed = 2 * workers * config.train.batch_size * math.prod(image_shape)
+  if needed > shutil.disk_usage(_SHARED).free:
+    raise ConfigError([_too_small(workers, f'needs {needed / 1e6:,.1f} MB')])
+
+
+def _too_small(workers, why):
+  free = shutil.disk_usage(_SHARED).free / 1e6
+  return (
+    f'data.workers = {workers}: {why} in {_SHARED}, over which processes hand '
+    f'on their batches, and {free:,.1f} MB are free. Give it more, as by '
+    'docker run --shm-size=8g, or use data.workers=0, threads.'
+  )
+
+
+@contextlib.contextmanager
+def _told(workers):
+  """Says what has ended a worker if it was want of shared memory."""
+  try:
+    yield
+  except (OSError, RuntimeError) as error:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    # Who writes into shared memory that there is none for, gets this signal.
+    killed = f'exit code {-signal.SIGBUS}' in str(error)
+    if not workers or not (full or killed):
+      raise
+    raise ConfigError([_too_small(workers, 'there is no room')]) from error
+
+
 def _gathered(arrays, indices):
   return Examples(arrays.images_NHWC[indices], arrays.labels_N[indices])
 
@@ -188,7 +232,7 @@ def _made(make, numbers, source, workers):
   else:
     threads = max(1, machine.cores() - 1)
     made = batches.to_iter_dataset(grain.ReadOptions(threads, threads + _AHEAD))
-  with contextlib.closing(iter(made)) as iterator:
+  with _told(workers), contextlib.closing(iter(made)) as iterator:
     for batch in iterator:
       # Out of the memory that Grain shares with its workers: what is kept of
       # that until the end of the process, is warned of there.

@@ -41,7 +41,8 @@ class Prediction(NamedTuple):
 def files(paths: Iterable[str | os.PathLike]) -> list[str]:
   """Returns the files, and all files in folders and below, sorted in each.
 
-  Hidden ones in a folder are left out.
+  Hidden ones in a folder are left out. What is no file there, such as a link
+  to a folder or to nothing, is among the files, for `predict` to say so.
 
   Raises:
     FileNotFoundError: some paths do not exist; names all of these.
@@ -52,14 +53,23 @@ def files(paths: Iterable[str | os.PathLike]) -> list[str]:
     raise FileNotFoundError(f'There is no {", no ".join(missing)}.')
   found = []
   for path in paths:
-    inside = sorted(path.rglob('*')) if path.is_dir() else [path]
-    found += [
-      str(file)
-      for file in inside
-      if file.is_file()
-      and not any(part.startswith('.') for part in file.relative_to(path).parts)
-    ]
+    inside = sorted(_below(path)) if path.is_dir() else [path]
+    found += map(str, inside)
   return found
+
+
+def _below(folder):
+  """Yields what lies in a folder and below: all that is not a folder."""
+  unread = []
+  for parent, folders, names in os.walk(folder, onerror=unread.append):
+    here = pathlib.Path(parent)
+    folders[:] = [name for name in folders if not name.startswith('.')]
+    links = [name for name in folders if (here / name).is_symlink()]
+    for name in (*names, *links):
+      if not name.startswith('.'):
+        yield here / name
+  for error in unread:
+    yield pathlib.Path(error.filename)
 
 
 def predict(
@@ -189,7 +199,16 @@ class _Asked:
 
 
 def _problem(file):
+  path = pathlib.Path(file)
   try:
-    return decoding.inspect(pathlib.Path(file).read_bytes()).problem
+    if path.is_dir():
+      if path.is_symlink():
+        return 'a link to a folder, not followed: name it beside the others'
+      os.listdir(path)  # which it did not let us
+    if path.is_symlink() and not path.exists():
+      return 'a broken link'
+    if path.exists() and not path.is_file():  # to read a pipe takes for ever
+      return 'neither a file nor a folder that can be read'
+    return decoding.inspect(path.read_bytes()).problem
   except OSError as error:
     return error.strerror

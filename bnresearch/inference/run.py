@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build, shards
+from bnresearch import build, rules, shards
 from bnresearch import config as configs
 from bnresearch.data import Source, Spec
 from bnresearch.engine import average as averages
@@ -46,7 +46,7 @@ class Run:
 
   def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
-    self.config: Config = run_directory.read_config(self.path)
+    self.config: Config = run_directory.read_config(self.path, rules.RULES)
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)
@@ -265,7 +265,7 @@ class Run:
 
   def _load_source(self, split):
     source = build.source(self.config, split)
-    run_directory.check_data(self.path, source.class_names, source.notes)
+    run_directory.check_source(self.path, split, source)
     return source
 
   def _make_forward(self, statistics):
@@ -292,5 +292,6 @@ def open_run(path: str | os.PathLike, **moved: str | int) -> Run:
 
   Raises:
     FileNotFoundError: `path` is none; the message names those inside it.
+    Refused: its config is damaged, or of a newer version.
   """
   return Run(path, **moved)

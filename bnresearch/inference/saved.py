@@ -30,7 +30,7 @@ def statistics(
     return None
   try:
     saved = Checkpoints(folder, keep=None)
-    if step in saved.steps:
+    if step in saved.steps or not saved.steps:
       template = template.replace(opt_state=(), average={})
       kept = saved.restore(template, step)
       same = jax.tree.map(np.array_equal, kept.params, state.params)

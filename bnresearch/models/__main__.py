@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bnresearch import lookup, zoo
+from bnresearch import command, lookup, zoo
 from bnresearch.models import TooSmall, measure
+from bnresearch.terminal import Console, wide
 
 _EXAMPLES = """
 all networks
@@ -18,8 +18,10 @@ the layers of one, with shapes; on other images, with another normalizer
   python -m bnresearch.models --model=inception_v3
   python -m bnresearch.models --model=resnet_50 --size=32 --norm=group
 """
+_LARGEST = 2**16  # pixels of a side: beyond, to count would take minutes
 
 
+@command.line(ValueError, TooSmall)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the zoo, or one network; returns the exit status."""
   parser = argparse.ArgumentParser(
@@ -40,13 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     '--classes', type=int, metavar='K', help='default as published'
   )
   args = parser.parse_args(argv)
-  # A table that is piped to a file must not lose its columns.
-  console = Console(width=None if sys.stdout.isatty() else 140)
-  try:
-    console.print(_layers(args) if args.model else _zoo(args, console))
-  except (LookupError, ValueError, TooSmall) as error:
-    print(error, file=sys.stderr)
-    return 2
+  if args.size is not None and args.size > _LARGEST:
+    raise ValueError(f'--size={args.size}: needs {_LARGEST:,} pixels or less.')
+  wide().print(_layers(args) if args.model else _zoo(args))
   return 0
 
 
@@ -57,7 +55,7 @@ def _cost(name, args):
   return measure(model, size, found.channels), size
 
 
-def _zoo(args, console):
+def _zoo(args):
   """Returns the table of all networks."""
   table = Table(title='The zoo')
   for column in ('name', 'parameters', 'multiply-adds', 'depth', 'images'):

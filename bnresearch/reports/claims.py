@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bnresearch import paths
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
@@ -73,4 +75,6 @@ def write(file: Path, claims: Sequence[Claim], **notes: Any) -> None:
   rows = [
     {**dataclasses.asdict(claim), 'verdict': claim.verdict} for claim in claims
   ]
-  file.write_text(json.dumps({**notes, 'claims': rows}, indent=2) + '\n')
+  paths.made(file).write_text(
+    json.dumps({**notes, 'claims': rows}, indent=2) + '\n'
+  )

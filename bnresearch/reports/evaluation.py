@@ -3,7 +3,6 @@
 import functools
 
 import jax
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from bnresearch.engine.state import State
 from bnresearch.inference.distances import distances
 from bnresearch.inference.run import Run
 from bnresearch.records import splits
+from bnresearch.terminal import Console, say
 
 
 def show(run: Run, state: State, *, save: bool) -> None:
@@ -60,14 +60,12 @@ def show(run: Run, state: State, *, save: bool) -> None:
       *(f'{means[k]:.4%}' for k in ('accuracy', 'top5_accuracy') if k in means),
       f'{means["examples"]:,}',
     )
-  print(f'{run.path}, test split, step {int(state.step):,}')
-  print(f'The best step is chosen by {splits.chooses(run.config)} accuracy.')
-  # A table that is piped to a file must not lose its columns.
-  out = Console(width=None if console.is_terminal else 140)
-  out.print(table)
+  say(f'{run.path}, test split, step {int(state.step):,}')
+  say(f'The best step is chosen by {splits.chooses(run.config)} accuracy.')
+  console.print(table)
   _print_distances(console, run, states)
   for folder in saved:
-    print(f'Saved {folder}')
+    say(f'Saved {folder}')
 
 
 def _rows(state):

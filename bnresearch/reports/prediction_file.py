@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from bnresearch import paths
+
 ENDINGS = ('.csv', '.parquet')
 _COLUMNS = ('example', 'label', 'prediction', 'confidence')
 
@@ -29,8 +31,7 @@ def opened(file: pathlib.Path, class_names: Sequence[str]) -> Iterator[Add]:
   columns = [*_COLUMNS, *(f'p_{name}' for name in class_names)]
   numbers = itertools.count()
   write_as = _as_parquet if file.suffix == '.parquet' else _as_csv
-  file.parent.mkdir(parents=True, exist_ok=True)
-  partial = file.with_name(f'{file.name}.partial')
+  partial = paths.made(file).with_name(f'{file.name}.partial')
 
   def add(probabilities_NK, labels_N):
     write(
@@ -67,7 +68,7 @@ def _as_parquet(file, columns):
 
 @contextlib.contextmanager
 def _as_csv(file, columns):
-  with file.open('w', newline='') as handle:
+  with file.open('w', newline='', encoding='utf-8') as handle:
     writer = csv.writer(handle)
     writer.writerow(columns)
     yield lambda values: writer.writerows(zip(*values))

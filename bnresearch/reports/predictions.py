@@ -5,14 +5,13 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from rich.text import Text
 
 from bnresearch.engine.state import State
 from bnresearch.inference.predict import predict
 from bnresearch.inference.run import Run
+from bnresearch.terminal import Console, say, wide
 
 _SHOWN = 3  # classes of a row
 
@@ -42,14 +41,12 @@ def show(
   )
   names = run.spec.class_names
   if as_json:
-    print(json.dumps([_as_dict(p, names) for p in found], indent=2))
+    say(json.dumps([_as_dict(p, names) for p in found], indent=2))
   else:
-    # A table that is piped to a file must not lose its columns.
-    out = Console(width=None if sys.stdout.isatty() else 140)
-    out.print(_table(found, names))
+    wide().print(_table(found, names))
   problems = [p for p in found if p.problem]
   for p in problems:
-    print(f'{p.file}: {p.problem}', file=sys.stderr)
+    say(f'{p.file}: {p.problem}', sys.stderr)
   return 1 if problems else 0
 
 
@@ -67,13 +64,12 @@ def _as_dict(prediction, names):
 
 
 def _table(found, names):
-  # Text, as names of files and classes may look like markup.
   table = Table('file', 'class', 'probability', 'and then')
   for prediction in found:
     if prediction.problem:
       continue
     first, *rest = np.argsort(-prediction.probabilities_K, kind='stable')
-    cells = (
+    table.add_row(
       prediction.file,
       names[first],
       f'{prediction.probabilities_K[first]:.2%}',
@@ -82,5 +78,4 @@ def _table(found, names):
         for k in rest[: _SHOWN - 1]
       ),
     )
-    table.add_row(*map(Text, cells))
   return table

@@ -4,7 +4,9 @@ import pathlib
 
 import numpy as np
 
+from bnresearch import paths
 from bnresearch.inference.scores import Summary
+from bnresearch.terminal import printable
 
 ENDINGS = ('.pdf', '.png', '.svg')
 
@@ -27,7 +29,9 @@ def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
   figure = Figure(figsize=(4.5, 5), layout='constrained')
   above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
   error = f'expected calibration error {found.error:.2%}'
-  above.set_title(f'{title}\n{error}', fontsize='medium', parse_math=False)
+  above.set_title(
+    f'{printable(title)}\n{error}', fontsize='medium', parse_math=False
+  )
   bars = {'width': borders[1], 'align': 'edge', 'edgecolor': 'white'}
   above.bar(borders[:-1], np.nan_to_num(found.accuracy_B), **bars)
   above.plot([0, 1], [0, 1], '--', color='grey', label='calibrated')
@@ -44,5 +48,4 @@ def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
   below.set(ylabel='share of examples', xlabel='confidence')
   for panel in (above, below):
     panel.spines[['top', 'right']].set_visible(False)
-  file.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(file, dpi=130)
+  figure.savefig(paths.made(file), dpi=130)

@@ -20,7 +20,9 @@ def table(
 ) -> Table:
   """Returns each point's state, last and best test accuracy, and time.
 
-  The caption says which split chose the best step.
+  The best is that of the checkpoint which `--step=best` restores; the caption
+  says which split chose it. Where the logbook is not what the run wrote, there
+  is a question mark.
 
   Args:
     points: of a sweep.
@@ -50,17 +52,22 @@ def table(
 
 def _row(point, path, state, target):
   status = run_directory.read_status(path)
-  metrics = logbook.read(path / 'metrics.jsonl')
+  file = path / 'metrics.jsonl'
+  is_whole = logbook.is_whole(file, status)
+  metrics = logbook.read(file) if is_whole else {}
   accuracy = metrics.get('test/accuracy')
-  last = '-' if accuracy is None else f'{accuracy.values[-1]:.2%}'
-  chosen = best.of(point.config, metrics)
+  last = highest = '-' if is_whole else '?'
+  if accuracy is not None:
+    last = f'{accuracy.values[-1]:.2%}'
+  if chosen := best.of(path, point.config, metrics):
+    highest = f'{chosen.accuracy:.2%} ({chosen.step:,})'
   step = f'{status.get("step", 0):,}'
   if 'steps' in status and state not in run_directory.ENDED:
     step = f'{step} of {status["steps"]:,}'
   return (
     step,
     last,
-    f'{chosen.accuracy:.2%} ({chosen.step:,})' if chosen else '-',
+    highest,
     f'{status.get("seconds", 0):.0f} s',
     progress.eta(status) if state == 'running' else '',
     *([_steps(targets.steps_to_target(metrics, target))] if target else []),

@@ -6,15 +6,14 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from rich.text import Text
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
 from bnresearch.records import splits
 from bnresearch.reports import prediction_file, reliability
+from bnresearch.terminal import Console, say, wide
 
 _CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
 _WORST = 10
@@ -51,8 +50,7 @@ def show(
     write = prediction_file.opened(predictions, names)
   with write as add:
     found = evaluate_together(networks, crop_count, progress=progress, keep=add)
-  # A table that is piped to a file must not lose its columns.
-  out = Console(width=None if console.is_terminal else 140)
+  out = wide()
   several = len(networks) > 1
   what = f'ensemble of {len(networks)}' if several else run.path.name
   out.print(_table(networks, found, crop_count))
@@ -60,7 +58,7 @@ def show(
   if figure:
     reliability.draw(found.ensemble, what, figure)
   for file in filter(None, (predictions, figure)):
-    print(f'Wrote {file}')
+    say(f'Wrote {file}')
 
 
 def _table(networks, found, crop_count):
@@ -73,7 +71,7 @@ def _table(networks, found, crop_count):
   )
   table.columns[0].overflow = 'fold'
   for (run, state), alone in zip(networks, found.members):
-    name, step = Text(str(run.path)), f'{int(state.step):,}'
+    name, step = str(run.path), f'{int(state.step):,}'
     table.add_row(name, step, str(crop_count), *_numbers(alone).values())
   if len(networks) > 1:
     name, numbers = f'ensemble of {len(networks)}', _numbers(found.ensemble)
@@ -99,9 +97,9 @@ def _classes(names, summary, what):
   if len(names) > _CLASSES:
     order = np.argsort(summary.accuracy_K, kind='stable')  # NaN comes last
     title, shown = f'the {_WORST} worst classes', order[:_WORST]
-  table = Table('class', 'examples', 'accuracy', title=Text(f'{title}, {what}'))
+  table = Table('class', 'examples', 'accuracy', title=f'{title}, {what}')
   for k in shown:
     N, accuracy = int(summary.examples_K[k]), summary.accuracy_K[k]
     right = f'{accuracy:.4%}' if N else ''
-    table.add_row(Text(names[k]), f'{N:,}', right)
+    table.add_row(names[k], f'{N:,}', right)
   return table

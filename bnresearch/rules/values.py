@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bnresearch import lookup
+from bnresearch import lookup, paths
 
 
 class Rule(NamedTuple):
@@ -66,6 +66,10 @@ def _is_option(value: Any) -> bool:
 
 
 _TEXT = Rule('a text', lambda value: type(value) is str)
+_PATH = Rule(
+  'a path on this machine',
+  lambda value: type(value) is str and paths.is_here(value),
+)
 _RANGE = Rule(
   'two floats above 0, the smaller one first',
   lambda v: (
@@ -83,7 +87,11 @@ RULES = {
   'dry_run': _FLAG,
   'sweep': Rule(
     'a tuple of {"dotted.key": value}',
-    lambda v: type(v) is tuple and all(isinstance(p, dict) for p in v),
+    lambda v: (
+      type(v) is tuple
+      and all(isinstance(p, dict) for p in v)
+      and all(type(key) is str for p in v for key in p)
+    ),
   ),
   'label': Rule(
     'letters, digits, _, -, + and .',
@@ -97,7 +105,7 @@ RULES = {
   'data.mean': _each(_number(float, -math.inf), some=True),
   'data.std': _each(_number(float, 0, above=True), some=True),
   'data.examples': _number(int, 1),
-  'data.folder': _TEXT,
+  'data.folder': _PATH,
   'data.held_out': _number(float, 0, 1, below=True),
   'data.validation': _number(float, 0, 1, above=True, below=True),
   'data.split_seed': _number(int, 0, 2**32 - 1),
@@ -177,6 +185,7 @@ RULES = {
   'model.zero_init': _FLAG,
   'model.version': _choice('own', 'v1', 'v1.5', 'v2'),
   'model.strides_at': _choice('first', 'last'),
+  'model.padding': _choice('own', 'same', 'symmetric'),
   'model.five_by_five': _choice('own', '5x5', 'two_3x3', '3x3'),
   'model.pool_projection': Rule('one of 96, 128', (96, 128).__contains__),
   'model.separable_stem': _FLAG,
@@ -242,7 +251,7 @@ RULES = {
   'optim.warmup_steps': _number(int, 0),
   'optim.decay_rate': _number(float, 0, 1, above=True),
   'optim.decay_steps': _STEPS,
-  'start.path': _TEXT,
+  'start.path': _PATH,
   'start.source': _choice('run', 'keras', 'timm', 'torchvision'),
   'start.checkpoint': Rule(
     'best, latest or a step',

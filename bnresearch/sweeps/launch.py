@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-
+from bnresearch import paths
 from bnresearch.records import run_directory
 from bnresearch.sweeps import local, slurm, unfinished, vectorized
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console
 
 
 class How(NamedTuple):
@@ -67,6 +67,10 @@ def run(
   tell_failed(failed, workdir, console)
   names = {point.name for point in failed}
   todo = [point for point in points if point.name not in names]
+  if {result[point.name] for point in todo} - {*run_directory.ENDED} and (
+    why := paths.unwritable_folder(workdir)
+  ):
+    raise run_directory.Refused(f'--workdir={workdir}: {why}')
   if todo:
     result |= LAUNCHERS[how.launcher](todo, workdir, console, how)
   return result
@@ -84,7 +88,7 @@ def states(
   try:
     return slurm.with_queue(result, workdir)
   except run_directory.Refused as error:  # the rest is worth to be seen
-    console.print(str(error), highlight=False, markup=False)
+    console.print(str(error))
     return result
 
 
@@ -93,10 +97,6 @@ def tell_failed(
 ) -> None:
   """Prints why each of these points has failed."""
   for point in points:
-    message = run_directory.read_status(point.directory(workdir))['message']
-    console.print(
-      f'{point.name} has failed: {message}',
-      highlight=False,
-      markup=False,
-      soft_wrap=True,
-    )
+    status = run_directory.read_status(point.directory(workdir))
+    why = status.get('message', '')
+    console.print(f'{point.name} has failed: {why}', soft_wrap=True)

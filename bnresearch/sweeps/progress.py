@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bnresearch.records import run_directory
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, printable
 
 _POLL_SECONDS = 0.5
 _PLAIN_SECONDS = 20  # between two lines of a run where there is no terminal
@@ -56,7 +56,7 @@ def eta(status: dict[str, Any]) -> str:
 
 def _draw_bars(points, workdir, console, finished):
   bars = Progress(
-    TextColumn('{task.description}'),
+    TextColumn('{task.description}', markup=False),
     BarColumn(bar_width=24),
     TextColumn('{task.completed:,}/{task.total:,}'),
     TextColumn('{task.fields[speed]}'),
@@ -69,7 +69,7 @@ def _draw_bars(points, workdir, console, finished):
       for point, status in _begun(points, workdir):
         if point.name not in tasks:
           tasks[point.name] = bars.add_task(
-            point.name, total=status['steps'], speed=''
+            printable(point.name), total=status['steps'], speed=''
           )
         text = describe(status)
         if status['status'] != 'running':
@@ -87,7 +87,6 @@ def _print_lines(points, workdir, console, finished):
         console.print(
           f'{point.name}: {status["step"]:,}/{status["steps"]:,}, '
           f'{describe(status)}',
-          highlight=False,
           soft_wrap=True,
         )
 
@@ -95,8 +94,11 @@ def _print_lines(points, workdir, console, finished):
 def _begun(points, workdir):
   """Yields the points that are past their first steps, with their status."""
   for point in points:
-    status = run_directory.read_status(point.directory(workdir))
-    if 'steps' in status:
+    try:
+      status = run_directory.read_status(point.directory(workdir))
+    except run_directory.Refused:  # who uses the run says so, once
+      continue
+    if {'step', 'steps'} <= status.keys():
       yield point, status
 
 

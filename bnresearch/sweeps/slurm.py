@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
-from rich.console import Console
 
 from bnresearch.config import ConfigError
-from bnresearch.engine import loop, machine
-from bnresearch.records import config_file, run_directory
+from bnresearch.engine import beforehand, loop, machine
+from bnresearch.records import config_file, json_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console
 
 _JOBS = 'jobs.json'
 _POLL_SECONDS = 5
@@ -97,6 +97,7 @@ def run(
   left = [p for p in points if result[p.name] not in run_directory.ENDED]
   folder = workdir / run_directory.SLURM
   if left:
+    unfinished.check(left, _of_a_job(left[0].config.slurm))
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / '.lock'):
       jobs = active(workdir)
@@ -105,13 +106,23 @@ def run(
       ]
       if len(todo) < len(left):
         there = f'{len(left) - len(todo)} of {len(left)} points'
-        console.print(f'{there}: queued or running already.', highlight=False)
+        console.print(f'{there}: queued or running already.')
       if todo:
-        unfinished.announce(todo, console)
+        unfinished.tell(todo, console)
         _tell(console, _submit(todo, workdir), folder)
   if left and wait:
     _follow(left, workdir, console)
   return with_queue(unfinished.states(points, workdir), workdir)
+
+
+def _of_a_job(resources):
+  """Returns the machine of a job; how large the memory of a GPU is, it tells.
+
+  Each core of a job without a GPU is a device, see `machine.prepare`.
+  """
+  if resources.gpus:
+    return beforehand.Machine(resources.gpus, 'gpu', 0)
+  return beforehand.Machine(resources.cpus, 'cpu', resources.memory * 2**30)
 
 
 def with_queue(states: Mapping[str, str], workdir: Path) -> dict[str, str]:
@@ -188,9 +199,7 @@ def _submit(points, workdir):
       f'SLURM refuses the job: {error} config.slurm has its resources.'
     ) from error
   noted = json.dumps(_noted(workdir) | ids, indent=2)
-  partial = folder / f'{_JOBS}.partial'
-  partial.write_text(noted)
-  partial.replace(folder / _JOBS)
+  json_file.replace(folder / _JOBS, noted)
   return ids
 
 
@@ -228,7 +237,7 @@ def _tell(console, jobs, folder):
     'The same command with --status shows how far they are, squeue '
     f'--job={array} what SLURM does; scancel {array} ends all, saved.',
   ):
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _follow(points, workdir, console):
@@ -248,8 +257,6 @@ def _follow(points, workdir, console):
     why = status.get('message') or 'its job ended before it did'
     console.print(
       f'{point.name} {status.get("status", "waiting")}: {why} ({log})',
-      highlight=False,
-      markup=False,
       soft_wrap=True,
     )
 
@@ -264,7 +271,8 @@ def _are_left(points, workdir):
 
 def _noted(workdir):
   file = workdir / run_directory.SLURM / _JOBS
-  return json.loads(file.read_text()) if file.exists() else {}
+  needs = 'a dict of the job of each point'
+  return json_file.read(file, needs, lambda v: isinstance(v, dict)) or {}
 
 
 def _is_still_running():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from bnresearch.engine import (
   interruptions,
@@ -24,6 +23,7 @@ from bnresearch.engine.book import Book, Diverged
 from bnresearch.records import run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.terminal import Console, explain
 
 _STATUS_SECONDS = 0.05  # between two writes of status.json, a member
 
@@ -33,7 +33,7 @@ def run(
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
-  SIGINT or SIGTERM saves what runs, and begins no more.
+  SIGINT, SIGTERM or SIGHUP saves what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -42,11 +42,12 @@ def run(
     at_once: points in a program; 0 for as many as fit into memory.
 
   Returns:
-    {name: final status}; 'waiting' for a point that has not begun.
+    {name: final status}; 'waiting' for a point that has not begun, 'refused'
+    for one whose directory is in use.
 
   Raises:
-    Refused: a directory was made by another config or is in use, or a point
-      cannot be trained so; nothing was begun that could not be continued.
+    Refused: a directory was made by another config, or a point cannot be
+      trained so; nothing was begun that could not be continued.
     MissingData: a data set is not here.
   """
   result = unfinished.states(points, workdir)
@@ -93,7 +94,6 @@ def _chunks(points, at_once, console):
   console.print(
     f'{runs} points as one program: {program.runs}{times}, on '
     f'{len(devices)} {devices[0].platform} devices.',
-    highlight=False,
   )
   for start in starts:
     yield program, points[start : start + program.runs]
@@ -101,11 +101,17 @@ def _chunks(points, at_once, console):
 
 def _train(program, points, workdir, stop, console):
   """Trains one chunk; returns {name: status}."""
-  lanes = []
+  lanes, refused = [], {}
   with contextlib.ExitStack() as stack:
     for point in points:
       path = point.directory(workdir)
-      run = stack.enter_context(run_directory.claim(path, point.config))
+      try:
+        run = stack.enter_context(run_directory.claim(path, point.config))
+      except run_directory.Refused as error:
+        refused[point.name] = unfinished.after(error, path)
+        text = f'{point.name}: {error}'
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        continue
       if run.status.get('status') not in run_directory.ENDED:
         lanes.append(_Lane(point, run, console))
     try:
@@ -123,7 +129,8 @@ def _train(program, points, workdir, stop, console):
       for lane in lanes:
         lane.end('preempted')
       raise
-  return {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  states = {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  return states | refused
 
 
 def _restored(program, lanes):
@@ -186,10 +193,8 @@ class _Lane:
     """Ends the run by an error, and tells it."""
     if self.status:
       return
-    self._console.print(
-      f'{self.name} failed: {error}', highlight=False, markup=False
-    )
-    self.end('failed', f'{type(error).__name__}: {error}')
+    self._console.print(f'{self.name} failed: {explain(error)}')
+    self.end('failed', f'{type(error).__name__}: {explain(error)}')
 
 
 class _Session:
@@ -250,7 +255,12 @@ class _Session:
   def save(self, done: int) -> None:
     of_all = jax.device_get(self._members.state)
     for k, lane in self._live():
-      lane.book.save(_of_one(of_all, k), done)
+      try:
+        lane.book.save(_of_one(of_all, k), done)
+      except Diverged as error:
+        lane.end('diverged', str(error))
+      except Exception as error:  # of this one only
+        lane.fail(error)
 
   def progress(self, done: int) -> None:
     every = max(0.3, _STATUS_SECONDS * len(self._lanes))

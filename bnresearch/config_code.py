@@ -1,0 +1,121 @@
+"""A config file as code: run from any folder, its faults told by their lines.
+
+It may import what lies beside it, what its package is in, and `configs` of the
+checkout of this code.
+"""
+
+import contextlib
+import importlib.util
+import inspect
+import pathlib
+import re
+import sys
+import traceback
+from typing import Any
+
+from bnresearch import lookup
+
+# Where this code lies: the checkout, or where pip installs.
+_CHECKOUT = pathlib.Path(__file__).parents[1]
+_NOT_INSTALLED = (
+  'The folder configs/ is in the checkout of bnresearch, and pip does not '
+  "install it: put the checkout's path into PYTHONPATH."
+)
+
+
+class Failed(ValueError):
+  """A config file cannot be run; says why, and in which line."""
+
+
+def returned(file: pathlib.Path, arg: str) -> Any:
+  """Returns what `get_config(arg)` of a file returns.
+
+  Raises:
+    Failed: there is no such file, none of Python, or no `get_config(arg)` in
+      it; or its code raises something.
+  """
+  if problem := _unfit(file):
+    raise Failed(problem)
+  with _importable(file), _told(file):
+    spec = importlib.util.spec_from_file_location(f'config_{file.stem}', file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    get_config = getattr(module, 'get_config', None)
+    if not callable(get_config):
+      raise Failed('has no function get_config(arg).')
+    takes = inspect.signature(get_config)
+    try:
+      takes.bind(arg)
+    except TypeError:
+      raise Failed(
+        f'its get_config{takes} needs one argument, the text after the colon: '
+        'get_config(arg).'
+      ) from None
+    return get_config(arg)
+
+
+def _unfit(file):
+  """Says why a file cannot be a config; '' if it may be one."""
+  if file.is_dir():
+    return 'is a folder; needs a Python file.'
+  if not file.is_file():
+    folder = pathlib.Path('configs')
+    if not folder.is_dir():
+      folder = _CHECKOUT / 'configs'
+    nearby = sorted(map(str, folder.glob('[!_]*.py')))
+    hint = lookup.suggest(str(file), nearby) if nearby else _NOT_INSTALLED
+    return f'no such file. {hint}'
+  if file.name == 'config.json':
+    return (
+      'is the record of a run, which --mode=eval '
+      f'--workdir={file.parent} evaluates. To train it, give the Python file '
+      'that made it.'
+    )
+  if file.suffix != '.py':
+    return 'needs a Python file, whose name ends in .py.'
+  return ''
+
+
+@contextlib.contextmanager
+def _importable(file):
+  folder = file.absolute().parent
+  while (folder / '__init__.py').exists():
+    folder = folder.parent
+  before = list(sys.path)
+  sys.path.insert(0, str(folder))
+  if (_CHECKOUT / 'configs' / 'default.py').is_file():
+    sys.path.append(str(_CHECKOUT))
+  try:
+    yield
+  finally:
+    sys.path[:] = before
+
+
+@contextlib.contextmanager
+def _told(file):
+  """Turns whatever code of a config raises into `Failed`."""
+  try:
+    yield
+  except Failed:
+    raise
+  except SyntaxError as error:
+    where = f'{error.filename}, line {error.lineno}'
+    raise Failed(f'{where}: {type(error).__name__}: {error.msg}.') from error
+  except Exception as error:
+    raise Failed(_message(error, file)) from error
+
+
+def _message(error, file):
+  frames = traceback.extract_tb(error.__traceback__)
+  if type(error) is ValueError and (frames[-1].line or '').startswith('raise '):
+    return str(error)  # a refusal, such as of the argument
+  here = str(file.absolute())
+  inside = [frame for frame in frames if frame.filename == here]
+  where = f'{file}, line {inside[-1].lineno}' if inside else str(file)
+  # ml_collections lists all knobs between what it misses and what is near.
+  listed = r"(?s) Other fields present: .*?(?=Did you mean|'?$)"
+  text = re.sub(listed, ' ', str(error))
+  hint = ''
+  if isinstance(error, ModuleNotFoundError) and error.name == 'configs':
+    hint = f'. {_NOT_INSTALLED}'
+  return f'{where}: {type(error).__name__}: {text}{hint}'

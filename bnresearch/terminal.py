@@ -1,0 +1,75 @@
+"""What is said on a terminal: names are shown as they are, and harm nothing.
+
+Names of files, classes and points may hold what Rich takes for markup, an
+emoji's name, bytes that are no UTF-8, or characters that steer a terminal.
+"""
+
+import concurrent.futures.process
+import os
+import sys
+from typing import Any, TextIO
+
+import rich.console
+from rich.text import Text
+
+_WIDTH = 140  # of what is piped to a file: a table must not lose its columns
+_LESS_MEMORY = (
+  'A smaller train.batch_size, eval.batch_size or probes.examples, a larger '
+  'train.microbatches, or fewer runs at a time need less.'
+)
+
+
+class UserError(Exception):
+  """What a user can mend: the message says how, a traceback would hide it."""
+
+
+class Console(rich.console.Console):
+  """Rich's, for which every text is one and no markup."""
+
+  def __init__(self, **options: Any):
+    super().__init__(
+      **{'markup': False, 'highlight': False, 'emoji': False} | options
+    )
+
+  def render_str(self, text: str, **options: Any) -> Text:
+    """Makes a text of a string: one that is printed, a cell, or a title."""
+    return super().render_str(printable(text), **options)
+
+
+def wide() -> Console:
+  """Returns a console for tables, which does not cut them in a file."""
+  return Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def printable(text: str) -> str:
+  r"""Returns a text with all that cannot be seen as Python writes it: \x1b."""
+  if text.replace('\n', '').isprintable():
+    return text
+  return ''.join(
+    c if c.isprintable() or c == '\n' else ascii(c)[1:-1] for c in text
+  )
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+  """Prints lines, on the standard output by default."""
+  print(printable(str(text)), file=file, flush=file is not None)
+
+
+def is_of_memory(error: BaseException) -> bool:
+  """Says whether memory has not sufficed, be it the host's or a device's."""
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def explain(error: BaseException) -> str:
+  """Returns an exception as a message for who can mend its cause."""
+  text = str(error)
+  if is_of_memory(error):
+    first = (text.splitlines() or ['no reason given'])[0]
+    return f'Out of memory ({first}). {_LESS_MEMORY}'
+  if isinstance(error, concurrent.futures.process.BrokenProcessPool):
+    return f'A process was killed, perhaps for want of memory. {_LESS_MEMORY}'
+  if isinstance(error, OSError) and error.strerror:
+    where = error.filename
+    at = f'{os.fsdecode(where)}: ' if isinstance(where, (str, bytes)) else ''
+    return f'{at}{error.strerror}.'
+  return text or type(error).__name__
