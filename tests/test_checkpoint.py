@@ -268,7 +268,8 @@ def logged(tmp_path):
         loss_T = np.full(100, 1 / step, np.float32)
         records.log_training(range(step - 100, step), {'loss': loss_T})
       if 'test' in book.observed(config, step):
-        records.log_evaluation(step, {'loss': 0.5, 'accuracy': 0.75})
+        means = {'loss': 0.5, 'accuracy': 0.75}
+        records.log_evaluation(step, {'test': means})
       if step and step % 200 == 0:
         records.save(make_state(step, seed=step), step)
     records.close()

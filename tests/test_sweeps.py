@@ -239,10 +239,7 @@ def test_the_best_of_tables_is_the_one_that_is_restored(
   file = tmp_path / 'table.parquet'
   assert main([*flags, f'--collect={file}']) == 0
   row = pyarrow.parquet.read_table(file).to_pylist()[0]
-  assert (row['best/test/accuracy'], row['best_step/test/accuracy']) == (
-    0.75,
-    3,
-  )
+  assert (row['chosen/test/accuracy'], row['chosen_step']) == (0.75, 3)
   assert (row['best/test/loss'], row['best_step/test/loss']) == (1.0, 4)
 
 

@@ -169,7 +169,8 @@ class Book:
     ]
     loss = self._evaluated.get(done, {}).get('loss', 0.0)
     if done == self._config.train.steps and not np.isfinite(loss):
-      bad.append(f'the loss of the test split, which is {loss}')
+      split = splits.chooses(self._config)
+      bad.append(f'the loss of the {split} split, which is {loss}')
     if bad:
       raise Diverged(
         f'After step {done} these are not finite: {", ".join(bad)}. The loss '
