@@ -329,5 +329,10 @@ def test_there_is_a_validation_split_where_one_is_held_out():
   train, held = (build.source(config, s) for s in ('train', 'validation'))
   assert (len(before), len(train), len(held)) == (1442, 1298, 144)
   config.dry_run = True
+  with config.unlocked():  # of a run from before there was this knob
+    older = config.copy_and_resolve_references()
+    del older.data['held_out']
+  assert splits.of(older) == ('train', 'test')
+  assert len(build.source(older, 'train')) == 40
   found = {s: len(build.source(config, s)) for s in splits.of(config)}
   assert found == {'train': 36, 'validation': 4, 'test': 40}

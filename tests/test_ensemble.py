@@ -128,13 +128,16 @@ def test_devices_share_the_images_and_change_nothing(digits, monkeypatch):
   monkeypatch.setattr(
     parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
   )
+  run, state = networks[0]
+  run.config.train.microbatches = 3
   _, p_NK, _ = evaluated(networks)
   np.testing.assert_allclose(p_NK, expected_NK, rtol=1e-5)
   shares = {(len(x), x.sharding.shard_shape(x.shape)[0]) for x in placed}
-  assert shares == {(104, 13), (360, 45)}  # of 100 and 355, padded
-  run, state = networks[0]
+  assert shares == {(40, 5), (360, 45)}  # of 34 and 355, padded
   assert run.evaluate(state)['examples'] == 355
-  assert placed[-1][0].sharding.shard_shape(placed[-1][0].shape)[0] == 13
+  assert (
+    placed[-1][0].sharding.shard_shape(placed[-1][0].shape)[0] == 15
+  )  # 120 of 100
 
 
 def test_an_ensemble_is_the_mean_and_knows_no_order(digits):

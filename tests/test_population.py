@@ -164,6 +164,20 @@ def test_distances_are_those_of_gaussians():
   assert same['block/norm'] == (0, 0, 0)
 
 
+def test_distances_come_in_the_order_of_numbers():
+  one = {'norm': {'mean': np.zeros(1), 'var': np.ones(1)}}
+  names = ('block_1/conv_10', 'block_1/conv_2', 'block_12', 'block_9', 'top')
+  tree = {'batch_stats': dict.fromkeys(names, one)}
+  found = distances.distances(tree, tree, 0.0)
+  assert [name.removesuffix('/norm') for name in found] == [
+    'block_1/conv_2',
+    'block_1/conv_10',
+    'block_9',
+    'block_12',
+    'top',
+  ]
+
+
 @pytest.mark.parametrize(
   'norm', ['batch', 'iterative_whitening', 'lp', 'none', 'evonorm_b0']
 )

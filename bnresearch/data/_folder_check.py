@@ -20,7 +20,7 @@ from bnresearch.data._folder import File, why
 from bnresearch.images import decoding
 from bnresearch.terminal import Console
 
-_VERSION = 1  # of the verdicts: to be raised when others may come out
+_VERSION = 2  # of the verdicts: to be raised when others may come out
 _CHUNK = 32  # files of one task
 # An image may take 1 GB for a moment: 100 megapixels, turned as EXIF says.
 _THREADS = min(8, os.cpu_count() or 1)

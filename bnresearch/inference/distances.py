@@ -1,5 +1,6 @@
 """How far two estimates of the same statistics are from each other."""
 
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,8 @@ def distances(
 ) -> dict[str, Distance]:
   """Returns each layer's distance between two estimates of its statistics.
 
+  The layers are sorted by name, numbers in it by value.
+
   Args:
     reference: collections.
     estimate: collections of the same tree.
@@ -36,7 +39,8 @@ def distances(
   """
   gaussians, others = _gaussians(reference), _gaussians(estimate)
   found = {}
-  for layer, (mean, var) in gaussians.items():
+  for layer in sorted(gaussians, key=_by_number):
+    mean, var = gaussians[layer]
     mean_e, var_e = others[layer]
     var, var_e = var + epsilon, var_e + epsilon
     moved, ratio = mean_e - mean, var / var_e
@@ -47,6 +51,14 @@ def distances(
       divergence=float(np.mean(divergence) / 2),
     )
   return found
+
+
+def _by_number(layer):
+  """Returns a key that sorts hidden_9 before hidden_12."""
+  return [
+    int(part) if part.isdecimal() else part
+    for part in re.split(r'(\d+)', layer)
+  ]
 
 
 def _gaussians(collections):

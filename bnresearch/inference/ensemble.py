@@ -113,7 +113,7 @@ def _examples(networks, sources, crop_count) -> Iterator[tuple]:
         source,
         build.crop(config, crop_count),
         crop_count,
-        min(config.eval.batch_size, len(source) * crop_count),
+        min(_at_a_time(config), len(source) * crop_count),
       )
     )
   back = np.argsort(np.concatenate(groups))
@@ -138,8 +138,13 @@ def _sight(config):
   return (
     config_file.to_json(config.data),
     (trained.crop, trained.padding, trained.flip),
-    (how.crop, how.crop_fraction, how.batch_size),
+    (how.crop, how.crop_fraction, _at_a_time(config)),
   )
+
+
+def _at_a_time(config):
+  """Returns how many crops a network gets: those of a part of a batch."""
+  return -(-config.eval.batch_size // config.train.microbatches)
 
 
 def _compare(networks, sources):
