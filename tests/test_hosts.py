@@ -73,7 +73,6 @@ NETWORK = (
   '--config.train.log_every=2',
   '--config.eval.every=2',
   '--config.eval.batch_size=4',
-  '--config.probes.every=2',
   '--config.checkpoint.every=6',
 )
 
