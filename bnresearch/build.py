@@ -4,7 +4,6 @@ An entry of a room takes as options those of its room's config group that it
 has by name, so that a new file needs no line here.
 """
 
-import dataclasses
 import fnmatch
 import functools
 import inspect
@@ -22,6 +21,7 @@ from bnresearch.data import synthetic
 from bnresearch.images import crops
 from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
+from bnresearch.records import splits
 from bnresearch.records.config_file import Config
 
 Crop = Callable[[np.ndarray], np.ndarray]
@@ -39,7 +39,7 @@ def norm_options(config: Config, **changed: Any) -> dict[str, Any]:
     **changed: options that differ from `config.norm`.
   """
   options = {}
-  for name in (config.norm.name, *(name for _, name in _sites(config))):
+  for name in (config.norm.name, *(name for _, name in sites(config))):
     cls = lookup.find('norms', name).Norm
     options |= lookup.picked(cls, {**config.norm, **changed})
   return options
@@ -79,7 +79,7 @@ def _norm(config, changed):
   Of the patterns in `config.norm.sites` that fit a path, the last one counts.
   Of those in `config.norm.per_activation`, one is enough.
   """
-  by_pattern = [('*', config.norm.name), *_sites(config)]
+  by_pattern = [('*', config.norm.name), *sites(config)]
 
   def norm(site):
     fits = functools.partial(fnmatch.fnmatchcase, site)
@@ -92,39 +92,9 @@ def _norm(config, changed):
   return norm
 
 
-def _sites(config):
+def sites(config: Config) -> list[tuple[str, str]]:
   """Returns `config.norm.sites` as (pattern, name of a norm)."""
   return [site.rpartition('=')[::2] for site in config.norm.sites]
-
-
-def check_sites(
-  config: Config, network: nn.Module, image_shape: tuple[int, int, int]
-) -> None:
-  """Refuses a pattern of `sites` or `per_activation` that is for no layer.
-
-  It would be without effect, which is a ValueError.
-  """
-  patterns = [('sites', pattern) for pattern, _ in _sites(config)]
-  patterns += [('per_activation', p) for p in config.norm.per_activation]
-  if not patterns:
-    return
-  seen = set()
-
-  def spy(site):
-    seen.add(site)
-    return network.layers.norm(site)
-
-  spied = network.clone(layers=dataclasses.replace(network.layers, norm=spy))
-  x_NHWC = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-  init = functools.partial(spied.init, train=False)
-  jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  seen.discard('')  # what stands for the network in general
-  for key, pattern in patterns:
-    if not fnmatch.filter(seen, pattern):
-      raise ValueError(
-        f'norm.{key}: {pattern!r} fits no layer with a norm. There are '
-        f'{", ".join(sorted(seen))}.'
-      )
 
 
 def evaluated_model(config: Config, num_classes: int) -> nn.Module:
@@ -133,13 +103,8 @@ def evaluated_model(config: Config, num_classes: int) -> nn.Module:
   Where the statistics of a batch normalize, it is the batch that is evaluated:
   groups, frozen statistics and renormalization are matters of training.
   """
-  only_in_training = {
-    'group_size': 0,
-    'frozen_statistics': False,
-    'r_max': 1.0,
-    'd_max': 0.0,
-  }
-  return model(config, num_classes, **only_in_training)
+  no_groups = {'group_size': 0, 'frozen_statistics': False}
+  return model(config, num_classes, **no_groups, r_max=1.0, d_max=0.0)
 
 
 def spec(config: Config) -> data.Spec:
@@ -161,7 +126,7 @@ def spec(config: Config) -> data.Spec:
 
 
 def source(config: Config, split: str) -> data.Source:
-  """Returns a split, 'train' or 'test', of `config.data`.
+  """Returns a split of `config.data`, one of `splits.of`.
 
   A dry run gets synthetic images of the data set's shape and classes.
 
@@ -169,12 +134,15 @@ def source(config: Config, split: str) -> data.Source:
     ValueError: there is no such split.
     MissingData: its files are not here.
   """
-  if split not in ('train', 'test'):
-    raise ValueError(f'split = {split!r}: needs train or test.')
+  if split not in (known := splits.of(config)):
+    raise ValueError(f'split = {split!r}: needs one of {", ".join(known)}.')
+  stored = 'test' if split == 'test' else 'train'
   if config.dry_run:
-    return synthetic.like(spec(config), split, 40)
-  load = lookup.find('data', config.data.name).load
-  return load(split, **_keywords(load, config.data))
+    found = synthetic.like(spec(config), stored, 40)
+  else:
+    load = lookup.find('data', config.data.name).load
+    found = load(stored, **_keywords(load, config.data))
+  return data.held_out(found, split, **_keywords(data.held_out, config.data))
 
 
 def crop(config: Config, crop_count: int = 1) -> Crop:

@@ -7,6 +7,7 @@ What each leaf may be stands in `rules/`.
 
 import argparse
 import ast
+import math
 import re
 import reprlib
 from collections.abc import Iterable
@@ -207,6 +208,7 @@ def _as_tuple_like(example, value):
 def tiny(config: Config) -> Config:
   """Returns a config for a dry run: two steps of everything, on few images."""
   small = config.copy_and_resolve_references()
+  devices = config.parallel.devices
   override(
     small,
     {
@@ -215,6 +217,9 @@ def tiny(config: Config) -> Config:
       'train.log_every': 1,
       'train.batch_size': 8,
       'train.microbatches': min(config.train.microbatches, 2),
+      'optim.warmup_steps': min(config.optim.warmup_steps, 1),
+      # A divisor of what they share then.
+      'parallel.devices': devices and math.gcd(devices, 4),
       'norm.group_size': min(config.norm.group_size, 2),
       'eval.every': 1,
       'eval.batch_size': 8,

@@ -57,6 +57,18 @@ _OF_LAUNCHER = {
   'at_once': 'vectorized',
   'wait': 'slurm',
 }
+# What a dry run does without: it is made here, point after point, kept nowhere.
+# --workdir may stand in its command, which is the run's with one word more.
+_NOT_OF_A_DRY_RUN = (
+  'launcher',
+  'processes',
+  'at_once',
+  'wait',
+  'retry_failed',
+  'status',
+  'collect',
+  'target',
+)
 _ENDINGS = {
   'collect': results.ENDINGS,
   'predictions': prediction_file.ENDINGS,
@@ -235,6 +247,18 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
   if args.mode != 'predict':
     for word in args.images:
       yield f'{word}: no such flag; images are for --mode=predict.'
+
+
+def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
+  """Yields what has no effect where the config says that it is a dry run."""
+  for flag in _NOT_OF_A_DRY_RUN:
+    value = getattr(args, flag)
+    if value and value != 'local':
+      yield (
+        f'--{flag}: has no effect on a dry run, which is made here, point '
+        'after point, and kept nowhere. Leave it out, or '
+        '--config.dry_run=True.'
+      )
 
 
 def _of_several_runs(args):

@@ -12,6 +12,9 @@ from jax.ad_checkpoint import checkpoint_name
 from bnresearch import moments, shards
 
 STATISTICS = 'statistics'  # by this name, `jax.checkpoint` knows moments
+# Collection of the batch's means of norms whose running statistics have none:
+# whoever pools variances makes it mutable.
+MEANS = 'batch_means'
 
 
 class Groups(NamedTuple):
@@ -27,19 +30,22 @@ class Groups(NamedTuple):
     where_PM11: which examples count; None for all.
     parts: of a group.
     devices: over which the groups are spread, see `shards.py`.
+    axis_name: along which they are spread.
   """
 
   x_PMSC: jax.Array
   where_PM11: jax.Array | None
   parts: int = 1
   devices: int = 1
+  axis_name: str | None = shards.AXIS
 
   @property
   def count_G(self) -> jax.Array:
     """How many values each group has of each channel, float32."""
     if self.where_PM11 is None and self.parts > 1:
       P, M, S, _ = self.x_PMSC.shape
-      here = P if not shards.mapped() else P * self.devices
+      mapped = shards.mapped(self.axis_name)
+      here = P * self.devices if mapped else P
       return jnp.full(here // self.parts, self.parts * M * S, jnp.float32)
     (count_G,) = self.totals(self._count_P)
     return count_G
@@ -83,18 +89,27 @@ class Groups(NamedTuple):
       merge = functools.partial(moments.combine, pooled=True, unbiased=False)
       mean_GC, var_GC, _ = jax.vmap(merge)(mean_GKC, var_GKC, count_GK)
     var_GC = jnp.where(count_GK.sum(1)[:, None] > 0, var_GC, 1)
-    return shards.undivided(mean_GC), shards.undivided(var_GC)
+    undivided = lambda x: shards.undivided(x, self.axis_name)
+    return undivided(mean_GC), undivided(var_GC)
 
-  def totals(self, *values_P: jax.Array) -> tuple[jax.Array, ...]:
+  def totals(
+    self, *values_P: jax.Array, whole: bool = True
+  ) -> tuple[jax.Array, ...]:
     """Returns sums over the parts of each group, by one collective.
 
     Args:
       *values_P: each (P, ...), of each part.
+      whole: whether each device shall have them; if not, XLA may choose outside
+        a map. Their gradient is then not brought to all devices for nothing.
     """
     if self.parts == 1:
       return values_P
+    told = whole or shards.mapped(self.axis_name) or shards.typed(values_P[0])
+    if not told:
+      return tuple(self._by_group(x).sum(1) for x in values_P)
     return tuple(
-      shards.undivided(x_GK.sum(1)) for x_GK in self._of_all_parts(*values_P)
+      shards.undivided(x_GK.sum(1), self.axis_name)
+      for x_GK in self._of_all_parts(*values_P)
     )
 
   def most(self, value_PC: jax.Array) -> jax.Array:
@@ -104,11 +119,20 @@ class Groups(NamedTuple):
     (value_GKC,) = self._of_all_parts(value_PC)
     return value_GKC.max(1)
 
-  def rows(self, value_GC: jax.Array) -> jax.Array:
-    """Returns each part's row of what each group has, to be used with `x`."""
-    if self.parts == 1 or value_GC.shape[0] == 1:
+  def rows(self, value_GC: jax.Array, *, each: bool = False) -> jax.Array:
+    """Returns each part's row of what each group has, to be used with `x`.
+
+    Args:
+      value_GC: of the groups.
+      each: whether parts have a row each also where all have the same: the
+        gradient is then summed over each part first, and by one collective.
+    """
+    if self.parts == 1 or (value_GC.shape[0] == 1 and not each):
       return value_GC
-    return shards.own(jnp.repeat(value_GC, self.parts, axis=0))
+    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    if each:
+      rows_PC = shards.undivided(rows_PC, self.axis_name)
+    return shards.own(rows_PC, self.axis_name)
 
   def combine(
     self,
@@ -118,30 +142,64 @@ class Groups(NamedTuple):
     pooled: bool,
     unbiased: bool,
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the moments of all groups merged, see `moments.combine`."""
+    """Returns the moments of all groups merged, see `moments.combine`.
+
+    Raises:
+      ValueError: inside a map over another axis than `axis_name`, of whose
+        devices each would merge its own.
+    """
+    what = 'running statistics of the batch'
+    _refuse_foreign_axes(self.x_PMSC, self.axis_name, what)
     groups = mean_GC, var_GC, self.count_G
     if self.parts == 1 and self.devices > 1:
-      groups = _everywhere(groups)
+      groups = self._everywhere(groups)
     return moments.combine(*groups, pooled=pooled, unbiased=unbiased)
 
   def _of_all_parts(self, *values_P):
     """Returns each value as (G, K, ...), K parts of every group."""
-    return (
-      x.reshape(-1, self.parts, *x.shape[1:]) for x in _everywhere(values_P)
+    return map(self._by_group, self._everywhere(values_P))
+
+  def _by_group(self, value_P):
+    return value_P.reshape(-1, self.parts, *value_P.shape[1:])
+
+  def _everywhere(self, values_R):
+    """Returns the rows of all devices of several arrays, by one collective."""
+    if any(map(shards.typed, values_R)):  # which cannot be packed
+      return [shards.undivided(x, self.axis_name) for x in values_R]
+    R = values_R[0].shape[0]
+    packed = shards.everywhere(
+      jnp.concatenate([x.reshape(R, -1) for x in values_R], axis=1),
+      self.axis_name,
     )
+    ends = np.cumsum([math.prod(x.shape[1:]) for x in values_R])[:-1]
+    return [
+      piece.reshape(-1, *x.shape[1:])
+      for piece, x in zip(jnp.split(packed, ends, axis=1), values_R)
+    ]
 
 
-def _everywhere(values_R):
-  """Returns the rows of all devices of several arrays, by one collective."""
-  R = values_R[0].shape[0]
-  packed = shards.everywhere(
-    jnp.concatenate([x.reshape(R, -1) for x in values_R], axis=1)
-  )
-  ends = np.cumsum([x[0].size for x in values_R])[:-1]
-  return [
-    piece.reshape(-1, *x.shape[1:])
-    for piece, x in zip(jnp.split(packed, ends, axis=1), values_R)
-  ]
+def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
+  """Returns `x`, with 0 for what is not finite of examples that do not count.
+
+  Zero times NaN is NaN: what weighs nothing would spoil all gradients.
+
+  Args:
+    x: (N, ..., C).
+    mask_N: which examples count, bool; None for all.
+
+  Raises:
+    ValueError: the mask is not (N,).
+  """
+  if mask_N is None:
+    return x
+  N = x.shape[0]
+  if mask_N.shape != (N,):
+    raise ValueError(
+      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
+      f'of the batch of shape {x.shape}.'
+    )
+  counts = jnp.reshape(mask_N, (N, *(1,) * (x.ndim - 1)))
+  return jnp.where(counts | jnp.isfinite(x), x, 0)
 
 
 def grouped(
@@ -149,48 +207,62 @@ def grouped(
   mask_N: jax.Array | None,
   group_size: int,
   *,
+  axis_name: str | None = shards.AXIS,
+  by_batch: bool = True,
   per_activation: bool = False,
 ) -> Groups:
   """Splits a batch into groups of consecutive examples.
 
   Args:
     x: (N, ..., C). Inside a map, see `shards.py`, a device's share of it.
-    mask_N: which examples count, bool; None for all. The others must be
-      finite all the same.
+    mask_N: which examples count, bool; None for all. Of the others, what is
+      not finite is taken for 0.
     group_size: examples in a group; 0 for one group of all, on all devices.
+    axis_name: along which devices share the batch, inside a map or on a mesh,
+      if there is such an axis; None if what is here is the whole batch.
+    by_batch: whether groups are to have statistics; if not, `x` is one part,
+      and how it is spread does not matter.
     per_activation: whether each position is a channel of its own (the paper's
       fully connected form), instead of a value of its feature map's.
 
   Raises:
     ValueError: the groups do not fill the batch, or inside a map the devices;
-      the mask is not (N,); `x` is not floating.
+      a map is over another axis than `axis_name`; the mask is not (N,); `x` is
+      not floating.
   """
   if not jnp.issubdtype(x.dtype, jnp.floating):
     raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
-  axes = shards.foreign_axes(x)
-  if axes and not group_size:
-    raise ValueError(
-      f'norm.group_size = 0, the whole batch, inside a shard_map over {axes}: '
-      f'a device sees its {N} examples only. Give a group size that divides '
-      f'them, name the axis {shards.AXIS!r}, or use jit, which sees the batch.'
-    )
-  if mask_N is not None and mask_N.shape != (N,):
-    raise ValueError(
-      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
-      f'of the batch of shape {x.shape}.'
-    )
-  P, parts, devices = _parts(N, group_size)
+  x = finite(x, mask_N)
+  P, parts, devices = 1, 1, 1
+  if by_batch:
+    if not group_size:
+      what = 'norm.group_size = 0, the whole batch'
+      _refuse_foreign_axes(x, axis_name, what)
+    P, parts, devices = _parts(N, group_size, axis_name)
   M = N // P
   S = 1 if per_activation else math.prod(positions)
   C = C * math.prod(positions) if per_activation else C
-  where = None if mask_N is None else mask_N.reshape(P, M, 1, 1)
-  return Groups(jnp.reshape(x, (P, M, S, C)), where, parts, devices)
+  where = None if mask_N is None else shards.reshaped(mask_N, (P, M, 1, 1))
+  x_PMSC = shards.reshaped(x, (P, M, S, C))
+  return Groups(x_PMSC, where, parts, devices, axis_name)
 
 
-def _parts(N, group_size):
+def _refuse_foreign_axes(x, axis_name, what):
+  if axes := shards.foreign_axes(x, axis_name):
+    N = x.shape[0]
+    raise ValueError(
+      f'{what}, inside a map over the axis {", ".join(map(repr, axes))}, with '
+      f'axis_name = {axis_name!r}: a device sees its {N} examples only. Make '
+      f'the norm with axis_name = {axes[0]!r}, whose devices then share their '
+      'statistics, or with axis_name = None, if what a device has is a whole '
+      'batch.'
+    )
+
+
+def _parts(N, group_size, axis_name):
   """Returns how many parts are here, the parts of a group, and the devices."""
-  devices, mapped = shards.count(), shards.mapped()
+  devices, mapped = shards.count(axis_name), shards.mapped(axis_name)
   total = N * devices if mapped else N
   M = group_size or total
   if M and total % M:

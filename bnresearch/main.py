@@ -69,15 +69,14 @@ def _train(args, values):
     return 0
   if args.point is not None:
     chosen = [chosen[args.point]]
+  dry = chosen[0].config.dry_run
+  if unused := dry and [*flags.problems_of_a_dry_run(args)]:
+    raise configs.ConfigError(unused)
   name = pathlib.Path(args.config.partition(':')[0]).stem
   (workdir,) = args.workdir or [pathlib.Path('runs', name)]
   if args.status or args.collect:
     return _look(args, chosen, workdir, console)
-  if chosen[0].config.dry_run:
-    if flags.launcher(args) == 'slurm':
-      raise configs.ConfigError(
-        ['--launcher=slurm: a dry run is made here. Leave the flag out.']
-      )
+  if dry:
     return _dry_run(chosen, console)
   how = launch.How(
     flags.launcher(args),
@@ -167,6 +166,7 @@ def _use_run(args, values):
         f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
       ]
     )
+  machine.prepare(machine.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
   _check_moved(runs[0], values)
   return (_evaluate if args.mode == 'eval' else _predict)(args, runs)

@@ -39,16 +39,20 @@ def moments(
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   if where is None:
     count = math.prod(x.shape[axis] for axis in axes)
+    counted = lambda x: x
   else:
     count = jnp.broadcast_to(where, x.shape).sum(axes, keepdims=True)
+    # Before anything is made of it: the gradient of what is not finite is NaN,
+    # also where it is multiplied by 0.
+    counted = lambda x: jnp.where(where, x, 0)
 
   def mean_of(x):
-    x = x if where is None else jnp.where(where, x, 0)
     return x.sum(axes, keepdims=True) / jnp.maximum(count, 1)
 
+  x = counted(x)
   mean = mean_of(x)
   if variance == 'two_pass':
-    var = mean_of(jnp.square(x - mean))
+    var = mean_of(jnp.square(counted(x - mean)))
   elif variance == 'one_pass':
     var = jnp.maximum(mean_of(jnp.square(x)) - jnp.square(mean), 0)
   else:

@@ -3,67 +3,101 @@
 There are two ways to spread one. `jax.jit` over a mesh, made known by
 `jax.set_mesh`: arrays are those of the whole batch, and XLA splits them. A map,
 `jax.shard_map` or `jax.pmap`: arrays are one device's share. The axis along
-which the batch is split has the same name in both; where there is none, a
-batch is on one device, and all here does nothing.
+which the batch is split has a name; where there is none of that name, a batch
+is on one device, and all here does nothing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-AXIS = 'data'
+AXIS = 'data'  # along which batches are split, unless another one is named
+RUNS = 'members'  # along which devices have runs of their own: it splits none
 
 
-def mapped() -> bool:
+def mapped(axis: str | None = AXIS) -> bool:
   """Returns whether arrays are one device's share of the batch."""
+  if axis is None:
+    return False
   try:
-    jax.lax.axis_size(AXIS)
+    jax.lax.axis_size(axis)
   except NameError:
     return False
   return True
 
 
-def count() -> int:
+def count(axis: str | None = AXIS) -> int:
   """Returns over how many devices a batch is spread."""
-  if mapped():
-    return jax.lax.axis_size(AXIS)
-  return jax.sharding.get_abstract_mesh().shape.get(AXIS, 1)
+  if mapped(axis):
+    return jax.lax.axis_size(axis)
+  return jax.sharding.get_abstract_mesh().shape.get(axis, 1)
 
 
-def everywhere(x_R: jax.Array) -> jax.Array:
+def everywhere(x_R: jax.Array, axis: str | None = AXIS) -> jax.Array:
   """Returns the rows of all devices, on every device: one collective.
 
   Args:
     x_R: inside a map a device's own rows, else all rows already.
+    axis: along which the batch is split.
   """
-  if not mapped():
-    return undivided(x_R)
-  axes = _varying(jax.lax.axis_index(AXIS))
+  if not mapped(axis):
+    return undivided(x_R, axis)
+  axes = _varying(jax.lax.axis_index(axis))
   if not axes:  # types do not tell here what is the same on every device
-    return jax.lax.all_gather(x_R, AXIS, tiled=True)
-  return jax.lax.all_gather(_vary(x_R, axes), AXIS, tiled=True, to='invarying')
+    return jax.lax.all_gather(x_R, axis, tiled=True)
+  return jax.lax.all_gather(_vary(x_R, axes), axis, tiled=True, to='invarying')
 
 
-def undivided(x: jax.Array) -> jax.Array:
+def undivided(x: jax.Array, axis: str | None = AXIS) -> jax.Array:
   """Returns `x`, held whole by every device rather than in pieces."""
-  if mapped() or count() == 1:
+  if mapped(axis) or count(axis) == 1:
     return x
+  if typed(x):
+    return jax.sharding.reshard(x, _placed(x, ()))
   return jax.lax.with_sharding_constraint(x, jax.P())
 
 
-def own(x_R: jax.Array) -> jax.Array:
+def own(x_R: jax.Array, axis: str | None = AXIS) -> jax.Array:
   """Returns, of the rows of all devices, those that belong to this one."""
-  if not mapped():
+  if not mapped(axis):
     return x_R
-  share = x_R.shape[0] // count()
-  start = jax.lax.axis_index(AXIS) * share
+  share = x_R.shape[0] // count(axis)
+  start = jax.lax.axis_index(axis) * share
   return jax.lax.dynamic_slice_in_dim(x_R, start, share)
 
 
+def reshaped(
+  x: jax.Array, shape: Sequence[int], like: jax.Array | None = None
+) -> jax.Array:
+  """Returns `x` in another shape, also where its type says how it is split.
+
+  So it does on a mesh of Explicit axes, where `jnp.reshape` asks how the result
+  shall be. It is split as `like`; or, without one, along the first or the
+  second axis as `x` is along its first, if that divides them.
+  """
+  if not typed(x) and (like is None or not typed(like)):
+    return jnp.reshape(x, shape)
+  if like is not None:
+    return jax.lax.reshape(x, shape, out_sharding=jax.typeof(like).sharding)
+  sharding = jax.typeof(x).sharding
+  first = sharding.spec[0]
+  names = first if isinstance(first, tuple) else (first,) if first else ()
+  pieces = math.prod(sharding.mesh.shape[name] for name in names)
+  place = next((k for k in (0, 1) if shape[k] and shape[k] % pieces == 0), None)
+  # Along the second, all that comes before it is one.
+  if place == 1 and shape[0] != 1:
+    place = None
+  spec = () if place is None else (*[None] * place, first)
+  return jax.lax.reshape(x, shape, out_sharding=_placed(x, spec))
+
+
 def drawn(
-  draw: Callable[[Sequence[int]], jax.Array], shape: Sequence[int]
+  draw: Callable[[Sequence[int]], jax.Array],
+  shape: Sequence[int],
+  axis: str | None = AXIS,
 ) -> jax.Array:
   """Returns random numbers for the examples that are here.
 
@@ -73,10 +107,11 @@ def drawn(
   Args:
     draw: makes them in a shape.
     shape: of what is here, the examples first.
+    axis: along which the batch is split.
   """
-  if not mapped():
+  if not mapped(axis):
     return draw(shape)
-  return own(draw((shape[0] * count(), *shape[1:])))
+  return own(draw((shape[0] * count(axis), *shape[1:])), axis)
 
 
 def spread(batch: Any, axis: int = 0) -> Any:
@@ -91,6 +126,16 @@ def spread(batch: Any, axis: int = 0) -> Any:
   return jax.tree.map(split, batch)
 
 
+def typed(x: jax.Array) -> bool:
+  """Returns whether `x` is split, and its type says so: by Explicit axes."""
+  return any(jax.typeof(x).sharding.spec)
+
+
+def first_axis_of(x: jax.Array) -> jax.NamedSharding:
+  """Returns how to split another array along its first axis as a typed `x`."""
+  return _placed(x, jax.typeof(x).sharding.spec[:1])
+
+
 def alike(tree: Any, *others: jax.Array) -> Any:
   """Returns `tree` with each array varying as any of them and `others` does.
 
@@ -102,9 +147,28 @@ def alike(tree: Any, *others: jax.Array) -> Any:
   return jax.tree.map(lambda x: _vary(x, axes), tree)
 
 
-def foreign_axes(x: jax.Array) -> str:
-  """Returns the axes of a map, but for `AXIS`, along which `x` differs."""
-  return ', '.join(sorted(_varying(x) - {AXIS}))
+def foreign_axes(x: jax.Array, axis: str | None = AXIS) -> list[str]:
+  """Returns the axes of a map, but for `axis`, that may split the batch.
+
+  They are those along which `x` differs by its type. Where types do not tell,
+  as inside `jax.pmap`, they are all, unless `axis` is among them.
+
+  Args:
+    x: of the batch.
+    axis: along which it is split; None if what is here is the whole batch.
+  """
+  if axis is None:
+    return []
+  manual = jax.sharding.get_abstract_mesh().manual_axes
+  differs = _varying(x)
+  told = any(_varying(jax.lax.axis_index(name)) for name in manual)
+  if not told and axis not in manual:
+    differs = frozenset(manual)
+  return sorted(differs - {axis, RUNS})
+
+
+def _placed(x, spec):
+  return jax.NamedSharding(jax.typeof(x).sharding.mesh, jax.P(*spec))
 
 
 def _varying(x):

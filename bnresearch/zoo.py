@@ -50,6 +50,7 @@ class Published(NamedTuple):
 
 _BIASES = {'keep_bias': True}
 _AUX = {'auxiliary_heads': True}
+_SLIMS = {'strides_at': 'last', 'padding': 'same'}
 
 PUBLISHED = {
   'mlp': Published(
@@ -106,9 +107,9 @@ PUBLISHED = {
   ),
   'inception_v2_slim': Published(
     'inception_v2',
-    {'pool_projection': 96},
+    {'pool_projection': 96, 'normalized_stem': False},
     'batch',
-    11_188_288,
+    11_188_224,
     _HERE,
     73.9,
     _SLIM,
@@ -138,6 +139,18 @@ PUBLISHED = {
   ),
   'resnet_152': Published(
     'resnet', {'variant': '152'}, 'batch', 60_192_808, _HERE
+  ),
+  'resnet_50_slim': Published(
+    'resnet', _SLIMS, 'batch', 25_557_032, _HERE, 75.2, _SLIM
+  ),
+  'resnet_101_slim': Published(
+    'resnet',
+    _SLIMS | {'variant': '101'},
+    'batch',
+    44_549_160,
+    _HERE,
+    76.4,
+    _SLIM,
   ),
   'densenet_121': Published('densenet', {}, 'batch', 7_978_856, _TV),
   'densenet_169': Published(

@@ -143,7 +143,6 @@ def _paper(config: ConfigDict, batch: int) -> None:
   config.optim.decay_steps = 8 * 1_281_167 // batch
   config.eval.every = 100_000 // times
   config.eval.batch_size = 100
-  config.probes.every = 100_000 // times
   config.checkpoint.every = 100_000 // times
 
 

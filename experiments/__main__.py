@@ -5,6 +5,8 @@ import json
 import pathlib
 import signal
 
+from bnresearch.reports import claims
+
 FOLDER = pathlib.Path(__file__).parent
 
 
@@ -19,11 +21,17 @@ def main() -> None:
       result = json.loads(stored.read_text())
       steps = f'{result["steps"]:,} steps, ' if result['steps'] else ''
       print(
-        f'  On {result["data"]}, {steps}{result["device"]}, '
+        f'  On {result["data"]}, {_seeds(result)}{steps}{result["device"]}, '
         f'jax {result["jax"]}, {result["date"][:10]}:'
       )
       for claim in result['claims']:
-        print(f'    {claim["verdict"]:<16}{claim["setting"]}: {claim["claim"]}')
+        verdict = claims.told(claim['holds'])
+        print(f'    {verdict:<28}  {claim["setting"]}: {claim["claim"]}')
+
+
+def _seeds(result):
+  count = result.get('seeds')
+  return f'{count} seed{"s" * (count > 1)}, ' if count else ''
 
 
 if __name__ == '__main__':

@@ -88,7 +88,7 @@ def play(name: str, args: argparse.Namespace) -> dict[str, float | str]:
     'processes': processes,
     'platform': jax.default_backend(),
     'devices': jax.device_count(),
-    'cores_per_run': int(os.environ['NPROC']),  # a device's threads
+    'threads': int(os.environ['NPROC']),
   }
 
 

@@ -18,6 +18,7 @@ from bnresearch import config as configs
 from bnresearch import paths
 from bnresearch.engine import machine
 from bnresearch.records import config_file, run_directory
+from bnresearch.reports import best as best_step
 from bnresearch.reports import claims, results, summary
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
@@ -153,7 +154,7 @@ def conduct(
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
     measured = measure(runs)
     judged = judge(measured)
-    say(claims.text(judged))
+    say(f'From {seeds(args.seeds)}.\n{claims.text(judged)}')
     draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),
@@ -232,8 +233,11 @@ def chance(run: bnr.Run) -> float:
 
 
 def best(run: bnr.Run) -> float:
-  """Returns the highest test accuracy of a run's evaluations."""
-  return float(run.metrics['test/accuracy'].values.max())
+  """Returns the test accuracy of a run's best step.
+
+  That is the highest one, unless a validation split chooses.
+  """
+  return best_step.of(run.config, run.metrics).accuracy
 
 
 def grouped(

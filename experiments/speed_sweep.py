@@ -72,10 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       measured=rounds,
       cores=machine.cores(),
       **provenance.collect()
-      | {
-        key: rounds['vectorized'][0][key]
-        for key in ('devices', 'cores_per_run')
-      },
+      | {key: rounds['vectorized'][0][key] for key in ('devices', 'threads')},
     )
   return 0
 

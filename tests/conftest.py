@@ -5,14 +5,18 @@ import json
 import os
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
 from bnresearch import lookup
+from bnresearch.engine import machine
 from bnresearch.inference.run import Run
+from bnresearch.records import config_file
 from bnresearch.records.logbook import Logbook
+from configs import default
 from tests import slurm_cluster
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
@@ -21,6 +25,10 @@ jax.config.update(
   'jax_platforms', os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 )
 jax.config.update('jax_num_cpu_devices', 8)
+# JAX reads the number of its threads as it starts. A subprocess takes its own.
+with mock.patch.dict(os.environ):
+  machine.give_threads(8)
+  jax.devices()
 # Most programs run once here: compiling is what takes the time. Those of
 # subprocesses, so of whole runs, are as users have them.
 jax.config.update('jax_disable_most_optimizations', True)
@@ -119,8 +127,11 @@ def recorded(tmp_path):
     path = tmp_path / name
     path.mkdir(parents=True)
     about = {'image_shape': [28, 28, 1], 'examples': {'test': 10_000}}
+    whole = default.get_config()
+    with whole.unlocked():
+      whole.update(config or {})
     for file, content in (
-      ('config', config or {}),
+      ('config', json.loads(config_file.to_json(whole))),
       ('status', {'status': status}),
       ('data', about),
       ('class_names', list('0123456789')),

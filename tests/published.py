@@ -200,6 +200,7 @@ def keras_network(make):
 def assert_same_as_keras(theirs, model, size, rtol=RTOL):
   """Compares logits under running and batch statistics.
 
+  So options that `pretrained` wants of a network are those that are right.
   `theirs` is a Keras model that ends with logits, without a softmax.
   """
   random = np.random.RandomState(0)
@@ -208,7 +209,7 @@ def assert_same_as_keras(theirs, model, size, rtol=RTOL):
   variables = pretrained.convert(
     {weight.path: np.asarray(weight) for weight in theirs.weights},
     pretrained.SOURCES['keras'],
-    names_of('keras', model),
+    pretrained.check('keras', model, size),
     models.shapes(model, size),
   )
   trainable, other = (
@@ -227,13 +228,20 @@ def assert_same_as_keras(theirs, model, size, rtol=RTOL):
 
 
 def assert_same_as_torch(
-  theirs, model, size, rtol=RTOL, source='torchvision', training_in='float32'
+  theirs,
+  model,
+  size,
+  rtol=RTOL,
+  source='torchvision',
+  training_in='float32',
+  published=True,
 ):
   """Compares logits under running and batch statistics with PyTorch's.
 
   `theirs` is a module without dropout that takes images NCHW. It computes in
   float64, so that what is seen is our rounding, not theirs. `training_in` is
-  our type under batch statistics.
+  our type under batch statistics. Of a network that `source` has `published`,
+  the options are those that `pretrained` wants.
   """
   import torch
 
@@ -255,7 +263,9 @@ def assert_same_as_torch(
   variables = pretrained.convert(
     arrays,
     pretrained.SOURCES[source],
-    names_of(source, model),
+    pretrained.check(source, model, size)
+    if published
+    else names_of(source, model),
     models.shapes(model, size),
   )
   x_NHWC = images(size)

@@ -111,8 +111,8 @@ def test_a_checkpoint_without_average_has_the_tree_of_before(tmp_path):
   """So runs from before there were averages can be restored."""
   config = small_config(norm__name='none')
   fresh, _ = train_step_of(config)
-  assert 'average' not in checkpoint._tree(fresh)
-  assert 'average' not in checkpoint._tree(checkpoint._tree(fresh))
+  assert 'average' not in states.nested(fresh)
+  assert 'average' not in states.nested(states.nested(fresh))
   checkpoints = checkpoint.Checkpoints(tmp_path, 1)
   checkpoints.save(fresh, None, {})
   restored = checkpoints.restore(fresh)
@@ -227,6 +227,7 @@ def test_the_end_of_training_logs_it(trained, statistics):
   assert rows == {
     'average/loss': pytest.approx(expected['loss'], rel=1e-5),
     'average/accuracy': expected['accuracy'],
+    'average/top5_accuracy': expected['top5_accuracy'],
   }
 
 
@@ -244,9 +245,9 @@ def test_undefined_statistics_are_no_end_of_a_run(caplog):
 
 def test_the_command_line_has_rows_for_it(trained, capsys):
   assert main.main(['--mode=eval', f'--workdir={trained}']) == 0
-  rows = [
-    line for line in capsys.readouterr().out.splitlines() if 'averaged' in line
-  ]
+  printed = capsys.readouterr().out
+  assert 'The best step is chosen by test accuracy.' in printed
+  rows = [line for line in printed.splitlines() if 'averaged' in line]
   assert len(rows) == 3
   for row, kind in zip(rows, ('population', 'pooled', 'batch, of 1,000')):
     assert f'{kind}, averaged parameters' in row

@@ -7,6 +7,7 @@ import pytest
 
 from bnresearch import build, lookup, models, rules
 from bnresearch import config as configs
+from bnresearch.engine import sites
 from bnresearch.models import _activations, _initializers
 from bnresearch.models._call import OWN
 from configs import default
@@ -56,12 +57,12 @@ def test_a_dropout_rate_of_zero_is_no_default():
     (
       {'model__stem': 'small'},
       "model.stem = 'small': model.name = 'mlp' has no such option. Leave it "
-      "at 'paper'.",
+      "at 'paper', or choose another model.name: alexnet, ",
     ),
     (
       {'model__name': 'lenet', 'model__auxiliary_heads': True},
       "model.auxiliary_heads = True: model.name = 'lenet' has no such option. "
-      'Leave it at False.',
+      'Leave it at False, or choose another model.name: googlenet, ',
     ),
     (
       {'model__name': 'resnet', 'model__variant': '51'},
@@ -69,11 +70,12 @@ def test_a_dropout_rate_of_zero_is_no_default():
     ),
     (
       {'objective__auxiliary': 'alternating'},
-      'the network has no auxiliary heads. Set model.auxiliary_heads.',
+      'without effect, as model.auxiliary_heads is False. Leave it at '
+      "'weighted', or set model.auxiliary_heads = True.",
     ),
     (
       {'model__name': 'resnet', 'model__zero_init': True, 'norm__name': 'none'},
-      "norm.name = 'none' has no scale that could begin with 0.",
+      "norm.name = 'none' has no scale. Leave it at False, or choose",
     ),
     (
       {
@@ -147,7 +149,7 @@ def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
   ):
-    build.check_sites(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (32, 32, 1))
 
 
 def test_statistics_of_each_position_are_for_the_layers_that_are_named():
@@ -163,7 +165,7 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    build.check_sites(config, build.model(config, 10), (8, 8, 1))
+    sites.check(config, build.model(config, 10), (32, 32, 1))
 
 
 def test_evaluation_keeps_the_sites():

@@ -222,7 +222,7 @@ def test_the_files_of_a_room_are_the_allowed_values(room, key):
   ],
 )
 def test_a_period_that_does_not_divide_is_a_problem(key, value, divisor):
-  config, _ = overridden({key: value})
+  config, _ = overridden({key: value, 'probes.names': ('saturation',)})
   step = config_file.leaves(config)[divisor]
   assert rules.problems(config) == [
     f'{key} = {value}: must be a multiple of {divisor} = {step}.'
@@ -279,16 +279,18 @@ def test_groups_that_do_not_fill_the_batch_are_refused_with_all_else():
     (
       {'norm.name': 'batch_renorm', 'norm.frozen_statistics': True},
       "norm.frozen_statistics = True: norm.name = 'batch_renorm' has no such "
-      'option. Leave it at False, or choose another norm, such as batch.',
+      'option. Leave it at False, or choose another norm.name: batch.',
     ),
     (
       {'norm.name': 'lp', 'norm.group_variance': 'pooled'},
       "norm.group_variance = 'pooled': norm.name = 'lp' has no such option. "
-      "Leave it at 'within', or choose another norm, such as batch.",
+      "Leave it at 'within', or choose another norm.name: batch, batch_renorm, "
+      'evonorm_b0, iterative_whitening, noisy_batch, switchable.',
     ),
     (
       {'norm.initial_scale': 0.5, 'norm.use_scale': False},
-      'norm.initial_scale = 0.5: without effect, as norm.use_scale is False.',
+      'norm.initial_scale = 0.5: without effect, as norm.use_scale is False. '
+      'Leave it at 1.0, or set norm.use_scale = True.',
     ),
     (
       {'norm.initial_scale': 0.0, 'norm.frozen_affine': True},
@@ -305,11 +307,31 @@ def test_what_would_be_without_effect_is_refused(values, message):
   assert refusal(values) == (message,)
 
 
-def test_a_norm_without_statistics_is_the_baseline_of_any_option():
-  config, _ = overridden(
-    {'norm.name': 'layer', 'norm.debias': True, 'norm.group_size': 4}
+def test_a_knob_of_a_sweep_needs_an_effect_at_one_point_only():
+  """No normalizer is the baseline of groups of any size."""
+  config = default.get_config()
+  config.train.batch_size = 64
+  norms = ('batch', 'group', 'none')
+  config.sweep = tuple(
+    {'norm.name': name, 'norm.group_size': size}
+    for name in norms
+    for size in (4, 8)
   )
-  assert rules.problems(config) == []
+  assert len(points(config, {})) == 6
+  config.sweep = tuple({'norm.name': name} for name in norms)
+  config.norm.order = 'l2'
+  (problem,) = refusal({}, config)
+  assert problem == (
+    "norm.order = 'l2': norm.name = 'none' has no such option. Leave it at "
+    "'l1', or choose another norm.name: lp."
+  )
+
+
+def test_a_label_is_of_a_point_of_a_sweep():
+  assert refusal({'label': 'mine'}) == (
+    "label = 'mine': without effect, as it is what a point of a sweep is "
+    "called. Leave it at '', or set it in the sweep.",
+  )
 
 
 def test_the_message_counts_the_problems_and_lists_each_once():
@@ -438,9 +460,9 @@ def test_every_point_of_every_config_file_is_valid_as_is_and_tiny(path):
   result = points(configs.load(path), {})
   assert len(result) > 0
   for point in result:
-    assert rules.problems(point.config) == []
+    assert rules.wrong(point.config) == []
     tiny = configs.tiny(point.config)
-    assert rules.problems(tiny) == []
+    assert rules.wrong(tiny) == []
     assert tiny.dry_run
     assert tiny.train.steps == 2
     assert not point.config.dry_run

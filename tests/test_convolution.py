@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from bnresearch.ops import convolution, windows
+from bnresearch.ops import convolution, reference, windows
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
 # Of images: height, width, channels; of kernels: height, width, outputs of each
@@ -287,10 +287,28 @@ def test_accelerators_convolve_by_lax(backend, monkeypatch):
     assert convolves(ours, *arrays)
 
 
-def test_forward_mode_is_refused():
-  for (ours, _), (x, kernel) in (depthwise('3x3'), pointwise('wider')):
-    with pytest.raises(TypeError, match='forward-mode'):
-      jax.jvp(functools.partial(ours, kernel=kernel), (x,), (x,))
+@pytest.mark.parametrize(('make', 'name'), FEW[1:])
+def test_forward_mode_is_laxs(make, name, assert_close):
+  """Over reverse mode by fast forms; alone by the plain ones."""
+  (ours, laxs), arrays = make(name)
+  ours, laxs = map(jax.jit, (ours, laxs))
+
+  def product(function):
+    gradient = jax.grad(
+      lambda *arrays: jnp.square(function(*arrays)).sum(), argnums=(0, 1)
+    )
+    return jax.jvp(gradient, arrays, arrays)[1]
+
+  assert_close(product(ours), product(laxs), rtol=1e-5)
+  with pytest.raises(TypeError, match='forward-mode'):
+    jax.jvp(ours, arrays, arrays)
+  with reference.forms():
+    assert convolves(ours, *arrays)
+    actual = jax.jvp(ours, arrays, arrays)
+    linear = jax.linearize(ours, *arrays)[1](*arrays)
+  expected = jax.jvp(laxs, arrays, arrays)
+  assert_close((*actual, linear), (*expected, expected[1]), rtol=1e-5)
+  assert not convolves(ours, *arrays)
 
 
 @pytest.mark.parametrize('batch', [(), (2,), (2, 3)])

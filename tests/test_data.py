@@ -2,15 +2,18 @@
 
 import collections
 import inspect
+import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import data, lookup
-from bnresearch.data import digits, synthetic
+from bnresearch import build, data, lookup
+from bnresearch.data import Arrays, DamagedData, digits, synthetic
 from bnresearch.engine.order import batch_indices
+from bnresearch.records import splits
+from configs import default
 
 
 def has_spec(name):
@@ -259,3 +262,72 @@ def test_seeds_shuffle_differently():
     for seed in (0, 1, 2, 2**32 - 1)
   }
   assert len(orders) == 4
+
+
+# A part of the training split, held out.
+
+
+class Numbers:
+  """A source of images that are their numbers, not in memory."""
+
+  class_names = ('even', 'odd')
+  notes: typing.ClassVar = {'of': 'numbers'}
+
+  def __len__(self):
+    return 50
+
+  def __getitem__(self, index):
+    return np.full((4, 4, 1), index, np.uint8), index % 2
+
+
+def numbers_of(source):
+  return [int(source[k][0][0, 0, 0]) for k in range(len(source))]
+
+
+@pytest.mark.parametrize('in_memory', [False, True])
+def test_validation_is_held_out_of_the_training_split(in_memory):
+  whole = Numbers()
+  if in_memory:
+    images, labels = zip(*(whole[k] for k in range(50)))
+    whole = Arrays(np.stack(images), np.array(labels), whole.class_names)
+
+  def split(name, **options):
+    part = data.held_out(whole, name, **options)
+    assert part.class_names == whole.class_names
+    assert part.notes == whole.notes
+    assert isinstance(part, Arrays) == in_memory
+    assert [label for _, label in map(part.__getitem__, range(len(part)))] == [
+      number % 2 for number in numbers_of(part)
+    ]
+    return numbers_of(part)
+
+  assert data.held_out(whole, 'train') is whole
+  assert data.held_out(whole, 'test', held_out=0.3) is whole
+  options = {'held_out': 0.29}
+  kept, held = split('train', **options), split('validation', **options)
+  assert len(held) == 14
+  assert kept == sorted(kept)
+  assert sorted(kept + held) == [*range(50)]
+  # The same in years to come.
+  assert held == [6, 21, 23, 24, 25, 27, 28, 30, 33, 34, 35, 38, 43, 49]
+  assert split('validation', **options, split_seed=1) != held
+  assert len(split('validation', held_out=0.001)) == 1
+
+
+def test_the_only_image_is_not_held_out():
+  source = Arrays(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, int), ('a',))
+  with pytest.raises(DamagedData, match=r'held_out = 0.5.*one training image'):
+    data.held_out(source, 'train', held_out=0.5)
+
+
+def test_there_is_a_validation_split_where_one_is_held_out():
+  config = default.get_config()
+  with pytest.raises(ValueError, match="'validation': needs one of train, te"):
+    build.source(config, 'validation')
+  before = build.source(config, 'train')
+  config.data.held_out = 0.1
+  train, held = (build.source(config, s) for s in ('train', 'validation'))
+  assert (len(before), len(train), len(held)) == (1442, 1298, 144)
+  config.dry_run = True
+  found = {s: len(build.source(config, s)) for s in splits.of(config)}
+  assert found == {'train': 36, 'validation': 4, 'test': 40}

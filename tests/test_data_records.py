@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,8 @@ from bnresearch import data, lookup
 from bnresearch.data import _tfds, imagenet2012
 from bnresearch.data import tfds as any_set
 from bnresearch.images import decoding
+from bnresearch.records import data_file, run_directory
+from bnresearch.records.run_directory import Refused
 
 ROOT = pathlib.Path(__file__).parents[1]
 INFO = 'dataset_info.json'
@@ -36,15 +39,23 @@ PHOTOGRAPHS = [photograph(i, 'L' if i == 2 else 'RGB') for i in range(5)]
 LABELS = [3, 0, 7, 3, 1]
 
 
-def prepare(name, splits, *, keys=('image', 'label'), names=None, config=''):
+def prepare(
+  name,
+  splits,
+  *,
+  keys=('image', 'label'),
+  names=None,
+  config='',
+  version='5.1.0',
+):
   """Prepares {split: (contents, labels)} as TFDS does; returns the folder."""
   with _tfds.imported() as tfds, tfds.core.registered.skip_registration():
     image, label = keys
 
     class Photographs(tfds.core.GeneratorBasedBuilder):
-      VERSION = tfds.core.Version('5.1.0')
+      VERSION = tfds.core.Version(version)
       BUILDER_CONFIGS = [  # noqa: RUF012
-        tfds.core.BuilderConfig(name=c, version='5.1.0') for c in [config] if c
+        tfds.core.BuilderConfig(name=c, version=version) for c in [config] if c
       ]
 
       def _info(self):
@@ -225,6 +236,48 @@ def test_of_a_set_with_one_split_a_part_is_held_out(tfds_dir):
   assert sorted(digests(train) + digests(test)) == decoded(PHOTOGRAPHS, LABELS)
   other = any_set.load('test', **options, split_seed=2)
   assert digests(other) != digests(test)
+  assert len({source.digest for source in (train, test, other)}) == 3
+
+
+def test_a_run_goes_on_with_the_version_and_the_images_that_it_began_with(
+  tfds_dir, tmp_path, monkeypatch
+):
+  def now():
+    source = any_set.load('train', tfds_name='flowers')
+    data_file.check_source(run, 'train', source)
+    return source
+
+  run, both = tmp_path / 'run', {'train': (PHOTOGRAPHS, LABELS)}
+  run.mkdir()
+  both['test'] = both['train']
+  folder = prepare('flowers', both)
+  found = {s: any_set.load(s, tfds_name='flowers') for s in data.SPLITS}
+  splits = {s: data_file.split_of(source) for s, source in found.items()}
+  names, notes = found['train'].class_names, found['train'].notes
+  directory = run_directory.RunDirectory(run)
+  directory.record_data((9, 9, 3), names, splits, notes)
+  digest = now().digest
+  assert pickle.loads(pickle.dumps(found['train'])).digest == digest
+
+  newer = prepare('flowers', both, version='5.1.1')
+  with pytest.raises(Refused, match=r'flowers/5\.1\.0; now .*flowers/5\.1\.1'):
+    now()
+  shutil.rmtree(newer)
+  assert now().digest == digest
+  shutil.rmtree(folder)
+  changed = [*PHOTOGRAPHS[:4], photograph(4, 'L')]
+  prepare('flowers', both | {'train': (changed, LABELS)})
+  with pytest.raises(Refused, match='other images in the split train'):
+    now()
+  shutil.rmtree(folder)
+  prepare('flowers', both | {'train': (PHOTOGRAPHS[:4], LABELS)})
+  with pytest.raises(Refused, match='5 examples in the split train; now it h'):
+    now()
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'elsewhere'))
+  prepare('flowers', both)
+  assert now().digest == digest
+  part = {'tfds_name': 'flowers', 'validation': 0.4, 'split_seed': 1}
+  assert any_set.load('train', **part).digest == digest  # it is not divided
 
 
 # What is missing or damaged.

@@ -279,6 +279,21 @@ def test_a_damaged_file_never_raises_and_if_it_passes_it_decodes(kind):
       assert decode(bytes(content)).shape == (*found.size[::-1], 3)
 
 
+@pytest.mark.parametrize('options', [{}, {'exif': oriented(6)}])
+def test_a_png_with_a_byte_changed_is_refused_or_has_its_pixels(options):
+  whole, random = encoded(photo(), 'PNG', **options), np.random.RandomState(0)
+  expected, refused = decode(whole), 0
+  for _ in range(225):
+    content, place = bytearray(whole), random.randint(len(whole))
+    content[place] ^= random.randint(1, 256)
+    try:
+      np.testing.assert_array_equal(decode(bytes(content)), expected)
+    except Unreadable:
+      refused += 1
+      assert inspect(bytes(content)).problem
+  assert refused > 220
+
+
 # Pillow's warnings.
 
 

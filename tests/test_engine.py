@@ -23,6 +23,7 @@ from bnresearch.engine import (
   traced,
 )
 from bnresearch.engine.order import batch_indices
+from bnresearch.records import logbook, run_directory
 from bnresearch.sweeps.points import points
 from configs import default
 
@@ -173,22 +174,60 @@ def test_a_step_that_is_not_scanned_is_traced_once():
   assert len(traces) == 1
 
 
+# The knobs that an optimizer has, and optax itself with the same ones.
+KNOBS = {'learning_rate': 0.1, 'momentum': 0.9, 'nesterov': True}
+KNOBS |= {'weight_decay': 0.01}
+DIRECT = {
+  'sgd': lambda: optax.sgd(0.1, 0.9, nesterov=True),
+  'adam': lambda: optax.adam(0.1),
+  'adamw': lambda: optax.adamw(0.1, weight_decay=0.01),
+  'adagrad': lambda: optax.adagrad(0.1),
+  'lamb': lambda: optax.lamb(0.1, weight_decay=0.01),
+  'lion': lambda: optax.lion(0.1, weight_decay=0.01),
+  'nadam': lambda: optax.nadam(0.1),
+  'rmsprop': lambda: optax.rmsprop(0.1, momentum=0.9, nesterov=True),
+}
+
+
+def descended(updates, steps=50):
+  """Returns kernels on their way down a narrow valley, (steps, 3)."""
+  curvature, centre = jnp.asarray([1.0, 4.0, 0.2]), jnp.asarray([0.5, -1, 2])
+
+  def descend(carry, _):
+    params, opt_state = carry
+    away = params['kernel'] - centre
+    change, opt_state = updates.update(
+      {'kernel': curvature * away}, opt_state, params
+    )
+    params = optax.apply_updates(params, change)
+    return (params, opt_state), params['kernel']
+
+  params = {'kernel': jnp.asarray([1.0, -2.0, 0.5])}
+  run = jax.jit(
+    lambda: jax.lax.scan(descend, (params, updates.init(params)), None, steps)
+  )
+  return run()[1]
+
+
 @pytest.mark.parametrize('name', rules.RULES['optim.name'].choices, ids=str)
-def test_every_optimizer_lowers_a_parabola(name):
+def test_every_optimizer_is_optaxs_own_with_the_knobs_it_has(name):
+  knobs = ('learning_rate', *optimizer.OPTIONS[name])
+  optim = config_of(
+    optim__name=name, **{f'optim__{k}': KNOBS[k] for k in knobs}
+  )
+  found = descended(optimizer.make(optim.optim, 50))
+  np.testing.assert_allclose(found, descended(DIRECT[name]()), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['adam', 'nadam'])
+def test_the_defaults_of_other_optimizers_change_none(name):
+  """`nesterov=False` made Adam of NAdam, as True makes NAdam of Adam."""
   optim = config_of(optim__name=name, optim__learning_rate=0.1).optim
-  updates = optimizer.make(optim, 50)
-  params = {'kernel': jnp.asarray([1.0, -2.0])}
-  opt_state = updates.init(params)
-
-  @jax.jit
-  def descend(params, opt_state):
-    grads = jax.grad(lambda p: (p['kernel'] ** 2).sum())(params)
-    change, opt_state = updates.update(grads, opt_state, params)
-    return optax.apply_updates(params, change), opt_state
-
-  for _ in range(10):
-    params, opt_state = descend(params, opt_state)
-  assert (params['kernel'] ** 2).sum() < 4
+  for nesterov in (False, True):
+    with optim.unlocked():
+      optim.nesterov = nesterov
+    found = descended(optimizer.make(optim, 20), 20)
+    np.testing.assert_array_equal(found, descended(DIRECT[name](), 20))
 
 
 def test_schedules_have_their_closed_forms():
@@ -265,6 +304,34 @@ def test_evaluation_refuses_a_wrong_count(with_bn):
     evaluator.means(sums)
 
 
+@pytest.mark.parametrize('statistics', ['ema', 'batch'])
+def test_what_is_evaluated_is_spread_over_devices_and_parts(
+  statistics, with_bn, monkeypatch, assert_close
+):
+  config = config_of('batch', data__examples=53, eval__batch_size=20)
+  network = with_bn[1].params, with_bn[1].collections
+  model = build.evaluated_model(config, 10)
+  source, placed, found = build.source(config, 'test'), [], []
+  split = parallel.split
+  monkeypatch.setattr(
+    parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
+  )
+  for devices, parts in ((1, 1), (8, 1), (2, 2)):
+    config.train.microbatches = parts
+    with jax.set_mesh(parallel.mesh_of(jax.devices()[:devices])):
+      evaluator = evaluate.make(config, model, source, statistics)
+      sums = evaluator.sums(*parallel.shared(network))
+    found.append(evaluator.means(sums))
+    rows = 24 if devices == 8 else 20
+    for x in jax.tree.leaves(placed):
+      assert len(x) == rows
+      assert x.sharding.shard_shape(x.shape)[0] == rows // devices
+    assert len(placed) == 3
+    placed.clear()
+  for other in found[1:]:
+    assert_close(other, found[0], rtol=1e-6)
+
+
 def test_batch_statistics_see_no_padding(with_bn):
   """The last of two batches is smaller; its statistics are its own."""
   config = config_of('batch', data__examples=50)
@@ -304,6 +371,20 @@ def test_training_leaves_a_complete_run_directory(tmp_path):
     'provenance.json',
     'checkpoints',
   }
+
+
+def test_a_last_update_that_leaves_the_finite_numbers_is_divergence(tmp_path):
+  """No loss of training tells of it: that is of before the update."""
+  one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
+  config = config_of('none', **dict.fromkeys(one, 1), probes__names='()')
+  config.optim.learning_rate = 1e38
+  assert loop.train(config, tmp_path / 'run') == 'diverged'
+  status = run_directory.read_status(tmp_path / 'run')
+  assert 'After step 1 these are not finite: ' in status['message']
+  assert 'A smaller optim.learning_rate' in status['message']
+  metrics = logbook.read(tmp_path / 'run' / 'metrics.jsonl')
+  assert np.isfinite(metrics['train/loss'].values).all()
+  assert not np.isfinite(metrics['test/loss'].values[-1])
 
 
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)

@@ -14,7 +14,7 @@ import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
 from bnresearch.data import Arrays
-from bnresearch.engine import loop
+from bnresearch.engine import loop, parallel
 from bnresearch.inference import ensemble, predict
 from bnresearch.inference.scores import Scores
 from bnresearch.records.run_directory import Refused
@@ -118,6 +118,23 @@ def test_an_ensemble_of_one_is_this_network(digits):
     assert found.ensemble.examples == plain['examples'] == 355
     assert found.ensemble.top1 == plain['accuracy']
     assert found.ensemble.loss == pytest.approx(plain['loss'], rel=1e-5)
+
+
+def test_devices_share_the_images_and_change_nothing(digits, monkeypatch):
+  networks = opened(digits[:2])
+  _, expected_NK, _ = evaluated(networks)
+  monkeypatch.setattr(parallel.models, 'convolves', lambda model: True)
+  placed, split = [], parallel.split
+  monkeypatch.setattr(
+    parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
+  )
+  _, p_NK, _ = evaluated(networks)
+  np.testing.assert_allclose(p_NK, expected_NK, rtol=1e-5)
+  shares = {(len(x), x.sharding.shard_shape(x.shape)[0]) for x in placed}
+  assert shares == {(104, 13), (360, 45)}  # of 100 and 355, padded
+  run, state = networks[0]
+  assert run.evaluate(state)['examples'] == 355
+  assert placed[-1][0].sharding.shard_shape(placed[-1][0].shape)[0] == 13
 
 
 def test_an_ensemble_is_the_mean_and_knows_no_order(digits):

@@ -17,6 +17,8 @@ from experiments import (
   placement,
 )
 
+ONCE = 'reproduced, tried once'
+
 # The probe.
 
 
@@ -153,15 +155,15 @@ def test_verdicts_on_a_growing_bias(recorded):
   still = ('done', [0, 1e-6, 2e-6], [0.5, 0.9, 0.9], [1, 0.5, 0.1])
   grows = ('done', [0, 2.0, 4.0], [0.5, 0.6, 0.7], [1, 0.5, 0.3])
   stays, moves, less, blown = judge_gradients(recorded, 'a', still, grows)
-  assert stays.verdict == moves.verdict == less.verdict == 'reproduced'
+  assert stays.verdict == moves.verdict == less.verdict == ONCE
   assert 'p = 1.00' in moves.measured
   assert '70.00% without, 90.00% with' in less.measured
-  assert blown.verdict == 'not reproduced'
+  assert blown.verdict == f'not {ONCE}'
   assert 'guessing has 2.3' in blown.measured
 
   stays, _, less, blown = judge_gradients(recorded, 'b', grows, still)
   for claim in (stays, less, blown):
-    assert claim.verdict == 'not reproduced'
+    assert claim.verdict == f'not {ONCE}'
 
 
 @pytest.mark.parametrize(
@@ -173,8 +175,8 @@ def test_a_model_blows_up_if_it_diverges_or_is_worse_than_guessing(
   still = ('done', [0, 0, 0], [0.5, 0.9, 0.9], [1, 0.5, 0.1])
   wild = (status, [0, 2.0, 2.0], [0.5, 0.1, 0.1], [1, 2, loss])
   _, moves, _, blown = judge_gradients(recorded, 'c', still, wild)
-  assert moves.verdict == 'not reproduced'  # b does not grow any more
-  assert blown.verdict == 'reproduced'
+  assert moves.verdict == f'not {ONCE}'  # b does not grow any more
+  assert blown.verdict == ONCE
 
 
 def test_only_hidden_biases_are_shifted():

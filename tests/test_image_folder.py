@@ -6,13 +6,14 @@ import logging
 import os
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bnresearch import data
-from bnresearch.data import _folder, _folder_check, image_folder
+from bnresearch.data import _folder, _folder_check, count_of, image_folder
 from bnresearch.images import decoding
 from configs import default
 from tests.folders import fill, load, photo, refused, save
@@ -84,6 +85,13 @@ def test_a_tenth_is_held_out_rounded_down_but_at_least_one(images, held_out):
   assert len(test) == held_out
   assert test <= set(paths)
   assert _folder.held_out(paths[::-1], **options) == test
+
+
+def test_a_fraction_is_the_decimal_that_is_written():
+  exactly = {n: n * 29 // 100 for n in range(4, 2000)}  # of 100, 29
+  assert {n: count_of(n, 0.29) for n in exactly} == exactly
+  assert count_of(1_281_167, 0.1) == 128_116
+  assert count_of(3, 0.1) == 1
 
 
 def test_what_is_held_out_is_the_same_in_years_to_come():
@@ -242,6 +250,18 @@ def test_only_files_that_are_new_or_changed_are_read_again(
   os.utime(longer, ns=(time, time))
   assert read_again(tmp_path, monkeypatch) == 2
   assert read_again(tmp_path, monkeypatch) == 0
+
+
+def test_the_digest_is_of_what_the_files_hold(tmp_path):
+  fill(tmp_path / 'a', {'cat': 4, 'dog': 4})
+  before = [source.digest for source in load(tmp_path / 'a')]
+  assert len(set(before)) == 2
+  shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+  assert [source.digest for source in load(tmp_path / 'b')] == before
+  save(tmp_path / 'b' / 'dog' / '02.png', photo(77, 90, 'PNG'))
+  train, test = load(tmp_path / 'b')
+  assert train.digest != before[0]
+  assert pickle.loads(pickle.dumps(test)).digest == test.digest
 
 
 def test_what_could_not_be_read_is_not_remembered(tmp_path, monkeypatch):

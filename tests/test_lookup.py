@@ -58,8 +58,9 @@ def test_every_norm_is_a_module_whose_options_are_keys_of_the_config(name):
   cls = lookup.find('norms', name).Norm
   assert issubclass(cls, nn.Module)
   assert isinstance(cls.cancels_bias, bool)
-  # `activates` is for models to set.
-  assert _fields(cls) - {'activates'} <= set(default.get_config().norm)
+  # For models to set, and for who maps one over devices.
+  others = {'activates', 'axis_name'}
+  assert _fields(cls) - others <= set(default.get_config().norm)
   _assert_train_is_keyword_only(cls)
 
 

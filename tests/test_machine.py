@@ -1,6 +1,7 @@
 """What a process knows of its machine before JAX starts."""
 
 import importlib.metadata
+import os
 
 import jax
 import pytest
@@ -28,3 +29,22 @@ def test_an_accelerator_trains_one_point_at_a_time(
     assert machine.points_at_a_time() == expected
   finally:
     jax.config.update('jax_platforms', before)
+
+
+@pytest.mark.parametrize(
+  ('nproc', 'devices', 'expected'),
+  [
+    ('', 1, '4'),
+    ('', 2, '8'),
+    ('1', 1, '1'),  # a benchmark on one thread: one device waits for no other
+    ('1', 2, '8'),
+    ('64', 2, '64'),
+    ('many', 1, '4'),
+  ],
+)
+def test_devices_have_several_threads_each(
+  nproc, devices, expected, monkeypatch
+):
+  monkeypatch.setenv('NPROC', nproc)
+  machine.give_threads(devices)
+  assert os.environ['NPROC'] == expected

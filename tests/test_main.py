@@ -233,7 +233,7 @@ def test_a_killed_run_continues_bit_for_bit(finished, tmp_path, seed):
     wait_for_rows(process, run, kill_at)
     process.kill()
     process.communicate()
-  assert bnr.open_run(run).status['status'] == 'preempted'
+  assert bnr.open_run(run).status['status'] == 'interrupted'
   last = bnresearch(*arguments)
   assert last.returncode == 0, last.stderr
 
@@ -245,7 +245,7 @@ def test_a_killed_run_continues_bit_for_bit(finished, tmp_path, seed):
   assert len(sessions) >= 2
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
 def test_an_interrupted_sweep_saves_and_continues(finished, tmp_path, number):
   """Two points in two processes; the signal goes to the parent."""
   workdir, _ = finished

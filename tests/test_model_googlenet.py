@@ -165,7 +165,8 @@ def test_it_is_pytorchs_network_and_so_are_its_heads(variant):
     name: getattr(model, name)
     for name in ('num_classes', 'layers', 'variant', 'auxiliary_heads')
   }
-  assert_same_as_torch(_torch_network(*options, 20), _AllHeads(**fields), 224)
+  theirs, ours = _torch_network(*options, 20), _AllHeads(**fields)
+  assert_same_as_torch(theirs, ours, 224, published=normalized)
 
 
 def test_local_response_normalization_is_as_chosen(monkeypatch):

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from bnresearch.models import measure
+from bnresearch.models import measure, resnet
 from tests.published import (
   assert_same_as_keras,
   batch_norm,
+  drawn,
   images,
   network,
   parameters,
@@ -79,6 +80,49 @@ def test_it_is_keras_network(make, version, strides_at):
     strides_at=strides_at,
   )
   assert_same_as_keras(theirs, model, 224)
+
+
+@pytest.mark.parametrize('version', ['v1.5', 'v2'])
+@pytest.mark.parametrize('padding', ['same', 'symmetric'])
+def test_the_stem_pools_as_slim_or_as_pytorch_and_keras(
+  monkeypatch, padding, version
+):
+  """By `same`, the logits are those of tf_slim's v1 and v2, to 7e-7."""
+  pooled = []
+
+  def spy(kind, x, *options):
+    pooled.append((x, pool(kind, x, *options)))
+    return pooled[-1][1]
+
+  pool = resnet.pool
+  model = network(
+    'resnet',
+    num_classes=10,
+    variant='18',
+    blocks=(1,),
+    padding=padding,
+    version=version,
+  )
+  variables = drawn(model, 16)
+  monkeypatch.setattr(resnet, 'pool', spy)
+  model.apply(variables, images(16), train=False)
+  ((map_NHWC, pooled_NHWC),) = pooled
+  if map_NHWC.shape[1] == 10:
+    map_NHWC = map_NHWC[:, 1:9, 1:9]
+  zeros = version == 'v2' and padding == 'symmetric'  # Keras's
+  whole = np.full((2, 10, 10, 64), 0.0 if zeros else -np.inf)
+  whole[:, 1:9, 1:9] = map_NHWC
+  first = 1 if padding == 'same' else 0
+  expected = [
+    [
+      whole[:, i : i + 3, j : j + 3].max((1, 2))
+      for j in range(first, first + 8, 2)
+    ]
+    for i in range(first, first + 8, 2)
+  ]
+  np.testing.assert_array_equal(
+    np.moveaxis(np.asarray(expected), 2, 0), pooled_NHWC
+  )
 
 
 @pytest.mark.parametrize('norm', ['batch', 'group', 'evonorm_s0'])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bnresearch.groups import Groups
-from bnresearch.norms.batch import Norm
 from bnresearch.ops import normalize
 
 G, M, S, C = 3, 8, 4, 5
@@ -165,12 +164,33 @@ def test_the_equations_keep_less_and_touch_less_memory_than_autodiff():
   assert used['equations'][1] < 0.9 * used['autodiff'][1]
 
 
-def test_forward_mode_needs_autodiff():
-  x, scale, bias = inputs(jnp.float32)
-  tangent = functools.partial(jax.jvp, primals=(x,), tangents=(x,))
-  with pytest.raises(TypeError, match='forward-mode'):
-    tangent(lambda x: scalar(x, scale, bias))
-  tangent(lambda x: scalar(x, scale, bias, backward='autodiff'))
+@pytest.mark.parametrize('where', MASKS.values(), ids=MASKS)
+def test_forward_mode_is_autodiffs_and_finite_differences(where):
+  """`jvp`, `linearize` and the Hessian times a vector, forward over reverse."""
+  with jax.enable_x64(True):
+    values, directions = inputs(), inputs(seed=1)
+
+    def derivatives(backward):
+      function = functools.partial(scalar, where=where, backward=backward)
+      gradient = jax.grad(function, argnums=(0, 1, 2))
+      _, slope = jax.jvp(function, values, directions)
+      linear = jax.linearize(function, *values)[1](*directions)
+      return slope, linear, jax.jvp(gradient, values, directions)[1]
+
+    found = derivatives('equations')
+    assert_same(found, derivatives('autodiff'))
+    step = 1e-5
+    one_side, other = (
+      jax.value_and_grad(scalar, argnums=(0, 1, 2))(
+        *(v + sign * d for v, d in zip(values, directions)), where
+      )
+      for sign in (step, -step)
+    )
+    differences = jax.tree.map(
+      lambda a, b: (a - b) / (2 * step), one_side, other
+    )
+    assert_same((found[0], found[2]), differences, rtol=1e-6)
+    assert_same(found[0], found[1])
 
 
 def test_one_pass_has_linens_gradient_also_where_it_is_wrong(assert_close):
@@ -195,37 +215,6 @@ def test_one_pass_has_linens_gradient_also_where_it_is_wrong(assert_close):
     return (y.reshape(x.shape) * dy).sum()
 
   assert_close(jax.grad(ours)(x), jax.grad(theirs)(x), rtol=1e-5)
-
-
-def test_the_whole_batch_is_refused_inside_a_shard_map():
-  mesh = jax.make_mesh(
-    (4,),
-    ('other',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.devices('cpu')[:4],
-  )
-  split = jax.P('other')
-
-  def normalized(x, group_size):
-    norm = Norm(group_size=group_size)
-    variables = {
-      'params': {'scale': jnp.ones(C), 'bias': jnp.zeros(C)},
-      'batch_stats': {'mean': jnp.zeros(C), 'var': jnp.ones(C)},
-    }
-    return norm.apply(variables, x, train=True)
-
-  def mapped(group_size):
-    function = functools.partial(normalized, group_size=group_size)
-    return jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split)
-
-  x = jnp.asarray(np.random.RandomState(0).normal(size=(16, C)), jnp.float32)
-  with pytest.raises(
-    ValueError, match=r'shard_map over other.* its 4 examples'
-  ):
-    mapped(0)(x)
-  np.testing.assert_allclose(
-    jax.jit(mapped(4))(x), normalized(x, 4), rtol=1e-5, atol=1e-5
-  )
 
 
 def test_an_unknown_backward_pass_is_refused():

@@ -38,7 +38,8 @@ def shape_of(name):
 
 def options(name):
   fields = {field.name for field in dataclasses.fields(norm_class(name))}
-  return fields - {'name', 'parent', 'activates'}  # models set the last
+  # Models set the third, whoever maps the layer the last.
+  return fields - {'name', 'parent', 'activates', 'axis_name'}
 
 
 CASES = [(name, s) for name in NAMES for s in SHAPES if fits(name, s)]
@@ -77,8 +78,8 @@ def states(variables):
 def training_pass(norm, variables, x, mask=None):
   """Returns output, new collections, and gradients of a scalar, in training.
 
-  The scalar weighs every output differently: the plain sum of a normalized
-  batch is constant, and its gradient zero.
+  The scalar weighs every output that counts differently: the plain sum of a
+  normalized batch is constant, and its gradient zero.
   """
 
   def scalar(params, x):
@@ -90,7 +91,10 @@ def training_pass(norm, variables, x, mask=None):
       mutable=states(variables),
     )
     weights = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
-    return (y * weights).sum(), (y, new)
+    counted = y
+    if mask is not None:
+      counted = jnp.where(mask.reshape(-1, *(1,) * (y.ndim - 1)), y, 0)
+    return (counted * weights).sum(), (y, new)
 
   params = variables.get('params', {})
   gradient = jax.grad(scalar, argnums=(0, 1), has_aux=True)
@@ -221,10 +225,13 @@ def test_groups_are_the_same_on_one_four_and_eight_devices(
 @pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_what_is_masked_does_not_matter_to_the_rest(name, shape, assert_close):
   variables, x = trained(name, shape), gaussian(shape)
-  other = jnp.where(MASK.reshape(16, *(1,) * (x.ndim - 1)), x, 100)
-  y, new, _ = compiled_pass(name)(variables, x, MASK)
-  y_other, new_other, _ = compiled_pass(name)(variables, other, MASK)
-  assert_equal((y[MASK], new), (y_other[MASK], new_other))
+  y, new, (d_params, dx) = compiled_pass(name)(variables, x, MASK)
+  for value in (100, jnp.nan, jnp.inf):
+    other = x.at[~MASK].set(value)
+    y_other, new_other, gradients = compiled_pass(name)(variables, other, MASK)
+    assert_equal((y[MASK], new), (y_other[MASK], new_other))
+    assert_close(gradients, (d_params, dx), rtol=1e-6)
+    assert_equal(gradients[1][~MASK], jnp.zeros_like(x[~MASK]))
   # The rest is normalized as if it were the batch.
   alone, new_alone, _ = training_pass(make(name), variables, x[MASK])
   assert_close((y[MASK], new), (alone, new_alone), rtol=1e-5)

@@ -16,7 +16,7 @@ CASES = [
   (name, shape)
   for name in NAMES
   for shape in (FLAT, IMAGES)
-  if (name, shape) != ('instance', FLAT)
+  if shape != FLAT or not lookup.find('norms', name).Norm.needs_positions
 ]
 
 
@@ -333,10 +333,16 @@ def test_filter_responses_are_rectified_until_tau_is_learned():
   np.testing.assert_array_equal(y == 0, x <= 0)
 
 
+def test_of_one_position_filter_response_norm_needs_to_learn_epsilon():
+  with pytest.raises(ValueError, match=r'leaves the sign only\. .*1e-4'):
+    make('filter_response').init(jax.random.key(0), batch(FLAT), train=True)
+
+
 def test_of_one_position_filter_response_norm_leaves_the_sign():
   x = batch(FLAT)
-  norm = make('filter_response', epsilon=1e-6)
+  norm = make('filter_response', learn_epsilon=True)
   params = {
+    'epsilon': jnp.float32(1e-6),
     'scale': jnp.ones(C),
     'bias': jnp.zeros(C),
     'tau': jnp.full(C, -2.0),

@@ -16,6 +16,7 @@ from configs import default
 from tests.published import images
 
 RATE = 0.1
+NAN = float('nan')
 
 
 class TwoHeaded(nn.Module):
@@ -130,3 +131,22 @@ def test_all_updates_of_a_step_have_its_learning_rate():
     change, opt_state = updates.update({'kernel': jnp.ones(1)}, opt_state)
     rates.append(float(-change['kernel'][0]))
   np.testing.assert_allclose(rates, [0.1] * 6 + [0.05] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize('K', [6, 10])
+def test_a_label_is_in_the_top_5_by_the_order_of_the_logits(K):
+  random = np.random.RandomState(0)
+  logits_NK = random.randint(0, 5, (200, K)).astype(np.float32)  # many equal
+  labels_N = random.randint(0, K, 200)
+  order_NK = np.argsort(-logits_NK, axis=1, kind='stable')
+  for count, function in ((1, objective.correct), (5, objective.in_top5)):
+    expected_N = (order_NK[:, :count] == labels_N[:, None]).any(1)
+    assert 0 < expected_N.mean() < 1
+    found_N = function(jnp.asarray(logits_NK), jnp.asarray(labels_N))
+    np.testing.assert_array_equal(found_N, expected_N)
+
+
+def test_what_is_no_number_is_no_hit():
+  logits_NK = jnp.where(jnp.arange(10)[None] == 9, 1.0, jnp.full((1, 10), NAN))
+  assert not objective.in_top5(logits_NK, jnp.array([9]))
+  assert not objective.in_top5(jnp.full((1, 10), NAN), jnp.array([9]))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.ops import pooling
+from bnresearch.ops import pooling, reference
 
 # Height and width of the map; window, strides and padding.
 CASES = {
@@ -173,6 +173,27 @@ def test_the_gradient_of_the_gradient_is_flaxs(kind, assert_close):
     return jax.jit(jax.grad(lambda x: jnp.square(first(x)).sum()))(x)
 
   assert_close(*map(second, pools(kind, *options)), rtol=1e-5)
+
+
+@EACH_KIND
+def test_forward_mode_is_flaxs(kind, assert_close):
+  """Over reverse mode by slices; alone by XLA's windows."""
+  size, *options = CASES['3x3/2, even']
+  x, direction = (maps(size, ties=False, seed=seed) for seed in (0, 1))
+  ours, flaxs = map(jax.jit, pools(kind, *options))
+
+  def product(pool):
+    gradient = jax.grad(lambda x: (pool(x) ** 3).sum())
+    return jax.jvp(gradient, (x,), (direction,))[1]
+
+  assert_close(product(ours), product(flaxs), rtol=1e-5)
+  with pytest.raises(TypeError, match='forward-mode'):
+    jax.jvp(ours, (x,), (direction,))
+  with reference.forms():
+    assert slides(ours, x)
+    actual = jax.jvp(ours, (x,), (direction,))
+  assert_close(actual, jax.jvp(flaxs, (x,), (direction,)), rtol=1e-5)
+  assert not slides(ours, x)
 
 
 @pytest.mark.parametrize('name', OTHERS)

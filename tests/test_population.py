@@ -12,7 +12,7 @@ import pytest
 import bnresearch as bnr
 from bnresearch import build, main, rules
 from bnresearch import config as configs
-from bnresearch.engine import loop, population, state
+from bnresearch.engine import loop, parallel, population, state
 from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.optimizer import make as make_optimizer
 from bnresearch.engine.order import batch_indices
@@ -74,8 +74,10 @@ def test_population_is_algorithm_2(group_size):
   np.testing.assert_allclose(found['var'], var, rtol=1e-5)
 
 
-def test_pooled_is_the_variance_of_all_values():
-  config, before, source = setting(norm__group_size=4)
+@pytest.mark.parametrize('norm', ['batch', 'evonorm_b0'])
+def test_pooled_is_the_variance_of_all_values(norm):
+  """Also of a norm whose running statistics have no mean."""
+  config, before, source = setting(norm__group_size=4, norm__name=norm)
   # In order of their classes, the batches differ in mean.
   order = np.argsort(source.labels_N, kind='stable')
   source = dataclasses.replace(
@@ -85,8 +87,12 @@ def test_pooled_is_the_variance_of_all_values():
   )
   found = population.estimate(config, before, source, 'pooled')
   found = found['batch_stats']['hidden_1']['norm']
+  assert (
+    found.keys() == before.collections['batch_stats']['hidden_1']['norm'].keys()
+  )
   x = first_layer(config, before, source)
-  np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
+  if norm == 'batch':
+    np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
   np.testing.assert_allclose(found['var'], x.var((0, 1)), rtol=1e-5)
   assert np.all(x.var(1).mean(0) < x.var((0, 1))), 'no difference'
 
@@ -196,6 +202,26 @@ def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
 # Kept with the run.
 
 
+@pytest.mark.parametrize(
+  ('estimator', 'parts', 'devices'), [('population', 1, 4), ('pooled', 2, 6)]
+)
+def test_devices_and_parts_of_a_batch_change_nothing(
+  estimator, parts, devices, monkeypatch, assert_close
+):
+  config, made, source = setting(norm__group_size=3)
+  expected = population.estimate(config, made, source, estimator)
+  monkeypatch.setattr(parallel.models, 'convolves', lambda model: True)
+  placed, split = [], parallel.split
+  monkeypatch.setattr(
+    parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
+  )
+  config = config_of(norm__group_size=3, train__microbatches=parts)
+  found = population.estimate(config, made, source, estimator)
+  assert_close(found, expected, rtol=1e-5)
+  sizes = {x.sharding.shard_shape(x.shape)[0] for x in placed[-1]}
+  assert sizes == {BATCH // devices}
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
   """Returns the directory of a run with checkpoints at 20 and 40."""
@@ -254,7 +280,7 @@ def test_damaged_statistics_are_estimated_anew(trained, tmp_path, caplog):
   state = run.restore(40)
   folder = run.save_statistics(state, 'pooled') / '40'
   exact = run.with_statistics(state, 'pooled').collections
-  for part in ('metrics/metrics', 'state/_METADATA'):
+  for part in ('meta/metadata', 'state/_METADATA'):
     file = folder / part
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])

@@ -1,11 +1,18 @@
 """What a run leaves on disk: the logbook, and a directory one process holds."""
 
+import fcntl
 import json
 import os
 import pathlib
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import tomllib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,6 +86,88 @@ def test_a_diverged_loss_comes_back(book, tmp_path):
     book.write(step, {'loss': value})
   read = logbook.read(tmp_path / 'metrics.jsonl')['loss'].values
   np.testing.assert_array_equal(read, values)
+
+
+def no_json(word):
+  raise ValueError(f'{word} is no JSON')
+
+
+def test_what_is_no_number_is_written_in_words_of_json(book, tmp_path):
+  file = tmp_path / 'metrics.jsonl'
+  values = np.float32([[np.nan, np.inf], [-np.inf, 0.5]])
+  book.write(1, {'loss': np.nan, 'probe': values, 'double': -np.inf})
+  (line,) = file.read_text().splitlines()
+  row = json.loads(line, parse_constant=no_json)
+  assert row['probe'] == [['NaN', 'Infinity'], ['-Infinity', 0.5]]
+  read = logbook.read(file)
+  np.testing.assert_array_equal(read['probe'].values, values[None])
+  np.testing.assert_array_equal(read['loss'].values, [np.nan])
+  np.testing.assert_array_equal(read['double'].values, [-np.inf])
+
+
+def test_the_bare_words_of_older_runs_are_read(tmp_path):
+  file = tmp_path / 'metrics.jsonl'
+  file.write_text('{"step": 1, "loss": NaN, "probe": [Infinity, -Infinity]}\n')
+  read = logbook.read(file)
+  np.testing.assert_array_equal(read['loss'].values, [np.nan])
+  np.testing.assert_array_equal(read['probe'].values, [[np.inf, -np.inf]])
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_named(
+  book, tmp_path, caplog
+):
+  file = tmp_path / 'metrics.jsonl'
+  book.write(1, {'loss': 1.0, 'probe': np.ones((2, 2))})
+  for line in (
+    b'{"step": 2, "loss": 2.',
+    b'',
+    b'\xff\xfe',
+    b'[1, 2]',
+    b'{"loss": 2.0}',
+    b'{"step": "2", "loss": 2.0}',
+    b'{"step": 2, "loss": "2"}',
+    b'{"step": 2, "loss": null}',
+    b'{"step": 2, "loss": {"a": 1}}',
+    b'{"step": 2, "loss": 2.0, "probe": [[1.0, 1.0], [1.0]]}',
+    b'{"step": 2, "loss": 2.0, "probe": [[1.0, 1.0]]}',
+    b'[' * 100_000,
+  ):
+    with file.open('ab') as handle:
+      handle.write(line + b'\n')
+  book.write(3, {'loss': 3.0})
+  read = logbook.read(file)
+  assert read['loss'].steps.tolist() == [1, 3]
+  assert read['loss'].values.tolist() == [1.0, 3.0]
+  assert caplog.messages == [
+    f'{file}: line 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more cannot be read, '
+    'and is left out.'
+  ]
+  book.keep_until(3)  # who continues a run drops what has no step
+  assert b'[1, 2]' not in file.read_bytes()
+
+
+def test_a_changed_logbook_is_told_from_one_that_has_grown(
+  book, tmp_path, caplog
+):
+  file = tmp_path / 'metrics.jsonl'
+  book.write(1, {'test/accuracy': 0.15})
+  status = json.loads(json.dumps({'logbook': book.mark}))
+  book.write(2, {'test/accuracy': 0.25})
+  assert logbook.is_whole(file, status)
+  assert logbook.is_whole(file, {})  # of an older run
+  file.write_text(file.read_text().replace('0.15', '1.15'))
+  assert not logbook.is_whole(file, status)
+  file.unlink()
+  assert not logbook.is_whole(file, status)
+  message = (
+    f'{file} is not what the run wrote: rows were lost or changed since.'
+  )
+  assert caplog.messages == [message] * 2
+
+
+def test_of_equal_values_the_later_is_the_better():
+  assert logbook.ranked([0.1, 0.9, np.nan, 0.9, 0.2]) == [3, 1, 4, 0]
+  assert logbook.ranked(np.array([np.nan])) == []
 
 
 def test_metrics_are_read_each_with_its_own_steps(book, tmp_path):
@@ -252,29 +341,102 @@ def test_a_second_process_is_refused_and_told_which_is_the_first(
   assert run_directory.read_status(path)['status'] == 'running'
 
 
-def test_the_status_of_a_killed_process_is_preempted(tmp_path, holder):
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGABRT])
+def test_a_run_whose_process_is_gone_is_interrupted(number, tmp_path, holder):
   path = tmp_path / 'run'
   assert run_directory.read_status(path)['status'] == 'running'
-  holder.kill()
-  holder.wait()
+  holder.send_signal(number)
+  assert holder.wait() == -number
   status = run_directory.read_status(path)
-  assert status['status'] == 'preempted'
+  assert status['status'] == 'interrupted'
   assert status['pid'] == holder.pid
   with run_directory.claim(path, config()) as run:  # it can be continued
     assert run.status['pid'] == holder.pid
 
 
-def test_this_process_does_not_take_its_own_run_for_preempted(tmp_path):
+def test_this_process_does_not_take_its_own_run_for_interrupted(tmp_path):
   with run_directory.claim(tmp_path, config()) as run:
     run.update(status='running', **run_directory.this_process())
     assert run_directory.read_status(tmp_path)['status'] == 'running'
+
+
+OF_ANOTHER_USER = """
+import os, pathlib, sys
+from bnresearch.records import run_directory
+from configs import default
+
+path, config = pathlib.Path(sys.argv[1], 'run'), default.get_config()
+with run_directory.claim(path, config) as run:
+  run.update(status='running')
+  if os.getuid():
+    (path / '.lock').chmod(0o444)  # nobody may write it
+  else:
+    os.setuid(65534)  # nobody
+  print(run_directory.read_status(path)['status'])
+print(run_directory.read_status(path)['status'])
+try:
+  with run_directory.claim(path, config):
+    print('held')
+except run_directory.Refused as error:
+  print(error)
+"""
+
+
+def test_a_run_of_another_user_can_be_looked_at_and_is_not_held():
+  with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(folder).chmod(0o755)
+    done = subprocess.run(
+      [sys.executable, '-c', OF_ANOTHER_USER, folder],
+      capture_output=True,
+      text=True,
+      cwd=ROOT,
+    )
+    assert not done.returncode, done.stderr
+    during, after, refused = done.stdout.splitlines()
+    assert (during, after) == ('running', 'interrupted')
+    run = re.escape(f'{folder}/run')
+    assert re.fullmatch(
+      rf'{run} cannot be written: Permission denied \({run}/\.lock of user \w+'
+      r'\)\. Use another --workdir, or make it one that you may write\.',
+      refused,
+    )
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+  (tmp_path / 'file').touch()
+  with (
+    pytest.raises(
+      run_directory.Refused, match='run cannot be written: Not a d'
+    ),
+    run_directory.claim(tmp_path / 'file' / 'run', config()),
+  ):
+    pass
 
 
 def test_a_process_id_used_again_does_not_bring_a_dead_run_to_life(tmp_path):
   # In a container, the run that continues a killed one has its number.
   with run_directory.claim(tmp_path, config()) as run:
     run.update(status='running', **run_directory.this_process())
-  assert run_directory.read_status(tmp_path)['status'] == 'preempted'
+  assert run_directory.read_status(tmp_path)['status'] == 'interrupted'
+
+
+def test_it_is_the_lock_that_says_whether_a_run_of_another_host_goes_on(
+  tmp_path,
+):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='running', pid=1, host='elsewhere')
+    assert run_directory.read_status(tmp_path)['status'] == 'running'
+  assert run_directory.read_status(tmp_path)['status'] == 'interrupted'
+  (tmp_path / '.lock').unlink()  # a copy
+  assert run_directory.read_status(tmp_path)['status'] == 'interrupted'
+
+
+def test_two_who_look_do_not_take_each_other_for_the_run(tmp_path):
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='running')
+  with (tmp_path / '.lock').open('rb') as looking:
+    fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert run_directory.read_status(tmp_path)['status'] == 'interrupted'
 
 
 def test_a_directory_is_free_again_after_an_error(tmp_path):
@@ -322,7 +484,113 @@ def test_provenance_names_versions_and_device_and_fits_into_json():
   assert json.loads(json.dumps(collected)) == collected
   assert set(provenance.PACKAGES) < set(collected)
   assert collected['device']
-  assert collected['cores_per_run'] >= 1
+  assert collected['threads'] >= 1
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  assert collected['bnresearch'] == project['version']
+
+
+def git(folder, *arguments):
+  me = ['-c', 'user.name=me', '-c', 'user.email=me@example.com']
+  done = subprocess.run(
+    ['git', '-C', str(folder), *me, *arguments],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return done.stdout.strip()
+
+
+def commit_all(folder):
+  git(folder, 'init', '-q')
+  git(folder, 'add', '-A')
+  git(folder, 'commit', '-q', '-m', 'All')
+  return git(folder, 'rev-parse', '--short', 'HEAD')
+
+
+@pytest.fixture
+def package(tmp_path):
+  """A folder of another repository that is as site-packages."""
+  folder = tmp_path / 'thesis' / 'site-packages'
+  records = folder / 'bnresearch' / 'records'
+  records.mkdir(parents=True)
+  shutil.copy(provenance.__file__, records)
+  return folder
+
+
+def test_the_commit_of_a_checkout_says_whether_it_is_changed(package):
+  (package / 'pyproject.toml').write_text(
+    '[project]\nname = "bnresearch"\nversion = "1.2.3"\n'
+  )
+  assert provenance.commit(package) == ''
+  assert provenance.version(package) == '1.2.3'
+  short = commit_all(package)
+  assert provenance.commit(package) == short
+  (package / 'pyproject.toml').write_text('[project]\nname = "bnresearch"\n')
+  assert provenance.commit(package) == f'{short}+'
+
+
+@pytest.mark.parametrize('tracked', [False, True])
+@pytest.mark.parametrize('depth', [0, 1])
+def test_the_commit_of_an_enclosing_repository_is_not_ours(
+  depth, tracked, package, monkeypatch
+):
+  top = package.parents[depth - 1] if depth else package
+  (top / 'pyproject.toml').write_text('[project]\nname = "thesis"\n')
+  if not tracked:
+    (top / '.gitignore').write_text('bnresearch\n')
+  short = commit_all(top)
+  assert provenance.commit(package) == ''
+  monkeypatch.setenv('GIT_DIR', str(top / '.git'))  # as in a hook of git
+  assert provenance.commit(package) == ''
+  assert provenance.commit(ROOT) != short
+
+
+def test_an_installed_package_has_the_version_and_commit_that_pip_noted(
+  package,
+):
+  commit_all(package)
+  info = package / 'bnresearch-4.5.6.dist-info'
+  info.mkdir()
+  (info / 'METADATA').write_text('Name: bnresearch\nVersion: 4.5.6\n')
+  assert provenance.version(package) == '4.5.6'
+  assert provenance.commit(package) == ''
+  noted = {'url': 'x', 'vcs_info': {'vcs': 'git', 'commit_id': 'abc123'}}
+  (info / 'direct_url.json').write_text(json.dumps(noted))
+  assert provenance.commit(package) == 'abc123'
+
+
+# Random numbers.
+
+
+def test_a_run_with_a_checkpoint_goes_on_by_its_random_numbers_only(tmp_path):
+  noted = {'jax_threefry_partitionable': False}
+  with run_directory.claim(tmp_path, config()) as run:
+    run.update(status='preempted')
+    run.begin_session(0, provenance.collect() | noted)
+  with run_directory.claim(tmp_path, config()):
+    pass  # there is no number that it has drawn and keeps
+  (tmp_path / 'checkpoints' / '100').mkdir(parents=True)
+  before = snapshot(tmp_path)
+  message = (
+    'jax_threefry_partitionable = False; now it is True.*'
+    'JAX_THREEFRY_PARTITIONABLE=false, or use another --workdir'
+  )
+  with (
+    pytest.raises(run_directory.Refused, match=message),
+    run_directory.claim(tmp_path, config()),
+  ):
+    pass
+  after = snapshot(tmp_path)
+  del before[tmp_path / '.lock'], after[tmp_path / '.lock']
+  assert after == before
+  with (
+    jax.threefry_partitionable(False),
+    run_directory.claim(tmp_path, config()) as run,
+  ):
+    run.begin_session(100, provenance.collect())
+    run.update(status='done')
+  with run_directory.claim(tmp_path, config()):
+    pass  # it is done
 
 
 def test_no_unfinished_file_is_left(tmp_path):

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from bnresearch.records import run_directory
+from bnresearch.data import Arrays
+from bnresearch.records import json_file, run_directory
+from bnresearch.records.data_file import Split
 from configs import default
 
 
@@ -55,27 +58,107 @@ def test_what_failed_before_a_checkpoint_may_begin_otherwise(
   assert run_directory.read_data(tmp_path)[1] == ('c', 'd')
 
 
+SPLITS = {'train': Split(5, 'x'), 'test': Split(2, 'y')}
+NOTES = {'tfds': 'flowers/1.0.0', 'tfds_split': 'train', 'digest': 'z'}
+
+
 @pytest.mark.parametrize(
-  ('names', 'digest', 'message'),
+  ('names', 'notes', 'splits', 'message'),
   [
-    (('a', 'c'), 'x', 'trained on the classes a, b; now they are a, c'),
-    (('b', 'a'), 'x', 'trained on the classes a, b; now they are b, a'),
-    (('a', 'b'), 'y', 'trained on other images'),
+    ('ac', {}, {}, 'trained on the classes a, b; now they are a, c'),
+    ('ba', {}, {}, 'trained on the classes a, b; now they are b, a'),
+    ('ab', {'digest': 'Z'}, {}, 'trained on other images: files have come'),
+    (
+      'ab',
+      {'tfds': 'flowers/1.0.1'},
+      {},
+      r'trained on flowers/1\.0\.0; now the data is flowers/1\.0\.1',
+    ),
+    (
+      'ab',
+      {},
+      {'train': Split(6, 'x')},
+      'began with 5 examples in the split train; now it has 6',
+    ),
+    (
+      'ab',
+      {},
+      {'test': Split(2, 'Y')},
+      'began with other images in the split test, or in another order',
+    ),
+    (
+      'ab',
+      {},
+      {'validation': Split(2, 'v')},
+      '',  # which this run did not use before: it is added
+    ),
   ],
 )
-def test_a_run_goes_on_with_its_own_data_only(names, digest, message, tmp_path):
+def test_a_run_goes_on_with_its_own_data_only(
+  names, notes, splits, message, tmp_path
+):
+  shape = (8, 8, 1)
   with run_directory.claim(tmp_path, config_of()) as run:
-    examples = {'train': 5, 'test': 2}
-    run.record_data((8, 8, 1), ('a', 'b'), examples, {'digest': 'x'})
-    run.record_data((8, 8, 1), ('a', 'b'), examples, {'digest': 'x'})
-    with pytest.raises(run_directory.Refused, match=message):
-      run.record_data((8, 8, 1), names, examples, {'digest': digest})
+    run.record_data(shape, 'ab', SPLITS, NOTES)
+    run.record_data(shape, 'ab', SPLITS, NOTES)
+    other = shape, names, SPLITS | splits, NOTES | notes
+    if message:
+      with pytest.raises(run_directory.Refused, match=message):
+        run.record_data(*other)
+    else:
+      run.record_data(*other)
   assert json.loads((tmp_path / 'class_names.json').read_text()) == ['a', 'b']
+  added = {} if message else splits
   assert json.loads((tmp_path / 'data.json').read_text()) == {
     'image_shape': [8, 8, 1],
-    'examples': examples,
-    'digest': 'x',
+    'examples': {'train': 5, 'test': 2}
+    | {k: v.count for k, v in added.items()},
+    'digests': {'train': 'x', 'test': 'y'}
+    | {k: v.digest for k, v in added.items()},
+    **NOTES,
   }
+
+
+def test_what_a_run_of_an_earlier_version_did_not_note_is_added(tmp_path):
+  old = {'image_shape': [8, 8, 1], 'examples': {'train': 5, 'test': 2}}
+  (tmp_path / 'data.json').write_text(json.dumps(old))
+  (tmp_path / 'class_names.json').write_text('["a", "b"]')
+  run = run_directory.RunDirectory(tmp_path)
+  with pytest.raises(run_directory.Refused, match='5 examples in the split tr'):
+    run.record_data((8, 8, 1), 'ab', {'train': Split(4, 'x')}, {})
+  run.record_data((8, 8, 1), 'ab', SPLITS, NOTES)
+  about = run_directory.read_data(tmp_path)[2]
+  assert about == old | NOTES | {'digests': {'train': 'x', 'test': 'y'}}
+  with pytest.raises(run_directory.Refused, match='other images in the split'):
+    run.record_data((8, 8, 1), 'ab', {'train': Split(5, 'X')}, NOTES)
+
+
+def test_the_data_stays_noted_where_the_classes_were_cut_off(tmp_path):
+  with run_directory.claim(tmp_path, config_of()) as run:
+    run.record_data((8, 8, 1), 'ab', SPLITS, NOTES)
+    (tmp_path / 'class_names.json').write_text('["a"')
+    with pytest.raises(run_directory.Refused, match='began with 5 examples'):
+      run.record_data((8, 8, 1), 'ab', {'train': Split(6, 'x')}, NOTES)
+    run.record_data((8, 8, 1), 'ab', SPLITS, NOTES)
+  assert run_directory.read_data(tmp_path)[1] == ('a', 'b')
+
+
+def test_the_digest_of_images_in_memory_is_of_all_of_them():
+  images = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 1)
+  labels = np.int32([0, 1])
+  digest = Arrays(images, labels, ('a', 'b')).digest
+  assert Arrays(images.copy(), labels.astype(int), ('a', 'b')).digest == digest
+  turned = images.transpose(0, 2, 1, 3)
+  for other in (
+    Arrays(images + (np.arange(18) == 17).reshape(images.shape), labels, 'ab'),
+    Arrays(images, labels[::-1], 'ab'),
+    Arrays(images[::-1], labels, 'ab'),
+    Arrays(turned, labels, 'ab'),
+    Arrays(images.reshape(2, 9, 1, 1), labels, 'ab'),
+  ):
+    assert other.digest != digest
+  whole = Arrays(turned, labels, 'ab').digest
+  assert Arrays(np.ascontiguousarray(turned), labels, 'ab').digest == whole
 
 
 def test_a_run_that_was_killed_between_both_files_goes_on(
@@ -83,7 +166,7 @@ def test_a_run_that_was_killed_between_both_files_goes_on(
 ):
   written = []
 
-  def replace(file, text, kept=run_directory._replace):
+  def replace(file, text, kept=json_file.replace):
     if written:
       raise KeyboardInterrupt
     written.append(file)
@@ -91,7 +174,7 @@ def test_a_run_that_was_killed_between_both_files_goes_on(
 
   with run_directory.claim(tmp_path, config_of()) as run:
     with monkeypatch.context() as patched:
-      patched.setattr(run_directory, '_replace', replace)
+      patched.setattr(json_file, 'replace', replace)
       with pytest.raises(KeyboardInterrupt):
         run.record_data((8, 8, 1), ('a', 'b'), {}, {})
     assert len(written) == 1

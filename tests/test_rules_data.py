@@ -18,6 +18,8 @@ def problems(**values):
   ('values', 'message'),
   [
     ({'data__folder': 'x'}, "data.folder = 'x': data.name = 'digits' has no"),
+    ({'data__split_seed': 1}, "data.split_seed = 1: data.name = 'digits'"),
+    ({'data__held_out': 1.0}, 'at least 0 and below 1'),
     ({'data__image_size': 64, 'data__name': 'mnist'}, 'data.image_size = 64'),
     ({'data__shards': 8}, "as data.shuffle is 'full'"),
     ({'augment__padding': 2}, "as augment.crop is 'none'. Leave it at 4"),
@@ -54,6 +56,7 @@ def test_a_knob_without_effect_is_refused(values, message):
   'values',
   [
     {'data__name': 'image_folder', 'data__folder': 'x', 'data__skip_bad': True},
+    {'data__split_seed': 1, 'data__held_out': 0.1},
     {'data__shards': 8, 'data__shuffle': 'within_shard'},
     {'augment__padding': 2, 'augment__crop': 'padded'},
     {'augment__hue': 0.4, 'augment__photometric': 0.5},

@@ -1,12 +1,19 @@
 """Devices and back-ends change no result: the self-test, and what it sees."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
 
-from bnresearch.engine import parallel, selftest
+from bnresearch.engine import machine, parallel, selftest
 
-FEW = 'whole batch', 'groups of half a share', 'groups of two shares, pooled'
+FEW = (
+  'whole batch',
+  'groups of half a share, masked',
+  'groups of two shares, pooled',
+)
 SOME = (
   *FEW,
   'groups of two shares, masked',
@@ -88,3 +95,20 @@ def test_it_says_what_it_has_found(capsys, monkeypatch):
   printed = capsys.readouterr().out
   assert 'whole batch, pmap: loss differ by ' in printed
   assert 'results depend on the devices.' in printed
+
+
+def test_on_a_cpu_its_cores_are_devices_and_one_is_never_alone():
+  """As a user starts it, but for the cases, which take minutes."""
+  program = (
+    'import sys; from bnresearch.engine import selftest;'
+    'selftest.cases = lambda devices: []; sys.exit(selftest.main(sys.argv[1:]))'
+  )
+  for flags, devices in (((), max(2, machine.cores())), (('3',), 3)):
+    flags = [f'--cpu_devices={number}' for number in flags]
+    done = subprocess.run(
+      [sys.executable, '-c', program, *flags],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    assert f'0 options agree on 1 and {devices} devices.' in done.stdout

@@ -172,19 +172,61 @@ def test_a_run_that_continues_does_not_start_anew(run, tmp_path):
   assert same(bnr.open_run(path).restore().params, whole.params)
 
 
-@pytest.mark.parametrize('classes', [3, 10])
-def test_weights_of_torchvision_serve_without_their_head(tmp_path, classes):
-  arrays = test_pretrained.theirs()
-  file = test_pretrained.saved(tmp_path / 'weights.safetensors', arrays)
-  config = config_of(
+def of_torchvision(path, **values):
+  """Returns the config of a small ResNet that begins with a file there."""
+  return config_of(
     model__name='resnet',
     model__variant='18',
     model__blocks=(1,),
     model__stem='small',
-    start__path=str(file),
+    start__path=str(path),
     start__source='torchvision',
+    **values,
+  )
+
+
+def test_options_that_do_not_fit_the_file_are_refused_by_their_knobs(tmp_path):
+  """Before the file is read, and so before a run directory is made."""
+  path = tmp_path / 'weights.npz'
+  path.touch()
+  config = of_torchvision(
+    path,
+    model__version='v1',
+    model__padding='same',
+    norm__epsilon=1e-3,
     start__exclude=('logits',),
   )
+  with pytest.raises(RestoreError) as refused:
+    start.check(config)
+  assert str(refused.value).split('\n  ') == [
+    "start.source: The weights are of torchvision's resnet. With these "
+    'options, this network would make other logits of them:',
+    'norm.epsilon = 0.001: needs 1e-05',
+    "model.version = 'v1': needs 'v1.5'",
+    "model.padding = 'same': needs 'symmetric'",
+  ]
+  # Where norms stay as they begin, their epsilon is free.
+  norms = {'start__exclude': ('*/norm',), 'norm__epsilon': 1e-3}
+  start.check(of_torchvision(path, **norms))
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+  arrays = test_pretrained.theirs()
+  del arrays['fc.bias']
+  path = test_pretrained.saved(tmp_path / 'weights.npz', arrays)
+  size = test_pretrained.SIZE
+  with pytest.raises(RestoreError) as refused:
+    begun(of_torchvision(path), (size, size, 3))
+  first, *listed = str(refused.value).split('\n  ')
+  assert first == f'start.path = {str(path)!r}: These variables do not fit:'
+  assert listed == ['params/logits/bias: fc.bias, is missing']
+
+
+@pytest.mark.parametrize('classes', [3, 10])
+def test_weights_of_torchvision_serve_without_their_head(tmp_path, classes):
+  arrays = test_pretrained.theirs()
+  file = test_pretrained.saved(tmp_path / 'weights.safetensors', arrays)
+  config = of_torchvision(file, start__exclude=('logits',))
   size = test_pretrained.SIZE
   fresh, now = begun(config, (size, size, 3), classes)
   assert same(now.params['logits'], fresh.params['logits'])

@@ -271,6 +271,25 @@ def test_photographs_are_evaluated_each_once(
   assert means['accuracy'] == (logits.argmax(-1) == source.labels_N).mean()
 
 
+def test_each_host_decodes_its_rows_of_what_is_evaluated(photographs):
+  config = config_of(photographs, eval__crop='whole')
+  source, crop = build.source(config, 'test'), build.crop(config)
+  made = functools.partial(stream.in_order, source, batch_size=4, count=5)
+  whole = list(made(crop))
+  decoded = []
+
+  def counted(image):
+    decoded.append(image)
+    return crop(image)
+
+  first, second = (list(made(counted, rows=r)) for r in (range(2), range(2, 4)))
+  assert len(decoded) == 2 + 1 + 2 + 1  # nobody counts the last one
+  expected = np.concatenate([first[0].images, second[0].images])
+  np.testing.assert_array_equal(expected, whole[0].images)
+  np.testing.assert_array_equal(first[1].images, whole[1].images)
+  assert [*first[0].labels, *second[0].labels] == whole[0].labels.tolist()
+
+
 # The order of an epoch.
 
 

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from bnresearch.engine import checkpoint
 from bnresearch.records import run_directory
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -61,6 +62,19 @@ def began(workdir):
     for file in workdir.glob('*/provenance.json')
     for session in json.loads(file.read_text())
   }
+
+
+def missing(path):
+  """Returns which rows a run has noted that it has lost."""
+  return [
+    session['missing_rows']
+    for session in json.loads((path / 'provenance.json').read_text())
+    if 'missing_rows' in session
+  ]
+
+
+def began_last(path):
+  return json.loads((path / 'provenance.json').read_text())[-1]['from_step']
 
 
 def rows(workdir):
@@ -120,6 +134,8 @@ def survive(folder, count):
   assert sorted(path.name for path in broken.iterdir()) == names
   for name in names:
     compare(whole / name, broken / name)
+  lost = list(broken.glob('*/metrics.damaged'))
+  assert all(str(f.with_suffix('.jsonl')) in done.stderr for f in lost)
   table = folder / 'table.csv'
   collected = run([*again, f'--collect={table}'])
   assert collected.returncode == 0, collected.stderr
@@ -130,7 +146,11 @@ def survive(folder, count):
 
 
 def compare(expected, path):
-  """The same rows, each once; the same numbers but for rounding."""
+  """The same rows, each once; the same numbers but for rounding.
+
+  Where a checkpoint outlived rows of before it, they are missing, which the
+  run has noted.
+  """
   assert run_directory.read_status(path)['status'] == 'done'
   a, b = (
     [
@@ -139,6 +159,12 @@ def compare(expected, path):
     ]
     for p in (expected, path)
   )
+  if missing(path):
+    there = {(row['step'], *row) for row in b}
+    lost = {(row['step'], *row) for row in a} - there
+    assert lost
+    assert max(lost)[0] <= began_last(path)
+    a = [row for row in a if (row['step'], *row) in there]
   assert [(row['step'], *row) for row in a] == [(r['step'], *r) for r in b]
   for row, other in zip(a, b):
     for name, value in row.items():
@@ -155,3 +181,52 @@ def compare(expected, path):
 def test_a_sweep_survives_sigterm_sigkill_and_a_loss_of_power(tmp_path, count):
   collected = survive(tmp_path, count)
   assert {row['status'] for row in collected} == {'done'}
+
+
+def test_a_run_that_cannot_save_says_so_and_ends(tmp_path):
+  """Also under a path that is a pattern to others; Orbax's threads wait."""
+  workdir = tmp_path / 'lr=[0.1,0.2]'
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      '-m',
+      'bnresearch.main',
+      '--config=configs/default.py',
+      '--config.data.name=synthetic',
+      '--config.model.features=(8,)',
+      '--config.train.steps=1_000_000',
+      '--config.train.log_every=100',
+      '--config.eval.every=1000',
+      '--config.checkpoint.every=1000',
+      '--config.probes.names=()',
+      f'--workdir={workdir}',
+    ],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  with process:
+    folder = workdir / 'checkpoints'
+    deadline = time.monotonic() + 200
+    while not [*folder.glob('[1-9]*000')]:
+      assert process.poll() is None, process.communicate()
+      assert time.monotonic() < deadline
+      time.sleep(0.05)
+    folder.rename(tmp_path / 'gone')
+    folder.write_text('no folder')
+    try:
+      out, err = process.communicate(timeout=60)
+    finally:
+      process.kill()
+  assert process.returncode == 1
+  words = ' '.join(out.split())
+  assert 'failed: The checkpoint ' in words
+  assert 'cannot be written' in words
+  assert '1 failed' in out
+  assert 'Traceback' not in out + err
+  status = run_directory.read_status(workdir)
+  assert status['status'] == 'failed'
+  assert 'cannot be written' in status['message']
+  gone = checkpoint.Checkpoints(tmp_path / 'gone', None)
+  assert gone.restore_variables()['params'].keys() == {'hidden_1', 'logits'}

@@ -1,11 +1,13 @@
 """Which points a launcher gets, how far they are, and their results as a table.
 
-The runs here are written by hand, and nothing is trained.
+The runs here are written by hand, and but for two steps nothing is trained.
 """
 
 import contextlib
 import csv
+import glob
 import io
+import re
 import signal
 import sys
 
@@ -16,11 +18,15 @@ from rich.console import Console
 
 from bnresearch import config as configs
 from bnresearch.engine import interruptions
+from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.main import main
 from bnresearch.records import run_directory
-from bnresearch.sweeps import launch, slurm
-from bnresearch.sweeps.points import points
+from bnresearch.sweeps import launch, local, progress, slurm
+from bnresearch.sweeps.points import _name, directory_name, points
+from configs import default
+from tests.test_checkpoint import make_state, save_all
 
+DRY = ['--config.dry_run=True']
 CONFIG = """
 from configs import default
 def get_config(arg):
@@ -170,6 +176,9 @@ def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
     'step': 200,
     'steps': 200,
     'seconds': 3.5,
+    'chosen_by': 'test',
+    'chosen_step': 100,
+    'chosen/test/accuracy': 0.75,
     'steps_to/test/accuracy=0.7': 100.0,
     'final/train/loss': 200.0,
     'best/train/loss': 100.0,
@@ -205,6 +214,57 @@ def test_a_diverged_run_is_collected_with_its_best_finite_value(
   assert 'best/test/loss' not in row
 
 
+def test_the_best_of_tables_is_the_one_that_is_restored(
+  study, capsys, monkeypatch, tmp_path
+):
+  """Of equal ones the last; and of those at which there is a checkpoint."""
+  monkeypatch.setenv('COLUMNS', '150')
+  flags, chosen, workdir = study
+  path = chosen[0].directory(workdir)
+  accuracies = {1: 0.9, 2: 0.75, 3: 0.75, 4: 0.5}
+  with run_directory.claim(path, chosen[0].config) as run:
+    for step, accuracy in accuracies.items():
+      row = {'test/accuracy': accuracy, 'test/loss': 1.0}
+      run.logbook.write(step, row)
+    run.update(status='done', logbook=run.logbook.mark)
+  saved = {step: accuracies[step] for step in (2, 3, 4)}
+  save_all(path / 'checkpoints', saved)
+  restored = Checkpoints(path / 'checkpoints', None).restore(
+    make_state(), 'best'
+  )
+  assert int(restored.step) == 3
+  assert main([*flags, '--status']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert ' 50.00% 75.00% (3) ' in printed
+  file = tmp_path / 'table.parquet'
+  assert main([*flags, f'--collect={file}']) == 0
+  row = pyarrow.parquet.read_table(file).to_pylist()[0]
+  assert (row['chosen/test/accuracy'], row['chosen_step']) == (0.75, 3)
+  assert (row['best/test/loss'], row['best_step/test/loss']) == (1.0, 4)
+
+
+def test_no_number_of_a_logbook_that_was_changed_is_printed(
+  study, capsys, monkeypatch, tmp_path, caplog
+):
+  monkeypatch.setenv('COLUMNS', '150')
+  flags, chosen, workdir = study
+  with begun(chosen[0], workdir, status='running'):
+    pass
+  path = chosen[0].directory(workdir)
+  with run_directory.claim(path, chosen[0].config) as run:
+    run.update(status='done', logbook=run.logbook.mark)
+  file = path / 'metrics.jsonl'
+  file.write_text(file.read_text().replace('0.75', '1.15'))
+  assert main([*flags, '--status']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert f'{chosen[0].name} done 0 ? ? ' in printed
+  table = tmp_path / 'table.parquet'
+  assert main([*flags, f'--collect={table}']) == 0
+  columns = pyarrow.parquet.read_table(table).column_names
+  assert not [name for name in columns if 'accuracy' in name]
+  assert f'{file} is not what the run wrote' in caplog.text
+
+
 # Wrong use.
 
 
@@ -226,8 +286,17 @@ def test_a_diverged_run_is_collected_with_its_best_finite_value(
       '--target: has no effect with --list. Leave one of the two out.',
     ),
     (
-      ['--launcher=slurm', '--config.dry_run=True'],
-      '--launcher=slurm: a dry run is made here. Leave the flag out.',
+      ['--launcher=slurm', *DRY],
+      '--launcher: has no effect on a dry run, which is made here, point after '
+      'point, and kept nowhere. Leave it out, or --config.dry_run=True.',
+    ),
+    (['--processes=2', *DRY], '--processes: has no effect on a dry run'),
+    (['--retry_failed', *DRY], '--retry_failed: has no effect on a dry run'),
+    (['--status', *DRY], '--status: has no effect on a dry run'),
+    (['--target=test/loss=1', *DRY], '--target: has no effect on a dry run'),
+    (
+      ['--launcher=vectorized', '--at_once=2', *DRY],
+      '--at_once: has no effect on a dry run',
     ),
   ],
 )
@@ -257,6 +326,14 @@ def test_what_slurm_needs_is_said(study, lacking, message, monkeypatch):
   assert not workdir.exists()
 
 
+def test_a_damaged_list_of_jobs_is_named(tmp_path):
+  (tmp_path / 'slurm').mkdir()
+  (tmp_path / 'slurm' / 'jobs.json').write_text('["1_0"]')
+  message = r'jobs\.json is damaged: it needs a dict of the job of each point'
+  with pytest.raises(run_directory.Refused, match=message):
+    slurm.active(tmp_path)
+
+
 def test_a_sweep_over_resources_is_no_array(study, monkeypatch):
   _, chosen, workdir = study
   monkeypatch.setitem(sys.modules, 'submitit', sys)
@@ -266,7 +343,146 @@ def test_a_sweep_over_resources_is_no_array(study, monkeypatch):
     slurm.run(varied, workdir, Console(quiet=True))
 
 
+# Names of points.
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'init_std=0.01,norm=none,seed=0',
+    'features=(20, 20)',
+    "sites=('stem=none',)",
+    'bn_x5,seed=0',
+    'tfds_name=name:1.0.0',
+    'name=größe 5% {a} & $b; ~x',
+    'x' * 255,
+  ],
+)
+def test_a_safe_name_stays_as_it_is(text):
+  assert directory_name(text) == text
+
+
+UNSAFE = {
+  'path=../..': 'path=.._..',
+  'path=/etc/passwd': 'path=_etc_passwd',
+  'sites=[stem*=none]': 'sites=_stem_=none_',
+  'a?b': 'a_b',
+  'C:\\runs': 'C:_runs',
+  'two\nlines\t\x1b[31m': 'two_lines___31m',
+  'null\0': 'null_',
+  'not UTF-8 \udcff': 'not UTF-8 _',
+  'line\u2028separator': 'line_separator',
+  '': '_',
+  '.': '_.',
+  '..': '_..',
+  '.hidden': '_.hidden',
+  'slurm': '_slurm',
+  'x' * 256: 'x' * 200,
+  'é' * 150: 'é' * 100,
+  'x' + 'é' * 150: 'x' + 'é' * 99,
+}
+
+
+def test_any_text_makes_a_folder_of_its_own_that_tells_it(tmp_path):
+  made = {text: directory_name(text) for text in UNSAFE}
+  for text, name in made.items():
+    assert re.fullmatch(re.escape(UNSAFE[text]) + '~[0-9a-f]{12}', name)
+    path = tmp_path / name
+    (path / 'checkpoints').mkdir(parents=True)
+    assert path.resolve() == tmp_path.resolve() / name
+    found = glob.glob(f'{path}/*')
+    assert found == [f'{path}/checkpoints']
+    assert directory_name(name) == name
+  assert len(set(made.values())) == len(UNSAFE)
+  assert sorted(made.values()) == sorted(f.name for f in tmp_path.iterdir())
+  assert made[''] != directory_name('_')
+  assert directory_name('a[') != directory_name('a]')
+
+
+def names_of(*sweep):
+  config = default.get_config()
+  with config.unlocked():
+    config.sweep = sweep
+  return [point.name for point in points(config, {})]
+
+
+def test_points_are_named_by_values_as_the_config_has_them():
+  assert names_of() == names_of({}) == ['.']
+  assert names_of({}, {'seed': 1}) == ['defaults', 'seed=1']
+  lists = [{'model.features': [10]}, {'model.features': (20, 20)}]
+  assert names_of(*lists) == ['features=(10,)', 'features=(20, 20)']
+  rates = {
+    'mean': tuple(np.logspace(-1, 0, 2)),
+    'rate': np.logspace(0, 1, 2)[0],
+  }
+  assert _name(rates, {key: key for key in rates}) == 'mean=(0.1, 1.0),rate=1.0'
+  twice = "'features=(10,)' stands in it twice"
+  with pytest.raises(configs.ConfigError, match=re.escape(twice)):
+    names_of({'model.features': [10]}, {'model.features': (10,)})
+  path, pattern = names_of(
+    {'start.path': '../..'}, {'norm.sites': ('*[0-9]=none',)}
+  )
+  assert re.fullmatch(r'path=\.\._\.\.~\w{12}', path)
+  assert re.fullmatch(r"sites=\('__0-9_=none',\)~\w{12}", pattern)
+
+
+# Points that another process has.
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
+  processes, tmp_path
+):
+  config = default.get_config()
+  few = {'data.name': 'synthetic', 'model.features': (2,), 'train.steps': 1}
+  every = dict.fromkeys(('train.log_every', 'eval.every'), 1)
+  configs.override(config, few | every)
+  with config.unlocked():
+    config.sweep = ({'seed': 0}, {'seed': 1})
+  chosen = points(config, {})
+  # Both are one directory: who comes second finds the other's.
+  chosen[0].directory(tmp_path).mkdir()
+  chosen[1].directory(tmp_path).symlink_to('seed=0')
+  console = Console(file=io.StringIO(), width=1000)
+  result = local.run(chosen, tmp_path, processes, console)
+  assert sorted(result.values()) == ['done', 'refused']
+  (refused,) = (name for name, state in result.items() if state == 'refused')
+  why = r'was made by a different config:|belongs to process \d+ on '
+  told = rf'{refused}: {tmp_path}/{refused} ({why})'
+  assert re.search(told, console.file.getvalue())
+  if processes == 1:
+    assert result['seed=0'] == 'done'
+
+
 # Signals.
+
+
+@pytest.mark.parametrize('number', interruptions.ASKED)
+def test_a_request_is_noted_and_the_next_has_its_usual_effect(number):
+  came = []
+  usual = signal.signal(number, lambda *_: came.append(number))
+  try:
+    with interruptions.noted() as interrupted:
+      signal.raise_signal(number)
+      assert interrupted()
+      assert not came
+      signal.raise_signal(number)
+      assert came == [number]
+  finally:
+    signal.signal(number, usual)
+
+
+def test_the_end_of_the_terminal_is_none_of_a_run_under_nohup():
+  usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with interruptions.noted() as interrupted:
+      signal.raise_signal(signal.SIGHUP)
+      assert not interrupted()
+      assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+      signal.raise_signal(signal.SIGTERM)
+      assert interrupted()
+  finally:
+    signal.signal(signal.SIGHUP, usual)
 
 
 @pytest.mark.parametrize('number', interruptions.WARNED)
@@ -287,3 +503,18 @@ def test_a_second_request_has_its_usual_effect():
     assert interrupted()
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+  ('left', 'text'),
+  [
+    (59.9, '00:59'),
+    (3_600, '01:00:00'),
+    (86_399, '23:59:59'),
+    (86_400, '1d 00:00:00'),
+    (3 * 86_400 + 7_384, '3d 02:03:04'),
+  ],
+)
+def test_how_long_it_takes_has_days(left, text):
+  status = {'steps_per_second': 0.5, 'steps': 10 + left / 2, 'step': 10}
+  assert progress.eta(status) == text

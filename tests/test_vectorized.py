@@ -1,5 +1,6 @@
 """Many runs as one program, beside the same runs one by one."""
 
+import io
 import json
 import shutil
 
@@ -12,6 +13,7 @@ import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.engine import loop, members, rounds, traced
 from bnresearch.records import run_directory
+from bnresearch.reports import results, summary
 from bnresearch.sweeps import vectorized
 from bnresearch.sweeps.points import points
 from configs import default
@@ -28,6 +30,11 @@ SWEEP = (
   {'norm.epsilon': 0.1},
   {'norm.momentum': 0.5},
 )
+UNPROBED = {
+  'probes__names': (),
+  'probes__every': 500,
+  'probes__examples': 1000,
+}
 KEYS = tuple({key: None for point in SWEEP for key in point})
 
 
@@ -37,6 +44,7 @@ def config_of(sweep=SWEEP, **values):
     'optim.momentum': 0.9,
     'optim.l2': 1e-4,
     'data.name': 'synthetic',
+    'data.held_out': 0.1,
     'model.features': (16, 16),
     'train.steps': 40,
     'train.log_every': 10,
@@ -99,6 +107,39 @@ def test_members_have_the_numbers_and_records_of_single_runs(
     )
 
 
+def test_the_held_out_part_chooses_the_best_step(together):
+  chosen = points(config_of(), {})
+  table = {row['run']: row for row in results.rows(chosen, *of(together))}
+  for point in chosen[:2]:
+    run = bnr.open_run(together[point.name])
+    sizes = {'train': 540, 'validation': 60, 'test': 600}
+    assert run.spec.examples == sizes
+    series = run.metrics['validation/accuracy']
+    assert series.steps.tolist() == [0, 20, 40]
+    best = run.restore('best')
+    rated = dict(zip(series.steps.tolist(), series.values))
+    assert rated[int(best.step)] == max(rated[20], rated[40])
+    for split in ('validation', 'test'):
+      for metric, value in run.evaluate(best, split=split).items():
+        steps, values = run.metrics[f'{split}/{metric}']
+        (logged,) = values[steps == int(best.step)]
+        np.testing.assert_allclose(value, logged, rtol=1e-5)
+    row = table[point.name]
+    step = row['chosen_step']
+    assert row['chosen_by'] == 'validation'
+    assert rated[step] == row['best/validation/accuracy'] == max(series.values)
+    test = run.metrics['test/accuracy']
+    assert [row['chosen/test/accuracy']] == test.values[test.steps == step]
+  text = summary.table(chosen, *of(together)[:1]).caption
+  assert 'the best step is chosen by validation accuracy' in text
+
+
+def of(paths):
+  """Returns the workdir, and the state of each point."""
+  (workdir,) = {path.parent for path in paths.values()}
+  return workdir, dict.fromkeys(paths, 'done')
+
+
 def test_every_traced_number_has_its_effect(together):
   losses = {
     name: rows(path)[-2]['test/loss'] for name, path in together.items()
@@ -127,6 +168,28 @@ def test_it_ends_early_where_all_have_diverged(tmp_path):
   for path in paths.values():
     assert run_directory.read_status(path)['status'] == 'diverged'
     assert not [*(path / 'checkpoints').iterdir()]
+
+
+def test_members_that_diverge_at_last_or_cannot_save_end_by_themselves(
+  tmp_path, monkeypatch
+):
+  sweep = tuple({'optim.learning_rate': rate} for rate in (1e38, 0.1, 0.2))
+  one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
+  config = config_of(sweep, **dict.fromkeys(one, 1), probes__names=())
+  chosen = points(config, {})
+  folder = chosen[2].directory(tmp_path) / 'checkpoints'
+  save = vectorized._Session.save
+
+  def save_where_one_cannot(session, done):
+    folder.rmdir()
+    folder.write_text('no folder')
+    save(session, done)
+
+  monkeypatch.setattr(vectorized._Session, 'save', save_where_one_cannot)
+  result = vectorized.run(chosen, tmp_path, CONSOLE)
+  assert [*result.values()] == ['diverged', 'done', 'failed']
+  status = run_directory.read_status(chosen[2].directory(tmp_path))
+  assert 'cannot be written ([Errno 20] Not a directory' in status['message']
 
 
 def test_what_is_interrupted_continues_byte_for_byte(
@@ -209,7 +272,11 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
 def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   sweep = tuple({'optim.weight_decay': decay} for decay in (0.1, 0.5))
   config = config_of(
-    sweep, optim__name='adamw', optim__l2=0.0, probes__names=()
+    sweep,
+    optim__name='adamw',
+    optim__momentum=0.0,
+    optim__l2=0.0,
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   last = []
@@ -221,17 +288,24 @@ def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   assert last[0] != last[1]
 
 
-def test_a_point_that_cannot_begin_fails_alone(tmp_path):
+def test_points_that_cannot_begin_fail_or_are_refused_alone(tmp_path):
   config = config_of(tuple({'seed': seed} for seed in range(3)))
   chosen = points(config, {})
-  foreign = chosen[1].directory(tmp_path)
-  foreign.mkdir()
+  foreign, taken = (point.directory(tmp_path) for point in chosen[1:])
   with run_directory.claim(foreign, chosen[1].config) as run:
     run.record_data((8, 8, 1), ('yes', 'no'), {}, {})
     run.update(status='preempted')
-  result = vectorized.run(chosen, tmp_path, CONSOLE)
-  assert [*result.values()] == ['done', 'failed', 'done']
+  console = Console(file=io.StringIO(), width=1000)
+  with run_directory.claim(taken, chosen[2].config) as run:
+    run.update(status='diverged')  # and is about to let go
+    before = (taken / 'status.json').read_bytes()
+    run.update(status='running')
+    result = vectorized.run(chosen, tmp_path, console)
+    run.update(status='diverged')
+  assert [*result.values()] == ['done', 'failed', 'refused']
   assert 'classes yes, no' in run_directory.read_status(foreign)['message']
+  assert f'{chosen[2].name}: {taken} belongs to' in console.file.getvalue()
+  assert (taken / 'status.json').read_bytes() == before
 
 
 def test_images_that_are_streamed_are_refused(tmp_path):
@@ -253,7 +327,7 @@ def test_members_convolve_too(tmp_path, assert_close):
     train__log_every=2,
     eval__every=4,
     checkpoint__every=4,
-    probes__names=(),
+    **UNPROBED,
   )
   paths = trained(tmp_path / 'together', config)
   point = points(config, {})[1]

@@ -60,6 +60,13 @@ def test_the_base_variables_of_inception_v1_are_slims():
   assert base == 5_607_184
 
 
+def test_without_scale_the_parameters_of_inception_v2_are_slims():
+  """And the logits tf_slim 1.1.0's on TensorFlow 2.21.0, to 6e-7."""
+  model = zoo.network('inception_v2_slim', use_scale=False)
+  total, _ = sizes(model, 224)
+  assert total['params'] == 11_178_336
+
+
 def test_every_architecture_is_among_them():
   models = {found.model for found in zoo.PUBLISHED.values()}
   assert models == set(lookup.names('models'))

@@ -43,7 +43,8 @@ def convert(
   After t updates a running variance that is not debiased is `momentum**t * 1 +
   (1 - momentum**t) * average`, with the weight of the old value for momentum.
   Only the average takes the factor (m-1)/m or m/(m-1), and a debiased running
-  variance is the average alone; the mean likewise, its initial value 0.
+  variance is the average alone; the mean likewise, its initial value 0. See
+  `Framework.debias` for Equinox's.
 
   Args:
     values: of `source`.
@@ -66,7 +67,7 @@ def convert(
   if mean is not None:
     mean = _moved(mean, 0, initial, 1, source, target)
   if var is not None:
-    least = 0 if source.debias else initial
+    least, _ = _weights(initial, source)
     _check('var', var, least, ', what is left of the initial 1' * (least > 0))
     factor = _factor(source, target, count)
     var = _moved(var, 1, initial, factor, source, target)
@@ -108,7 +109,7 @@ def describe(norm: Any, options: Collection[str]) -> str:
     alike = ', '.join(_names(running_variance=kind))
     parts.append(f'running variance {name}, as in {alike}')
   if 'debias' in options:
-    alike = f', as in {", ".join(_names(debias=True))}'
+    alike = f', as in {", ".join(_names(debias="yes"))}'
     parts.append(f'debiased{alike}' if norm.debias else 'not debiased')
   if _frozen(norm, options):
     parts.append('frozen: training neither uses nor follows its batches')
@@ -192,21 +193,27 @@ def _factor(source, target, count):
   return bessel if target.running_variance == 'unbiased' else 1 / bessel
 
 
+def _weights(initial, framework):
+  """Returns the weights of the initial value and of the average of batches.
+
+  `initial` is the first one where nothing is debiased.
+  """
+  if framework.debias == 'no':
+    return initial, 1 - initial
+  return initial / (1 - initial) * (framework.debias == 'mean'), 1.0
+
+
 def _moved(value, start, initial, factor, source, target):
   """Returns a running statistic with its average multiplied by `factor`.
 
-  `initial` is the weight that the value `start` still has where it is not
-  debiased.
+  `start` is what it was before the first update, `initial` as in `_weights`.
   """
   if factor == 1 and source.debias == target.debias:
     return value  # to the last bit
-  average = (
-    value if source.debias else (value - initial * start) / (1 - initial)
-  )
-  average = factor * average
-  if target.debias:
-    return average
-  return initial * start + (1 - initial) * average
+  left, weight = _weights(initial, source)
+  average = factor * (value - left * start) / weight
+  left, weight = _weights(initial, target)
+  return left * start + weight * average
 
 
 def _names(**convention):

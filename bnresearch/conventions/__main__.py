@@ -22,6 +22,12 @@ the same after 10 updates only, so that the initial variance 1 still counts
       --count=60 --steps=10
 """
 
+_DEBIASED = {
+  'no': 'not debiased',
+  'yes': 'debiased',
+  'mean': 'debiased but for the initial variance 1',
+}
+
 
 @command.line(ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +76,7 @@ def _parser():
 def _print_table(console):
   table = Table(
     *('framework', 'parameter', 'default', 'weighs', 'epsilon'),
-    *('running variance', 'debiased', 'tested'),
+    *('running variance', 'debiased'),
     box=box.SIMPLE,
     padding=0,  # so that it fits into 80 columns
   )
@@ -82,15 +88,15 @@ def _print_table(console):
       f.weighs,
       f'{f.epsilon:g}',
       f.running_variance,
-      'yes' if f.debias else 'no',
-      'yes' if f.tested else '',
+      f.debias,
     )
   console.print(table)
   for name, f in FRAMEWORKS.items():
     console.print(f'{name}: {f.layer}. {f.remark}')
   console.print(
-    '\nweighs: the value, old or new, whose weight the parameter is. tested: '
-    'tests/test_conventions.py compares the row with the layer itself.'
+    '\nweighs: the value, old or new, whose weight the parameter is. debiased: '
+    'whether the initial mean 0 and variance 1 are left out; mean: of the mean '
+    'only. tests/test_conventions.py compares each row with the layer itself.'
   )
 
 
@@ -103,9 +109,10 @@ def _print_conversion(args):
     )
   source, target = find(args.source), find(args.target)
   if args.target == 'bnresearch':
-    # Its conventions are knobs, and can be those of any framework.
+    # Its conventions are knobs; only an Equinox's variance it has not.
     target = target._replace(
-      running_variance=source.running_variance, debias=source.debias
+      running_variance=source.running_variance,
+      debias='no' if source.debias == 'no' else 'yes',
     )
   momentum = source.default if args.momentum is None else args.momentum
   if momentum is None:
@@ -129,7 +136,9 @@ def _print_conversion(args):
     f'--config.norm.momentum={knobs.momentum:.12g} '
     f'--config.norm.epsilon={knobs.epsilon:.12g} '
     f'--config.norm.running_variance={source.running_variance} '
-    f'--config.norm.debias={source.debias}'
+    f'--config.norm.debias={source.debias != "no"}'
+    + f", but for {args.source}'s initial variance 1"
+    * (source.debias == 'mean')
   )
   half, most = (conventions.forgotten(knobs.momentum, s) for s in (0.5, 0.01))
   say(f'half-life {half:,.1f} updates; 99% forgotten after {most:,.0f}')
@@ -147,7 +156,7 @@ def _text(framework: Framework, values: conventions.Values) -> str:
   return (
     f'{", ".join(shown)} ({framework.parameter} weighs the {framework.weighs} '
     f'value, running variance {framework.running_variance}, '
-    f'{"" if framework.debias else "not "}debiased)'
+    f'{_DEBIASED[framework.debias]})'
   )
 
 

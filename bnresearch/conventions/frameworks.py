@@ -1,7 +1,8 @@
 """The frameworks' batch normalizations, as data: defaults and conventions.
 
-From their sources and documentation, at the versions named in the tests where
-there is one: `tested` says whether a test compares the row with the real layer.
+From their sources and documentation. tests/test_conventions.py compares all but
+the remarks with the layers; it has recorded what those of tf_slim and Chainer
+gave, as one needs TensorFlow and the other NumPy 1.
 """
 
 from typing import NamedTuple
@@ -21,9 +22,11 @@ class Framework(NamedTuple):
     epsilon: its default, in squared units of the input.
     running_variance: 'biased', or 'unbiased', times m/(m-1) for m values per
       channel.
-    debias: whether the initial mean 0 and variance 1 stay out of the average.
+    debias: 'no' if the initial mean 0 and variance 1 stay in the average with
+      weight momentum^t after t updates; 'yes' if not, the rest divided by 1 -
+      momentum^t; 'mean' if it is divided, but the variance began at 1 instead
+      of 0, so that momentum^t / (1 - momentum^t) is too much.
     remark: what else surprises.
-    tested: whether a test compares all but the remark with the real layer.
   """
 
   layer: str
@@ -33,9 +36,8 @@ class Framework(NamedTuple):
   epsilon_parameter: str
   epsilon: float
   running_variance: str
-  debias: bool
+  debias: str
   remark: str
-  tested: bool = False
 
 
 FRAMEWORKS = {
@@ -47,12 +49,11 @@ FRAMEWORKS = {
     epsilon_parameter='epsilon',
     epsilon=1e-5,
     running_variance='unbiased',
-    debias=False,
+    debias='no',
     remark=(
       'norm.running_variance and norm.debias are knobs. A run with '
       'norm.running_variance=biased converts as flax does.'
     ),
-    tested=True,
   ),
   'flax': Framework(
     layer='flax.linen.BatchNorm',
@@ -62,9 +63,8 @@ FRAMEWORKS = {
     epsilon_parameter='epsilon',
     epsilon=1e-5,
     running_variance='biased',
-    debias=False,
+    debias='no',
     remark='use_fast_variance=True: E[x^2] - E[x]^2, wrong if |mean| >> std.',
-    tested=True,
   ),
   'nnx': Framework(
     layer='flax.nnx.BatchNorm',
@@ -74,9 +74,8 @@ FRAMEWORKS = {
     epsilon_parameter='epsilon',
     epsilon=1e-5,
     running_variance='biased',
-    debias=False,
+    debias='no',
     remark='use_fast_variance=True, as in linen.',
-    tested=True,
   ),
   'pytorch': Framework(
     layer='torch.nn.BatchNorm1d, 2d, 3d',
@@ -86,9 +85,8 @@ FRAMEWORKS = {
     epsilon_parameter='eps',
     epsilon=1e-5,
     running_variance='unbiased',
-    debias=False,
+    debias='no',
     remark='torchvision: eps 0.001 in GoogLeNet and InceptionV3.',
-    tested=True,
   ),
   'keras': Framework(
     layer='keras.layers.BatchNormalization, Keras 3',
@@ -98,13 +96,12 @@ FRAMEWORKS = {
     epsilon_parameter='epsilon',
     epsilon=1e-3,
     running_variance='biased',
-    debias=False,
+    debias='no',
     remark=(
       'trainable=False implies inference mode. keras.applications: epsilon '
       '1.001e-5 in ResNet and DenseNet; momentum 0.999 in MobileNetV2; '
       'scale=False, no gamma, in InceptionV3.'
     ),
-    tested=True,
   ),
   'slim': Framework(
     layer='tf_slim.batch_norm',
@@ -114,7 +111,7 @@ FRAMEWORKS = {
     epsilon_parameter='epsilon',
     epsilon=1e-3,
     running_variance='unbiased',
-    debias=False,
+    debias='no',
     remark=(
       'scale=False: no gamma unless asked for. Unbiased by the fused kernel. '
       'zero_debias_moving_mean debiases the mean only. Scopes: decay 0.9997 in '
@@ -129,7 +126,7 @@ FRAMEWORKS = {
     epsilon_parameter='eps',
     epsilon=1e-5,
     running_variance='biased',
-    debias=True,
+    debias='yes',
     remark='A zero-debiased average; a negative variance is not clipped.',
   ),
   'equinox': Framework(
@@ -140,10 +137,11 @@ FRAMEWORKS = {
     epsilon_parameter='eps',
     epsilon=1e-5,
     running_variance='biased',
-    debias=True,
+    debias='mean',
     remark=(
       'Its docstring says unbiased, its code averages the biased variance. '
-      "mode='batch' debiases; the legacy mode='ema' begins with the first "
+      "mode='batch' divides the variance too, which began at 1: far too large "
+      "after few updates. The default mode='ema' begins with the first "
       "batch's statistics, and normalizes training too by the running ones."
     ),
   ),
@@ -155,7 +153,7 @@ FRAMEWORKS = {
     epsilon_parameter='eps',
     epsilon=2e-5,
     running_variance='unbiased',
-    debias=False,
+    debias='no',
     remark='Unbiased by m/max(m-1, 1): a single value is no error.',
   ),
 }

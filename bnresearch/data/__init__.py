@@ -7,6 +7,9 @@ which makes the data set from its original files.
 """
 
 import dataclasses
+import decimal
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +20,7 @@ import numpy as np
 from bnresearch.terminal import UserError
 
 SPLITS = ('train', 'test')
+_HELD_OUT = 0x76616C  # sets its draw apart from others by `split_seed`
 
 
 class MissingData(UserError, FileNotFoundError):
@@ -49,10 +53,14 @@ class Source(Protocol):
   Attributes:
     class_names: the K classes.
     notes: what a run should record of the data, ready for JSON.
+    digest: the same for the same images and labels in the same order, on every
+      machine; it changes with any of them, or where there are too many to read,
+      with all that can be known of them at once.
   """
 
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  digest: str
 
   def __len__(self) -> int: ...
 
@@ -87,6 +95,92 @@ class Arrays:
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     return self.images_NHWC[index], int(self.labels_N[index])
 
+  @functools.cached_property
+  def digest(self) -> str:
+    return digest_of(
+      str(self.images_NHWC.shape).encode(),
+      self.labels_N.astype('<i4'),
+      np.ascontiguousarray(self.images_NHWC),
+    )
+
+
+def digest_of(*parts: bytes | np.ndarray) -> str:
+  """Returns a digest of parts, in their order."""
+  hashed = hashlib.blake2b(digest_size=16)
+  for part in parts:
+    hashed.update(part)
+  return hashed.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Some of the examples of a source that is not in memory.
+
+  Attributes:
+    whole: the source.
+    numbers: of the examples, ascending.
+  """
+
+  whole: Source
+  numbers: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.numbers)
+
+  def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    return self.whole[int(self.numbers[index])]
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    return self.whole.class_names
+
+  @property
+  def notes(self) -> Mapping[str, Any]:
+    return self.whole.notes
+
+  @property
+  def digest(self) -> str:
+    numbers = self.numbers.astype('<i8')
+    return digest_of(self.whole.digest.encode(), numbers)
+
+
+def held_out(
+  source: Source, split: str, *, held_out: float = 0.0, split_seed: int = 0
+) -> Source:
+  """Returns what a split has of a source.
+
+  That is 'validation', a part of the training split; or 'train', the rest of
+  it, in its order; or 'test', all of the source. The part is drawn from all
+  examples alike, whatever their class.
+
+  Args:
+    source: the training split, or that of 'test'.
+    split: see above.
+    held_out: the fraction, rounded down, but at least one; 0 for none.
+    split_seed: which examples these are.
+
+  Raises:
+    DamagedData: nothing would be left to train on.
+  """
+  if split == 'test' or not held_out:
+    return source
+  N, count = len(source), count_of(len(source), held_out)
+  if count == N:
+    raise DamagedData(
+      f'data.held_out = {held_out}: there is one training image only. Set it '
+      'to 0.'
+    )
+  order = np.random.RandomState([split_seed, _HELD_OUT]).permutation(N)
+  chosen = order[:count] if split == 'validation' else order[count:]
+  numbers = np.sort(chosen)
+  if not isinstance(source, Arrays):
+    return Part(source, numbers)
+  return dataclasses.replace(
+    source,
+    images_NHWC=source.images_NHWC[numbers],
+    labels_N=source.labels_N[numbers],
+  )
+
 
 def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
   """Raises DamagedData if a label is no index into the class names."""
@@ -98,6 +192,14 @@ def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
       f'one {labels_N[wrong[0]]} of example {wrong[0]}: those of {K} classes '
       f'are 0 to {K - 1}.'
     )
+
+
+def count_of(examples: int, fraction: float) -> int:
+  """Returns how many examples a fraction is, rounded down, but at least one.
+
+  Of the decimal that is written: 0.29 of 100 are 29, though the float is less.
+  """
+  return max(1, int(decimal.Decimal(str(fraction)) * examples))
 
 
 def pixels(

@@ -13,7 +13,7 @@ from rich.table import Table
 from bnresearch import build, command, lookup, paths
 from bnresearch import config as configs
 from bnresearch.data import SPLITS, MissingData, _sheet
-from bnresearch.engine import loop, stream
+from bnresearch.engine import beforehand, loop, stream
 from bnresearch.engine.step import inputs_key
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say, wide
@@ -153,9 +153,11 @@ def _inspect(args, values):
   if why := paths.unwritable(args.output):
     raise configs.ConfigError([f'--output={args.output}: {why}'])
   config = points(configs.load(args.config), values)[0].config
-  loop.check(config)
-  train, test = (build.source(config, split) for split in SPLITS)
-  say(f'{len(train):,} training images, {len(test):,} for evaluation')
+  beforehand.check_data(config)
+  found = loop.sources(config)
+  train, test = found['train'], found['test']
+  others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
+  say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(config, train)
   _sheet.draw(
     {

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bnresearch.data import DamagedData, MissingData
+from bnresearch.data import DamagedData, MissingData, count_of
 
 EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
 _HIDDEN = ('thumbs.db', 'desktop.ini', '__macosx')
@@ -82,8 +82,8 @@ def held_out(
 ) -> set[str]:
   """Returns which images of a class are kept for evaluation.
 
-  int(n * validation) of n, at least 1: those whose names have the smallest
-  digests. So an image or a class that is added moves hardly any other.
+  The fraction of them, rounded down, at least 1: those whose names have the
+  smallest digests. So an image or a class that is added moves hardly any other.
 
   Args:
     names: of the images, in any order.
@@ -96,7 +96,7 @@ def held_out(
     text = f'{split_seed}/{class_name}/{name}'
     return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
 
-  count = max(1, int(len(names) * validation))
+  count = count_of(len(names), validation)
   return set(sorted(names, key=rank)[:count])
 
 

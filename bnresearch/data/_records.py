@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnresearch.data import DamagedData, MissingData, _tfds
+from bnresearch.data import DamagedData, MissingData, _tfds, digest_of
 from bnresearch.images import decoding
+
+# Examples that its digest reads; a million would take an hour.
+_READ = 64
 
 
 class Labelled(NamedTuple):
@@ -83,6 +86,20 @@ class Records:
   @property
   def class_names(self) -> tuple[str, ...]:
     return self.labelled.class_names
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of its name and version, its sizes, and some examples as stored."""
+    sizes = _tfds.sizes(self.folder, self.split)
+    parts = [json.dumps([self.notes, sizes], sort_keys=True).encode()]
+    N = len(self)
+    numbers = np.arange(N) if self.numbers is None else self.numbers
+    parts.append(np.asarray(numbers, '<i8'))
+    for index in np.linspace(0, N - 1, min(N, _READ)).round().astype(int):
+      row = self._rows[int(numbers[index])]
+      parts.append(f'{row[self.labelled.label]} '.encode())
+      parts.append(row[self.labelled.image])
+    return digest_of(*parts)
 
   @property
   def _place(self):

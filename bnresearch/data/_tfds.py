@@ -125,6 +125,17 @@ def notes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
   return {'tfds': '/'.join(filter(None, parts)), 'tfds_split': split}
 
 
+def sizes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
+  """Returns a split's bytes, and its examples in each file.
+
+  Args:
+    folder: a prepared one.
+    split: as TFDS calls it.
+  """
+  splits = {part['name']: part for part in description(folder)['splits']}
+  return {key: splits[split].get(key) for key in ('numBytes', 'shardLengths')}
+
+
 def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
   """Returns a split whose images have all one size, in memory.
 

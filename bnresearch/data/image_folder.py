@@ -7,7 +7,6 @@ JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from bnresearch.data import (
   _folder,
   _folder_check,
   _folder_report,
+  digest_of,
 )
 from bnresearch.data._folder_report import shown
 from bnresearch.images import decoding
@@ -58,6 +58,12 @@ class Files:
 
   def __len__(self) -> int:
     return len(self.paths)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of its paths and labels, and of what all files of both splits hold."""
+    text = json.dumps([self.paths, self.labels_N.tolist()])
+    return digest_of(text.encode(), self.notes['contents'].encode())
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     """Returns (image uint8 (H, W, 3) RGB, label).
@@ -189,7 +195,7 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
   ]
   used = {split: {n: good[split, n] for n in whole} for split in SPLITS}
   notes = _folder_report.record(folder, listing, used, verdicts, problems)
-  notes |= {'digest': _digest(used)}
+  notes |= {'digest': _digest(used), 'contents': _contents(used, verdicts)}
   if not listing.parts:
     notes |= {'validation': validation, 'split_seed': split_seed}
   return {s: _files(folder, of_class, notes) for s, of_class in used.items()}
@@ -268,4 +274,12 @@ def _files(folder, of_class, notes):
 def _digest(used):
   """Returns a digest of which images each split and class has."""
   text = json.dumps([[s, list(of.items())] for s, of in used.items()])
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+  return digest_of(text.encode())
+
+
+def _contents(used, verdicts):
+  """Returns a digest of what the files hold, as it was when each was read."""
+  paths = sorted(
+    p for of in used.values() for some in of.values() for p in some
+  )
+  return digest_of(*(verdicts[path].digest.encode() for path in paths))

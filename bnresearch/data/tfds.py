@@ -20,7 +20,14 @@ import re
 
 import numpy as np
 
-from bnresearch.data import SPLITS, MissingData, Spec, _records, _tfds
+from bnresearch.data import (
+  SPLITS,
+  MissingData,
+  Spec,
+  _records,
+  _tfds,
+  count_of,
+)
 
 _NAME = re.compile(r'\w+(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?')
 
@@ -106,5 +113,5 @@ def _part(labelled, split, validation, split_seed):
     return (others[0] if split == 'test' else split), None
   N = labelled.examples.get('train', 0)
   order = np.random.RandomState(split_seed).permutation(N)
-  count = max(1, int(N * validation))
+  count = count_of(N, validation)
   return 'train', order[:count] if split == 'test' else order[count:]

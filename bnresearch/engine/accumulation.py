@@ -37,7 +37,7 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
     return gradient
 
   def of_all(params, collections, batch, key):
-    parts = jax.tree.map(lambda x: _split(x, microbatches), batch)
+    parts = jax.tree.map(lambda x: split(x, microbatches), batch)
 
     def of_one(k, part):
       own = jax.random.fold_in(key, k)
@@ -61,8 +61,12 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
   return of_all
 
 
-def _split(x, microbatches):
-  """Returns (parts, examples of a part, ...)."""
+def split(x: jax.Array, microbatches: int) -> jax.Array:
+  """Returns (parts, examples of a part, ...), each part on all devices.
+
+  Raises:
+    ValueError: a part does not lie evenly on the devices.
+  """
   n, D = x.shape[0] // microbatches, shards.count()
   if n % D:
     raise ValueError(

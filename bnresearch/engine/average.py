@@ -76,7 +76,7 @@ def estimate(
 def evaluate(
   config: Config, state: State, train_set: Source, evaluator: Evaluator
 ) -> dict[str, float]:
-  """Returns 'average/loss' and 'average/accuracy', for the log.
+  """Returns 'average/loss', 'average/accuracy' and so on, for the log.
 
   By population statistics of the averaged parameters, which are estimated, or
   by those of the batch where `config.eval.statistics` says so. {} with a
@@ -86,7 +86,7 @@ def evaluate(
     config: the run's.
     state: one that has an average.
     train_set: where the statistics are taken.
-    evaluator: of `config.eval.statistics`.
+    evaluator: of the test split, by `config.eval.statistics`.
   """
   by_batch = config.eval.statistics == 'batch'
   averaged = instead(state, 'batch' if by_batch else 'population')
@@ -98,4 +98,5 @@ def evaluate(
       logging.warning('The averaged parameters are not evaluated: %s', error)
       return {}
   means = evaluator.means(evaluator.sums(averaged.params, collections))
-  return {f'average/{name}': means[name] for name in ('loss', 'accuracy')}
+  del means['examples']
+  return {f'average/{name}': value for name, value in means.items()}

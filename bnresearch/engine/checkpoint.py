@@ -1,37 +1,29 @@
-"""Checkpoints by Orbax: the latest few and the best, each proven whole.
+"""Checkpoints: the latest few and the best, each proven whole.
 
 With the state goes `meta`: step, versions, the config's digest, how statistics
 were made, and a digest of all bytes: what is restored is what was saved.
 """
 
-import errno
-import hashlib
-import json
+import itertools
 import logging
 import pathlib
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import flax
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from bnresearch.engine.state import State
+from bnresearch.engine import disk
+from bnresearch.engine.state import State, differences, digest, nested
+from bnresearch.records import logbook
 from bnresearch.terminal import UserError
 
-# What says nothing of a checkpoint: too many files or too little memory, no
-# right to read, a disk that does not answer.
-_OF_THE_MACHINE = (
-  errno.EMFILE,
-  errno.ENFILE,
-  errno.ENOMEM,
-  errno.EACCES,
-  errno.EIO,
-  errno.ESTALE,
-)
-_NEVER_BEST = -1.0  # accuracy of a checkpoint that was not evaluated
+_T = TypeVar('_T')
+
+# What a kill leaves of one that was being written, or deleted.
+_LEFT_OVER = ('*.orbax-checkpoint-tmp*', '*.deleted')
 
 
 class RestoreError(UserError, RuntimeError):
@@ -52,39 +44,24 @@ class Checkpoints:
       folder: made if need be.
       keep: how many of the latest to hold, and the best besides; None opens
         the folder for reading only, and changes nothing in it.
+
+    Raises:
+      run_directory.Refused: no checkpoint can be kept under such a path.
     """
-    self._folder = folder.absolute()
-    alone = _alone()
-    if keep is None:
-      options = ocp.CheckpointManagerOptions(
-        create=False, multiprocessing_options=alone
-      )
-    else:
+    disk.check_path(folder)
+    self._folder, self._keep = folder.absolute(), keep
+    self._disk = disk.Disk()
+    # (step, digest) of what is being written, and of what was begun last.
+    self._begun = self._saved = None
+    self._told: set[int] = set()  # steps that were said to be damaged
+    if keep is not None:
       self._folder.mkdir(parents=True, exist_ok=True)
-      self._set_unreadable_aside()
-      latest = preservation_policy.LatestN(keep)
-      best = preservation_policy.BestN(get_metric_fn=_accuracy, n=1)
-      options = ocp.CheckpointManagerOptions(
-        create=False,
-        best_fn=_accuracy,
-        preservation_policy=preservation_policy.AnyPreservationPolicy(
-          [latest, best]
-        ),
-        multiprocessing_options=alone,
-      )
-    self._manager = ocp.CheckpointManager(
-      self._folder,
-      options=options,
-      item_handlers={
-        'state': ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-        'meta': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-      },
-    )
+      self._clean()
 
   @property
   def steps(self) -> list[int]:
-    """The steps of the checkpoints, ascending."""
-    return sorted(self._manager.all_steps())
+    """The steps of the checkpoints that are whole, ascending."""
+    return list(self._metas())
 
   def save(
     self, state: State, metrics: dict[str, float] | None, meta: dict[str, Any]
@@ -93,56 +70,54 @@ class Checkpoints:
 
     Args:
       state: it may be donated afterwards: a copy is saved.
-      metrics: of the test split at this step, for which is the best; None
-        where it was not evaluated.
+      metrics: at this step, of the split that chooses the best; None where it
+        was not evaluated.
       meta: what to note beside it, ready for JSON.
+
+    Raises:
+      disk.SaveError: it, or the one before, cannot be written.
     """
-    step = int(state.step)
-    state = jax.tree.map(np.array, state)
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(_tree(state)),
-        meta=ocp.args.JsonSave(
-          {**meta, 'step': step, 'metrics': metrics, 'digest': digest(state)}
-        ),
-      ),
-      metrics=metrics or {'accuracy': _NEVER_BEST},
-      force=step not in self.steps,  # also one that is older than others
+    step, state = int(state.step), jax.tree.map(np.array, state)
+    own = digest(state)
+    before = self._metas().get(step)
+    if before and before['digest'] == own:
+      return
+    if before:  # statistics of other parameters
+      self._delete(step)
+    if metrics is not None:
+      metrics = {name: logbook.plain(value) for name, value in metrics.items()}
+    self._saved = None
+    self._disk.begin(
+      self._folder / str(step),
+      nested(state),
+      {**meta, 'step': step, 'metrics': metrics, 'digest': own},
     )
+    self._begun = self._saved = step, own
 
   def restore(self, template: State, which: str | int = 'latest') -> State:
     """Returns a saved state.
 
     Args:
       template: a state of the same tree, shapes and dtypes.
-      which: 'latest', 'best' (highest test accuracy), or a step.
+      which: 'latest', 'best' (highest accuracy), or a step. Of the first two,
+        those that are damaged are passed over, with a warning.
 
     Raises:
       RestoreError: there is no such checkpoint, it is damaged, or its tree is
         another one; names every leaf that differs.
     """
-    step = self._step(which)
-    try:
-      meta = self.meta(step)
-      saved = self._manager.item_metadata(step)['state'].tree
-    except Exception as error:
-      raise self._damaged(step, error) from error
-    _compare(saved, _tree(template), step)
-    try:
-      restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(_tree(template))
-        ),
-      )['state']
-    except Exception as error:
-      raise self._damaged(step, error) from error
-    restored.setdefault('average', {})
-    state = flax.serialization.from_state_dict(template, restored)
-    if digest(state) != meta['digest']:
-      raise self._damaged(step, 'its digest is another one')
-    return state
+
+    def read(step):
+      try:
+        saved = self._disk.shapes(self._folder / str(step))
+      except Exception as error:
+        raise self._damaged(step, error) from error
+      _compare(saved, nested(template), step)
+      restored = self._read(step, nested(template))
+      restored.setdefault('average', {})
+      return flax.serialization.from_state_dict(template, restored)
+
+    return self._first_whole(which, read)
 
   def restore_variables(self, which: str | int = 'latest') -> dict[str, Any]:
     """Returns what a network has of a saved state, whatever its tree.
@@ -152,72 +127,136 @@ class Checkpoints:
     Raises:
       RestoreError: there is no such checkpoint, or it is damaged.
     """
-    step = self._step(which)
-    try:
-      saved = self._manager.restore(
-        step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-      )['state']
-    except Exception as error:
-      raise self._damaged(step, error) from error
-    if digest(saved) != self.meta(step)['digest']:
-      raise self._damaged(step, 'its digest is another one')
+    saved = self._first_whole(which, self._read)
     return {'params': saved['params'], **saved['collections']}
 
-  def restore_newest_whole(self, template: State, logged: int) -> State | None:
+  def restore_newest_whole(self, template: State) -> State | None:
     """Returns the newest state that is whole; None if there is none.
 
     A damaged checkpoint is set aside, with a warning: training makes it again.
-    So is one that was saved when the logbook had more than `logged` bytes.
     """
     while self.steps:
       step = self.steps[-1]
       try:
-        restored = self.restore(template, step)
-        if self.meta(step).get('logbook_size', 0) > logged:
-          raise self._damaged(step, 'the logbook has lost rows before it')
-        return restored
+        return self.restore(template, step)
       except Damaged as error:
         self._set_aside(step, error)
-        self._manager.reload()
     return None
 
   def meta(self, step: int) -> dict[str, Any]:
     """Returns what was noted beside the checkpoint at `step`."""
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return self._manager.restore(step, args=args)['meta']
+    self._wait()
+    try:
+      return disk.read_meta(self._folder / str(step))
+    except Exception as error:
+      raise self._damaged(step, error) from error
 
   def close(self) -> None:
-    """Waits until everything is on disk."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    """Waits until everything is on disk, and reads the last one back.
 
-  def _step(self, which):
-    steps = self.steps
-    if not steps:
-      raise RestoreError(f'{self._folder} holds no checkpoint yet.')
-    if which == 'latest':
-      return steps[-1]
-    if which == 'best':
-      metrics = {s: self.meta(s)['metrics'] for s in steps}
-      evaluated = [s for s in steps if metrics[s]] or steps[-1:]
-      return max(evaluated, key=lambda s: (_accuracy(metrics[s] or {}), s))
-    if not str(which).isdecimal() or int(which) not in steps:
-      raise RestoreError(
-        f'{self._folder} holds no checkpoint of step {which}. It holds '
-        f'{", ".join(map(str, steps))}; or say latest or best.'
+    Raises:
+      disk.SaveError: the last one cannot be written.
+      RestoreError: what was saved last is not what is there.
+    """
+    try:
+      self._wait()
+      if self._saved:
+        step, saved = self._saved
+        self._read(step)
+        if self.meta(step)['digest'] != saved:
+          raise self._damaged(step, 'it is another one than was saved')
+    finally:
+      self._disk.close()
+
+  def _metas(self) -> dict[int, dict[str, Any]]:
+    """Returns {step: meta} of what can be read, ascending; tells of the rest.
+
+    That arrays are damaged is not seen here.
+    """
+    self._wait()
+    metas = {}
+    for step in self._on_disk():
+      try:
+        metas[step] = self.meta(step)
+      except Damaged as error:
+        if step not in self._told:
+          logging.warning('%s It is passed over.', error)
+          self._told.add(step)
+    return metas
+
+  def _on_disk(self):
+    """Returns the steps of all checkpoints, whole or not, ascending."""
+    names = [f.name for f in self._folder.glob('*') if f.is_dir()]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+  def _first_whole(self, which: str | int, read: Callable[[int], _T]) -> _T:
+    """Returns what `read` makes of the first step that is whole."""
+    steps = self._wanted(which)
+    for step, following in itertools.pairwise(steps):
+      try:
+        return read(step)
+      except Damaged as error:
+        logging.warning('%s Step %d is taken instead.', error, following)
+    return read(steps[-1])
+
+  def _wanted(self, which):
+    """Returns the steps that `which` may mean, the first one first."""
+    metas = self._metas()
+    if which not in ('latest', 'best'):
+      step = int(which) if str(which).isdecimal() else None
+      if step in self._on_disk():
+        return [step]
+    if not metas:
+      held = ', '.join(map(str, self._on_disk()))
+      what = (
+        f'whole checkpoint; damaged are {held}' if held else 'checkpoint yet'
       )
-    return int(which)
+      raise RestoreError(f'{self._folder} holds no {what}.')
+    if which == 'latest':
+      return [*reversed(metas)]
+    if which == 'best':
+      return _by_accuracy(metas) or [*reversed(metas)]
+    raise RestoreError(
+      f'{self._folder} holds no checkpoint of step {which}. It holds '
+      f'{", ".join(map(str, metas))}; or say latest or best.'
+    )
+
+  def _read(self, step, template=None):
+    """Returns the tree of a checkpoint, if it is what was saved."""
+    noted = self.meta(step)['digest']
+    try:
+      tree = self._disk.read(self._folder / str(step), template)
+    except Exception as error:
+      raise self._damaged(step, error) from error
+    if digest(tree) != noted:
+      raise self._damaged(step, 'its digest is another one')
+    return tree
 
   def _damaged(self, step, why):
-    if isinstance(why, MemoryError) or (
-      isinstance(why, OSError) and why.errno in _OF_THE_MACHINE
-    ):
+    if disk.is_of_the_machine(why):
       raise why
     return Damaged(
       f'The checkpoint {self._folder / str(step)} is damaged '
-      f'({str(why).splitlines()[0]}). There are steps '
-      f'{", ".join(map(str, self.steps))}.'
+      f'({disk.in_short(why)}). There are steps '
+      f'{", ".join(map(str, self._on_disk()))}.'
     )
+
+  def _wait(self):
+    """Waits for what is being written; what is not kept goes only then."""
+    if not self._begun:
+      return
+    saved, self._begun, self._saved = self._saved, None, None
+    self._disk.wait()
+    self._saved = saved
+    metas = self._metas()
+    keep = {*list(metas)[-self._keep :], *_by_accuracy(metas)[:1]}
+    for step in metas.keys() - keep:
+      self._delete(step)
+
+  def _delete(self, step):
+    """Takes the name away first: a kill leaves nothing that looks whole."""
+    folder = self._folder / str(step)
+    shutil.rmtree(folder.rename(folder.with_suffix('.deleted')))
 
   def _set_aside(self, step, why):
     folder = self._folder / str(step)
@@ -227,72 +266,32 @@ class Checkpoints:
       shutil.rmtree(aside)
     folder.rename(aside)
 
-  def _set_unreadable_aside(self):
-    """Does so before Orbax, which reads these files first, fails on them."""
-    for file in sorted(self._folder.glob('*/metrics/metrics')):
-      if not file.parents[1].name.isdecimal():
-        continue  # set aside already
+  def _clean(self):
+    """Removes what a kill has left, and sets aside what is not whole."""
+    for pattern in _LEFT_OVER:
+      for left in self._folder.glob(pattern):
+        shutil.rmtree(left)
+    for step in self._on_disk():
       try:
-        json.loads(file.read_text())
-      except ValueError as error:
-        folder = file.parents[1]
-        why = f'The checkpoint {folder} is damaged ({file.name}: {error}).'
-        self._set_aside(folder.name, why)
+        self.meta(step)
+      except Damaged as error:
+        self._set_aside(step, error)
 
 
-def _alone():
-  """Returns the options by which Orbax waits for no other host.
-
-  A state is whole on each of them: the first one saves, all restore.
-  """
-  me = jax.process_index()
-  if jax.process_count() == 1:
-    return ocp.options.MultiprocessingOptions()
-  return ocp.options.MultiprocessingOptions(
-    primary_host=me,
-    active_processes={me},
-    barrier_sync_key_prefix=f'host_{me}',
-  )
-
-
-def _accuracy(metrics):
-  return metrics.get('accuracy', _NEVER_BEST)
-
-
-def digest(state: State) -> str:
-  """Returns a hash of every byte of a state, by the path of its leaves."""
-  hashed = hashlib.blake2b(digest_size=16)
-  for path, leaf in jax.tree_util.tree_leaves_with_path(_tree(state)):
-    hashed.update(jax.tree_util.keystr(path).encode())
-    hashed.update(np.ascontiguousarray(leaf).tobytes())
-  return hashed.hexdigest()
-
-
-def _tree(state):
-  """Returns a state as nested dicts, the form in which it is on disk."""
-  tree = flax.serialization.to_state_dict(state)
-  if not tree.get('average', True):  # as before there were averages
-    del tree['average']
-  return tree
+def _by_accuracy(metas):
+  """Returns the steps that were evaluated, the best one first."""
+  found = {
+    step: float(meta['metrics']['accuracy'])
+    for step, meta in metas.items()
+    if meta['metrics']
+  }
+  steps = list(found)
+  return [steps[k] for k in logbook.ranked([found[step] for step in steps])]
 
 
 def _compare(saved, wanted, step):
   """Raises RestoreError with every leaf that differs between two trees."""
-  a, b = (
-    {
-      jax.tree_util.keystr(path, simple=True, separator='/'): (
-        f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
-      )
-      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-    for tree in (saved, wanted)
-  )
-  different = [
-    f'{name}: {a.get(name, "absent")} saved, {b.get(name, "absent")} wanted'
-    for name in sorted(a.keys() | b.keys())
-    if a.get(name) != b.get(name)
-  ]
-  if different:
+  if different := differences(saved, wanted):
     raise RestoreError(
       '\n  '.join(
         [f'The checkpoint of step {step} has another tree:', *different]

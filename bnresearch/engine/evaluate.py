@@ -11,7 +11,7 @@ import numpy as np
 
 from bnresearch import build, shards
 from bnresearch.data import Source
-from bnresearch.engine import objective, parallel, stream
+from bnresearch.engine import accumulation, objective, parallel, stream
 from bnresearch.records.config_file import Config
 
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
@@ -45,24 +45,41 @@ def make_forward(
 
 
 def make_add_batch(
-  config: Config, model: nn.Module, statistics: str
+  config: Config, model: nn.Module, statistics: str = ''
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns a pure function that adds what a batch gives to sums.
 
   `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
-  """
-  forward, pixels = make_forward(model, statistics), build.pixels(config)
 
-  def add_batch(sums, params, collections, images, labels_N, mask_N):
-    images, labels_N, mask_N = shards.spread((images, labels_N, mask_N))
+  Args:
+    config: says what the network gets of an image, and in how many parts a
+      batch is evaluated, unless the statistics are the batch's.
+    model: see `build.evaluated_model`.
+    statistics: see `make_forward`; `config.eval.statistics` unless given.
+  """
+  statistics = statistics or config.eval.statistics
+  forward, pixels = make_forward(model, statistics), build.pixels(config)
+  parts = 1 if statistics == 'batch' else config.train.microbatches
+
+  def add_batch(sums, params, collections, *batch):
+    if parts == 1:
+      return add(sums, params, collections, *shards.spread(batch))
+    split = [accumulation.split(x, parts) for x in batch]
+    carry = lambda sums, part: (add(sums, params, collections, *part), None)
+    return jax.lax.scan(carry, sums, split)[0]
+
+  def add(sums, params, collections, images, labels_N, mask_N):
     logits_NK, _ = forward(params, collections, pixels(images), mask_N)
     loss_N = objective.cross_entropy(logits_NK, labels_N)
     correct_N = objective.correct(logits_NK, labels_N)
-    return {
-      'loss': sums['loss'] + jnp.where(mask_N, loss_N, 0).sum(),
-      'correct': sums['correct'] + (correct_N & mask_N).sum(),
-      'examples': sums['examples'] + mask_N.sum(),
+    added = {
+      'loss': jnp.where(mask_N, loss_N, 0).sum(),
+      'correct': (correct_N & mask_N).sum(),
+      'examples': mask_N.sum(),
     }
+    if 'top5' in sums:
+      added['top5'] = (objective.in_top5(logits_NK, labels_N) & mask_N).sum()
+    return {name: sums[name] + value for name, value in added.items()}
 
   return add_batch
 
@@ -87,6 +104,34 @@ def make(
   return Evaluator(config, add_batch, source, batch_size)
 
 
+def of_splits(
+  config: Config,
+  add_batch: Callable[..., dict[str, jax.Array]],
+  sources: dict[str, Source],
+  members: tuple[int, ...] = (),
+) -> dict[str, 'Evaluator']:
+  """Returns an evaluator for each split that is not trained on."""
+  return {
+    split: Evaluator(config, add_batch, source, members=members)
+    for split, source in sources.items()
+    if split != 'train'
+  }
+
+
+def no_sums(
+  class_count: int, members: tuple[int, ...] = ()
+) -> dict[str, np.ndarray]:
+  """Returns the sums before the first batch, each of the shape `members`.
+
+  There is a 'top5' where there are more than five classes.
+  """
+  counts = ('correct', 'examples', *['top5'] * (class_count > 5))
+  return {
+    'loss': np.zeros(members, np.float32),
+    **{name: np.zeros(members, np.int32) for name in counts},
+  }
+
+
 class Evaluator:
   """Evaluates on one source; compiled once for all calls."""
 
@@ -105,17 +150,18 @@ class Evaluator:
       add_batch: compiled, see `make_add_batch`; what it takes between the sums
         and the batch is what `sums` is given.
       source: the split. Its images stay on the device if they are not too
-        many; else they are made again for each evaluation.
+        many; else they are made again for each evaluation. They are spread
+        over the mesh in use.
       batch_size: `config.eval.batch_size` unless given.
       members: (P,) for P networks at once; each of the sums is of this shape.
     """
     self._config, self._source = config, source
-    self._batch_size = batch_size or config.eval.batch_size
+    self._batch_size = min(batch_size or config.eval.batch_size, len(source))
     self._add_batch, self._members = add_batch, members
     size = math.prod(build.spec(config).image_shape)
     self._resident = None
     if len(source) * size <= stream.RESIDENT_BYTES:
-      self._resident = [parallel.shared(batch) for batch in self._batches()]
+      self._resident = [parallel.split(batch) for batch in self._batches()]
 
   def sums(self, *network: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device.
@@ -126,21 +172,23 @@ class Evaluator:
     Args:
       *network: params and collections.
     """
-    sums = {
-      'loss': np.zeros(self._members, np.float32),
-      'correct': np.zeros(self._members, np.int32),
-      'examples': np.zeros(self._members, np.int32),
-    }
-    before = sums
-    for batch in self._resident or map(parallel.shared, self._batches()):
+    sums = before = no_sums(len(self._source.class_names), self._members)
+    for batch in self._resident or map(parallel.split, self._batches()):
       if not self._resident:
         jax.block_until_ready(before)
       before = sums
       sums = self._add_batch(sums, *network, *batch)
     return sums
 
+  def evaluate(self, *network: Any) -> Callable[[], dict[str, float]]:
+    """Dispatches it; returns a function that waits for the `means`."""
+    sums = self.sums(*network)
+    return lambda: self.means(sums)
+
   def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
     """Waits for `sums`; returns mean 'loss', 'accuracy', and 'examples'.
+
+    And 'top5_accuracy', where there are more than five classes.
 
     Raises:
       AssertionError: an example was lost or counted twice.
@@ -150,26 +198,35 @@ class Evaluator:
     return {
       'loss': float(sums['loss']) / count,
       'accuracy': int(sums['correct']) / count,
+      **(
+        {'top5_accuracy': int(sums['top5']) / count} if 'top5' in sums else {}
+      ),
       'examples': count,
     }
 
   def _batches(self):
     """Yields images, labels and a mask that is False where padded.
 
-    The last batch is padded to the size of the others, so that one compiled
+    Of each batch these are the rows of this host. All are padded to one size,
+    which lies evenly on the devices and in the parts of a batch: one compiled
     program serves all.
     """
-    N = self._batch_size
+    config, N, host = self._config, self._batch_size, parallel.host()
+    even = shards.count() * config.train.microbatches
+    share = -(-N // even) * even // host.count
+    rows = range(share * host.index, share * (host.index + 1))
     made = stream.in_order(
       self._source,
-      build.crop(self._config),
+      build.crop(config),
       N,
-      workers=self._config.data.workers,
+      workers=config.data.workers,
+      rows=rows,
     )
-    for k, (images, labels_N) in enumerate(made):
-      extra = N - len(labels_N) if k > 0 else 0
+    for start, (images, labels_N) in zip(range(0, len(self._source), N), made):
+      count = min(N, len(self._source) - start) - rows.start
+      extra = share - len(labels_N)
       yield (
         np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)]),
         np.pad(labels_N, (0, extra)),
-        np.arange(len(labels_N) + extra) < len(labels_N),
+        np.arange(share) < count,
       )

@@ -5,25 +5,32 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-ASKED = (signal.SIGTERM, signal.SIGINT)
+ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # SLURM's, before it takes the machine away: submitit's is the second, batch
 # scripts often have the first. They are sent again and again, or with SIGTERM,
 # and nobody means by that what a second Ctrl-C means.
 WARNED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
+def asked() -> tuple[signal.Signals, ...]:
+  """Returns `ASKED`, without the end of the terminal where nohup ignores it."""
+  ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+  return tuple(s for s in ASKED if not (ignored and s == signal.SIGHUP))
+
+
 @contextlib.contextmanager
 def noted() -> Iterator[Callable[[], bool]]:
   """Yields a function that says whether one of the signals has come.
 
-  A second SIGTERM or SIGINT has its usual effect, at once. Outside the main
+  A second one of `ASKED` has its usual effect, at once. Outside the main
   thread, where Python delivers no signals, the function always says no.
   """
   came = threading.Event()
   if threading.current_thread() is not threading.main_thread():
     yield came.is_set
     return
-  usual = {s: signal.getsignal(s) for s in (*ASKED, *WARNED)}
+  asks = asked()
+  usual = {s: signal.getsignal(s) for s in (*asks, *WARNED)}
 
   def restore(numbers):
     for number in numbers:
@@ -31,8 +38,8 @@ def noted() -> Iterator[Callable[[], bool]]:
 
   def note(number, frame):
     came.set()
-    if number in ASKED:
-      restore(ASKED)
+    if number in asks:
+      restore(asks)
 
   for number in usual:
     signal.signal(number, note)

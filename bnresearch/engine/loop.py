@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bnresearch import build
-from bnresearch.config import ConfigError
 from bnresearch.data import Source
 from bnresearch.engine import (
   average,
+  disk,
   evaluate,
   feed,
   hosts,
@@ -22,14 +21,16 @@ from bnresearch.engine import (
   objective,
   optimizer,
   parallel,
+  sites,
   start,
   state,
   step,
   stream,
 )
-from bnresearch.engine.book import Book, Diverged
-from bnresearch.records import run_directory
+from bnresearch.engine.book import Book, Diverged, observed
+from bnresearch.records import data_file, run_directory, splits
 from bnresearch.records.config_file import Config
+from bnresearch.terminal import explain
 
 
 def train(
@@ -39,8 +40,9 @@ def train(
 ) -> str:
   """Trains, or continues, the run of directory `path`; returns its status.
 
-  'done'; 'diverged', a result and no error; or 'preempted', saved on SIGTERM
-  or SIGINT to be continued. A run that is done or diverged is left as it is.
+  'done', the last checkpoint read back; 'diverged', a result and no error; or
+  'preempted', saved on SIGTERM or SIGINT to be continued. A run that is done or
+  diverged is left as it is.
   Where there are several hosts, all of them call it.
 
   Args:
@@ -53,6 +55,7 @@ def train(
     run_directory.Refused: the directory is not this run's, or in use.
     hosts.Lost: another host is gone; the run can be continued.
   """
+  disk.check_path(path)
   with hosts.claimed(path, config) as run:
     if run.status.get('status') in run_directory.ENDED:
       return run.status['status']
@@ -69,36 +72,14 @@ def train(
       run.update(status='preempted', message=str(error))
       raise
     except Exception as error:
-      run.update(status='failed', message=f'{type(error).__name__}: {error}')
+      why = f'{type(error).__name__}: {explain(error)}'
+      run.update(status='failed', message=why)
       raise
     except BaseException:  # a second Ctrl-C: it can be continued
       run.update(status='preempted')
       raise
     run.update(status=status, message=message)
     return status
-
-
-def check(config: Config) -> None:
-  """Raises what training would soon, before a directory is touched.
-
-  Raises:
-    MissingData, DamagedData: the data cannot be trained on.
-    FileNotFoundError: there is nothing to start from.
-    ConfigError: the images do not suit what they are to go through.
-  """
-  source, spec = build.source(config, 'train'), build.spec(config)
-  if config.start.path:
-    start.check(config)
-  stream.check_shared_memory(config, source, spec.image_shape)
-  N = config.train.batch_size
-  images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
-  labels_N = jax.ShapeDtypeStruct((N,), np.int32)
-  try:
-    feed.is_resident(config, source)
-    inputs = build.inputs(config, source)
-    jax.eval_shape(inputs, jax.random.key(0), images, labels_N)
-  except ValueError as error:
-    raise ConfigError([str(error)]) from error
 
 
 def make_steps(
@@ -122,16 +103,15 @@ def make_steps(
   """
   steps, unread = config.train.steps, []
 
-  def due(done, every):
-    return done % every == 0 or done == steps
-
   def observe(done):
-    if due(done, config.eval.every):
-      unread.append(session.evaluate(done))
-    if config.probes.names and due(done, config.probes.every):
-      unread.append(session.measure(done))
-    if config.train.average and done == steps:
-      unread.append(session.average(done))
+    for group in observed(config, done):
+      match group:
+        case 'test':
+          unread.append(session.evaluate(done))
+        case 'probe':
+          unread.append(session.measure(done))
+        case 'average':
+          unread.append(session.average(done))
 
   def read():
     while unread:
@@ -146,7 +126,8 @@ def make_steps(
     unread.append(trained)
     observe(call.stop)
     stop = session.agreed(interrupted())
-    if stop or due(call.stop, config.checkpoint.every):
+    end = call.stop == steps
+    if stop or end or call.stop % config.checkpoint.every == 0:
       read()
       session.save(call.stop)
     session.progress(call.stop)
@@ -162,10 +143,11 @@ class Session:
     """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
     with hosts.together():
-      train_set, test_set = sources(config)
-      note_sources(run, config, train_set, test_set)
+      found = sources(config)
+      note_sources(run, config, found)
+      train_set = found['train']
       model = build.model(config, len(spec.class_names))
-      build.check_sites(config, model, spec.image_shape)
+      sites.check(config, model, spec.image_shape)
       self._mesh = parallel.mesh(config, model)
     evaluated = build.evaluated_model(config, len(spec.class_names))
     passes = objective.passes_of(config, model, spec.image_shape)
@@ -198,11 +180,11 @@ class Session:
         ),
         self._state,
       )
-      self._evaluator = evaluate.make(
-        config, evaluated, test_set, config.eval.statistics
+      self._evaluators = evaluate.of_splits(
+        config, jax.jit(evaluate.make_add_batch(config, evaluated)), found
       )
       if config.probes.names:
-        self._measure = measure.make(config, evaluated, test_set)
+        self._measure = measure.make(config, evaluated, found['test'])
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
@@ -229,9 +211,11 @@ class Session:
 
   def evaluate(self, done: int) -> Callable[[], None]:
     """Dispatches the evaluation of the state after `done` steps."""
-    state, means = self._state, self._evaluator.means
-    sums = self._evaluator.sums(state.params, state.collections)
-    return lambda: self._book.log_evaluation(done, means(sums))
+    network = self._state.params, self._state.collections
+    read = {s: e.evaluate(*network) for s, e in self._evaluators.items()}
+    return lambda: self._book.log_evaluation(
+      done, {split: means() for split, means in read.items()}
+    )
 
   def measure(self, done: int) -> Callable[[], None]:
     """Dispatches the probes of the state after `done` steps."""
@@ -241,7 +225,7 @@ class Session:
   def average(self, done: int) -> Callable[[], None]:
     """Evaluates the average of the parameters, and waits for it."""
     row = average.evaluate(
-      self._config, self._state, self._train_set, self._evaluator
+      self._config, self._state, self._train_set, self._evaluators['test']
     )
     return lambda: self._book.log_average(done, row)
 
@@ -258,16 +242,15 @@ class Session:
     self._book.progress(done, self._feed.waited)
 
 
-def sources(config: Config) -> tuple[Source, Source]:
-  """Returns the training and the test split."""
-  return build.source(config, 'train'), build.source(config, 'test')
+def sources(config: Config) -> dict[str, Source]:
+  """Returns all splits."""
+  return {split: build.source(config, split) for split in splits.of(config)}
 
 
 def note_sources(
   run: run_directory.RunDirectory,
   config: Config,
-  train_set: Source,
-  test_set: Source,
+  found: dict[str, Source],
 ) -> None:
   """Notes in a run directory what the run is trained and tested on.
 
@@ -278,8 +261,8 @@ def note_sources(
   run.record_data(
     spec.image_shape,
     spec.class_names,
-    {'train': len(train_set), 'test': len(test_set)},
-    {**test_set.notes, **train_set.notes},
+    {split: data_file.split_of(source) for split, source in found.items()},
+    {**found['test'].notes, **found['train'].notes},
   )
 
 

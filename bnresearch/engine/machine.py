@@ -13,31 +13,54 @@ import jax
 from bnresearch import paths
 from bnresearch.engine import hosts
 
+# Of XLA's pool; see `give_threads`.
+_THREADS_PER_DEVICE = 4
+
 
 def prepare(devices: int = 1) -> None:
   """Joins the other hosts; makes cores devices; keeps memory and programs.
 
-  On a CPU one core is one device, and each has one thread. The MLP of Figure 1
-  gains nothing from two threads (0.77 ms a step, 0.57 on one), two runs side
-  by side fill both cores, and a threaded product adds in another order. XLA
-  convolves on one core only, mostly: a network with convolutions shares its
-  batches among devices instead, see `parallel.mesh`. XLA reads the number of
-  threads from NPROC; one that is set already stays.
+  On a CPU one core is one device: XLA convolves on one core only, mostly, so a
+  network with convolutions shares its batches among devices, see
+  `parallel.mesh`. The MLP of Figure 1 takes one device, and two runs side by
+  side fill both cores.
 
   Args:
     devices: on a CPU, for a process that is the only host.
   """
-  os.environ.setdefault('NPROC', '1')
   if hosts.join():
     devices = 1
   with contextlib.suppress(RuntimeError):  # JAX has begun: it has its devices
     if jax.config.jax_num_cpu_devices < 1:
       jax.config.update('jax_num_cpu_devices', devices)
+  give_threads(max(1, jax.config.jax_num_cpu_devices))
   _keep_freed_memory()
   # To trace a network makes millions of objects that stay: looked through at
   # every 700th, they take 12% of the start of an Inception.
   gc.set_threshold(100_000)
   _keep_programs()
+
+
+def give_threads(devices: int) -> None:
+  """Makes XLA's pool large enough for the devices of a CPU, before JAX starts.
+
+  A thread that waits in a collective is not free for the device that it waits
+  for. With as many threads as devices, programs that are in flight together
+  starve: XLA aborts the process after 40 s (two devices, two threads: 7 of 7
+  runs of LeNet; 4 and 8 threads: 0 of 16).
+
+  XLA reads the number from NPROC. One that is set already is only raised, and
+  stays where there is one device, which waits for no other. It decides in which
+  order XLA adds in convolutions, so it follows from the devices alone, not from
+  the machine.
+
+  Args:
+    devices: that JAX makes of the cores.
+  """
+  text = os.environ.get('NPROC', '')
+  given = int(text) if text.isdecimal() else 0
+  if devices > 1 or not given:
+    os.environ['NPROC'] = str(max(_THREADS_PER_DEVICE * devices, given))
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.engine import (
   evaluate,
   feed,
@@ -31,7 +31,7 @@ from bnresearch.engine.state import State
 from bnresearch.engine.stream import Examples
 from bnresearch.records.config_file import Config
 
-_AXIS = 'members'
+_AXIS = shards.RUNS
 _COMPILED_QUICKLY = {'xla_backend_optimization_level': 0}
 _GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
 
@@ -49,7 +49,8 @@ class Program:
   Attributes:
     runs: how many at most are trained at a time.
     count: P, the members: `runs`, rounded up to a multiple of the devices.
-    sources: the training and the test split.
+    sources: all splits.
+    evaluators: of those that are not trained on.
   """
 
   def __init__(self, config: Config, runs: int, devices: Sequence[jax.Device]):
@@ -68,11 +69,11 @@ class Program:
       axis_types=(jax.sharding.AxisType.Auto,),
       devices=devices,
     )
-    self.sources = train_set, test_set = loop.sources(config)
+    self.sources = loop.sources(config)
+    train_set = self.sources['train']
     self._classes = len(train_set.class_names)
     shape = build.spec(config).image_shape
     model = build.model(config, self._classes)
-    build.check_sites(config, model, shape)
     self._passes = objective.passes_of(config, model, shape)
     self._inputs = build.inputs(config, train_set)
     self._looked_at = loop.looked_at(config, train_set)
@@ -86,14 +87,15 @@ class Program:
       self._example(),
       self._compiled_advance,
     )
-    self.evaluator = evaluate.Evaluator(
+    self.evaluators = evaluate.of_splits(
       config,
       self._compiled(self._add_batch, 3),
-      test_set,
+      self.sources,
       members=(self.count,),
     )
     if config.probes.names:
-      self._probe_batch = self._put(measure.examples(config, test_set), jax.P())
+      examples = measure.examples(config, self.sources['test'])
+      self._probe_batch = self._put(examples, jax.P())
       self._measured = self._compiled(self._measure, 2)
 
   def fresh(self, configs: Sequence[Config]) -> Member:
@@ -133,10 +135,10 @@ class Program:
       rows.append(metrics)
     return members, jax.tree.map(lambda *m: jnp.concatenate(m), *rows)
 
-  def sums(self, members: Member) -> dict[str, jax.Array]:
-    """Returns what evaluation adds up, each (P,)."""
-    values, state = members
-    return self.evaluator.sums(values, state.params, state.collections)
+  def sums(self, members: Member) -> dict[str, dict[str, jax.Array]]:
+    """Returns what evaluation adds up over each split, all (P,)."""
+    network = members.values, members.state.params, members.state.collections
+    return {s: e.sums(*network) for s, e in self.evaluators.items()}
 
   def measure(self, members: Member) -> dict[str, jax.Array]:
     """Returns what the probes measure, each (P, ...)."""
@@ -156,7 +158,7 @@ class Program:
     def evaluate_one(member, batch):
       params, collections = member.state.params, member.state.collections
       mask_N = jnp.ones(len(batch.labels), bool)
-      sums = {'loss': 0.0, 'correct': 0, 'examples': 0}
+      sums = evaluate.no_sums(self._classes)
       return self._add_batch(
         sums, member.values, params, collections, *batch, mask_N
       )
@@ -202,7 +204,7 @@ class Program:
   def _add_batch(self, sums, values, params, collections, *batch):
     config = traced.put_into(self._config, values)
     model = build.evaluated_model(config, self._classes)
-    add = evaluate.make_add_batch(config, model, config.eval.statistics)
+    add = evaluate.make_add_batch(config, model)
     return add(sums, params, collections, *batch)
 
   def _measure(self, member, *batch):

@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -26,6 +27,19 @@ def cross_entropy(logits_NK: jax.Array, targets: jax.Array) -> jax.Array:
 def correct(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
   """Returns whether each example's largest logit is its label's (N,)."""
   return logits_NK.argmax(-1) == labels_N
+
+
+def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
+  """Returns whether each label's logit is among the five largest (N,).
+
+  Of equals the first come first, and what is no number comes before all
+  others, as in `correct`.
+  """
+  own_N1 = jnp.take_along_axis(logits_NK, labels_N[:, None], axis=1)
+  places_K = jnp.arange(logits_NK.shape[-1])
+  behind_NK = (logits_NK == own_N1) & (places_K[None] >= labels_N[:, None])
+  ahead_NK = ~(logits_NK < own_N1) & ~behind_NK
+  return ahead_NK.sum(-1) < 5
 
 
 def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:

@@ -1,11 +1,10 @@
 """Optimizers and learning-rate schedules by name, all of them optax's."""
 
-import inspect
-
 import jax
 import optax
 
 from bnresearch.records.config_file import Config
+from bnresearch.rules.optimizers import OPTIONS
 
 
 def make(
@@ -14,7 +13,7 @@ def make(
   """Returns the optimizer of `config.optim` for a run of `steps`.
 
   A step updates `passes` times, all by the step's learning rate.
-  An optimizer takes those options of the group that optax gives it by name.
+  An optimizer takes those options of the group that `OPTIONS` has for it.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
 
   `clip_norm` scales a gradient whose norm, of all parameters together, is
@@ -24,10 +23,8 @@ def make(
   least 0.001; of all layers but the logits (Brock et al. 2021, 2102.06171,
   section 4.1).
   """
-  function = getattr(optax, optim.name)
-  known = inspect.signature(function).parameters
-  options = {key: value for key, value in optim.items() if key in known}
-  if 'mask' in known:
+  options = {key: optim[key] for key in OPTIONS[optim.name]}
+  if 'weight_decay' in options:
     options['mask'] = is_kernel  # what is decayed
   rate = schedule(optim, steps)
   options['learning_rate'] = lambda updates: rate(updates // passes)
@@ -42,7 +39,7 @@ def make(
     chain.append(optax.masked(clip, is_below_logits))
   if not _is_off(optim.l2):
     chain.append(optax.add_decayed_weights(optim.l2, mask=is_kernel))
-  return optax.chain(*chain, function(**options))
+  return optax.chain(*chain, getattr(optax, optim.name)(**options))
 
 
 def schedule(optim: Config, steps: int) -> optax.Schedule:

@@ -7,7 +7,8 @@ All give the same numbers, up to the order of additions, which
 `python -m bnresearch.engine.selftest` proves on the machine at hand.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import models, shards
+from bnresearch.engine.stream import Host
 from bnresearch.records.config_file import Config
 
 BACKENDS = ('jit', 'shard_map', 'pmap')
@@ -38,34 +40,81 @@ def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
       hosts always use all, and not by 'pmap'.
   """
   found = jax.devices()
+  return mesh_of(found[: count(config, model, len(found), found[0].platform)])
+
+
+def count(config: Config, model: nn.Module, there: int, platform: str) -> int:
+  """Returns how many devices share the batches of a run, see `mesh`.
+
+  Args:
+    config: the complete config.
+    model: the network.
+    there: how many devices there are.
+    platform: of these, 'cpu' or another.
+
+  Raises:
+    ValueError: see `mesh`.
+  """
   N = config.train.batch_size // config.train.microbatches
   wanted = config.parallel.devices
   if jax.process_count() > 1:
-    if wanted not in (0, len(found)):
+    if wanted not in (0, there):
       raise ValueError(
         f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
-        f'their {len(found)} devices. Leave it at 0.'
+        f'their {there} devices. Leave it at 0.'
       )
     if config.parallel.backend == 'pmap':
       raise ValueError(
         f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
         'shard_map.'
       )
-    wanted = len(found)
+    wanted = there
   if not wanted:
-    alone = found[0].platform == 'cpu' and not models.convolves(model)
-    wanted = 1 if alone else _most(len(found), N, config.norm.group_size)
-  if wanted > len(found):
-    raise ValueError(
-      f'parallel.devices = {wanted}: there are {len(found)} here.'
-    )
+    alone = platform == 'cpu' and not models.convolves(model)
+    wanted = 1 if alone else _most(there, N, config.norm.group_size)
+  if wanted > there:
+    raise ValueError(f'parallel.devices = {wanted}: there are {there} here.')
   if N % wanted:
     raise ValueError(
       f'train.batch_size / train.microbatches = {N}: must be a multiple of the '
       f'{wanted} devices that share these examples. Choose another one, or '
       'other parallel.devices.'
     )
-  return mesh_of(found[:wanted])
+  return wanted
+
+
+@contextlib.contextmanager
+def on_devices(
+  *networks: nn.Module, examples: int = 0, group_size: int = 0
+) -> Iterator[None]:
+  """Lets the body use a mesh: the one in use, or all devices of this host.
+
+  On a CPU that is one device where no network has convolutions, see `mesh`.
+
+  Args:
+    *networks: that are run.
+    examples: that the devices must divide; 0 if any number of them will do.
+    group_size: of these, that share statistics; 0 for all.
+  """
+  if shards.AXIS in jax.sharding.get_mesh().axis_names:
+    yield
+    return
+  found = jax.local_devices()
+  if found[0].platform == 'cpu' and not any(map(models.convolves, networks)):
+    found = found[:1]
+  if examples:
+    found = found[: _most(len(found), examples, group_size)]
+  with jax.set_mesh(mesh_of(found)):
+    yield
+
+
+def host() -> Host:
+  """Returns which of the hosts this is that share the mesh in use."""
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return Host()
+  indices = sorted({device.process_index for device in mesh.devices.flat})
+  return Host(indices.index(jax.process_index()), len(indices))
 
 
 def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
@@ -75,6 +124,13 @@ def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
     (shards.AXIS,),
     axis_types=(jax.sharding.AxisType.Auto,),
     devices=devices,
+  )
+
+
+def abstract_mesh(devices: int) -> jax.sharding.AbstractMesh:
+  """Returns the mesh of so many devices, which need not be there: to trace."""
+  return jax.sharding.AbstractMesh(
+    (devices,), (shards.AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
 
 
@@ -168,7 +224,7 @@ def split(batch: Any) -> Any:
   """Returns arrays of examples, spread over the mesh.
 
   Args:
-    batch: this host's share of it, as `stream.training` makes it.
+    batch: this host's share of it, as `stream` makes it.
   """
   return _placed(batch, jax.P(shards.AXIS))
 
@@ -178,7 +234,7 @@ def _placed(tree, spec):
   if mesh.empty:
     return jax.device_put(tree)
   sharding = jax.NamedSharding(mesh, spec)
-  if jax.process_count() == 1:
+  if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
   make = jax.make_array_from_process_local_data
   return jax.tree.map(lambda x: make(sharding, np.asarray(x)), tree)

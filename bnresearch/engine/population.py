@@ -14,17 +14,19 @@ without dropout.
 """
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.data import Source
-from bnresearch.engine import stream
+from bnresearch.engine import accumulation, parallel, stream
 from bnresearch.engine.state import State
 from bnresearch.engine.step import inputs_key
+from bnresearch.groups import MEANS
 from bnresearch.moments import products_in_blocks
 from bnresearch.records.config_file import Config
 
@@ -48,7 +50,8 @@ def estimate(
   """Returns `state.collections` with population statistics.
 
   They are those of `config.eval.population_batches` batches of
-  `config.train.batch_size`, the ones that training would see next.
+  `config.train.batch_size`, the ones that training would see next, in its
+  parts and on all devices.
 
   Args:
     config: the run's.
@@ -67,32 +70,69 @@ def estimate(
   classes = len(source.class_names)
   changed = norm_changed | _OF_ONE_BATCH | ESTIMATORS[estimator]
   model = build.model(config, classes, **changed)
-  inputs = build.inputs(config, source)
-
-  @jax.jit
-  def statistics_of(params, collections, batch, key):
-    x_NHWC, _ = inputs(key, batch.images, batch.labels)
-    _, new = model.apply(
-      {'params': params, **collections},
-      x_NHWC,
-      train=True,
-      mutable=list(collections),
-    )
-    return new
-
+  parts = config.train.microbatches
+  statistics_of = jax.jit(
+    _statistics_of_parts(model, build.inputs(config, source), parts)
+  )
   first, count = int(state.step), config.eval.population_batches
   steps = range(first, first + count)
   key = jax.random.key(config.seed)
-  average = None
-  with contextlib.closing(stream.training(config, source, steps)) as batches:
-    for k, (step, batch) in enumerate(zip(progress(steps), batches)):
-      new = statistics_of(
-        state.params, state.collections, batch, inputs_key(key, step)
+  average, taken = None, 0
+  with (
+    parallel.on_devices(
+      model,
+      examples=config.train.batch_size // parts,
+      group_size=config.norm.group_size,
+    ),
+    contextlib.closing(
+      stream.training(config, source, steps, parallel.host())
+    ) as batches,
+  ):
+    network = parallel.shared((state.params, state.collections))
+    for step, batch in zip(progress(steps), batches):
+      batch, own = parallel.split(batch), inputs_key(key, step)
+      for new in jax.device_get(statistics_of(*network, batch, own)):
+        new = jax.tree.map(lambda x: x.astype(np.float64), new)
+        pooled = estimator == 'pooled'
+        average = _take_in(average, new, taken, pooled=pooled) if taken else new
+        taken += 1
+  return _like(state.collections, average)
+
+
+def _statistics_of_parts(model, inputs, parts):
+  """Returns the pure function from a batch to the collections of its parts."""
+
+  def statistics_of(params, collections, batch, key):
+    batch = shards.spread(batch)
+    x_NHWC, _ = inputs(key, batch.images, batch.labels)
+
+    def of_part(x_NHWC):
+      _, new = model.apply(
+        {'params': params, **collections},
+        x_NHWC,
+        train=True,
+        mutable=[*collections, MEANS],
       )
-      new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
-      pooled = estimator == 'pooled'
-      average = _take_in(average, new, k, pooled=pooled) if k else new
-  return jax.tree.map(_like, state.collections, average)
+      means = new.pop(MEANS, {})
+      joined = {name: _joined(tree, means) for name, tree in new.items()}
+      return jax.tree.map(shards.undivided, joined)
+
+    if parts == 1:
+      return [of_part(x_NHWC)]
+    new = jax.lax.map(of_part, accumulation.split(x_NHWC, parts))
+    return [jax.tree.map(operator.itemgetter(k), new) for k in range(parts)]
+
+  return statistics_of
+
+
+def _joined(statistics, means):
+  """Returns the statistics, with the means of those that have none."""
+  if not isinstance(statistics, dict):
+    return statistics
+  joined = {
+    key: _joined(value, means.get(key, {})) for key, value in statistics.items()
+  }
+  return means | joined if 'var' in statistics else joined
 
 
 def _take_in(average, new, k, *, pooled):
@@ -114,7 +154,9 @@ def _take_in(average, new, k, *, pooled):
 
 
 def _like(old, new):
-  """Returns `new` in the dtype of `old`; a counter keeps its count."""
+  """Returns of `new` what `old` has, in its dtype; counters stay."""
+  if isinstance(old, dict):
+    return {key: _like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
 
 

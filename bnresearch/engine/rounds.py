@@ -1,12 +1,11 @@
 """How many runs of one kind are trained at a time, and the program for them."""
 
-import os
 import resource
 from collections.abc import Sequence
 
 import jax
 
-from bnresearch.engine import members
+from bnresearch.engine import members, memory
 from bnresearch.records.config_file import Config
 
 _MEMORY = 0.5  # of what there is, that the members may take
@@ -49,8 +48,4 @@ def _of_a_round(runs, most):
 
 def _memory(devices):
   """Returns how many bytes the members on these devices may take."""
-  stats = devices[0].memory_stats() or {}
-  if 'bytes_limit' in stats:
-    return int(_MEMORY * stats['bytes_limit']) * len(devices)
-  pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-  return int(_MEMORY * pages)
+  return int(_MEMORY * memory.of_machine(devices))

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import paths, pretrained
+from bnresearch import build, paths, pretrained
 from bnresearch.engine.checkpoint import Checkpoints, RestoreError
 from bnresearch.engine.state import State
 from bnresearch.records import run_directory
@@ -56,7 +56,10 @@ def into(
     excluded = _excluded(wanted.keys() | found.keys(), start.exclude)
   else:
     excluded = _excluded(wanted.keys(), start.exclude)
-    theirs = pretrained.load(path, start.source, model, size, excluded)
+    try:
+      theirs = pretrained.load(path, start.source, model, size, excluded)
+    except ValueError as error:
+      raise RestoreError(f'start.path = {str(path)!r}: {error}') from error
     found = flax.traverse_util.flatten_dict(theirs, sep='/')
   _compare(found, wanted, excluded, path)
   if start.source == 'run':
@@ -73,7 +76,12 @@ def into(
 
 
 def check(config: Config) -> None:
-  """Raises FileNotFoundError if there is nothing at `config.start.path`."""
+  """Raises what can be said before anything is read.
+
+  Raises:
+    RestoreError: the network's options are not those of `start.source`.
+    FileNotFoundError: there is nothing at `config.start.path`.
+  """
   path = paths.local(config.start.path)
   if not path.exists():
     raise FileNotFoundError(
@@ -87,6 +95,16 @@ def check(config: Config) -> None:
         'has by start.source: keras, timm or torchvision.'
       )
     run_directory.read_config(path)
+    return
+
+  def excluded(layer):
+    return any(fnmatch.fnmatchcase(layer, p) for p in config.start.exclude)
+
+  model = build.model(config, num_classes=2)  # of how many is no matter here
+  try:
+    pretrained.check(config.start.source, model, excluded=excluded)
+  except (LookupError, ValueError) as error:
+    raise RestoreError(f'start.source: {error}') from error
 
 
 def _excluded(names, patterns) -> set[str]:

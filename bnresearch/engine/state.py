@@ -1,11 +1,13 @@
 """The state of a run: all that a step changes, and nothing else."""
 
+import hashlib
 from typing import Any
 
 import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # For what runs once: it takes half as long to compile, and gives the same bits.
@@ -71,3 +73,38 @@ def traceable(
   step = jnp.zeros((), jnp.int32)
   opt_state, average = optimizer.init(params), params if averaged else {}
   return State(step, params, variables, opt_state, average)
+
+
+def nested(state: State | dict) -> dict[str, Any]:
+  """Returns a state as nested dicts, the form in which it is on disk."""
+  tree = flax.serialization.to_state_dict(state)
+  if not tree.get('average', True):  # as before there were averages
+    del tree['average']
+  return tree
+
+
+def digest(state: State | dict) -> str:
+  """Returns a hash of every byte of a state, by the path of its leaves."""
+  hashed = hashlib.blake2b(digest_size=16)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(nested(state)):
+    hashed.update(jax.tree_util.keystr(path).encode())
+    hashed.update(np.ascontiguousarray(leaf).tobytes())
+  return hashed.hexdigest()
+
+
+def differences(saved: Any, wanted: Any) -> list[str]:
+  """Returns a line for each leaf whose shape or dtype differs in two trees."""
+  a, b = (
+    {
+      jax.tree_util.keystr(path, simple=True, separator='/'): (
+        f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
+      )
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    for tree in (saved, wanted)
+  )
+  return [
+    f'{name}: {a.get(name, "absent")} saved, {b.get(name, "absent")} wanted'
+    for name in sorted(a.keys() | b.keys())
+    if a.get(name) != b.get(name)
+  ]

@@ -39,9 +39,9 @@ def make_train_step(
   `key` is the run's; each step folds its number into it. A step makes its
   batch ready by `inputs`, see `build.inputs`, and is then one or more `passes`,
   see `objective.passes`: each goes forward and backward, updates the
-  parameters and lets the statistics follow. The metrics are those of the
-  network's own logits on this batch in the first pass, before any update: mean
-  'loss' in nats, and 'accuracy' by the labels, also where these are mixed.
+  parameters and lets the statistics follow. The metrics are of the network's
+  own logits in the first pass, before any update: mean 'loss' in nats; by the
+  labels, also where these are mixed, 'accuracy', and 'top5_accuracy' of K > 5.
 
   Under `jax.set_mesh` the batch is spread over its devices.
 
@@ -98,7 +98,10 @@ def options(config: Config) -> dict[str, Any]:
 def _metrics(logits_NK, targets_NK, labels_N):
   loss_N = objective.cross_entropy(logits_NK, targets_NK)
   correct_N = objective.correct(logits_NK, labels_N)
-  return {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
+  result = {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
+  if logits_NK.shape[-1] > 5:
+    result['top5_accuracy'] = objective.in_top5(logits_NK, labels_N).mean()
+  return result
 
 
 def _followed(state, decay):

@@ -87,6 +87,7 @@ def in_order(
   batch_size: int,
   count: int | None = None,
   workers: int = 0,
+  rows: range | None = None,
 ) -> Iterator[Examples]:
   """Yields the first `count` examples in their order.
 
@@ -99,9 +100,11 @@ def in_order(
     batch_size: N.
     count: how many examples; None for all.
     workers: processes that make batches; 0 for threads of this one.
+    rows: of each batch, those that are made, such as a host's part; None for
+      all. Where a batch has none of them, one example is made all the same.
   """
   count = len(source) if count is None else min(count, len(source))
-  make = _OrderedBatch(source, crop, batch_size, count)
+  make = _OrderedBatch(source, crop, batch_size, count, rows)
   return _made(make, range(-(-count // batch_size)), source, workers)
 
 
@@ -145,10 +148,13 @@ class _OrderedBatch:
   crop: build.Crop
   batch_size: int
   count: int
+  rows: range | None
 
   def __call__(self, number: int) -> Examples:
     start = number * self.batch_size
     here = range(start, min(start + self.batch_size, self.count))
+    if self.rows is not None:
+      here = here[self.rows.start : self.rows.stop] or here[:1]
     if isinstance(self.source, Arrays):
       return _gathered(self.source, slice(here.start, here.stop))
     return _examples(

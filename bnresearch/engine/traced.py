@@ -38,6 +38,8 @@ def why_not(config: Config) -> str:
   """Returns why a run cannot be a member, '' if it can."""
   if config.start.path:
     return 'it begins with trained weights (start.path)'
+  if config.parallel.devices or config.parallel.backend != 'jit':
+    return 'it shares its batches among devices (parallel.*), members do not'
   if config.train.average:
     return 'it averages parameters, whose statistics are estimated'
   if not feed.is_resident(config, build.source(config, 'train')):

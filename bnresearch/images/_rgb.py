@@ -23,8 +23,11 @@ def to_rgb(image, kind, content):
   from PIL import Image
 
   oddities = []
-  turned = _orientation(image) in _turns()
-  image.load()  # turns a TIFF; finds EXIF at the end of a PNG
+  # To load it turns a TIFF, which must be seen before. EXIF at the end of a PNG
+  # is found by loading it, which Pillow does again if it is asked for EXIF
+  # first: the second time, damage is passed over.
+  turned = kind == 'TIFF' and _orientation(image) in _turns()
+  image.load()
   turn = _turns().get(_orientation(image))
   if image.mode in _GREY:
     oddities.append('greyscale')

@@ -59,7 +59,7 @@ def evaluate_together(
     networks: M pairs of a run and its state, from `run.restore`, whose
       statistics normalize. Others are had by `run.with_statistics`.
     crop_count: 1, each run's own; 10 or 144, see `build.crop`.
-    split: 'train' or 'test'.
+    split: 'train', 'validation' or 'test'.
     progress: wraps the examples, to show how far it is.
     keep: gets the ensemble's probabilities (N, K) and the labels (N,) of some
       examples at a time, in order.

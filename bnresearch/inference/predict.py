@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, shards
 from bnresearch.data import Arrays, Source
-from bnresearch.engine import stream
+from bnresearch.engine import parallel, stream
 from bnresearch.engine.state import State
 from bnresearch.images import decoding
 from bnresearch.inference.run import Run
@@ -131,7 +131,8 @@ def of_networks(
     crop: see `build.crop`; by default that of the first run.
     crop_count: how many `crop` makes of an image. If several, their
       probabilities are averaged.
-    batch_size: the most that a network gets at a time. All batches have one
+    batch_size: the most that a network gets at a time, but for padding: the
+      images are spread over all devices of this host. All batches have one
       size, the last one padded: what is computed for an image must not depend
       on how many others there are.
   """
@@ -140,27 +141,35 @@ def of_networks(
   calls = math.ceil(at_a_time * crop_count / batch_size)
   batch_size = math.ceil(at_a_time * crop_count / calls)
   view = crop or build.crop(run.config)
+  models = [run.model for run, _ in networks]
+  with parallel.on_devices(*models):
+    placed = [
+      (run, parallel.shared((state.params, state.collections)))
+      for run, state in networks
+    ]
   for images, labels_N in stream.in_order(source, view, at_a_time):
     if crop_count > 1 and isinstance(source, Arrays):  # handed on as they are
       images = np.stack([view(image) for image in images])
     images_NHWC = images.reshape(-1, *run.spec.image_shape)
-    of_crops = _softmax(networks, images_NHWC, batch_size)
+    with parallel.on_devices(*models):
+      of_crops = _softmax(placed, images_NHWC, batch_size)
     M, _, K = of_crops.shape
     of_images = of_crops.reshape(M, len(labels_N), crop_count, K).mean(2)
     yield from zip(of_images.swapaxes(0, 1), labels_N.tolist())
 
 
-def _softmax(networks, images_NHWC, batch_size):
+def _softmax(placed, images_NHWC, batch_size):
   """Returns probabilities (M, N, K), N any number."""
   found = []
+  rows = -(-batch_size // shards.count()) * shards.count()
   for start in range(0, len(images_NHWC), batch_size):
     batch = images_NHWC[start : start + batch_size]
-    extra = batch_size - len(batch)
+    extra = rows - len(batch)
     padded = np.pad(batch, [(0, extra), (0, 0), (0, 0), (0, 0)])
+    images = parallel.split(padded)
     # All are under way before the first one is waited for.
-    logits = [run.apply(state, padded)[0] for run, state in networks]
-    softmax = [np.asarray(jax.nn.softmax(logits_NK)) for logits_NK in logits]
-    found.append(np.stack(softmax)[:, : len(batch)])
+    softmax = [run.probabilities(*network, images) for run, network in placed]
+    found.append(np.stack(jax.device_get(softmax))[:, : len(batch)])
   return np.concatenate(found, axis=1)
 
 

@@ -18,18 +18,20 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
+from bnresearch import build, rules, shards
 from bnresearch import config as configs
 from bnresearch.data import Source, Spec
 from bnresearch.engine import average as averages
-from bnresearch.engine import evaluate, optimizer, population
+from bnresearch.engine import evaluate, optimizer, parallel, population
 from bnresearch.engine import state as states
-from bnresearch.engine.checkpoint import Checkpoints, RestoreError
+from bnresearch.engine.checkpoint import Checkpoints
 from bnresearch.engine.state import State
+from bnresearch.inference import saved
 from bnresearch.records import config_file, logbook, provenance, run_directory
 from bnresearch.records.config_file import Config
 
@@ -44,7 +46,7 @@ class Run:
 
   def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
-    self.config: Config = run_directory.read_config(self.path)
+    self.config: Config = run_directory.read_config(self.path, rules.RULES)
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)
@@ -123,15 +125,17 @@ class Run:
     split: str = 'test',
     batch_size: int | None = None,
   ) -> dict[str, float]:
-    """Returns 'loss', 'accuracy' and 'examples' over a whole split, exactly.
+    """Returns 'loss', 'accuracy' and so on over a whole split, exactly.
 
     `batch_size` is config.eval's unless given; it matters to the result where
     the statistics are the batch's.
     """
     size = batch_size or self.config.eval.batch_size
-    evaluator = self._evaluator(statistics, split, size)
     state = self.with_statistics(state, statistics)
-    return evaluator.means(evaluator.sums(state.params, state.collections))
+    with parallel.on_devices(self.model):
+      evaluator = self._evaluator(statistics, split, size)
+      network = parallel.shared((state.params, state.collections))
+      return evaluator.means(evaluator.sums(*network))
 
   def with_statistics(
     self,
@@ -159,7 +163,7 @@ class Run:
     if statistics not in population.ESTIMATORS or not state.collections:
       return state
     folder = self._statistics_folder(statistics, average)
-    collections = self._saved_statistics(state, statistics, folder)
+    collections = saved.statistics(folder, state, self._template, statistics)
     if collections is None:
       source = self.source('train')
       collections = (averages if average else population).estimate(
@@ -206,35 +210,12 @@ class Run:
     }
     folder = self._statistics_folder(estimator, average)
     keep = self.config.checkpoint.keep
-    with contextlib.closing(Checkpoints(folder, keep)) as saved:
-      saved.save(exact.replace(opt_state=(), average={}), None, meta)
+    with contextlib.closing(Checkpoints(folder, keep)) as kept:
+      kept.save(exact.replace(opt_state=(), average={}), None, meta)
     return folder
 
-  def _saved_statistics(self, state, estimator, folder):
-    """Returns what was saved for a state; None if there is nothing to use."""
-    step = int(state.step)
-    if not folder.exists():
-      return None
-    try:
-      saved = Checkpoints(folder, keep=None)
-      if step in saved.steps:
-        template = self._template.replace(opt_state=(), average={})
-        kept = saved.restore(template, step)
-        same = jax.tree.map(np.array_equal, kept.params, state.params)
-        if jax.tree.all(same):
-          return kept.collections
-        why = f'Stale statistics: {estimator} of other parameters.'
-        logging.warning('%s They are not used, but estimated anew.', why)
-        return None
-      for other in saved.steps[-1:]:
-        why = population.stale(saved.meta(other)['statistics'], step)
-        logging.warning('%s They are not used, but estimated anew.', why)
-    except (RestoreError, ValueError) as error:
-      logging.warning('%s Its statistics are estimated anew.', error)
-    return None
-
   def source(self, split: str) -> Source:
-    """Returns the data that the run used: 'train' or 'test'.
+    """Returns the data that the run used: 'train', 'validation' or 'test'.
 
     Raises:
       run_directory.Refused: it has other classes or images by now.
@@ -248,7 +229,8 @@ class Run:
     return Spec(image_shape, class_names, about['examples'])
 
   @functools.cached_property
-  def _model(self):
+  def model(self) -> nn.Module:
+    """The network, see `build.evaluated_model`."""
     classes = len(self.spec.class_names)
     return build.evaluated_model(self.config, classes)
 
@@ -257,7 +239,7 @@ class Run:
     config = self.config
     updates = optimizer.make(config.optim, config.train.steps)
     made = functools.partial(
-      states.traceable, self._model, updates, averaged=config.train.average > 0
+      states.traceable, self.model, updates, averaged=config.train.average > 0
     )
     x_NHWC = jnp.zeros((1, *self.spec.image_shape))
     return jax.eval_shape(made, jax.random.key(0), x_NHWC)
@@ -266,19 +248,34 @@ class Run:
   def _checkpoints(self):
     return Checkpoints(self.path / 'checkpoints', keep=None)
 
+  @functools.cached_property
+  def probabilities(self) -> Callable[..., jax.Array]:
+    """Of `params, collections, images`: (N, K), by running statistics.
+
+    The images, uint8 (N, H, W, C), are spread over the mesh in use.
+    """
+    forward = evaluate.make_forward(self.model, 'ema')
+    pixels = build.pixels(self.config)
+
+    def probabilities(params, collections, images):
+      logits_NK, _ = forward(params, collections, pixels(shards.spread(images)))
+      return shards.undivided(jax.nn.softmax(logits_NK))
+
+    return jax.jit(probabilities)
+
   def _load_source(self, split):
     source = build.source(self.config, split)
-    run_directory.check_data(self.path, source.class_names, source.notes)
+    run_directory.check_source(self.path, split, source)
     return source
 
   def _make_forward(self, statistics):
-    forward = evaluate.make_forward(self._model, statistics)
+    forward = evaluate.make_forward(self.model, statistics)
     pixels = build.pixels(self.config)
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
   def _make_evaluator(self, statistics, split, batch_size):
     return evaluate.make(
-      self.config, self._model, self.source(split), statistics, batch_size
+      self.config, self.model, self.source(split), statistics, batch_size
     )
 
   def _statistics_folder(self, estimator, average):
@@ -295,5 +292,6 @@ def open_run(path: str | os.PathLike, **moved: str | int) -> Run:
 
   Raises:
     FileNotFoundError: `path` is none; the message names those inside it.
+    Refused: its config is damaged, or of a newer version.
   """
   return Run(path, **moved)

@@ -21,6 +21,7 @@ STAGES = (
 )
 
 VARIANTS = ('paper', 'imgclsmob')
+CHOICES = {'padding': ('same', 'symmetric')}
 
 _MULTIPLE = 8  # of which all numbers of channels are, whatever the width
 
@@ -45,6 +46,9 @@ class Model(nn.Module):
     stem: 'paper', or 'small': the first two strides of 2 are 1.
     blocks: units of each stage, instead of `STAGES`; fewer leave out the last
       stages.
+    padding: of windows with a stride of 2: 'same', slim's and Keras's, below
+      and to the right only of maps of even size; or 'symmetric', torchvision's,
+      a pixel on each side.
     dropout_rate: before the logits. Slim's, and torchvision's; Keras has none,
       and the paper says nothing of it.
   """
@@ -54,6 +58,7 @@ class Model(nn.Module):
   variant: str = 'paper'
   stem: str = 'paper'
   blocks: Sequence[int] = ()
+  padding: str = 'same'
   dropout_rate: float = 0.2
 
   @nn.compact
@@ -70,9 +75,11 @@ class Model(nn.Module):
       init=nn.initializers.truncated_normal(0.09),
     )
     small, paper = self.stem == 'small', self.variant == 'paper'
+    padding = 'SAME' if self.padding == 'same' else 1
 
     features = _rounded(32, self.layers)
-    stem = Conv(features, 3, 1 if small else 2, exact=True, name='stem')
+    strides = 1 if small else 2
+    stem = Conv(features, 3, strides, padding, exact=True, name='stem')
     x = stem(call.images_NHWC, call)
     for stage, count in enumerate(counts(self.blocks, STAGES), start=1):
       expansion, features, _, strides = STAGES[stage - 1]
@@ -81,6 +88,7 @@ class Model(nn.Module):
         unit = _Unit(
           _rounded(features, self.layers),
           strides if first else 1,
+          padding,
           expansion,
           has_expand=expansion > 1 or not paper,
           name=f'stage_{stage}_block_{block}',
@@ -109,6 +117,7 @@ class _Unit(nn.Module):
 
   features: int
   strides: int
+  padding: str | int
   expansion: int
   has_expand: bool
 
@@ -117,7 +126,9 @@ class _Unit(nn.Module):
     C, x = x_NHWC.shape[-1], x_NHWC
     if self.has_expand:
       x = Conv(self.expansion * C, exact=True, name='expand')(x, call)
-    x = Conv(1, 3, self.strides, depthwise=True, name='depthwise')(x, call)
+    strides, padding = self.strides, self.padding
+    depthwise = Conv(1, 3, strides, padding, depthwise=True, name='depthwise')
+    x = depthwise(x, call)
     project = Conv(self.features, exact=True, activated=False, name='project')
     x = project(x, call)
     return x + x_NHWC if x.shape == x_NHWC.shape else x

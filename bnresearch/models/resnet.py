@@ -30,7 +30,11 @@ VARIANTS = {
   'cifar_56': ((9, 9, 9), False),
   'cifar_110': ((18, 18, 18), False),
 }
-CHOICES = {'version': ('v1', 'v1.5', 'v2'), 'strides_at': ('first', 'last')}
+CHOICES = {
+  'version': ('v1', 'v1.5', 'v2'),
+  'strides_at': ('first', 'last'),
+  'padding': ('same', 'symmetric'),
+}
 
 _EXPANSION = 4  # a bottleneck's output over its middle
 # Goyal et al. 2017, 1706.02677, section 5.1; the paper says nothing of it.
@@ -53,6 +57,9 @@ class Model(nn.Module):
       pre-activation, normalizer and activation before each convolution.
     strides_at: the 'first' unit of a stage, the papers', or the 'last' one of
       the stage before, slim's, and for v2 also Keras's.
+    padding: of the stem's pooling: 'symmetric', a pixel on each side, PyTorch's
+      and Keras's; or 'same', slim's, below and to the right only of maps of
+      even size. Slim's convolutions pad symmetrically too.
     stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3. That of the
       variants 'cifar_...' is always small.
     blocks: units of each stage, instead of the variant's.
@@ -67,6 +74,7 @@ class Model(nn.Module):
   variant: str = '50'
   version: str = 'v1.5'
   strides_at: str = 'first'
+  padding: str = 'symmetric'
   stem: str = 'paper'
   blocks: Sequence[int] = ()
   zero_init: bool = False
@@ -104,9 +112,12 @@ class Model(nn.Module):
     )
     x = call.block(stem, call.images_NHWC)
     if not small:
-      # Around what is not activated yet, Keras's v2 has zeros.
-      x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))) if v2 else x
-      x = pool('max', x, 3, 2, 'VALID' if v2 else 1, call)
+      padding = 'SAME' if self.padding == 'same' else 1
+      if v2 and padding == 1:
+        # Around what is not activated yet, Keras's v2 has zeros.
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        padding = 'VALID'
+      x = pool('max', x, 3, 2, padding, call)
     blocks = self.blocks or blocks
     for stage, count in enumerate(blocks):
       for block in range(count):

@@ -8,7 +8,8 @@ A model receives a function from a layer's path to a `Norm` or, with options, a
 - `train` is keyword-only and has no default. It says which statistics
   normalize; whether running statistics change is said by `mutable=`;
 - `mask`, keyword-only, (N,) bool or None, says which examples enter the
-  statistics of a batch; a norm without any does not read it;
+  statistics of a batch. Whatever the others are, NaN too, the output of those
+  that count and all gradients of it are the same;
 - shape and dtype of the output are those of the input, and whatever the dtype,
   statistics are float32;
 - parameters are in `params`, `scale` and `bias` among them where it has an

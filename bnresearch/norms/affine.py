@@ -5,6 +5,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
+from bnresearch import shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 
 
@@ -38,9 +40,10 @@ class Norm(nn.Module):
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
     """Returns `x` (N, ..., C) scaled and shifted, in its shape and dtype."""
-    del train, mask
+    del train
+    x = finite(x, mask)
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
     # The parameters are float32: so is what is computed of a lower precision.
-    y = x.reshape(-1, C) * scale_C[None] + bias_C[None]
-    return y.reshape(x.shape).astype(x.dtype)
+    y = shards.reshaped(x, (x.size // C, C)) * scale_C[None] + bias_C[None]
+    return shards.reshaped(y, x.shape, x).astype(x.dtype)

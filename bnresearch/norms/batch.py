@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
@@ -63,6 +64,9 @@ class Norm(nn.Module):
     initial_scale: of gamma. 0 closes the residual branch that it ends (Goyal
       et al. 2017, 1706.02677).
     backward: 'equations' or 'autodiff', see `ops/normalize.py`.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -80,6 +84,7 @@ class Norm(nn.Module):
   use_bias: bool = True
   initial_scale: float = 1.0
   backward: str = 'equations'
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
   activates: ClassVar[bool] = False
@@ -115,7 +120,9 @@ class Norm(nn.Module):
     groups = grouped(
       x,
       mask,
-      0 if by_running else self.group_size,
+      self.group_size,
+      axis_name=self.axis_name,
+      by_batch=not by_running,
       per_activation=self.per_activation,
     )
     if by_running:
@@ -123,7 +130,7 @@ class Norm(nn.Module):
       y = normalize.by_moments(
         groups.x_PMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
       )
-      return y.reshape(x.shape)
+      return shards.reshaped(y, x.shape, x)
 
     y, mean_GC, var_GC = self._by_batch(groups, scale_C, bias_C)
     if running.follows:
@@ -136,7 +143,7 @@ class Norm(nn.Module):
       )
       new = {'mean': mean_C.reshape(shape), 'var': var_C.reshape(shape)}
       running.update(new, self.momentum, enough)
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)
 
   def _by_batch(self, groups, scale_C, bias_C):
     """Returns the batch normalized, and its groups' moments."""

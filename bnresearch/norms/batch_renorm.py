@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
@@ -60,6 +61,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -76,6 +80,7 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
   activates: ClassVar[bool] = False
@@ -102,13 +107,15 @@ class Norm(nn.Module):
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
     running = Running(self, initial)
     updates = self.variable('batch_stats', 'updates', jnp.zeros, (), jnp.int32)
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     mean_1C, var_1C = running['mean'][None], running['var'][None]
     if not train:
       y = normalize.by_moments(
         groups.x_PMSC, mean_1C, var_1C, scale_C, bias_C, self.epsilon
       )
-      return y.reshape(x.shape)
+      return shards.reshaped(y, x.shape, x)
 
     mean_GC, var_GC = groups.moments()
     inverse_GC = jax.lax.rsqrt(var_GC + self.epsilon)
@@ -133,7 +140,7 @@ class Norm(nn.Module):
       )
       running.update({'mean': mean_C, 'var': var_C}, self.momentum, enough)
       updates.value += enough
-    return y.astype(x.dtype).reshape(x.shape)
+    return shards.reshaped(y.astype(x.dtype), x.shape, x)
 
   def _corrections(self, r_GC, d_GC, updates):
     """Returns r and d within the limits of this update."""

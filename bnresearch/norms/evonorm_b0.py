@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
-from bnresearch.groups import grouped
+from bnresearch import moments, shards
+from bnresearch.groups import MEANS, finite, grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -27,7 +27,8 @@ class Norm(nn.Module):
   Both are biased. Where `v * x` is large, y saturates at `scale / v + bias`.
 
   Training: `var` is that of the batch. Evaluation: it is the running one, from
-  1; `var_I` is the example's own in both.
+  1; `var_I` is the example's own in both. The batch's mean is of no use to it,
+  and only goes to the collection `MEANS` of `groups.py`, if that is mutable.
 
   Attributes:
     momentum: weight of the old running variance, in [0, 1). 0.99 is that of
@@ -45,6 +46,9 @@ class Norm(nn.Module):
     initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
     activates: if False, `y = scale * x + bias`: the authors' form for where a
       network is linear, as at the end of a residual branch.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -57,6 +61,7 @@ class Norm(nn.Module):
   use_bias: bool = True
   initial_scale: float = 1.0
   activates: bool = True
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = False
   needs_positions: ClassVar[bool] = False
@@ -79,13 +84,16 @@ class Norm(nn.Module):
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
+    x = finite(x, mask)
     if not self.activates:
       middle = (1,) * (x.ndim - 1)
       y = x * scale_C.reshape(*middle, C) + bias_C.reshape(*middle, C)
       return y.astype(x.dtype)
     v_C = self.param('v', nn.initializers.ones, (C,))
     running = Running(self, {'var': jnp.ones(C)})
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     if train:
       mean_GC, var_GC = groups.moments()
     else:
@@ -99,7 +107,7 @@ class Norm(nn.Module):
     )
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
     if train and running.follows:
-      _, var_C, enough = of_the_batch(
+      mean_C, var_C, enough = of_the_batch(
         groups,
         mean_GC,
         var_GC,
@@ -107,4 +115,5 @@ class Norm(nn.Module):
         group_variance=self.group_variance,
       )
       running.update({'var': var_C}, self.momentum, enough)
-    return y.astype(x.dtype).reshape(x.shape)
+      self.sow(MEANS, 'mean', mean_C, reduce_fn=lambda _, new: new)
+    return shards.reshaped(y.astype(x.dtype), x.shape, x)

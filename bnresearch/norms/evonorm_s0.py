@@ -10,7 +10,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import moments
+from bnresearch import moments, shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 
 
@@ -58,9 +59,11 @@ class Norm(nn.Module):
     Args:
       x: (N, ..., C), floating.
       train: without effect.
-      mask: without effect, as examples do not share statistics.
+      mask: (N,) bool, the examples that count; what is not finite of others
+        is taken for 0. Examples do not share statistics.
     """
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
     scale_C, bias_C = _affine.parameters(self, (C,))
@@ -69,7 +72,7 @@ class Norm(nn.Module):
       y = x * scale_C.reshape(*middle, C) + bias_C.reshape(*middle, C)
       return y.astype(x.dtype)
     v_C = self.param('v', nn.initializers.ones, (C,))
-    x_NSGD = x.reshape(N, S, G, C // G)
+    x_NSGD = shards.reshaped(x, (N, S, G, C // G))
     _, var_NG = moments.moments(x_NSGD, (1, 3))
     x_NSGD = x_NSGD.astype(var_NG.dtype)
     inverse_NG = jax.lax.rsqrt(var_NG + self.epsilon)
@@ -77,4 +80,4 @@ class Norm(nn.Module):
       p.reshape(1, 1, G, C // G) for p in (scale_C, bias_C, v_C)
     )
     y = x_NSGD * jax.nn.sigmoid(v * x_NSGD) * inverse_NG[:, None, :, None]
-    return (y * scale + bias).astype(x.dtype).reshape(x.shape)
+    return shards.reshaped((y * scale + bias).astype(x.dtype), x.shape, x)

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 
 
@@ -21,7 +23,8 @@ class Norm(nn.Module):
 
   With one position, the mean square is that of a single value: unless `x**2`
   is as small as epsilon, only the sign of `x` is left, and the gradient to `x`
-  is nearly 0. For this the paper learns epsilon, `learn_epsilon`, from 1e-4.
+  is nearly 0: a network stays at chance. For this the paper learns epsilon,
+  `learn_epsilon`, from 1e-4; without that, one position is refused.
 
   *Differs from the paper:* its learned epsilon starts at 1e-4, this one at
   whatever the field `epsilon` is.
@@ -48,15 +51,28 @@ class Norm(nn.Module):
   activates: bool = True
 
   cancels_bias: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
+  needs_positions: ClassVar[bool] = True
 
   @nn.compact
   def __call__(
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
-    """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
-    del train, mask
+    """Returns `x` (N, ..., C) normalized and thresholded, in its dtype.
+
+    Raises:
+      ValueError: `x` has one position, and epsilon is not learned.
+    """
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
+    if math.prod(positions) < 2 and not self.learn_epsilon:
+      raise ValueError(
+        "norm.name = 'filter_response' divides by the root mean square over "
+        f'the positions of an example; of an input of shape {x.shape} '
+        '(examples, positions, channels) it leaves the sign only. Normalize a '
+        'larger feature map, set norm.learn_epsilon = True and norm.epsilon = '
+        "1e-4, or use another norm.name, such as 'layer' or 'rms'."
+      )
     scale_C, bias_C = _affine.parameters(self, (C,))
     epsilon = self.epsilon
     if self.learn_epsilon:
@@ -64,7 +80,7 @@ class Norm(nn.Module):
       epsilon = jnp.abs(self.param('epsilon', initial, ()))
     # Float32 to the end: the threshold is applied before the output is rounded.
     dtype = jnp.promote_types(x.dtype, jnp.float32)
-    x_NSC = x.reshape(N, math.prod(positions), C).astype(dtype)
+    x_NSC = shards.reshaped(x, (N, math.prod(positions), C)).astype(dtype)
     if x_NSC.shape[1] == 1:
       y = _over_its_own_root(x_NSC, jnp.asarray(epsilon, dtype))
     else:
@@ -74,7 +90,7 @@ class Norm(nn.Module):
     if self.activates:
       tau_C = self.param('tau', nn.initializers.zeros, (C,))
       y = jnp.maximum(y, tau_C[None, None])
-    return y.reshape(x.shape).astype(x.dtype)
+    return shards.reshaped(y, x.shape, x).astype(x.dtype)
 
 
 @jax.custom_jvp

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch import moments, shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -57,15 +58,22 @@ class Norm(nn.Module):
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
     scale_C, bias_C = _affine.parameters(self, (C,))
-    mean_NG, var_NG = moments.moments(x.reshape(N, S, G, C // G), (1, 3))
+    x_NSGD = shards.reshaped(x, (N, S, G, C // G))
+    mean_NG, var_NG = moments.moments(x_NSGD, (1, 3))
     mean_NC, var_NC = (
       jnp.repeat(value, C // G, axis=1) for value in (mean_NG, var_NG)
     )
     y = normalize.by_moments(
-      x.reshape(N, 1, S, C), mean_NC, var_NC, scale_C, bias_C, self.epsilon
+      shards.reshaped(x, (N, 1, S, C)),
+      mean_NC,
+      var_NC,
+      scale_C,
+      bias_C,
+      self.epsilon,
     )
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)

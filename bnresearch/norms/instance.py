@@ -6,7 +6,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import moments
+from bnresearch import moments, shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -51,7 +52,8 @@ class Norm(nn.Module):
     Raises:
       ValueError: `x` has fewer than two positions.
     """
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     S = math.prod(positions)
     if S < 2:
@@ -62,9 +64,9 @@ class Norm(nn.Module):
         "another norm.name, such as 'layer' or 'group'."
       )
     scale_C, bias_C = _affine.parameters(self, (C,))
-    x_NMSC = x.reshape(N, 1, S, C)  # groups of M = 1 example
+    x_NMSC = shards.reshaped(x, (N, 1, S, C))  # groups of M = 1 example
     mean_NC, var_NC = moments.moments(x_NMSC, (1, 2))
     y = normalize.by_moments(
       x_NMSC, mean_NC, var_NC, scale_C, bias_C, self.epsilon
     )
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
@@ -54,6 +55,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -67,6 +71,7 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
   activates: ClassVar[bool] = False
@@ -95,7 +100,9 @@ class Norm(nn.Module):
     eye_BDD = jnp.broadcast_to(jnp.eye(D), (B, D, D))
     initial = {'mean': jnp.zeros(C), 'covariance': eye_BDD}
     running = Running(self, initial)
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     if train:
       mean_GC, _ = groups.moments()
     else:
@@ -128,7 +135,7 @@ class Norm(nn.Module):
       )
       new = {'mean': mean_C, 'covariance': covariance_BDD}
       running.update(new, self.momentum, enough)
-    return y.astype(x.dtype).reshape(x.shape)
+    return shards.reshaped(y.astype(x.dtype), x.shape, x)
 
 
 def _covariance(centred_PMSC, groups, D):
@@ -137,8 +144,11 @@ def _covariance(centred_PMSC, groups, D):
   if groups.where_PM11 is not None:
     centred_PMSC = jnp.where(groups.where_PM11, centred_PMSC, 0)
   blocks = centred_PMSC.reshape(P, M, S, C // D, D)
+  options = {'precision': 'highest'}
+  if shards.typed(blocks):  # a sum over what is split must say what becomes
+    options['out_sharding'] = shards.first_axis_of(blocks)
   (products,) = groups.totals(
-    jnp.einsum('pmsbd,pmsbe->pbde', blocks, blocks, precision='highest')
+    jnp.einsum('pmsbd,pmsbe->pbde', blocks, blocks, **options)
   )
   count_G111 = groups.count_G[:, None, None, None]
   eye = jnp.broadcast_to(jnp.eye(D), products.shape)
@@ -152,6 +162,7 @@ def _inverse_root(covariance, iterations):
   """
   trace = jnp.trace(covariance, axis1=-2, axis2=-1)[..., None, None]
   eye = jnp.broadcast_to(jnp.eye(covariance.shape[-1]), covariance.shape)
+  eye += jnp.zeros_like(covariance)  # split as it is
   root, inverse = covariance / trace, eye
   for _ in range(iterations):
     step = 1.5 * eye - 0.5 * jnp.matmul(inverse, root, precision='highest')

@@ -6,7 +6,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import moments
+from bnresearch import moments, shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -47,16 +48,17 @@ class Norm(nn.Module):
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     scale_C, bias_C = _affine.parameters(self, (C,))
     mean_N, var_N = moments.moments(x, range(1, x.ndim))
     y = normalize.by_moments(
-      x.reshape(N, 1, math.prod(positions), C),
+      shards.reshaped(x, (N, 1, math.prod(positions), C)),
       mean_N[:, None],
       var_N[:, None],
       scale_C,
       bias_C,
       self.epsilon,
     )
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)

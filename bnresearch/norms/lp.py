@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running
@@ -45,6 +46,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   order: str = 'l1'
@@ -55,6 +59,7 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
   activates: ClassVar[bool] = False
@@ -79,7 +84,9 @@ class Norm(nn.Module):
     scale_C, bias_C = _affine.parameters(self, (C,))
     initial = {'mean': jnp.zeros(C), 'deviation': jnp.ones(C)}
     running = Running(self, initial)
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     if train:
       mean_GC, square_GC = _mean_and_square(groups, self.order)
     else:
@@ -101,7 +108,7 @@ class Norm(nn.Module):
       )
       new = {'mean': mean_C, 'deviation': deviation_C}
       running.update(new, self.momentum, enough)
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)
 
 
 def _mean_and_square(groups, order):

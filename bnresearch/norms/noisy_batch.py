@@ -51,6 +51,9 @@ class Norm(nn.Module):
       0.25.
     noise_jitter: half the width of m around its mean, and the deviation of s.
       The paper's 0.1.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -65,6 +68,7 @@ class Norm(nn.Module):
   noise_shift: float = 0.5
   noise_scale: float = 0.25
   noise_jitter: float = 0.1
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
   activates: ClassVar[bool] = False
@@ -82,6 +86,7 @@ class Norm(nn.Module):
       use_scale=self.use_scale,
       use_bias=self.use_bias,
       initial_scale=self.initial_scale,
+      axis_name=self.axis_name,
     )
     nn.share_scope(self, self.batch)
 
@@ -112,6 +117,6 @@ class Norm(nn.Module):
     std = 1 + self.noise_scale * jax.random.uniform(keys[1], channel)
     uniform = lambda shape: jax.random.uniform(keys[2], shape, minval=-1)
     normal = lambda shape: jax.random.normal(keys[3], shape)
-    m = self.noise_jitter * shards.drawn(uniform, shape)
-    s = self.noise_jitter * shards.drawn(normal, shape)
+    m = self.noise_jitter * shards.drawn(uniform, shape, self.axis_name)
+    s = self.noise_jitter * shards.drawn(normal, shape, self.axis_name)
     return std + s, mean + m

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import shards
+from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -46,10 +48,11 @@ class Norm(nn.Module):
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
-    del train, mask
+    del train
+    x = finite(x, mask)
     N, *positions, C = x.shape
     scale_C, zero_C = _affine.parameters(self, (C,))
-    x_NMSC = x.reshape(N, 1, math.prod(positions), C)
+    x_NMSC = shards.reshaped(x, (N, 1, math.prod(positions), C))
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     mean_square_N1 = jnp.square(x_NMSC.astype(dtype)).mean((1, 2, 3))[:, None]
     y = normalize.by_moments(
@@ -60,4 +63,4 @@ class Norm(nn.Module):
       zero_C,
       self.epsilon,
     )
-    return y.reshape(x.shape)
+    return shards.reshaped(y, x.shape, x)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch import moments, shards
 from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
@@ -21,8 +21,9 @@ class Norm(nn.Module):
 
   k is, in this order: the instance, each example's channel over its positions;
   the layer, each example over positions and channels; the batch, each channel
-  over examples and positions. All variances are biased. `mean_weights` and
-  `var_weights`, (3,) and initially ones, are shared by the channels.
+  over examples and positions. All variances that normalize are biased, as in
+  the paper's equations. `mean_weights` and `var_weights`, (3,) and initially
+  ones, are shared by the channels.
 
   Training: the batch's statistics are its own. Evaluation: they are the
   running ones, from mean 0 and variance 1; instance and layer are the
@@ -37,13 +38,19 @@ class Norm(nn.Module):
   training; that is `engine/population.py`, the running average is the default
   here. `use_scale` and the following fields are ours.
 
+  *Differs from the authors' code*, which is not the paper here: of S positions,
+  its variance of an instance is S/(S-1) times ours, and it makes those of layer
+  and batch from it; without positions, theirs are unbiased. So its output is
+  another one, the more the smaller the feature map. It averages the variance
+  that normalizes, and starts from 0, where ours starts from 1.
+
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). 0.99 is that
       of `batch.py`; the authors' code has 0.997 or 0.9.
     epsilon: added to the mixed variance, in squared units of the input. 1e-5
       is that of the authors' code.
     running_variance: 'unbiased' averages `m/(m-1) * var` of m values, as
-      `batch.py`; 'biased', the authors' code, averages `var`.
+      `batch.py`; 'biased' averages `var`, as the authors do with theirs.
     group_size: consecutive examples that share the batch's statistics; 0 for
       the whole batch. The paper's are the examples of one device.
     group_variance: what the running variance is of where there are groups:
@@ -52,6 +59,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
+    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
+      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
+      a whole batch. Where there is no such axis, it is without effect.
   """
 
   momentum: float = 0.99
@@ -63,6 +73,7 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
+  axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = False
   activates: ClassVar[bool] = False
@@ -91,7 +102,9 @@ class Norm(nn.Module):
     var_weights = self.param('var_weights', ones, (3,))
     initial = {'mean': jnp.zeros(C), 'var': jnp.ones(C)}
     running = Running(self, initial)
-    groups = grouped(x, mask, self.group_size if train else 0)
+    groups = grouped(
+      x, mask, self.group_size, axis_name=self.axis_name, by_batch=train
+    )
     batch = mean_GC, var_GC = (
       groups.moments()
       if train
@@ -118,7 +131,7 @@ class Norm(nn.Module):
         group_variance=self.group_variance,
       )
       running.update({'mean': mean_C, 'var': var_C}, self.momentum, enough)
-    return y.astype(x.dtype).reshape(x.shape)
+    return shards.reshaped(y.astype(x.dtype), x.shape, x)
 
 
 def _mixture(weights, instance_PMC, layer_PM, batch_PC, *, positions):

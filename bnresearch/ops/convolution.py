@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bnresearch import shards
-from bnresearch.ops import windows
+from bnresearch.ops import reference, windows
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -47,8 +47,8 @@ def conv_general_dilated(
   of matrices, depthwise kernels a sum of slices, and a few groups are convolved
   one by one. All else is XLA's.
 
-  The products and sums can be differentiated twice in reverse mode; forward
-  mode, so `jax.jvp` and `jax.hessian`, they lack.
+  The gradients of products and sums can be differentiated in either mode, they
+  themselves in reverse mode only; for `jax.jvp` of them see `reference.py`.
   """
   options = {
     'window_strides': window_strides,
@@ -92,6 +92,7 @@ def _windows(
   dtype = preferred_element_type or lhs.dtype
   if (
     jax.default_backend() != 'cpu'
+    or reference.wanted()
     or lhs.ndim != 4
     or dimension_numbers != _NHWC
     or {*(lhs_dilation or ()), *(rhs_dilation or ())} - {1}
@@ -114,20 +115,19 @@ def _repeated(x_NHWC, times):
 # 1x1 kernels: a product of matrices, pixels by channels.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _pointwise(x_NHWC, kernel_11CD, where, precision):
+def _product(x_NHWC, kernel_11CD, where, precision):
   [(_, x_NhwC)] = where.slices(x_NHWC)
   x_RC, kernel_CD = _rows(x_NhwC), kernel_11CD[0, 0]
   y_RD = jnp.dot(x_RC, kernel_CD, precision=precision)
   return y_RD.reshape(*x_NhwC.shape[:3], -1)
 
 
-def _pointwise_and_inputs(x_NHWC, kernel_11CD, where, precision):
-  y_NhwD = _pointwise(x_NHWC, kernel_11CD, where, precision)
+def _product_and_inputs(x_NHWC, kernel_11CD, where, precision):
+  y_NhwD = _product(x_NHWC, kernel_11CD, where, precision)
   return y_NhwD, (x_NHWC, kernel_11CD)
 
 
-def _pointwise_backward(where, precision, inputs, dy_NhwD):
+def _product_backward(where, precision, inputs, dy_NhwD):
   x_NHWC, kernel_11CD = inputs
   dy_RD = _rows(dy_NhwD)
   [(_, x_NhwC)] = where.slices(x_NHWC)
@@ -139,7 +139,8 @@ def _pointwise_backward(where, precision, inputs, dy_NhwD):
   return dx_NHWC, d_kernel_CD[None, None]
 
 
-_pointwise.defvjp(_pointwise_and_inputs, _pointwise_backward)
+_pointwise = jax.custom_vjp(_product, nondiff_argnums=(2, 3))
+_pointwise.defvjp(_product_and_inputs, _product_backward)
 _compiled_pointwise = jax.jit(_pointwise, static_argnums=(2, 3))
 
 
@@ -166,8 +167,7 @@ def _transposed_product(x_RC, dy_RD, precision):
 # Depthwise kernels: a sum of slices, each times the kernel's numbers at a tap.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _depthwise(x_NHWC, kernel_hw1C, where):
+def _sum_of_slices(x_NHWC, kernel_hw1C, where):
   kernel = windows.wide(kernel_hw1C)
   terms = (
     windows.wide(there) * kernel[tap][None, None]
@@ -176,11 +176,11 @@ def _depthwise(x_NHWC, kernel_hw1C, where):
   return functools.reduce(lax.add, terms).astype(x_NHWC.dtype)
 
 
-def _depthwise_and_inputs(x_NHWC, kernel_hw1C, where):
-  return _depthwise(x_NHWC, kernel_hw1C, where), (x_NHWC, kernel_hw1C)
+def _sum_and_inputs(x_NHWC, kernel_hw1C, where):
+  return _sum_of_slices(x_NHWC, kernel_hw1C, where), (x_NHWC, kernel_hw1C)
 
 
-def _depthwise_backward(where, inputs, dy_NhwC):
+def _sum_backward(where, inputs, dy_NhwC):
   x_NHWC, kernel_hw1C = inputs
   kernel = windows.wide(kernel_hw1C)
   term = lambda tap, dy: windows.wide(dy) * kernel[tap][None, None]
@@ -189,7 +189,8 @@ def _depthwise_backward(where, inputs, dy_NhwC):
   return dx_NHWC.astype(x_NHWC.dtype), d_kernel.astype(kernel_hw1C.dtype)
 
 
-_depthwise.defvjp(_depthwise_and_inputs, _depthwise_backward)
+_depthwise = jax.custom_vjp(_sum_of_slices, nondiff_argnums=(2,))
+_depthwise.defvjp(_sum_and_inputs, _sum_backward)
 _compiled_depthwise = jax.jit(_depthwise, static_argnums=2)
 
 

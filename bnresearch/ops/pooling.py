@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bnresearch.ops import windows
+from bnresearch.ops import reference, windows
 from bnresearch.ops.windows import Padding, Pair, Windows
 
 # Of larger windows the programs are long, and their speed was not measured.
@@ -27,7 +27,8 @@ def max_pool(
   """Returns `flax.linen.max_pool`, the maxima of windows.
 
   The gradient goes to the first maximum of each window, row by row, as there.
-  It can be differentiated again in reverse mode, but not in forward mode.
+  The gradient can be differentiated in either mode, the maxima themselves in
+  reverse mode only; for `jax.jvp` of them see `reference.py`.
 
   Args:
     x_NHWC: the map.
@@ -66,7 +67,9 @@ def average_pool(
 
 def _where_faster(x_NHWC, window, strides, padding) -> Windows | None:
   """Returns the windows, if slices of them were measured faster."""
-  if jax.default_backend() != 'cpu' or x_NHWC.ndim != 4:
+  if jax.default_backend() != 'cpu' or reference.wanted():
+    return None
+  if x_NHWC.ndim != 4:
     return None
   if not jnp.issubdtype(x_NHWC.dtype, jnp.floating):
     return None
@@ -108,8 +111,7 @@ def _to_places(where, place_NhwC, dy_NhwC):
 _maxima.defvjp(_maxima_and_places, _to_places)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _averages(x_NHWC, where, count_padding):
+def _sums_over_counts(x_NHWC, where, count_padding):
   slices = (windows.wide(there) for _, there in where.slices(x_NHWC))
   sums_NhwC = functools.reduce(lax.add, slices)
   averages_NhwC = sums_NhwC / _counts(where, count_padding)
@@ -122,7 +124,10 @@ def _to_all(where, count_padding, _, dy_NhwC):
   return (dx_NHWC.astype(dy_NhwC.dtype),)
 
 
-_averages.defvjp(lambda x, *options: (_averages(x, *options), None), _to_all)
+_averages = jax.custom_vjp(_sums_over_counts, nondiff_argnums=(1, 2))
+_averages.defvjp(
+  lambda x, *options: (_sums_over_counts(x, *options), None), _to_all
+)
 
 # Compiled as one also where the network is not, as when it is initialized.
 _compiled_maxima = jax.jit(_maxima, static_argnums=1)

@@ -5,14 +5,17 @@
 
 Here one file serves one architecture, with a function for each source that has
 it, `keras(model)` or `torchvision(model)`. It returns `Names`: for the path of
-each of our layers, what they call it. Nothing is downloaded, and no pickle is
-read.
+each of our layers, what they call it. Its `OPTIONS` say what our network must
+be so that its logits are theirs. Nothing is downloaded, and no pickle is read.
+
+What neither names nor shapes nor options show cannot be seen: the weights of a
+ResNet with blur pooling, such as timm's, are taken for those of one without.
 """
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import flax
@@ -22,6 +25,7 @@ import safetensors.numpy
 
 from bnresearch import lookup
 from bnresearch.models import shapes
+from bnresearch.pretrained import _options
 
 
 class Theirs(NamedTuple):
@@ -31,11 +35,13 @@ class Theirs(NamedTuple):
     layer: the name of what has kernel and bias, if it has.
     norm: the name of its normalizer, if it has one.
     maps: (C, H, W) of the maps that PyTorch flattens before this layer.
+    has_bias: whether it has a bias. If not, ours is 0, where we have one.
   """
 
   layer: str | None = None
   norm: str | None = None
   maps: tuple[int, int, int] | None = None
+  has_bias: bool = True
 
 
 Names = dict[str, Theirs]
@@ -90,6 +96,59 @@ class Unmatched(ValueError):
   """Weights do not fit a network; the message lists all that is at fault."""
 
 
+def check(
+  source: str,
+  model: nn.Module,
+  size: int | None = None,
+  excluded: Callable[[str], bool] = lambda path: False,
+) -> Names:
+  """Returns the names of a model's layers, if weights of a source may suit it.
+
+  Args:
+    source: as for `load`.
+    model: likewise.
+    size: likewise; None if it is not known.
+    excluded: whether the layer of a path, 'stem' or 'stem/norm', is left out.
+
+  Raises:
+    Unmatched: it would have other logits than theirs; names each option that
+      differs, by its knob.
+    LookupError, ValueError: see `load`.
+  """
+  room = type(model).__module__.rpartition('.')[2]
+  entry = lookup.find('pretrained', room)
+  known = [name for name in SOURCES if hasattr(entry, name)]
+  if source not in known:
+    raise ValueError(
+      f'source = {source!r}: of {room}, needs one of {", ".join(known)}.'
+    )
+  names = getattr(entry, source)(model)
+  norms = [
+    path
+    for path, theirs in names.items()
+    if theirs.norm and not excluded(f'{path}/norm')
+  ]
+  own = getattr(entry, 'OPTIONS', {}).get(source, {})
+  problems = _options.problems(model, norms, own)
+  multiple = getattr(entry, 'SIZES', {}).get(source, 1)
+  if size is not None and size % multiple:
+    problems.append(
+      f'data.image_size = {size}: needs a multiple of {multiple}, others are '
+      'padded in another way'
+    )
+  if problems:
+    raise Unmatched(
+      '\n  '.join(
+        [
+          f"The weights are of {source}'s {room}. With these options, this "
+          'network would make other logits of them:',
+          *problems,
+        ]
+      )
+    )
+  return names
+
+
 def load(
   path: str | os.PathLike,
   source: str,
@@ -110,18 +169,13 @@ def load(
       such as of a head for other classes.
 
   Raises:
-    Unmatched: a name is missing on either side, or a shape differs.
+    Unmatched: a name is missing on either side, a shape differs, a value is not
+      finite, a variance is negative, or `check` finds other options.
     LookupError: nothing is known of this architecture.
     ValueError: the file is of another format, or the source is none of these.
   """
-  room = type(model).__module__.rpartition('.')[2]
-  entry = lookup.find('pretrained', room)
-  known = [name for name in SOURCES if hasattr(entry, name)]
-  if source not in known:
-    raise ValueError(
-      f'source = {source!r}: of {room}, needs one of {", ".join(known)}.'
-    )
-  names = getattr(entry, source)(model)
+  layers = {path.partition('/')[2].rpartition('/')[0] for path in excluded}
+  names = check(source, model, size, layers.__contains__)
   template = shapes(model, size)
   return convert(read(path), SOURCES[source], names, template, excluded)
 
@@ -153,8 +207,6 @@ def convert(
 ) -> dict[str, Any]:
   """Returns arrays in the tree and layout of `template`.
 
-  A bias that they lack and we have is 0, as is a scale 1.
-
   Raises:
     Unmatched: see `load`.
   """
@@ -167,13 +219,9 @@ def convert(
       left.pop(name, None)
     elif name is not None:
       found[path] = _as_ours(name, left.pop(name), maps, leaf.shape)
-      if found[path].shape != leaf.shape:
-        shape = found[path].shape
-        problems.append(
-          f'{name}: {shape} in our layout, {path} is {leaf.shape}'
-        )
-    elif inside.endswith(('bias', 'scale')):
-      found[path] = np.full(leaf.shape, inside.endswith('scale'), leaf.dtype)
+      problems += _faults(name, found[path], path, leaf.shape)
+    elif _has_none(names, inside):
+      found[path] = np.zeros(leaf.shape, leaf.dtype)
     else:
       wanted = ' or '.join(candidates) or 'of a name that is not known'
       problems.append(f'{path}: {wanted}, is missing')
@@ -183,9 +231,24 @@ def convert(
     if not name.endswith(source.ignored)
   ]
   if problems:
-    n = len(problems)
-    raise Unmatched('\n  '.join([f'{n} names do not match:', *problems]))
+    raise Unmatched('\n  '.join(['These variables do not fit:', *problems]))
   return flax.traverse_util.unflatten_dict(found, sep='/')
+
+
+def _faults(name, value, path, shape):
+  """Yields what is wrong with an array that shall be ours."""
+  if value.shape != shape:
+    yield f'{name}: {value.shape} in our layout, {path} is {shape}'
+  if wrong := np.count_nonzero(~np.isfinite(value)):
+    yield f'{name}: {wrong} of {value.size} values are not finite'
+  if path.endswith('/norm/var') and (wrong := np.count_nonzero(value < 0)):
+    yield f'{name}: {wrong} of {value.size} variances are negative'
+
+
+def _has_none(names, inside):
+  """Returns whether a variable is the bias of a layer that has none there."""
+  path, _, variable = inside.rpartition('/')
+  return variable == 'bias' and not names.get(path, Theirs()).has_bias
 
 
 def _candidates(source, names, collection, inside):
@@ -196,7 +259,7 @@ def _candidates(source, names, collection, inside):
     variables = [source.norm.get((collection, variable))]
     maps = None
   else:
-    prefix, _, maps = names.get(path, Theirs())
+    prefix, _, maps, _ = names.get(path, Theirs())
     variables = source.layer.get(variable, ())
   found = [f'{prefix}{source.separator}{v}' for v in variables if prefix and v]
   return found, maps
@@ -216,4 +279,5 @@ def _as_ours(name, value, maps, shape):
     h, w, C, outputs = value.shape  # of each channel, if it is depthwise
     if shape == (h, w, 1, C * outputs):
       value = value.reshape(shape)
-  return np.asarray(value, np.float32)
+  with np.errstate(over='ignore'):  # what becomes infinite is refused
+    return np.asarray(value, np.float32)

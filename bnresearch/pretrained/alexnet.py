@@ -3,6 +3,8 @@
 from bnresearch.models import alexnet
 from bnresearch.pretrained import Names, Theirs
 
+OPTIONS = {'torchvision': {'model.lrn': (None, False)}}
+
 _CONVS = (0, 3, 6, 8, 10)  # where they stand among activations and pooling
 
 

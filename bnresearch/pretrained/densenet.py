@@ -3,6 +3,8 @@
 from bnresearch.models import densenet
 from bnresearch.pretrained import Names, Theirs
 
+OPTIONS = {'keras': {'norm.epsilon': 1.001e-5}}
+
 
 def torchvision(model: densenet.Model) -> Names:
   """Returns torchvision's names of `densenet121` to `densenet201`.

@@ -3,14 +3,27 @@
 from bnresearch.models import googlenet
 from bnresearch.pretrained import Names, Theirs
 
+OPTIONS = {
+  'torchvision': {
+    'model.variant': 'torchvision',
+    'model.five_by_five': ('own', '3x3'),
+    'model.lrn': (None, False),
+    'norm.epsilon': 1e-3,
+  }
+}
+
+# So all maps that a 3x3 pools are of even size: odd ones we pad on both sides,
+# PyTorch on none.
+SIZES = {'torchvision': 16}
+
 
 def torchvision(model: googlenet.Model) -> Names:
-  """Returns torchvision's names of `googlenet`, for 224 pixels.
+  """Returns torchvision's names of `googlenet`.
 
-  It is the variant 'torchvision', whose BN has an epsilon of 0.001. Its weights
-  are for pixels from -1 to 1, which it makes itself of images normalized as for
-  its other networks (`transform_input`). They are a file with auxiliary heads,
-  which are not trained, and average over windows of 4x4, ours over 5x5.
+  Its weights are for pixels from -1 to 1, which it makes itself of images
+  normalized as for its other networks (`transform_input`). They are a file with
+  auxiliary heads, which are not trained, and average over windows of 4x4, ours
+  over 5x5.
   """
   names = {'logits': Theirs('fc')}
   for n in (1, 2, 3):

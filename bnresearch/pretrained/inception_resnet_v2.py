@@ -4,12 +4,11 @@ from bnresearch.models import _rows, inception_resnet_v2
 from bnresearch.pretrained import Names, Theirs
 from bnresearch.pretrained.inception_v3 import numbered
 
+OPTIONS = {'keras': {'norm.epsilon': 1e-3, 'norm.use_scale': False}}
+
 
 def keras(model: inception_resnet_v2.Model) -> Names:
-  """Returns Keras's names of `InceptionResNetV2`, see `numbered`.
-
-  Its norms have no scale, and epsilon 0.001.
-  """
+  """Returns Keras's names of `InceptionResNetV2`, see `numbered`."""
   table = inception_resnet_v2.rows(model)
   paths = (
     f'{name}/{path}'

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 from bnresearch.models import _rows, inception_v3
 from bnresearch.pretrained import Names, Theirs
 
+OPTIONS = {
+  'torchvision': {'model.count_padding': True, 'norm.epsilon': 1e-3},
+  'keras': {'norm.epsilon': 1e-3, 'norm.use_scale': False},
+}
+
 # torchvision's names of the layers of each kind of row, in our order.
 _STEM = (
   'Conv2d_1a_3x3',
@@ -41,8 +46,7 @@ _7 = (
 def torchvision(model: inception_v3.Model) -> Names:
   """Returns torchvision's names of `inception_v3`.
 
-  It is a network with `count_padding`, and norms of epsilon 0.001. Its weights
-  have auxiliary heads, and are for images from -1 to 1.
+  Its weights have auxiliary heads, and are for images from -1 to 1.
   """
   names = {
     'auxiliary_1/conv_1': Theirs('AuxLogits.conv0.conv', 'AuxLogits.conv0.bn'),
@@ -63,10 +67,7 @@ def torchvision(model: inception_v3.Model) -> Names:
 
 
 def keras(model: inception_v3.Model) -> Names:
-  """Returns Keras's names of `InceptionV3`, see `numbered`.
-
-  Its norms have no scale, and epsilon 0.001.
-  """
+  """Returns Keras's names of `InceptionV3`, see `numbered`."""
   paths = (
     f'{name}/{path}'
     for name, row in inception_v3.rows(model).items()

@@ -3,6 +3,8 @@
 from bnresearch.models import _rows, inception_v4
 from bnresearch.pretrained import Names, Theirs
 
+OPTIONS = {'timm': {'norm.epsilon': 1e-3}}
+
 # timm's names in those rows that it does not number by branch and layer.
 _OTHERS = {
   'mixed_3a': ('conv',),
@@ -19,7 +21,7 @@ _OTHERS = {
 def timm(model: inception_v4.Model) -> Names:
   """Returns timm's names of `inception_v4`: a layer's place in its sequence.
 
-  Its norms have epsilon 0.001. Its weights are for images from -1 to 1.
+  Its weights are for images from -1 to 1.
   """
   names, place = {'logits': Theirs('last_linear')}, 0
   for name, row in inception_v4.rows(model).items():

@@ -1,7 +1,9 @@
-"""MobileNet of Keras, whose activation is 'relu6'."""
+"""MobileNet of Keras."""
 
 from bnresearch.models import mobilenet_v1
 from bnresearch.pretrained import Names, Theirs
+
+OPTIONS = {'keras': {'model.activation': 'relu6', 'norm.epsilon': 1e-3}}
 
 
 def keras(model: mobilenet_v1.Model) -> Names:

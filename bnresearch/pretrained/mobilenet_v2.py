@@ -4,14 +4,15 @@ from bnresearch.models import mobilenet_v2
 from bnresearch.models.mobilenet_v1 import counts
 from bnresearch.pretrained import Names, Theirs
 
+_ACTIVATION = {'model.activation': ('own', 'relu6')}
+OPTIONS = {
+  'torchvision': {**_ACTIVATION, 'model.padding': 'symmetric'},
+  'keras': {**_ACTIVATION, 'norm.epsilon': 1e-3},
+}
+
 
 def torchvision(model: mobilenet_v2.Model) -> Names:
-  """Returns torchvision's names of `mobilenet_v2`.
-
-  It pads by 1 on all sides, where at a stride of 2 slim, Keras and we pad even
-  maps below and to the right only. On odd maps that is the same: for equal
-  logits take images of 32 n + 1 pixels, such as 225.
-  """
+  """Returns torchvision's names of `mobilenet_v2`."""
   names, at = {'stem': Theirs('features.0.0', 'features.0.1')}, 0
   for ours, widened in _units(model):
     at += 1

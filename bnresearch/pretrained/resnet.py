@@ -3,9 +3,23 @@
 from bnresearch.models import resnet
 from bnresearch.pretrained import Names, Theirs
 
+# A small stem shows in the shape of its kernel.
+_STEM = {'model.stem': ('paper', 'small')}
+OPTIONS = {
+  'torchvision': {**_STEM, 'model.version': 'v1.5'},
+  'keras': {
+    **_STEM,
+    'model.version': ('v1', 'v2'),
+    'model.strides_at': lambda model: (
+      'last' if model.version == 'v2' else 'first'
+    ),
+    'norm.epsilon': 1.001e-5,
+  },
+}
+
 
 def torchvision(model: resnet.Model) -> Names:
-  """Returns torchvision's names of `resnet18` to `resnet152`, version v1.5."""
+  """Returns torchvision's names of `resnet18` to `resnet152`."""
   names = {'stem': Theirs('conv1', 'bn1'), 'logits': Theirs('fc')}
   for stage, block, count in _units(model):
     ours, theirs = f'stage_{stage}_block_{block}', f'layer{stage}.{block - 1}'
@@ -21,8 +35,8 @@ def torchvision(model: resnet.Model) -> Names:
 def keras(model: resnet.Model) -> Names:
   """Returns Keras's names of `ResNet50` to `ResNet152V2`.
 
-  They are networks with `keep_bias`, of version 'v1', and 'v2' with
-  `strides_at='last'`.
+  They have `keep_bias`, though those of V2 have no bias in the first two layers
+  of a unit.
   """
   names = {
     'stem': Theirs('conv1_conv', 'conv1_bn'),
@@ -36,7 +50,11 @@ def keras(model: resnet.Model) -> Names:
     )
     for k in range(1, count + 1):
       layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
-      names[layer] = Theirs(f'{theirs}_{k}_conv', f'{theirs}_{k}_bn')
+      names[layer] = Theirs(
+        f'{theirs}_{k}_conv',
+        f'{theirs}_{k}_bn',
+        has_bias=model.version != 'v2' or k == count,
+      )
     names[f'{ours}/shortcut'] = Theirs(f'{theirs}_0_conv', f'{theirs}_0_bn')
     names[f'{ours}/pre'] = Theirs(norm=f'{theirs}_preact_bn')
   return names

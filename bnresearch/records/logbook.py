@@ -1,15 +1,22 @@
 """The logbook: a run's numbers, one JSON row a line, in the order of steps.
 
 Nothing in it depends on the clock or the machine's mood: a run that was killed
-and continued has, byte for byte, the logbook of one that never stopped.
+and continued has, byte for byte, the logbook of one that never stopped. Numbers
+that JSON has no word for are the texts 'NaN', 'Infinity' and '-Infinity'.
 """
 
+import hashlib
 import json
+import logging
+import math
 import os
 import pathlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+_NO_NUMBERS = ('NaN', 'Infinity', '-Infinity')
 
 
 class Series(NamedTuple):
@@ -19,70 +26,198 @@ class Series(NamedTuple):
   values: np.ndarray
 
 
+class Mark(NamedTuple):
+  """What the rows up to a moment were: `size` bytes, and a digest of them.
+
+  The digest is '' where it was not noted, as in older runs.
+  """
+
+  size: int
+  digest: str = ''
+
+
 class Logbook:
-  """Appends rows to a file; without `writes` it does nothing."""
+  """Appends rows to a file; without `writes` it changes nothing.
+
+  Attributes:
+    file: where they are.
+  """
 
   def __init__(self, file: pathlib.Path, *, writes: bool = True):
-    self._file, self._writes = file, writes
+    self.file, self._writes = file, writes
 
-  def keep_until(self, step: int) -> None:
-    """Drops the rows after `step`, and a last line that was cut off."""
-    if not self._writes or not self._file.exists():
+  def keep_until(
+    self, step: int, noting: Callable[[Mark], Any] = lambda mark: None
+  ) -> None:
+    """Drops the rows after `step`, and lines that cannot be read.
+
+    `noting` is called with the mark of what is kept before the rest is gone.
+    """
+    if not self._writes:
       return
-    whole = [
-      line
-      for line in self._file.read_text().splitlines(keepends=True)
-      if line.endswith('\n')
-    ]
-    kept = [line for line in whole if json.loads(line)['step'] <= step]
-    partial = self._file.with_suffix('.partial')
-    with partial.open('w') as file:
-      file.write(''.join(kept))
+    kept = b''.join(
+      line for _, line, row in _rows(self.file) if row and row['step'] <= step
+    )
+    noting(_mark(kept))
+    if not self.file.exists():
+      return
+    partial = self.file.with_suffix('.partial')
+    with partial.open('wb') as file:
+      file.write(kept)
       file.flush()
       os.fsync(file.fileno())
-    partial.replace(self._file)
+    partial.replace(self.file)
 
   @property
-  def size(self) -> int:
-    """How many bytes its whole rows have."""
-    text = self._file.read_bytes() if self._file.exists() else b''
-    return text.rfind(b'\n') + 1
+  def mark(self) -> Mark:
+    """What its whole rows are."""
+    text = self.file.read_bytes() if self.file.exists() else b''
+    return _mark(text[: text.rfind(b'\n') + 1])
+
+  def has(self, mark: Mark) -> bool:
+    """Says whether it begins with the rows that `mark` was made of."""
+    return _begins_with(self.file, mark)
+
+  def steps(self) -> dict[str, set[int]]:
+    """Returns {group: steps} of its rows; 'test' is that of 'test/loss'."""
+    found: dict[str, set[int]] = {}
+    for _, _, row in _rows(self.file):
+      for name in row or ():
+        if name != 'step':
+          found.setdefault(name.partition('/')[0], set()).add(row['step'])
+    return found
+
+  def copy_aside(self) -> pathlib.Path | None:
+    """Copies the file, if there is one; returns metrics.damaged, the copy."""
+    if not self.file.exists():
+      return None
+    aside = self.file.with_suffix('.damaged')
+    aside.write_bytes(self.file.read_bytes())
+    return aside
 
   def write(self, step: int, row: dict[str, Any]) -> None:
     """Appends one row; arrays become nested lists, float32 its digits."""
     if not self._writes:
       return
-    plain = {name: _plain(value) for name, value in row.items()}
-    with self._file.open('a') as file:
-      file.write(json.dumps({'step': step, **plain}) + '\n')
+    plain_row = {name: plain(value) for name, value in row.items()}
+    with self.file.open('a') as file:
+      line = json.dumps({'step': step, **plain_row}, allow_nan=False)
+      file.write(f'{line}\n')
 
   def sync(self) -> None:
     """Waits until the disk has all rows."""
     if not self._writes:
       return
-    with self._file.open('a') as file:
+    with self.file.open('a') as file:
       os.fsync(file.fileno())
 
 
 def read(file: pathlib.Path) -> dict[str, Series]:
-  """Returns {name: Series} of all complete rows of a logbook."""
+  """Returns {name: Series} of all rows of a logbook that can be read.
+
+  Complete lines that cannot be are named by a warning.
+  """
   rows: dict[str, tuple[list, list]] = {}
-  text = file.read_text() if file.exists() else ''
-  for line in text.splitlines(keepends=True):
-    if not line.endswith('\n'):
+  unreadable = []
+  for number, _, row in _rows(file):
+    try:
+      arrays = {name: _array(value) for name, value in (row or {}).items()}
+    except (TypeError, ValueError):
+      arrays = {}
+    if not arrays or any(
+      name in rows and rows[name][1][0].shape != array.shape
+      for name, array in arrays.items()
+    ):
+      unreadable.append(number)
       continue
-    row = json.loads(line)
-    step = row.pop('step')
-    for name, value in row.items():
+    step = arrays.pop('step').item()
+    for name, array in arrays.items():
       steps, values = rows.setdefault(name, ([], []))
       steps.append(step)
-      values.append(value)
+      values.append(array)
+  if unreadable:
+    numbers = ', '.join(map(str, unreadable[:10]))
+    more = f' and {len(unreadable) - 10} more' * (len(unreadable) > 10)
+    logging.warning(
+      '%s: line %s%s cannot be read, and is left out.', file, numbers, more
+    )
   return {name: Series(*map(np.asarray, pair)) for name, pair in rows.items()}
 
 
-def _plain(value):
+def is_whole(file: pathlib.Path, status: dict[str, Any]) -> bool:
+  """Says whether a logbook has the rows that its run noted in its status.
+
+  It is not where rows were lost or changed afterwards, which a warning tells.
+
+  Args:
+    file: the logbook.
+    status: what status.json says; older ones note nothing.
+  """
+  noted = status.get('logbook')
+  if not noted or _begins_with(file, Mark(*noted)):
+    return True
+  logging.warning(
+    '%s is not what the run wrote: rows were lost or changed since.', file
+  )
+  return False
+
+
+def ranked(values_T: Sequence[float]) -> list[int]:
+  """Returns the indices of T values of a metric, that of the best one first.
+
+  The higher is the better, and of equal ones the later, which was trained
+  longer. Those that are NaN are left out.
+  """
+  known = [k for k, value in enumerate(values_T) if not np.isnan(value)]
+  return sorted(known, key=lambda k: (values_T[k], k), reverse=True)
+
+
+def plain(value: Any) -> Any:
   """Turns numbers and arrays into JSON; float32 into its shortest decimals."""
   array = np.asarray(value)
   if array.ndim:
-    return [_plain(element) for element in array]
-  return float(str(array)) if array.dtype.kind == 'f' else array.item()
+    return [plain(element) for element in array]
+  if array.dtype.kind != 'f':
+    return array.item()
+  number = float(str(array))
+  if math.isfinite(number):
+    return number
+  return 'NaN' if math.isnan(number) else _NO_NUMBERS[1 if number > 0 else 2]
+
+
+def _rows(file: pathlib.Path) -> Iterator[tuple[int, bytes, dict | None]]:
+  """Yields each complete line: number, bytes, and the row if it is one."""
+  text = file.read_bytes() if file.exists() else b''
+  lines = text.split(b'\n')[:-1]  # what follows the last newline was cut off
+  for number, line in enumerate(lines, 1):
+    try:
+      row = json.loads(line)
+      good = isinstance(row, dict) and type(row['step']) is int
+    except (ValueError, KeyError, RecursionError):
+      good = False
+    yield number, line + b'\n', row if good else None
+
+
+def _array(value):
+  """Returns what `plain` was given; raises ValueError if it is no number."""
+  array = np.asarray(value)
+  if array.dtype.kind == 'U':
+    array = np.asarray(_numbers(value))
+  if array.dtype.kind not in 'biuf':
+    raise ValueError(f'{value!r} is no number')
+  return array
+
+
+def _numbers(value):
+  if isinstance(value, list):
+    return [_numbers(element) for element in value]
+  return float(value) if value in _NO_NUMBERS else value
+
+
+def _mark(text):
+  return Mark(len(text), hashlib.blake2b(text, digest_size=16).hexdigest())
+
+
+def _begins_with(file, mark):
+  text = file.read_bytes()[: mark.size] if file.exists() else b''
+  return len(text) == mark.size and mark.digest in ('', _mark(text).digest)

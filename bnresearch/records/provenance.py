@@ -7,10 +7,14 @@ import os
 import pathlib
 import platform
 import subprocess
+import tomllib
 from typing import Any
 
 import jax
 
+from bnresearch.records import json_file
+
+ROOT = pathlib.Path(__file__).parents[2]  # of a checkout, or site-packages
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -20,23 +24,55 @@ def collect() -> dict[str, str | int]:
   return {
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'python': platform.python_version(),
+    'bnresearch': version(),
     **{name: importlib.metadata.version(name) for name in PACKAGES},
+    **random_numbers(),
     'device': _processor() if device.platform == 'cpu' else device.device_kind,
     'devices': jax.device_count(),
-    'cores_per_run': int(os.environ.get('NPROC', os.cpu_count())),
-    'commit': _commit(),
+    'threads': int(os.environ.get('NPROC', os.cpu_count())),
+    'commit': commit(),
   }
+
+
+def random_numbers() -> dict[str, str | bool]:
+  """Returns by what JAX draws random numbers: its options that decide it."""
+  return {
+    'jax_default_prng_impl': jax.config.jax_default_prng_impl,
+    'jax_threefry_partitionable': jax.config.jax_threefry_partitionable,
+  }
+
+
+def check_random_numbers(path: pathlib.Path) -> None:
+  """Raises Refused if a run has drawn random numbers otherwise than now.
+
+  What an earlier version did not note is not compared.
+  """
+  before = {k: v for session in sessions(path) for k, v in session.items()}
+  for name, now in random_numbers().items():
+    if before.get(name, now) != now:
+      raise json_file.Refused(
+        f'{path} drew its random numbers by {name} = {before[name]}; now it is '
+        f'{now}, which draws others. Set it back by the environment variable '
+        f'{name.upper()}={str(before[name]).lower()}, or use another --workdir.'
+      )
 
 
 def sessions(path: pathlib.Path) -> list[dict[str, Any]]:
   """Returns what each session of a run has noted, the first first.
 
   [] if there is none, or if a loss of power has cut the file off.
+
+  Raises:
+    Refused: the file holds something else.
   """
-  try:
-    return json.loads((path / 'provenance.json').read_text())
-  except (FileNotFoundError, ValueError):
-    return []
+  found = json_file.read(
+    path / 'provenance.json',
+    'a list with a dict of each session',
+    lambda value: (
+      isinstance(value, list) and all(isinstance(s, dict) for s in value)
+    ),
+  )
+  return found or []
 
 
 def _processor():
@@ -49,15 +85,63 @@ def _processor():
     return platform.machine()
 
 
-def _commit():
-  """Returns the commit of this checkout, '+' if changed; '' outside git."""
-  git = ['git', '-C', str(pathlib.Path(__file__).parent)]
+def version(root: pathlib.Path = ROOT) -> str:
+  """Returns the version of this code, '' if nothing tells it.
+
+  Args:
+    root: the folder that holds the package.
+  """
+  installed = _installed(root)
+  return (
+    _project(root).get('version') or (installed and installed.version) or ''
+  )
+
+
+def commit(root: pathlib.Path = ROOT) -> str:
+  """Returns the commit of this code, '+' if changed; '' where none is known.
+
+  That is of a checkout of this project, or what pip noted when it installed
+  from one; never of a repository that this code merely lies in.
+
+  Args:
+    root: the folder that holds the package.
+  """
+  # A repository that has this file, at its own top.
+  file = 'bnresearch/records/provenance.py'
+  if _project(root) and _git(root, 'ls-files', '--full-name', file) == file:
+    return _git(root, 'describe', '--always', '--dirty=+', '--exclude=*')
+  installed = _installed(root)
+  noted = installed and installed.read_text('direct_url.json')
+  of_git = json.loads(noted).get('vcs_info', {}) if noted else {}
+  return of_git.get('commit_id', '')
+
+
+def _project(root):
+  """Returns what pyproject.toml says of this project, {} if it is another's."""
   try:
-    described = subprocess.run(
-      [*git, 'describe', '--always', '--dirty=+', '--exclude=*'],
+    project = tomllib.loads((root / 'pyproject.toml').read_text())['project']
+  except (OSError, ValueError, KeyError):
+    return {}
+  return project if project.get('name') == 'bnresearch' else {}
+
+
+def _installed(root):
+  """Returns what pip has noted of a package that lies in `root`, or None."""
+  found = importlib.metadata.distributions(name='bnresearch', path=[str(root)])
+  return next(iter(found), None)
+
+
+def _git(root, *arguments):
+  """Returns what git says in a folder; '' if it fails, or is not there."""
+  # A hook of git, which has started this, names another repository by these.
+  environment = {k: v for k, v in os.environ.items() if k[:4] != 'GIT_'}
+  try:
+    done = subprocess.run(
+      ['git', '-C', str(root), *arguments],
       capture_output=True,
       text=True,
+      env=environment,
     )
-  except FileNotFoundError:
+  except OSError:
     return ''
-  return described.stdout.strip()
+  return done.stdout.strip()

@@ -11,11 +11,19 @@ from typing import Any
 
 import filelock
 
-from bnresearch.records import config_file, logbook
-from bnresearch.records.provenance import sessions
-from bnresearch.terminal import UserError
+from bnresearch.records import (
+  config_file,
+  data_file,
+  json_file,
+  logbook,
+  provenance,
+)
+from bnresearch.records.data_file import check_data
+from bnresearch.records.data_file import check_source as check_source
+from bnresearch.records.data_file import read_data as read_data
+from bnresearch.records.json_file import Refused
+from bnresearch.records.status_file import LOCK, read_status
 
-_LOCK = '.lock'
 # What a launcher leaves in a workdir, which is the run where there is no sweep.
 SLURM = 'slurm'
 # What may be another on another machine: it changes no result.
@@ -36,10 +44,6 @@ FREE = (
   'slurm.options',
 )
 ENDED = ('done', 'diverged')
-
-
-class Refused(UserError, RuntimeError):
-  """A directory cannot be used for this run; nothing in it was touched."""
 
 
 class RunDirectory:
@@ -64,37 +68,53 @@ class RunDirectory:
     """Changes fields of status.json, at most once in `throttle` seconds."""
     self.status |= fields
     if self.writes and time.monotonic() - self._written >= throttle:
-      _replace(self.path / 'status.json', json.dumps(self.status, indent=2))
+      json_file.replace(
+        self.path / 'status.json', json.dumps(self.status, indent=2)
+      )
       self._written = time.monotonic()
 
   def record_data(
     self,
     image_shape: Sequence[int],
     class_names: Sequence[str],
-    examples: Mapping[str, int],
+    splits: Mapping[str, data_file.Split],
     notes: Mapping[str, Any],
   ) -> None:
     """Writes what the network is trained on, for who uses it afterwards.
 
+    What is there already stays: only what an earlier version did not note is
+    added.
+
+    Args:
+      image_shape: (H, W, C).
+      class_names: the K classes.
+      splits: all that the run uses, by name.
+      notes: of the sources, ready for JSON.
+
     Raises:
       Refused: the run began with other classes or images.
     """
-    file = self.path / 'class_names.json'
-    if _is_whole(file) and _is_whole(self.path / 'data.json'):
-      check_data(self.path, class_names, notes)
+    check_data(self.path, class_names, notes, splits)
     if not self.writes:
       return
-    about = {'image_shape': image_shape, 'examples': examples, **notes}
-    _replace(self.path / 'data.json', json.dumps(about, indent=2))
-    # Last, so that where it is, a run that was killed has both.
-    _replace(file, json.dumps(list(class_names), indent=2))
+    names, before = data_file.found(self.path)
+    about = data_file.merged(before, image_shape, splits, notes)
+    if about != before:
+      file = self.path / data_file.ABOUT
+      json_file.replace(file, json.dumps(about, indent=2))
+    if names is None:
+      # Last, so that where it is, a run that was killed has both.
+      file = self.path / data_file.NAMES
+      json_file.replace(file, json.dumps(list(class_names), indent=2))
 
-  def begin_session(self, step: int, provenance: dict[str, Any]) -> None:
+  def begin_session(self, step: int, made_by: dict[str, Any]) -> None:
     """Notes with what a session that starts after `step` is made."""
     if not self.writes:
       return
-    noted = [*sessions(self.path), {'from_step': step, **provenance}]
-    _replace(self.path / 'provenance.json', json.dumps(noted, indent=2))
+    noted = [*provenance.sessions(self.path), {'from_step': step, **made_by}]
+    json_file.replace(
+      self.path / 'provenance.json', json.dumps(noted, indent=2)
+    )
 
 
 @contextlib.contextmanager
@@ -108,25 +128,30 @@ def claim(
       or belongs to a process that runs.
   """
   check(path, config)
-  path.mkdir(parents=True, exist_ok=True)
-  lock = filelock.FileLock(path / _LOCK)
-  try:
-    lock.acquire(timeout=1)  # read_status may hold it for a moment
-  except filelock.Timeout:
-    status = read_status(path)
-    raise Refused(
-      f'{path} belongs to process {status.get("pid", "?")} on '
-      f'{status.get("host", "?")}, which is running. Wait for it or stop it.'
-    ) from None
+  lock = filelock.FileLock(path / LOCK)
+  with json_file.written_to(path):
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+      lock.acquire(timeout=1)
+    except filelock.Timeout:
+      status = read_status(path)
+      raise Refused(
+        f'{path} belongs to process {status.get("pid", "?")} on '
+        f'{status.get("host", "?")}, which is running. Wait for it or stop it.'
+      ) from None
   try:
     check(path, config)  # another process may have come first
-    if _is_barren(path):
-      (path / 'class_names.json').unlink(missing_ok=True)
-    file = path / 'config.json'
-    if read_status(path).get('status') not in ENDED or not _is_whole(file):
-      _replace(file, config_file.to_json(config))
-    run = RunDirectory(path)
-    yield run
+    ended = read_status(path).get('status') in ENDED
+    if not ended and _has_checkpoint(path):
+      provenance.check_random_numbers(path)
+    with json_file.written_to(path):
+      if _is_barren(path):
+        for name in (data_file.NAMES, data_file.ABOUT):
+          (path / name).unlink(missing_ok=True)
+      if not ended or find_config(path) is None:
+        text = config_file.to_json(config)
+        json_file.replace(path / 'config.json', text)
+    yield RunDirectory(path)
   finally:
     lock.release()
 
@@ -146,13 +171,14 @@ def check(
     config: a complete config.
     varied: dotted keys in which the two may differ, besides `FREE`.
   """
-  file = path / 'config.json'
   if path.exists() and not path.is_dir():
     raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
-  if _is_whole(file) and not _is_barren(path):
+  before = find_config(path)
+  if before is not None and not _is_barren(path):
+    _check_knobs(path, before, config_file.leaves(config))
     different = [
       line
-      for line in config_file.differences(read_config(path), config)
+      for line in config_file.differences(before, config)
       if line.partition(':')[0] not in {*varied, *FREE}
     ]
     if different:
@@ -160,7 +186,11 @@ def check(
         '\n  '.join([f'{path} was made by a different config:', *different])
         + '\nUse another --workdir, or the config that made this one.'
       )
-  elif not file.exists() and path.exists() and any(_foreign(path)):
+  elif (
+    not (path / 'config.json').exists()
+    and path.exists()
+    and any(_foreign(path))
+  ):
     raise Refused(
       f'{path} holds files but no config.json, so it is no run directory. '
       'Use another --workdir.'
@@ -170,129 +200,92 @@ def check(
 def _foreign(path):
   """Yields what no run that was killed at its very start may have left."""
   for file in path.iterdir():
-    if file.name not in (_LOCK, SLURM) and file.suffix != '.partial':
+    if file.name not in (LOCK, SLURM) and file.suffix != '.partial':
       yield file
-
-
-def _is_whole(file):
-  """Says whether a JSON file is there, and not cut off by a loss of power.
-
-  One that is cut off is written again as if it were not there.
-  """
-  try:
-    json.loads(file.read_text())
-  except (FileNotFoundError, ValueError):
-    return False
-  return True
 
 
 def _is_barren(path):
   """Says whether a run has failed without leaving a checkpoint."""
   failed = read_status(path).get('status') == 'failed'
-  return failed and not any((path / 'checkpoints').glob('[0-9]*'))
+  return failed and not _has_checkpoint(path)
+
+
+def _has_checkpoint(path):
+  return any((path / 'checkpoints').glob('[0-9]*'))
 
 
 def has_failed(path: pathlib.Path, config: config_file.Config) -> bool:
   """Says whether a run has failed with this very config."""
+  before = find_config(path)
   return (
-    read_status(path).get('status') == 'failed'
-    and _is_whole(path / 'config.json')
-    and not config_file.differences(read_config(path), config)
+    before is not None
+    and read_status(path).get('status') == 'failed'
+    and not config_file.differences(before, config)
   )
 
 
-def read_config(path: pathlib.Path) -> config_file.Config:
-  """Returns the config of a run directory.
+def find_config(path: pathlib.Path) -> config_file.Config | None:
+  """Returns the config of a run directory; None if it is absent or cut off.
 
   Raises:
-    FileNotFoundError: `path` is no run directory; names those inside it.
+    Refused: it is something else, or of a later format.
   """
   file = path / 'config.json'
-  if not file.exists():
-    inside = sorted(str(f.parent) for f in path.glob('*/config.json'))
-    raise FileNotFoundError(
-      f'{path} is no run directory: it has no config.json. '
-      f'Run directories inside it: {", ".join(inside) or "none"}.'
-    )
-  return config_file.from_json(file.read_text())
+  values = json_file.read(
+    file, 'a dict of knobs and groups', lambda value: isinstance(value, dict)
+  )
+  try:
+    return None if values is None else config_file.restored(values)
+  except ValueError as error:
+    raise Refused(f'{file}: {error}.') from None
 
 
-def check_data(
-  path: pathlib.Path, class_names: Sequence[str], notes: Mapping[str, Any]
-) -> None:
-  """Raises Refused if a run began with other classes or images than these.
+def read_config(
+  path: pathlib.Path, known: Collection[str] = ()
+) -> config_file.Config:
+  """Returns the config of a run directory.
 
   Args:
     path: of the run.
-    class_names: the K classes.
-    notes: of a source; its 'digest', if it has one, tells which images it has.
-  """
-  _, before, about = read_data(path)
-  if before != tuple(class_names):
-    raise Refused(
-      f'{path} was trained on the classes {", ".join(before)}; now they are '
-      f'{", ".join(class_names)}. Use the former data, or another --workdir.'
-    )
-  if about.get('digest') != notes.get('digest'):
-    raise Refused(
-      f'{path} was trained on other images: files have come or gone, so that '
-      'some may have moved between training and evaluation. Use the former '
-      'data, or another --workdir.'
-    )
-
-
-def read_data(
-  path: pathlib.Path,
-) -> tuple[tuple[int, ...], tuple[str, ...], dict[str, Any]]:
-  """Returns a run's (H, W, C) of images, its classes, and all of data.json.
+    known: the dotted keys of all knobs, which it must have; () for any.
 
   Raises:
-    FileNotFoundError: it has not begun, or is of a time before these files.
+    FileNotFoundError: `path` is no run directory; names those inside it.
+    Refused: its config is damaged, or of a newer version.
   """
-  for name in ('class_names.json', 'data.json'):
-    if not (path / name).exists():
-      raise FileNotFoundError(
-        f'{path} has no {name}: the run has not begun, or an older version '
-        'of this code made it, which its provenance.json names.'
-      )
-  names = json.loads((path / 'class_names.json').read_text())
-  about = json.loads((path / 'data.json').read_text())
-  return tuple(about['image_shape']), tuple(names), about
+  config = find_config(path)
+  if config is not None:
+    if known:
+      _check_knobs(path, config, known)
+    return config
+  if (path / 'config.json').exists():
+    raise Refused(
+      f'{path / "config.json"} is cut off. The command that began the run '
+      'writes it anew, and continues.'
+    )
+  inside = sorted(str(f.parent) for f in path.glob('*/config.json'))
+  raise FileNotFoundError(
+    f'{path} is no run directory: it has no config.json. '
+    f'Run directories inside it: {", ".join(inside) or "none"}.'
+  )
 
 
-def read_status(path: pathlib.Path) -> dict[str, Any]:
-  """Returns status.json, {} if there is none.
-
-  A run that was killed cannot say so: if its status is 'running' and nobody
-  holds the directory, it is 'preempted'.
-  """
-  file = path / 'status.json'
-  if not file.exists():
-    return {}
-  if not _is_whole(file):
-    return {'status': 'preempted'}
-  status = json.loads(file.read_text())
-  if status['status'] != 'running':
-    return status
-  if not (path / _LOCK).exists():
-    status['status'] = 'preempted'  # a copy of a run; it stays as it is
-  else:
-    lock = filelock.FileLock(path / _LOCK)
-    with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
-      status['status'] = 'preempted'
-  return status
+def _check_knobs(path, config, known):
+  """Raises Refused if a config has other knobs than this version knows."""
+  own = config_file.leaves(config).keys()
+  if unknown := sorted(own - set(known)):
+    raise Refused(
+      f'{path}/config.json has {", ".join(unknown)}, which this version of '
+      'bnresearch does not know. A newer one made it: update bnresearch.'
+    )
+  if lacking := sorted(set(known) - own):
+    raise Refused(
+      f'{path}/config.json lacks {", ".join(lacking)}. It is damaged, or of a '
+      'time whose runs this version of bnresearch cannot open: take the one '
+      'that provenance.json names.'
+    )
 
 
 def this_process() -> dict[str, Any]:
   """Returns which process this is, for status.json."""
   return {'pid': os.getpid(), 'host': socket.gethostname()}
-
-
-def _replace(file, text):
-  """Writes a file so that at every moment it is the old or the new one."""
-  partial = file.with_suffix('.partial')
-  with partial.open('w') as handle:
-    handle.write(text)
-    handle.flush()
-    os.fsync(handle.fileno())
-  partial.replace(file)

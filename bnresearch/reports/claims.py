@@ -29,14 +29,30 @@ class Claim:
 
   @property
   def verdict(self) -> str:
-    """'reproduced', 'not reproduced', or in how many of the seeds."""
-    if not self.holds:
-      return 'not tested'
-    if all(self.holds):
-      return 'reproduced'
-    if not any(self.holds):
-      return 'not reproduced'
-    return f'{sum(self.holds)} of {len(self.holds)} times'
+    """As `verdict` gives it."""
+    return verdict(self.holds)
+
+
+def verdict(holds: Sequence[bool]) -> str:
+  """Returns 'reproduced' or 'not reproduced', or in how many of the seeds.
+
+  What was tried once says so.
+  """
+  if not holds:
+    return 'not tested'
+  once = ', tried once' if len(holds) == 1 else ''
+  if all(holds):
+    return f'reproduced{once}'
+  if not any(holds):
+    return f'not reproduced{once}'
+  return f'{sum(holds)} of {len(holds)} times'
+
+
+def told(holds: Sequence[bool]) -> str:
+  """Returns the verdict and from how many seeds, or rounds, it is."""
+  if len(set(holds)) == 1 < len(holds):
+    return f'{verdict(holds)}, {sum(holds)} of {len(holds)} times'
+  return verdict(holds)
 
 
 def text(claims: Sequence[Claim]) -> str:
@@ -47,7 +63,7 @@ def text(claims: Sequence[Claim]) -> str:
       setting = c.setting
       lines.append(f'{setting}:')
     lines += [
-      f'  {c.claim}: {c.verdict.upper()}',
+      f'  {c.claim}: {told(c.holds).upper()}',
       f'    published: {c.published}',
       f'    measured:  {c.measured}',
     ]

@@ -5,8 +5,10 @@ before the first step, is left out: running statistics are no estimate of
 anything yet.
 """
 
+import jax
 import numpy as np
 
+from bnresearch import build
 from bnresearch.inference.run import Run
 
 PERCENTILES = 'probe/activation_percentiles'
@@ -14,12 +16,28 @@ TYPICAL = 'the unit of the last layer whose largest drift is the median one'
 
 
 def layers(run: Run) -> list[str]:
-  """Returns the names of the tapped layers, bottom to top."""
-  return [
-    name.rpartition('/')[2]
-    for name in sorted(run.metrics)
-    if name.startswith(PERCENTILES)
-  ]
+  """Returns the paths of the tapped layers, bottom to top."""
+  probed = run.metrics
+  return [name for name in _taps(run) if f'{PERCENTILES}/{name}' in probed]
+
+
+def _taps(run):
+  """Returns the paths of all taps, in the order in which they are made."""
+  order = []
+  # What JAX returns is sorted by name, also from a block that is made again.
+  with (config := run.config.copy_and_resolve_references()).unlocked():
+    config.train.remat = 'none'
+  model = build.evaluated_model(config, len(run.spec.class_names))
+
+  def look(x_NHWC):
+    (_, taps), _ = model.init_with_output(
+      jax.random.key(0), x_NHWC, train=False
+    )
+    order.extend(taps)
+
+  x_NHWC = jax.ShapeDtypeStruct((1, *run.spec.image_shape), np.float32)
+  jax.eval_shape(look, x_NHWC)
+  return order
 
 
 def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:

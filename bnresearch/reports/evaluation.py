@@ -12,6 +12,7 @@ from bnresearch.engine.population import ESTIMATORS
 from bnresearch.engine.state import State
 from bnresearch.inference.distances import distances
 from bnresearch.inference.run import Run
+from bnresearch.records import splits
 from bnresearch.terminal import Console, say
 
 
@@ -27,7 +28,10 @@ def show(run: Run, state: State, *, save: bool) -> None:
     save: whether the estimated statistics are kept in the run's directory.
   """
   console = Console()
-  table = Table('statistics', 'loss', 'accuracy', 'examples')
+  several = len(run.spec.class_names) > 5
+  table = Table(
+    'statistics', 'loss', 'accuracy', *['top-5'] * several, 'examples'
+  )
   states, saved = {}, []
   for statistics, average in _rows(state):
     progress = functools.partial(
@@ -53,10 +57,11 @@ def show(run: Run, state: State, *, save: bool) -> None:
     table.add_row(
       name,
       f'{means["loss"]:.6f}',
-      f'{means["accuracy"]:.4%}',
+      *(f'{means[k]:.4%}' for k in ('accuracy', 'top5_accuracy') if k in means),
       f'{means["examples"]:,}',
     )
   say(f'{run.path}, test split, step {int(state.step):,}')
+  say(f'The best step is chosen by {splits.chooses(run.config)} accuracy.')
   console.print(table)
   _print_distances(console, run, states)
   for folder in saved:

@@ -9,12 +9,13 @@ import numpy as np
 
 from bnresearch import paths
 from bnresearch.records import config_file, logbook, provenance, run_directory
-from bnresearch.reports import targets
+from bnresearch.reports import best, targets
 from bnresearch.sweeps.points import Point
 
 ENDINGS = ('.csv', '.parquet')
-# Metrics that have a best value, and which it is.
-_BEST = {'accuracy': np.nanargmax, 'loss': np.nanargmin}
+# Metrics that have a best value.
+_HAVE_BEST = ('accuracy', 'top5_accuracy', 'loss')
+_GROUPS = ('train', 'validation', 'test', 'average')
 # Of provenance.json, what is no value of a cell.
 _LEFT_OUT = ('from_step', 'conventions')
 
@@ -51,10 +52,12 @@ def rows(
   """Returns one row a point, read from its run directory.
 
   Columns: the run's name; the swept knobs by their dotted keys; status, step
-  and steps, seconds of training; of each number that training and evaluation
-  log, the last value as final/NAME, and of accuracies and losses best/NAME
-  with best_step/NAME; and by which commit, versions and device the run's last
-  session was made. A point that has not begun has the first few only.
+  and steps, seconds of training; the split that chose the best step, that step
+  and its test accuracy; of each number that training and evaluation log, the
+  last value as final/NAME, and of accuracies and losses best/NAME with
+  best_step/NAME, see `best.value`; and by which commit, versions and device the
+  run's last session was made. A point that has not begun has the first few
+  only, and one whose logbook is not what the run wrote has no metrics.
 
   Args:
     points: of one sweep.
@@ -69,7 +72,7 @@ def rows(
       **_swept(point),
       'status': states[point.name],
       **_progress(point.directory(workdir)),
-      **_metrics(point.directory(workdir), target),
+      **_metrics(point, point.directory(workdir), target),
       **made_by(point.directory(workdir)),
     }
     for point in points
@@ -89,20 +92,24 @@ def _progress(path):
   return {key: status.get(key) for key in ('step', 'steps', 'seconds')}
 
 
-def _metrics(path, target):
-  result, metrics = {}, logbook.read(path / 'metrics.jsonl')
+def _metrics(point, path, target):
+  file = path / 'metrics.jsonl'
+  if not logbook.is_whole(file, run_directory.read_status(path)):
+    return {}  # no number is better than a wrong one
+  result, metrics = {}, logbook.read(file)
+  if chosen := best.of(path, point.config, metrics):
+    result['chosen_by'], result['chosen_step'], accuracy = chosen
+    result['chosen/test/accuracy'] = accuracy
   if target:
     steps = targets.steps_to_target(metrics, target)
     result[f'steps_to/{target}'] = steps if np.isfinite(steps) else None
-  for name, (steps, values) in metrics.items():
+  for name, series in metrics.items():
     group, _, kind = name.partition('/')
-    if group not in ('train', 'test', 'average') or values.ndim > 1:
+    if group not in _GROUPS or series.values.ndim > 1:
       continue  # what a probe has measured
-    result[f'final/{name}'] = values[-1].item()
-    if kind in _BEST and not np.isnan(values).all():
-      best = _BEST[kind](values)
-      result[f'best/{name}'] = values[best].item()
-      result[f'best_step/{name}'] = steps[best].item()
+    result[f'final/{name}'] = series.values[-1].item()
+    if kind in _HAVE_BEST and (found := best.value(name, series)):
+      result[f'best_step/{name}'], result[f'best/{name}'] = found
   return result
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from bnresearch.records import logbook, run_directory
-from bnresearch.reports import targets
+from bnresearch.records import logbook, run_directory, splits
+from bnresearch.reports import best, targets
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
@@ -20,13 +20,24 @@ def table(
 ) -> Table:
   """Returns each point's state, last and best test accuracy, and time.
 
+  The best is that of the checkpoint which `--step=best` restores; the caption
+  says which split chose it. Where the logbook is not what the run wrote, there
+  is a question mark.
+
   Args:
     points: of a sweep.
     workdir: of the sweep.
     states: {name: state}, by a launcher; else those of the run directories.
     target: whose steps get a column.
   """
-  result = Table(title=str(workdir), title_justify='left', box=box.SIMPLE_HEAD)
+  chose = ' or '.join(sorted({splits.chooses(p.config) for p in points}))
+  result = Table(
+    title=str(workdir),
+    title_justify='left',
+    caption=f'test accuracy; the best step is chosen by {chose} accuracy',
+    caption_justify='left',
+    box=box.SIMPLE_HEAD,
+  )
   result.add_column('run', overflow='fold')
   for column in ('state', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
     result.add_column(column, justify='right')
@@ -35,26 +46,28 @@ def table(
   for point in points:
     path = point.directory(workdir)
     state = (states or {}).get(point.name) or unfinished.state(path)
-    result.add_row(point.name, state, *_row(path, state, target))
+    result.add_row(point.name, state, *_row(point, path, state, target))
   return result
 
 
-def _row(path, state, target):
+def _row(point, path, state, target):
   status = run_directory.read_status(path)
-  metrics = logbook.read(path / 'metrics.jsonl')
+  file = path / 'metrics.jsonl'
+  is_whole = logbook.is_whole(file, status)
+  metrics = logbook.read(file) if is_whole else {}
   accuracy = metrics.get('test/accuracy')
-  last = best = '-'
+  last = highest = '-' if is_whole else '?'
   if accuracy is not None:
-    steps, values = accuracy
-    last = f'{values[-1]:.2%}'
-    best = f'{values.max():.2%} ({steps[values.argmax()]:,})'
+    last = f'{accuracy.values[-1]:.2%}'
+  if chosen := best.of(path, point.config, metrics):
+    highest = f'{chosen.accuracy:.2%} ({chosen.step:,})'
   step = f'{status.get("step", 0):,}'
   if 'steps' in status and state not in run_directory.ENDED:
     step = f'{step} of {status["steps"]:,}'
   return (
     step,
     last,
-    best,
+    highest,
     f'{status.get("seconds", 0):.0f} s',
     progress.eta(status) if state == 'running' else '',
     *([_steps(targets.steps_to_target(metrics, target))] if target else []),

@@ -9,8 +9,8 @@ from bnresearch.records.logbook import Series
 # What has one value at a step, as `records.logbook` names it.
 METRICS = tuple(
   f'{of}/{what}'
-  for of in ('test', 'average', 'train')
-  for what in ('accuracy', 'loss')
+  for of in ('validation', 'test', 'average', 'train')
+  for what in ('accuracy', 'top5_accuracy', 'loss')
 )
 
 

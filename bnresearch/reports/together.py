@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
+from bnresearch.records import splits
 from bnresearch.reports import prediction_file, reliability
 from bnresearch.terminal import Console, say, wide
 
@@ -61,10 +62,12 @@ def show(
 
 
 def _table(networks, found, crop_count):
+  chose = ' or '.join(sorted({splits.chooses(r.config) for r, _ in networks}))
   columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
   table = Table(
     *columns,
-    caption='test split, running statistics; ECE: expected calibration error',
+    caption='test split, running statistics; ECE: expected calibration error; '
+    f'the best step is chosen by {chose} accuracy',
   )
   table.columns[0].overflow = 'fold'
   for (run, state), alone in zip(networks, found.members):

@@ -1,18 +1,58 @@
 """What each knob of a config may be, and what several must be together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bnresearch import lookup
 from bnresearch.records.config_file import Config, leaves
-from bnresearch.rules import together
+from bnresearch.rules import effects, together
 from bnresearch.rules.values import RULES
 
 
 def problems(config: Config) -> list[str]:
   """Returns everything that is wrong with the values of a config."""
-  values, found = leaves(config), {}
+  return of_all([config])
+
+
+def wrong(config: Config) -> list[str]:
+  """Returns the same, but for what is only set in vain."""
+  values = leaves(config)
+  alone = _alone(values)
+  if not values.keys() >= RULES.keys():
+    return [*alone.values()]
+  return [*alone.values(), *together.problems(values, alone.keys())]
+
+
+def of_all(configs: Sequence[Config]) -> list[str]:
+  """Returns everything that is wrong with the points of a sweep.
+
+  A knob that one of them has in vain is none if another one has it, with the
+  same value, to an effect: that is a baseline, such as no normalizer where
+  groups of several sizes share statistics.
+  """
+  found, in_vain, effective = [], {}, set()
+  for config in configs:
+    values = leaves(config)
+    found += wrong(config)
+    if not values.keys() >= RULES.keys():
+      continue
+    here = effects.without_effect(values, _alone(values).keys())
+    in_vain |= {(key, values[key]): problem for key, problem in here.items()}
+    effective |= {(key, values[key]) for key in effects.KNOBS.keys() - here}
+  found += [why for knob, why in in_vain.items() if knob not in effective]
+  return list(dict.fromkeys(found))
+
+
+def without_effect(config: Config) -> dict[str, str]:
+  """Returns {key: problem} of what a valid config has set in vain."""
+  return effects.without_effect(leaves(config))
+
+
+def _alone(values: dict[str, Any]) -> dict[str, str]:
+  """Returns {key: problem} of values that are wrong whatever the others."""
+  found = {}
   for key, rule in RULES.items():
     if key not in values:
       found[key] = f'{key}: missing. configs/default.py has every key.'
@@ -21,9 +61,9 @@ def problems(config: Config) -> list[str]:
       near = rule.choices and lookup.suggest(str(value), rule.choices)
       hint = near.rpartition('Known')[0].strip() if near else ''
       found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
-    elif wrong := _beyond_float32(values[key]):
-      found[key] = f'{key} = {values[key]!r}: {wrong}'
-  return [*found.values(), *together.problems(values, found.keys())]
+    elif beyond := _beyond_float32(values[key]):
+      found[key] = f'{key} = {values[key]!r}: {beyond}'
+  return found
 
 
 def _beyond_float32(value: Any) -> str:

@@ -97,5 +97,6 @@ def tell_failed(
 ) -> None:
   """Prints why each of these points has failed."""
   for point in points:
-    message = run_directory.read_status(point.directory(workdir))['message']
-    console.print(f'{point.name} has failed: {message}', soft_wrap=True)
+    status = run_directory.read_status(point.directory(workdir))
+    why = status.get('message', '')
+    console.print(f'{point.name} has failed: {why}', soft_wrap=True)

@@ -13,11 +13,16 @@ from pathlib import Path
 import jax
 
 from bnresearch import lookup, models
+from bnresearch.config import ConfigError
 from bnresearch.engine import hosts, interruptions, loop, machine
 from bnresearch.records import config_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, explain
+
+# Devices of a core, at most. Their threads wait for each other: XLA ends a
+# process that has a thousand on two cores.
+_OF_A_CORE = 8
 
 # In a worker: whether it shall begin no other point; whether it trains one.
 _stopped = False
@@ -30,8 +35,8 @@ def run(
   """Trains all points that have not ended, and shows how far they are.
 
   Each point lives in its own directory of `workdir`. A point that fails does
-  not stop the others, unless there are several hosts. SIGINT or SIGTERM saves
-  what runs, and begins no more.
+  not stop the others, unless there are several hosts. SIGINT, SIGTERM or SIGHUP
+  saves what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -40,11 +45,13 @@ def run(
     console: where progress and failures are printed.
 
   Returns:
-    {name: final status}; 'waiting' for a point that has not begun.
+    {name: final status}; 'waiting' for a point that has not begun, 'refused'
+    for one whose directory another process has taken meanwhile.
 
   Raises:
     Refused: a directory was made by another config, before any is touched.
     MissingData: a data set is not here.
+    ConfigError: a run would fail, see `unfinished.check`.
   """
   result = unfinished.states(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
@@ -62,12 +69,12 @@ def run(
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes, devices):
       if isinstance(outcome, BaseException):
-        failed = '' if isinstance(outcome, hosts.Lost) else ' failed'
-        message = f'{point.name}{failed}: {explain(outcome)}'
+        told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
+        message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
         if jax.distributed.is_initialized():
           hosts.leave(message)
-        console.print(message)
-        outcome = unfinished.state(point.directory(workdir))
+        console.print(message, soft_wrap=True)
+        outcome = unfinished.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
 
@@ -77,8 +84,21 @@ def _devices_each(points, processes):
 
   As many as a config asks for; else one if no network convolves: to have
   several changes the last digits.
+
+  Raises:
+    ConfigError: it asks for more than threads of these cores can be; of
+      accelerators, `parallel.mesh` knows how many there are.
   """
   wanted = max(point.config.parallel.devices for point in points)
+  most = _OF_A_CORE * machine.cores()
+  if wanted > most:
+    raise ConfigError(
+      [
+        f'parallel.devices = {wanted}: this machine has {machine.cores()} '
+        f'cores, which are {most} devices at most. Take fewer, or 0 for as '
+        'many as fit.'
+      ]
+    )
   if wanted:
     return wanted
   names = {point.config.model.name for point in points}
@@ -130,7 +150,8 @@ def _train_in_processes(points, workdir, processes, devices):
 def _begin_worker(parent, devices):
   """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
   os.setpgrp()
-  signal.signal(signal.SIGTERM, _stop)
+  for number in set(interruptions.asked()) - {signal.SIGINT}:
+    signal.signal(number, _stop)
   threading.Thread(target=_follow, args=(parent,), daemon=True).start()
   machine.prepare(devices)
 
@@ -174,15 +195,14 @@ def _train_in_worker(config_json, path, parent):
 
 @contextlib.contextmanager
 def _signals_to_children(pool) -> Iterator[None]:
-  """Hands SIGINT and SIGTERM to the workers as SIGTERM, and begins no more."""
+  """Hands what asks to stop to the workers as SIGTERM, and begins no more."""
 
   def hand_on(number, frame):
     for child in multiprocessing.active_children():
       child.terminate()
     pool.shutdown(wait=False, cancel_futures=True)
 
-  numbers = (signal.SIGINT, signal.SIGTERM)
-  usual = {number: signal.signal(number, hand_on) for number in numbers}
+  usual = {n: signal.signal(n, hand_on) for n in interruptions.asked()}
   try:
     yield
   finally:

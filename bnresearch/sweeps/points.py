@@ -1,10 +1,20 @@
 """The points of a sweep: one complete config and one directory name each."""
 
+import hashlib
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from bnresearch import config as configs
 from bnresearch import rules
+from bnresearch.records import run_directory
+
+# What separates folders, and what a pattern of files is made of: whoever looks
+# for files in a folder of such a name finds none, or those of a neighbour.
+_UNSAFE = '/\\[]*?'
+_LONGEST = 255  # bytes of a name, by every common file system
+_KEPT = 200  # bytes of a longer one
 
 
 class Point(NamedTuple):
@@ -12,8 +22,8 @@ class Point(NamedTuple):
 
   Attributes:
     name: its overrides, as 'init_std=0.01,norm=none,seed=0', or its label and
-      its seed, as 'bn_x5,seed=0', which is its directory too; '.' for the only
-      point of a config without sweep.
+      its seed, as 'bn_x5,seed=0', which is its directory too, see
+      `directory_name`; '.' for the only point of a config without sweep.
     config: complete, without sweep.
     swept: the dotted keys in which the points of the sweep differ.
   """
@@ -53,9 +63,14 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   for overrides in base.sweep or ({},):
     point = base.copy_and_resolve_references()
     found += configs.override(point, overrides | {'sweep': ()})
-    found += rules.problems(point)
-    name = _name(overrides, short)
-    result.append(Point(name or '.', point.lock(), tuple(sorted(swept))))
+    name = _name(overrides, short) if len(base.sweep) > 1 or overrides else '.'
+    result.append(Point(name, point.lock(), tuple(sorted(swept))))
+  found += rules.of_all([point.config for point in result])
+  if base.label and 'label' not in swept:
+    found.append(
+      f'label = {base.label!r}: without effect, as it is what a point of a '
+      "sweep is called. Leave it at '', or set it in the sweep."
+    )
   names = [point.name for point in result]
   found += [
     f'sweep: {name!r} stands in it twice.'
@@ -67,11 +82,39 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   return result
 
 
+def directory_name(text: str) -> str:
+  """Returns a name of a directory that says `text`, for any text.
+
+  That is the text itself where it is safe. Else '_' stands for each character
+  that is not, a long one is cut off, and a digest of the text follows, so that
+  no two texts have one name.
+  """
+  safe = ''.join(
+    c if c.isprintable() and c not in _UNSAFE else '_' for c in text
+  )
+  if safe.startswith('.') or safe in ('', run_directory.SLURM):
+    safe = f'_{safe}'
+  if safe == text and len(safe.encode()) <= _LONGEST:
+    return text
+  digest = hashlib.blake2b(
+    text.encode(errors='surrogatepass'), digest_size=6
+  ).hexdigest()
+  return f'{safe.encode()[:_KEPT].decode(errors="ignore")}~{digest}'
+
+
 def _name(overrides, short):
   label = overrides.get('label')
   named = [key for key in overrides if key == 'seed' or not label]
-  values = [f'{short[key]}={overrides[key]}' for key in named]
-  return ','.join([str(label), *values] if label else values)
+  values = [f'{short[key]}={_plain(overrides[key])}' for key in named]
+  text = ','.join([str(label), *values] if label else values)
+  return directory_name(text or 'defaults')
+
+
+def _plain(value: Any):
+  """Returns a value as the config has it, where equal ones look alike."""
+  if isinstance(value, (list, tuple)):
+    return tuple(map(_plain, value))
+  return value.item() if isinstance(value, np.generic) else value
 
 
 def _short(keys):

@@ -94,10 +94,15 @@ def _print_lines(points, workdir, console, finished):
 def _begun(points, workdir):
   """Yields the points that are past their first steps, with their status."""
   for point in points:
-    status = run_directory.read_status(point.directory(workdir))
-    if 'steps' in status:
+    try:
+      status = run_directory.read_status(point.directory(workdir))
+    except run_directory.Refused:  # who uses the run says so, once
+      continue
+    if {'step', 'steps'} <= status.keys():
       yield point, status
 
 
 def _clock(seconds):
-  return time.strftime('%H:%M:%S', time.gmtime(seconds)).removeprefix('00:')
+  days, rest = divmod(int(seconds), 86_400)
+  clock = time.strftime('%H:%M:%S', time.gmtime(rest))
+  return f'{days}d {clock}' if days else clock.removeprefix('00:')

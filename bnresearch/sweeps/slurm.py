@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import filelock
 
 from bnresearch.config import ConfigError
-from bnresearch.engine import loop, machine
-from bnresearch.records import config_file, run_directory
+from bnresearch.engine import beforehand, loop, machine
+from bnresearch.records import config_file, json_file, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console
@@ -97,6 +97,7 @@ def run(
   left = [p for p in points if result[p.name] not in run_directory.ENDED]
   folder = workdir / run_directory.SLURM
   if left:
+    unfinished.check(left, _of_a_job(left[0].config.slurm))
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / '.lock'):
       jobs = active(workdir)
@@ -107,11 +108,21 @@ def run(
         there = f'{len(left) - len(todo)} of {len(left)} points'
         console.print(f'{there}: queued or running already.')
       if todo:
-        unfinished.announce(todo, console)
+        unfinished.tell(todo, console)
         _tell(console, _submit(todo, workdir), folder)
   if left and wait:
     _follow(left, workdir, console)
   return with_queue(unfinished.states(points, workdir), workdir)
+
+
+def _of_a_job(resources):
+  """Returns the machine of a job; how large the memory of a GPU is, it tells.
+
+  Each core of a job without a GPU is a device, see `machine.prepare`.
+  """
+  if resources.gpus:
+    return beforehand.Machine(resources.gpus, 'gpu', 0)
+  return beforehand.Machine(resources.cpus, 'cpu', resources.memory * 2**30)
 
 
 def with_queue(states: Mapping[str, str], workdir: Path) -> dict[str, str]:
@@ -188,9 +199,7 @@ def _submit(points, workdir):
       f'SLURM refuses the job: {error} config.slurm has its resources.'
     ) from error
   noted = json.dumps(_noted(workdir) | ids, indent=2)
-  partial = folder / f'{_JOBS}.partial'
-  partial.write_text(noted)
-  partial.replace(folder / _JOBS)
+  json_file.replace(folder / _JOBS, noted)
   return ids
 
 
@@ -262,7 +271,8 @@ def _are_left(points, workdir):
 
 def _noted(workdir):
   file = workdir / run_directory.SLURM / _JOBS
-  return json.loads(file.read_text()) if file.exists() else {}
+  needs = 'a dict of the job of each point'
+  return json_file.read(file, needs, lambda v: isinstance(v, dict)) or {}
 
 
 def _is_still_running():

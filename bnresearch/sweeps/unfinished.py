@@ -1,11 +1,15 @@
 """What a launcher does first: find the points that are left, check them."""
 
+import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnresearch import build, conventions
-from bnresearch.engine import loop
+from bnresearch import build, conventions, rules
+from bnresearch import config as configs
+from bnresearch.engine import beforehand, disk, traced
 from bnresearch.records import run_directory
+from bnresearch.records.config_file import leaves
+from bnresearch.rules import effects
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console
 
@@ -14,9 +18,11 @@ def states(points: Sequence[Point], workdir: Path) -> dict[str, str]:
   """Returns {name: state} of all points; 'waiting' if one has not begun.
 
   Raises:
-    Refused: a directory was made by another config. None was touched.
+    Refused: a directory was made by another config, or no checkpoint can be
+      kept under its path. None was touched.
   """
   for point in points:
+    disk.check_path(point.directory(workdir))
     run_directory.check(point.directory(workdir), point.config)
   _check_neighbours(points, workdir)
   return {point.name: state(point.directory(workdir)) for point in points}
@@ -27,22 +33,70 @@ def state(path: Path) -> str:
   return run_directory.read_status(path).get('status', 'waiting')
 
 
+def after(error: BaseException, path: Path) -> str:
+  """Returns the state of a run that an exception has ended.
+
+  That is no end of the run, whatever its directory says: another process may
+  have made what lies there.
+  """
+  found = state(path)
+  if isinstance(error, run_directory.Refused) and found != 'failed':
+    return 'refused'
+  return 'failed' if found in run_directory.ENDED else found
+
+
 def announce(points: Sequence[Point], console: Console) -> None:
-  """Says what the norms of points mean, once their data is found to be right.
+  """Says what the norms of points mean, once all is found to be right.
 
   Raises:
     MissingData, DamagedData: a data set cannot be trained on.
     FileNotFoundError: there is nothing to start from.
-    ConfigError: the images do not suit what they are to go through.
+    ConfigError: a run would fail, or has a knob in vain; see `check`.
   """
-  for point in {_of_data(p.config): p for p in points}.values():
-    loop.check(point.config)  # what is wrong with the data is said once
-  lines = {}  # a set that keeps the order
+  check(points, beforehand.this_machine())
+  tell(points, console)
+
+
+def check(points: Sequence[Point], machine: beforehand.Machine) -> None:
+  """Raises what training would, before a directory is touched.
+
+  Points that would fail alike are looked at once. See `announce`.
+
+  Args:
+    points: of a sweep.
+    machine: where each of them will run.
+  """
+  resident = {
+    data: beforehand.check_data(point.config)
+    for data, point in {_of_data(p.config): p for p in points}.items()
+  }
+  for point in {_of_network(p.config): p for p in points}.values():
+    images = resident[_of_data(point.config)]
+    try:
+      beforehand.check_network(point.config, machine, images, point.swept)
+    except configs.ConfigError as error:
+      where = '' if point.name == '.' else f'{point.name}: '
+      raise configs.ConfigError(
+        [f'{where}{problem}' for problem in error.problems]
+      ) from error
+
+
+def tell(points: Sequence[Point], console: Console) -> None:
+  """Says what the norms of points mean, and which knobs some have in vain."""
+  lines, in_vain = {}, collections.Counter()  # a set that keeps the order
   for config in (point.config for point in points):
     options = build.norm_options(config)
     header = conventions.header(config.norm, config.train.steps, options)
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
+    if not config.dry_run:  # which has values of its own
+      values = leaves(config)
+      here = rules.without_effect(config)
+      in_vain.update(f'{key} = {values[key]!r}' for key in here)
+  lines |= dict.fromkeys(
+    f'{knob}: without effect at {count} of {len(points)} points.'
+    for knob, count in in_vain.items()
+  )
   for line in lines:
     console.print(line, soft_wrap=True)
 
@@ -50,7 +104,27 @@ def announce(points: Sequence[Point], console: Console) -> None:
 def _of_data(config):
   """Returns what decides what is done with the data."""
   groups = config.data, config.augment, config.start
-  return *(group.to_json() for group in groups), config.train.batch_size
+  train = config.train
+  return *(g.to_json() for g in groups), train.batch_size, train.scan
+
+
+def _of_network(config):
+  """Returns what decides how a network is made, and applied to a batch.
+
+  Of numbers that only scale something, whether they are set.
+  """
+  values = leaves(config)
+  own = 'model.', 'norm.', 'objective.', 'parallel.', 'probes.'
+  return _of_data(config), *(
+    _is_set(key, values) if key in traced.KEYS else values[key]
+    for key in values
+    if key.startswith(own)
+    or key in ('train.microbatches', 'train.dtype', 'train.remat')
+  )
+
+
+def _is_set(key, values):
+  return key not in effects.KNOBS or values[key] != effects.KNOBS[key].default
 
 
 def _check_neighbours(points, workdir):
@@ -78,7 +152,5 @@ def _check_neighbours(points, workdir):
 
 def _label(path):
   """Returns the label of a run; '' if it has none, or its config is cut off."""
-  try:
-    return run_directory.read_config(path).get('label', '')
-  except ValueError:
-    return ''
+  config = run_directory.find_config(path)
+  return config.get('label', '') if config else ''

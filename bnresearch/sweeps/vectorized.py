@@ -33,7 +33,7 @@ def run(
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
-  SIGINT or SIGTERM saves what runs, and begins no more.
+  SIGINT, SIGTERM or SIGHUP saves what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -42,11 +42,12 @@ def run(
     at_once: points in a program; 0 for as many as fit into memory.
 
   Returns:
-    {name: final status}; 'waiting' for a point that has not begun.
+    {name: final status}; 'waiting' for a point that has not begun, 'refused'
+    for one whose directory is in use.
 
   Raises:
-    Refused: a directory was made by another config or is in use, or a point
-      cannot be trained so; nothing was begun that could not be continued.
+    Refused: a directory was made by another config, or a point cannot be
+      trained so; nothing was begun that could not be continued.
     MissingData: a data set is not here.
   """
   result = unfinished.states(points, workdir)
@@ -100,11 +101,17 @@ def _chunks(points, at_once, console):
 
 def _train(program, points, workdir, stop, console):
   """Trains one chunk; returns {name: status}."""
-  lanes = []
+  lanes, refused = [], {}
   with contextlib.ExitStack() as stack:
     for point in points:
       path = point.directory(workdir)
-      run = stack.enter_context(run_directory.claim(path, point.config))
+      try:
+        run = stack.enter_context(run_directory.claim(path, point.config))
+      except run_directory.Refused as error:
+        refused[point.name] = unfinished.after(error, path)
+        text = f'{point.name}: {error}'
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        continue
       if run.status.get('status') not in run_directory.ENDED:
         lanes.append(_Lane(point, run, console))
     try:
@@ -122,7 +129,8 @@ def _train(program, points, workdir, stop, console):
       for lane in lanes:
         lane.end('preempted')
       raise
-  return {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  states = {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  return states | refused
 
 
 def _restored(program, lanes):
@@ -163,7 +171,7 @@ class _Lane:
 
   def restore(self, fresh, sources):
     """Opens the records, and restores the state if there is one."""
-    loop.note_sources(self._run, self.config, *sources)
+    loop.note_sources(self._run, self.config, sources)
     self.book = Book(self.config, self._run)
     self.state = self.book.restored(fresh) or fresh
 
@@ -186,7 +194,7 @@ class _Lane:
     if self.status:
       return
     self._console.print(f'{self.name} failed: {explain(error)}')
-    self.end('failed', f'{type(error).__name__}: {error}')
+    self.end('failed', f'{type(error).__name__}: {explain(error)}')
 
 
 class _Session:
@@ -223,8 +231,10 @@ class _Session:
     def read():
       of_all = jax.device_get(sums)
       for k, lane in self._live():
-        own = {name: value_P[k] for name, value_P in of_all.items()}
-        lane.book.log_evaluation(done, self._program.evaluator.means(own))
+        own = _of_one(of_all, k)
+        evaluators = self._program.evaluators
+        found = {s: e.means(own[s]) for s, e in evaluators.items()}
+        lane.book.log_evaluation(done, found)
 
     return read
 
@@ -245,7 +255,12 @@ class _Session:
   def save(self, done: int) -> None:
     of_all = jax.device_get(self._members.state)
     for k, lane in self._live():
-      lane.book.save(_of_one(of_all, k), done)
+      try:
+        lane.book.save(_of_one(of_all, k), done)
+      except Diverged as error:
+        lane.end('diverged', str(error))
+      except Exception as error:  # of this one only
+        lane.fail(error)
 
   def progress(self, done: int) -> None:
     every = max(0.3, _STATUS_SECONDS * len(self._lanes))

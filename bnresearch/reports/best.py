@@ -1,0 +1,59 @@
+"""The best step of a run: chosen by one split, and how good it is on test."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bnresearch.records import logbook, splits
+from bnresearch.records.config_file import Config
+
+
+class Best(NamedTuple):
+  """What was chosen: the checkpoint that `--step=best` restores.
+
+  Attributes:
+    split: by whose highest accuracy.
+    step: that was chosen.
+    accuracy: on the test split, at this step.
+  """
+
+  split: str
+  step: int
+  accuracy: float
+
+
+def of(
+  path: Path, config: Config, metrics: Mapping[str, logbook.Series]
+) -> Best | None:
+  """Returns the best step of a run, None if there is no evaluation.
+
+  Rows count at whose step a checkpoint was kept, if there are any: evaluations
+  may come more often.
+
+  Args:
+    path: of the run.
+    config: the run's, which says which split chooses.
+    metrics: the run's, as `logbook.read` gives them.
+  """
+  split = splits.chooses(config)
+  chosen, test = (metrics.get(f'{s}/accuracy') for s in (split, 'test'))
+  if chosen is None or test is None:
+    return None
+  accuracies = dict(zip(test.steps.tolist(), test.values.tolist()))
+  kept = {folder.name for folder in (path / 'checkpoints').glob('*')}
+  steps = [int(chosen.steps[k]) for k in logbook.ranked(chosen.values)]
+  steps = [step for step in steps if str(step) in kept] or steps
+  known = [step for step in steps if step in accuracies]
+  return Best(split, known[0], accuracies[known[0]]) if known else None
+
+
+def value(name: str, series: logbook.Series) -> tuple[int, float] | None:
+  """Returns the step and the value of a metric's best row, None if all are NaN.
+
+  Args:
+    name: of the metric; the lower a loss, the better.
+    series: its rows, values (T,).
+  """
+  steps, values = series
+  rows = logbook.ranked(-values if name.endswith('loss') else values)
+  return (steps[rows[0]].item(), values[rows[0]].item()) if rows else None

@@ -1,0 +1,676 @@
+"""No knob is silently ignored: set alone, it changes something or is refused.
+
+Every key of `configs/default.py` is changed alone, from several configs. What a
+run is made of is then looked at, without training: the traced step, loop,
+batches, evaluation, probes, job. If nothing of it has changed, the knob must be
+refused by its name.
+"""
+
+import functools
+import pathlib
+import re
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnresearch import build, lookup, rules
+from bnresearch import config as configs
+from bnresearch.data import DamagedData, MissingData
+from bnresearch.engine import (
+  beforehand,
+  evaluate,
+  feed,
+  loop,
+  measure,
+  objective,
+  optimizer,
+  parallel,
+  population,
+  start,
+  state,
+  step,
+  stream,
+)
+from bnresearch.engine.checkpoint import RestoreError
+from bnresearch.records.config_file import leaves
+from bnresearch.rules import effects
+from bnresearch.sweeps import slurm
+from bnresearch.sweeps.points import points
+from configs import default
+from tests import folders
+
+DEFAULTS = leaves(default.get_config())
+MACHINE = beforehand.Machine(8, 'cpu', 0)
+
+# What these change takes a run to see, and a test of its own sees it.
+SEEN_ELSEWHERE = {
+  'data.workers': 'test_stream.py',  # who makes batches, which are the same
+  'start.exclude': 'test_start.py',  # which weights of a run are not taken
+  'slurm.requeues': 'test_slurm.py',  # how often a job comes again
+  'checkpoint.keep': 'test_checkpoint.py',  # which checkpoints are deleted
+}
+
+# Other values of knobs that neither are flags nor have choices.
+OTHERS = {
+  'seed': 1,
+  'sweep': ({'seed': 3},),
+  'label': 'mine',
+  'data.binarize_threshold': 0.25,
+  'data.mean': (0.5,),
+  'data.std': (0.25,),
+  'data.examples': 500,
+  'data.folder': 'elsewhere',
+  'data.validation': 0.5,
+  'data.split_seed': 1,
+  'data.tfds_name': 'other',
+  'data.image_size': 20,
+  'data.shards': 4,
+  'data.workers': 2,
+  'augment.padding': 2,
+  'augment.area': (0.5, 1.0),
+  'augment.aspect': (1.0, 1.0),
+  'augment.shift': 0.2,
+  'augment.rotate': 10.0,
+  'augment.scale': 0.1,
+  'augment.photometric': 0.5,
+  'augment.brightness': 0.25,
+  'augment.contrast': 0.25,
+  'augment.saturation': 0.25,
+  'augment.hue': 0.1,
+  'augment.cutout': 3,
+  'augment.mixup': 0.3,
+  'model.variant': ('18', 'torchvision', 'cifar_20', 'none such'),
+  'model.features': (24,),
+  'model.units': 6,
+  'model.recurrent_scale': 0.2,
+  'model.forget_bias': 2.0,
+  'model.blocks': ((0, 2, 0), (2, 1)),
+  'model.width': 0.5,
+  'model.min_width': 2,
+  'model.init_std': 0.02,
+  'model.init_gain': 2.0,
+  'model.dropout_rate': 0.25,
+  'model.pool_projection': 96,
+  'norm.sites': (('*_1*=affine',), ('cell/input=affine',)),
+  'norm.momentum': 0.5,
+  'norm.epsilon': 1e-3,
+  'norm.group_size': 2,
+  'norm.per_activation': (('*',),),
+  'norm.initial_scale': 0.5,
+  'norm.r_max': 2.0,
+  'norm.d_max': 2.0,
+  'norm.renorm_start': 5,
+  'norm.r_max_at': 20,
+  'norm.d_max_at': 20,
+  'norm.channel_groups': 2,
+  'norm.whitened_channels': 4,
+  'norm.whitening_iterations': 3,
+  'norm.noise_shift': 0.25,
+  'norm.noise_scale': 0.125,
+  'norm.noise_jitter': 0.2,
+  'objective.auxiliary_weight': 0.5,
+  'objective.label_smoothing': 0.1,
+  'train.steps': 80,
+  'train.batch_size': 4,
+  'train.log_every': 5,
+  'train.microbatches': 2,
+  'train.average': 0.9,
+  'optim.learning_rate': 0.01,
+  'optim.momentum': 0.5,
+  'optim.weight_decay': 0.01,
+  'optim.l2': 0.01,
+  'optim.clip_norm': 1.0,
+  'optim.clip_adaptive': 0.01,
+  'optim.warmup_steps': 10,
+  'optim.decay_rate': 0.5,
+  'optim.decay_steps': 15,
+  'start.path': 'a run',
+  'start.checkpoint': 'latest',
+  'start.exclude': ('logits',),
+  'slurm.partition': 'short',
+  'slurm.minutes': 60,
+  'slurm.requeues': 3,
+  'slurm.signal_delay': 60,
+  'slurm.cpus': 2,
+  'slurm.gpus': 1,
+  'slurm.memory': 16,
+  'slurm.array_parallelism': 4,
+  'slurm.options': ('exclusive',),
+  'parallel.devices': 2,
+  'eval.every': 40,
+  'eval.batch_size': 4,
+  'eval.crop_fraction': 0.5,
+  'eval.population_batches': 7,
+  'probes.names': ('saturation',),
+  'probes.every': 40,
+  'probes.examples': 4,
+  'probes.percentiles': (50.0,),
+  'probes.saturation_threshold': 2.0,
+  'checkpoint.every': 40,
+  'checkpoint.keep': 3,
+}
+
+TINY = {
+  'data.name': 'synthetic',
+  'train.steps': 40,
+  'train.batch_size': 8,
+  'train.log_every': 10,
+  'eval.every': 20,
+  'eval.batch_size': 8,
+  'checkpoint.every': 20,
+}
+PROBES = {
+  'probes.names': (
+    'activation_moments',
+    'activation_percentiles',
+    'saturation',
+  ),
+  'probes.every': 20,
+  'probes.examples': 8,
+}
+MLP = TINY | {'model.features': (20,)}
+LENET = TINY | {'model.name': 'lenet', 'model.stem': 'small'}
+NARROW = {'model.stem': 'small', 'model.width': 0.125, 'model.min_width': 8}
+PHOTOGRAPHS = TINY | {
+  'data.name': 'image_folder',
+  'data.folder': 'photographs',
+  'data.image_size': 16,
+  'eval.batch_size': 6,
+}
+CUT = {'augment.crop': 'resized', 'augment.photometric': 1.0}
+
+# {name: (config, beginnings of the keys that are changed from it)}.
+BASES = {
+  'mlp': (MLP, ('',)),
+  'lstm': (
+    TINY
+    | PROBES
+    | {
+      'model.name': 'lstm',
+      'model.units': 8,
+      'norm.name': 'layer',
+      'optim.name': 'adam',
+      'optim.schedule': 'step',
+      'optim.decay_steps': 10,
+    },
+    ('',),
+  ),
+  'lenet': (
+    LENET
+    | {
+      'augment.crop': 'padded',
+      'augment.photometric': 1.0,
+      'data.shuffle': 'within_shard',
+      'norm.group_size': 4,
+      'optim.momentum': 0.9,
+    },
+    ('',),
+  ),
+  'resnet': (
+    TINY
+    | PROBES
+    | NARROW
+    | {
+      'data.binarize': True,
+      'model.name': 'resnet',
+      'model.blocks': (1, 1),
+      'optim.name': 'adamw',
+      'parallel.devices': 2,
+    },
+    ('',),
+  ),
+  'googlenet': (
+    PHOTOGRAPHS
+    | NARROW
+    | CUT
+    | {
+      'model.name': 'googlenet',
+      'model.blocks': (0, 1, 0),
+      'model.auxiliary_heads': True,
+      'optim.name': 'adam',
+      'optim.schedule': 'exponential',
+      'optim.decay_steps': 10,
+    },
+    ('',),
+  ),
+  'inception_v2': (
+    TINY | NARROW | {'model.name': 'inception_v2', 'model.blocks': (0, 4, 0)},
+    ('model.',),
+  ),
+  'inception_v3': (
+    TINY | NARROW | {'model.name': 'inception_v3', 'model.blocks': (0, 1, 0)},
+    ('model.asymmetric',),
+  ),
+  'frozen': (MLP | {'norm.frozen_statistics': True}, ('norm.',)),
+  'stopped': (MLP | {'norm.stop_gradient': True}, ('norm.',)),
+  'unscaled': (
+    MLP | {'norm.use_scale': False, 'norm.use_bias': False},
+    ('norm.',),
+  ),
+  'one_device': (LENET | {'parallel.devices': 1}, ('parallel.',)),
+  'norms_only': (
+    MLP | {'probes.names': ('parameter_norm',), 'probes.every': 20},
+    ('probes.',),
+  ),
+  'unfolded': (PHOTOGRAPHS | {'data.folder': 'unfolded'}, ('data.',)),
+  'damaged': (PHOTOGRAPHS | {'data.folder': 'damaged'}, ('data.skip_bad',)),
+  'linked': (PHOTOGRAPHS | {'data.folder': 'linked'}, ('data.follow_links',)),
+  'tfds': (
+    TINY | {'data.name': 'tfds', 'data.tfds_name': 'one'},
+    ('data.tfds_name',),
+  ),
+  'imagenet': (TINY | {'data.name': 'imagenet2012'}, ('data.subset',)),
+  'started': (
+    MLP | {'start.path': 'empty', 'optim.momentum': 0.9},
+    ('start.', 'optim.nesterov'),
+  ),
+}
+for _name in lookup.names('norms'):
+  _positions = lookup.find('norms', _name).Norm.needs_positions
+  BASES[f'mlp, {_name}'] = (
+    (LENET if _positions else MLP) | {'norm.name': _name},
+    ('norm.', 'eval.statistics', 'eval.population'),
+  )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def files(tmp_path_factory):
+  """Makes the files that the configs above name, and goes there."""
+  root = tmp_path_factory.mktemp('knobs')
+  for name in ('photographs', 'elsewhere'):
+    folders.in_order(root / name)
+  folders.save(root / 'elsewhere/train/cat/9.jpg', folders.photo(99))
+  folders.fill(root / 'unfolded', {'cat': 12, 'dog': 12})
+  folders.fill(root / 'damaged', {'cat': 12, 'dog': 12})
+  folders.save(root / 'damaged/cat/99.jpg', b'no image')
+  folders.fill(root / 'linked', {'cat': 12, 'dog': 12})
+  (root / 'linked/dog/99.jpg').symlink_to(root / 'photographs/val/dog/0.jpg')
+  folders.save(root / 'empty/config.json', b'{}')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(root)
+    yield
+
+
+def config_of(values):
+  config = default.get_config()
+  assert configs.override(config, values) == []
+  return config.lock()
+
+
+# What a run is made of.
+
+
+class Parts:
+  """The parts of a run of one config, made as they are asked for."""
+
+  def __init__(self, config):
+    self.config = config
+    self.spec = build.spec(config)
+    self.shape, K = self.spec.image_shape, len(self.spec.class_names)
+    self.model = build.model(config, K)
+    self.evaluated = build.evaluated_model(config, K)
+
+  @functools.cached_property
+  def source(self):
+    return build.source(self.config, 'train')
+
+  @functools.cached_property
+  def updates(self):
+    config = self.config
+    passes = objective.passes_of(config, self.model, self.shape)
+    made = optimizer.make(config.optim, config.train.steps, len(passes))
+    return passes, made
+
+  def create(self, key):
+    x_NHWC = loop.looked_at(self.config, self.source)
+    return state.traceable(
+      self.model,
+      self.updates[1],
+      key,
+      x_NHWC,
+      averaged=self.config.train.average > 0,
+    )
+
+  @functools.cached_property
+  def fresh(self):
+    return jax.eval_shape(self.create, jax.random.key(0))
+
+  @functools.cached_property
+  def mesh(self):
+    return parallel.mesh(self.config, self.model)
+
+  @functools.cached_property
+  def train_step(self):
+    passes, updates = self.updates
+    inputs = build.inputs(self.config, self.source)
+    options = step.options(self.config)
+    return step.make_train_step(self.model, updates, inputs, passes, **options)
+
+  def batch(self, N):
+    return stream.Examples(
+      jax.ShapeDtypeStruct((N, *self.shape), jnp.uint8),
+      jax.ShapeDtypeStruct((N,), jnp.int32),
+    )
+
+
+def traced(function, *arguments):
+  """Returns what a function does, without what nobody reads of it."""
+  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+  needed, kept = {*filter(_is_variable, jaxpr.outvars)}, []
+  for equation in reversed(jaxpr.eqns):
+    if needed & {*equation.outvars} or equation.effects:
+      kept.append(equation)
+      needed |= {*filter(_is_variable, equation.invars)}
+  text = str(jaxpr.replace(eqns=kept[::-1]))
+  return re.sub('0x[0-9a-f]+', '', text)
+
+
+def _is_variable(x):
+  return not isinstance(x, jax.extend.core.Literal)
+
+
+def of_step(parts):
+  N, key = parts.config.train.batch_size, jax.random.key(0)
+  with jax.set_mesh(parts.mesh):
+    return parts.mesh.size, traced(
+      parts.train_step, parts.fresh, parts.batch(N), key
+    )
+
+
+def of_start(parts):
+  """The initial weights, or where others come from."""
+  if not parts.config.start.path:
+    return traced(parts.create, jax.random.key(0))
+  try:
+    loaded = start.into(
+      parts.fresh, parts.config, parts.model, parts.shape[0], ('a', 'b')
+    )
+  except (FileNotFoundError, RestoreError) as error:
+    return type(error), str(error)
+  return loaded
+
+
+def of_data(parts):
+  size = len(parts.source)
+  some = [parts.source[k] for k in (0, 1, size - 1)]
+  return parts.spec, size, str(some), str(build.source(parts.config, 'test')[0])
+
+
+def of_batches(parts):
+  """The first two batches, and how each is cropped for evaluation."""
+  steps = range(parts.config.train.steps)[:2]
+  config = parts.config.copy_and_resolve_references()
+  config.data.workers = 0
+  batches = stream.training(config, parts.source, steps)
+  image = np.random.RandomState(0).randint(
+    256, size=(30, 40, 3), dtype=np.uint8
+  )
+  crop = build.crop(parts.config)(image)
+  return [(x.tobytes(), y.tobytes()) for x, y in batches], crop.tobytes()
+
+
+def of_loop(parts):
+  """What is done when, by the loop itself."""
+  done = []
+
+  class Session:
+    def __getattr__(self, name):
+      def called(argument):
+        done.append((name, argument))
+        return (lambda: None) if name != 'agreed' else False
+
+      return called
+
+  loop.make_steps(parts.config, Session(), 0, lambda: False)
+  return done
+
+
+def of_feed(parts):
+  """Whether images live on the device, and how a call's steps are made."""
+  if not feed.is_resident(parts.config, parts.source):
+    return 'streamed'
+  source, N = parts.source, parts.config.train.batch_size
+  split = stream.Examples(source.images_NHWC, source.labels_N)
+  advance = feed.make_advance(
+    parts.train_step,
+    parts.config.train.scan,
+    (parts.fresh, split, np.zeros(N, np.int32)),
+  )
+  indices_TN = np.zeros((2, N), np.int32)
+  return traced(advance, parts.fresh, split, indices_TN, jax.random.key(0))
+
+
+def of_evaluation(parts):
+  config = parts.config
+  N = config.eval.batch_size
+  add = evaluate.make_add_batch(config, parts.evaluated, config.eval.statistics)
+  sums = {'loss': 0.0, 'correct': 0, 'examples': 0}
+  fresh, mask_N = parts.fresh, jax.ShapeDtypeStruct((N,), bool)
+  return traced(
+    add, sums, fresh.params, fresh.collections, *parts.batch(N), mask_N
+  )
+
+
+def of_population(parts):
+  """How many batches Algorithm 2 takes, if it has anything to estimate."""
+  if not parts.fresh.collections:
+    return 0
+
+  class Asked(Exception):
+    pass
+
+  def ask(batches):
+    raise Asked(len(batches))
+
+  at_first = types.SimpleNamespace(step=0)
+  with pytest.raises(Asked) as asked:
+    population.estimate(parts.config, at_first, parts.source, progress=ask)
+  return asked.value.args
+
+
+def of_probes(parts):
+  if not parts.config.probes.names:
+    return ''
+  made = measure.make_measure(parts.config, parts.evaluated)
+  batch = parts.batch(parts.config.probes.examples)
+  return traced(made, parts.fresh.params, parts.fresh.collections, *batch)
+
+
+def of_job(parts):
+  resources = parts.config.slurm
+  return slurm._parameters(resources, 'name'), slurm._of_a_job(resources)
+
+
+def of_names(parts):
+  return [point.name for point in points(parts.config, {})]
+
+
+# Of the group of a knob, where it is looked for first; then in all.
+VIEWS = {
+  'data': (of_data, of_batches, of_feed),
+  'augment': (of_batches, of_step),
+  'model': (of_step, of_start),
+  'norm': (of_step, of_start, of_evaluation),
+  'objective': (of_step,),
+  'train': (of_loop, of_step, of_feed),
+  'optim': (of_step,),
+  'start': (of_start,),
+  'slurm': (of_job,),
+  'parallel': (of_step,),
+  'eval': (of_loop, of_evaluation, of_batches, of_population),
+  'probes': (of_probes, of_loop),
+  'checkpoint': (of_loop,),
+}
+ALL = (
+  of_names,
+  of_job,
+  of_loop,
+  of_data,
+  of_batches,
+  of_population,
+  of_probes,
+  of_evaluation,
+  of_step,
+  of_start,
+  of_feed,
+)
+
+
+class Seen:
+  """What has been seen of a base config."""
+
+  def __init__(self, values):
+    self.config, self._views = config_of(values), {}
+
+  @functools.cached_property
+  def parts(self):
+    return parts_of(self.config)
+
+  def view(self, function):
+    if function not in self._views:
+      self._views[function] = seen(function, self.parts)
+    return self._views[function]
+
+
+def parts_of(config):
+  """Returns the parts; or why there are none, which is seen too."""
+  try:
+    return Parts(config)
+  except (MissingData, DamagedData) as error:
+    return str(error)
+
+
+def seen(function, parts):
+  if isinstance(parts, str):
+    return parts
+  try:
+    return function(parts)
+  except (MissingData, DamagedData) as error:
+    return str(error)
+
+
+# The proof.
+
+
+def others(key, value):
+  """Returns other values of a knob than `value` and its default."""
+  if key in OTHERS:
+    found = OTHERS[key]
+    several = isinstance(found, tuple) and not isinstance(DEFAULTS[key], tuple)
+    several |= isinstance(found, tuple) and isinstance(found[0], tuple)
+    found = found if several else (found,)
+  elif isinstance(value, bool):
+    found = (not value,)
+  else:
+    found = rules.RULES[key].choices
+    assert found, f'{key}: a new knob needs another value here.'
+  return [other for other in found if other != value] or [DEFAULTS[key]]
+
+
+def verdict(base, key, value):
+  """Returns 'effect', 'vain', 'refused' or 'ignored', and what was said."""
+  config = base.config.copy_and_resolve_references()
+  assert configs.override(config, {key: value}) == []
+  config = config.lock()
+  said = refusal(config)
+  # What can be told from the network, or the data, only.
+  if not said and key in effects.KNOBS and effects.KNOBS[key].shown_by:
+    said = refusal_beforehand(config)
+  if not said and (view := changed(base, config, key.partition('.')[0])):
+    return 'effect', view
+  said = said or refusal_beforehand(config)
+  own = [s for s in said if re.match(rf'{re.escape(key)}(:| = )', s)]
+  if any('Leave it at' in s or 'is without effect' in s for s in own):
+    return 'vain', said
+  return ('refused' if said else 'ignored'), said
+
+
+def changed(base, config, group):
+  """Returns the name of a view in which a config differs from its base."""
+  try:
+    parts = parts_of(config)
+    for view in dict.fromkeys((*VIEWS.get(group, ()), *ALL)):
+      if seen(view, parts) != base.view(view):
+        return view.__name__
+  except ValueError:
+    pass  # it is refused, or else nothing has changed
+  return ''
+
+
+def refusal(config):
+  """Returns why the values of a config are refused, or nothing."""
+  try:
+    points(config, {})
+  except configs.ConfigError as error:
+    return list(error.problems)
+  return []
+
+
+def refusal_beforehand(config):
+  """Returns why a run is refused once its network is traced, or nothing."""
+  try:
+    beforehand.check_data(config)
+    beforehand.check_network(config, MACHINE)
+  except configs.ConfigError as error:
+    return list(error.problems)
+  except (MissingData, DamagedData, FileNotFoundError):
+    pass  # which is seen
+  return []
+
+
+@functools.cache
+def verdicts(name):
+  """Returns {key: {value: verdict}} of all knobs that are changed of a base."""
+  values, beginnings = BASES[name]
+  base, result = Seen(values), {}
+  assert refusal(base.config) + refusal_beforehand(base.config) == []
+  for key, value in leaves(base.config).items():
+    if not key.startswith(beginnings) or key in SEEN_ELSEWHERE:
+      continue
+    result[key] = {}
+    for other in others(key, value):
+      result[key][str(other)] = found = verdict(base, key, other)
+      if found[0] == 'effect':
+        break
+  return result
+
+
+def ignored(name):
+  """Yields the knobs of a base that neither have an effect nor are refused."""
+  for key, found in verdicts(name).items():
+    kinds = {kind for kind, _ in found.values()}
+    # A word for what holds anyway is not in vain if another one changes it.
+    if DEFAULTS[key] in ('own', 'auto') and 'effect' in kinds:
+      kinds.discard('ignored')
+    leaf = key.rpartition('.')[2]
+    named = all(
+      any(leaf in line for line in said)
+      for kind, said in found.values()
+      if kind == 'refused'
+    )
+    if 'ignored' in kinds or not named:
+      yield name, key, found
+
+
+# One test: its parts share what they find, and workers do not.
+def test_a_knob_that_is_set_alone_has_an_effect_or_is_refused():
+  assert [line for name in BASES for line in ignored(name)] == []
+  has = {
+    key
+    for name in BASES
+    for key, found in verdicts(name).items()
+    if any(kind == 'effect' for kind, _ in found.values())
+  }
+  assert {*DEFAULTS} - has == {*SEEN_ELSEWHERE}
+  here = pathlib.Path(__file__).parent
+  for key, file in SEEN_ELSEWHERE.items():
+    words = key, key.replace('.', '__')
+    assert any(word in (here / file).read_text() for word in words), key
+
+
+def test_the_table_has_the_defaults_of_the_configs():
+  for key, knob in effects.KNOBS.items():
+    assert knob.default == DEFAULTS[key], key
