@@ -172,10 +172,11 @@ class Book:
       split = splits.chooses(self._config)
       bad.append(f'the loss of the {split} split, which is {loss}')
     if bad:
+      more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
       raise Diverged(
-        f'After step {done} these are not finite: {", ".join(bad)}. The loss '
-        'of training was, before that update. A smaller optim.learning_rate '
-        'may keep them so.'
+        f'After step {done} these are not finite: {", ".join(bad[:3])}{more}. '
+        'The loss of training was, before that update. A smaller '
+        'optim.learning_rate may keep them so.'
       )
     if not self._run.writes:
       return
