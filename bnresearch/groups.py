@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -119,20 +120,33 @@ class Groups(NamedTuple):
     (value_GKC,) = self._of_all_parts(value_PC)
     return value_GKC.max(1)
 
-  def rows(self, value_GC: jax.Array, *, each: bool = False) -> jax.Array:
-    """Returns each part's row of what each group has, to be used with `x`.
-
-    Args:
-      value_GC: of the groups.
-      each: whether parts have a row each also where all have the same: the
-        gradient is then summed over each part first, and by one collective.
-    """
-    if self.parts == 1 or (value_GC.shape[0] == 1 and not each):
+  def rows(self, value_GC: jax.Array) -> jax.Array:
+    """Returns each part's row of what each group has, to be used with `x`."""
+    if self.parts == 1 or value_GC.shape[0] == 1:
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
-    if each:
-      rows_PC = shards.undivided(rows_PC, self.axis_name)
     return shards.own(rows_PC, self.axis_name)
+
+  def each_row(self, value_GC: jax.Array) -> jax.Array:
+    """Returns a row for each part, also where all have the same.
+
+    So the gradient is summed over each part first, then by one collective.
+    """
+    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    rows_PC = shards.undivided(rows_PC, self.axis_name)
+    return shards.own(rows_PC, self.axis_name)
+
+  def packed(
+    self, function: Callable[[jax.Array], jax.Array], *values_GC: jax.Array
+  ) -> Sequence[jax.Array]:
+    """Returns `function` of each value, called once: for one collective.
+
+    Where a group is in one part, nothing is communicated nor called.
+    """
+    if self.parts == 1:
+      return values_GC
+    both = function(jnp.concatenate(values_GC, axis=1))
+    return jnp.split(both, len(values_GC), axis=1)
 
   def combine(
     self,
