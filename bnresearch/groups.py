@@ -192,30 +192,6 @@ class Groups(NamedTuple):
     ]
 
 
-def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
-  """Returns `x`, with 0 for what is not finite of examples that do not count.
-
-  Zero times NaN is NaN: what weighs nothing would spoil all gradients.
-
-  Args:
-    x: (N, ..., C).
-    mask_N: which examples count, bool; None for all.
-
-  Raises:
-    ValueError: the mask is not (N,).
-  """
-  if mask_N is None:
-    return x
-  N = x.shape[0]
-  if mask_N.shape != (N,):
-    raise ValueError(
-      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
-      f'of the batch of shape {x.shape}.'
-    )
-  counts = jnp.reshape(mask_N, (N, *(1,) * (x.ndim - 1)))
-  return jnp.where(counts | jnp.isfinite(x), x, 0)
-
-
 def grouped(
   x: jax.Array,
   mask_N: jax.Array | None,
@@ -247,7 +223,7 @@ def grouped(
   if not jnp.issubdtype(x.dtype, jnp.floating):
     raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
-  x = finite(x, mask_N)
+  x = moments.finite(x, mask_N)
   P, parts, devices = 1, 1, 1
   if by_batch:
     if not group_size:

@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import finite
+from bnresearch import moments, shards
 from bnresearch.norms import _affine
 
 
@@ -58,7 +57,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized and thresholded, in its dtype."""
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     scale_C, bias_C = _affine.parameters(self, (C,))
     epsilon = self.epsilon
