@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -119,20 +120,33 @@ class Groups(NamedTuple):
     (value_GKC,) = self._of_all_parts(value_PC)
     return value_GKC.max(1)
 
-  def rows(self, value_GC: jax.Array, *, each: bool = False) -> jax.Array:
-    """Returns each part's row of what each group has, to be used with `x`.
-
-    Args:
-      value_GC: of the groups.
-      each: whether parts have a row each also where all have the same: the
-        gradient is then summed over each part first, and by one collective.
-    """
-    if self.parts == 1 or (value_GC.shape[0] == 1 and not each):
+  def rows(self, value_GC: jax.Array) -> jax.Array:
+    """Returns each part's row of what each group has, to be used with `x`."""
+    if self.parts == 1 or value_GC.shape[0] == 1:
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
-    if each:
-      rows_PC = shards.undivided(rows_PC, self.axis_name)
     return shards.own(rows_PC, self.axis_name)
+
+  def each_row(self, value_GC: jax.Array) -> jax.Array:
+    """Returns a row for each part, also where all have the same.
+
+    So the gradient is summed over each part first, then by one collective.
+    """
+    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    rows_PC = shards.undivided(rows_PC, self.axis_name)
+    return shards.own(rows_PC, self.axis_name)
+
+  def packed(
+    self, function: Callable[[jax.Array], jax.Array], *values_GC: jax.Array
+  ) -> Sequence[jax.Array]:
+    """Returns `function` of each value, called once: for one collective.
+
+    Where a group is in one part, nothing is communicated nor called.
+    """
+    if self.parts == 1:
+      return values_GC
+    both = function(jnp.concatenate(values_GC, axis=1))
+    return jnp.split(both, len(values_GC), axis=1)
 
   def combine(
     self,
@@ -178,30 +192,6 @@ class Groups(NamedTuple):
     ]
 
 
-def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
-  """Returns `x`, with 0 for what is not finite of examples that do not count.
-
-  Zero times NaN is NaN: what weighs nothing would spoil all gradients.
-
-  Args:
-    x: (N, ..., C).
-    mask_N: which examples count, bool; None for all.
-
-  Raises:
-    ValueError: the mask is not (N,).
-  """
-  if mask_N is None:
-    return x
-  N = x.shape[0]
-  if mask_N.shape != (N,):
-    raise ValueError(
-      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
-      f'of the batch of shape {x.shape}.'
-    )
-  counts = jnp.reshape(mask_N, (N, *(1,) * (x.ndim - 1)))
-  return jnp.where(counts | jnp.isfinite(x), x, 0)
-
-
 def grouped(
   x: jax.Array,
   mask_N: jax.Array | None,
@@ -233,7 +223,7 @@ def grouped(
   if not jnp.issubdtype(x.dtype, jnp.floating):
     raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
-  x = finite(x, mask_N)
+  x = moments.finite(x, mask_N)
   P, parts, devices = 1, 1, 1
   if by_batch:
     if not group_size:

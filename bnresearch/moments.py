@@ -62,6 +62,30 @@ def moments(
   return mean.squeeze(axes), var.squeeze(axes)
 
 
+def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
+  """Returns `x`, with 0 for what is not finite of examples that do not count.
+
+  Zero times NaN is NaN: what weighs nothing would spoil all gradients.
+
+  Args:
+    x: (N, ..., C).
+    mask_N: which examples count, bool; None for all.
+
+  Raises:
+    ValueError: the mask is not (N,).
+  """
+  if mask_N is None:
+    return x
+  N = x.shape[0]
+  if mask_N.shape != (N,):
+    raise ValueError(
+      f'mask has shape {mask_N.shape}: needs ({N},), a bool for each example '
+      f'of the batch of shape {x.shape}.'
+    )
+  counts = jnp.reshape(mask_N, (N, *(1,) * (x.ndim - 1)))
+  return jnp.where(counts | jnp.isfinite(x), x, 0)
+
+
 def combine(
   mean_GC: jax.Array,
   var_GC: jax.Array,

@@ -75,6 +75,15 @@ def test_what_does_not_count_is_not_there(assert_close):
   )
   assert_close(mean, x[where].mean((0, 1)), rtol=1e-6)
   assert_close(var, x[where].var((0, 1)), rtol=1e-6)
+  spoilt = jnp.asarray(np.where(where.reshape(8, 1, 1), x, np.nan), jnp.float32)
+  gradient = jax.grad(
+    lambda x: sum(
+      jnp.square(m).sum()
+      for m in moments.moments(x, (0, 1), where.reshape(8, 1, 1))
+    )
+  )
+  assert jnp.isfinite(gradient(spoilt)).all()
+  np.testing.assert_array_equal(gradient(spoilt)[~where], 0)
   nothing = moments.moments(jnp.asarray(x), (0, 1), np.zeros((8, 1, 1), bool))
   np.testing.assert_array_equal(nothing, np.zeros((2, 3)))
 

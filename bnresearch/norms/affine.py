@@ -5,8 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import shards
-from bnresearch.groups import finite
+from bnresearch import moments, shards
 from bnresearch.norms import _affine
 
 
@@ -41,7 +40,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Returns `x` (N, ..., C) scaled and shifted, in its shape and dtype."""
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
     # The parameters are float32: so is what is computed of a lower precision.

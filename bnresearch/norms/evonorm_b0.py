@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments, shards
-from bnresearch.groups import MEANS, finite, grouped
+from bnresearch.groups import MEANS, grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 
@@ -84,7 +84,7 @@ class Norm(nn.Module):
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     if not self.activates:
       middle = (1,) * (x.ndim - 1)
       y = x * scale_C.reshape(*middle, C) + bias_C.reshape(*middle, C)

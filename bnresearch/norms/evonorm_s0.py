@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 
 from bnresearch import moments, shards
-from bnresearch.groups import finite
 from bnresearch.norms import _affine
 
 
@@ -63,7 +62,7 @@ class Norm(nn.Module):
         is taken for 0. Examples do not share statistics.
     """
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
     scale_C, bias_C = _affine.parameters(self, (C,))

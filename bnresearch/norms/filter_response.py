@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import finite
+from bnresearch import moments, shards
 from bnresearch.norms import _affine
 
 
@@ -63,7 +62,7 @@ class Norm(nn.Module):
       ValueError: `x` has one position, and epsilon is not learned.
     """
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     if math.prod(positions) < 2 and not self.learn_epsilon:
       raise ValueError(

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import moments, shards
-from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -59,7 +58,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     S, G = math.prod(positions), math.gcd(C, self.channel_groups)
     scale_C, bias_C = _affine.parameters(self, (C,))

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 
 from bnresearch import moments, shards
-from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -53,7 +52,7 @@ class Norm(nn.Module):
       ValueError: `x` has fewer than two positions.
     """
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     S = math.prod(positions)
     if S < 2:

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 
 from bnresearch import moments, shards
-from bnresearch.groups import finite
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -49,7 +48,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     scale_C, bias_C = _affine.parameters(self, (C,))
     mean_N, var_N = moments.moments(x, range(1, x.ndim))

@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import finite
+from bnresearch import moments, shards
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
 
@@ -49,7 +48,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Returns `x` (N, ..., C) normalized, in its shape and dtype."""
     del train
-    x = finite(x, mask)
+    x = moments.finite(x, mask)
     N, *positions, C = x.shape
     scale_C, zero_C = _affine.parameters(self, (C,))
     x_NMSC = shards.reshaped(x, (N, 1, math.prod(positions), C))

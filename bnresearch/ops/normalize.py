@@ -119,14 +119,16 @@ def _derivative(parts, devices, axis_name, primals, tangents):
     sums = groups.totals(*of_parts, whole=False)
     d_moments = sums[0] / m_G1, 2 * sums[1] / m_G1
     # Inside a map, the gradient of both is added up by one collective.
-    both_GE = shards.alike(jnp.concatenate(d_moments, 1), dx)
-    d_mean_GC, d_var_GC = jnp.split(both_GE, 2, axis=1)
+    d_mean_GC, d_var_GC = groups.packed(
+      lambda both_GE: shards.alike(both_GE, dx), *d_moments
+    )
     d_gain_GC = d_scale_C[None] * inverse_GC
     d_gain_GC -= 0.5 * gain_GC * jnp.square(inverse_GC) * (d_var_GC + d_epsilon)
     offset_GC = d_bias_C[None] - gain_GC * d_mean_GC
-    both_PE = groups.rows(jnp.concatenate([d_gain_GC, offset_GC], 1), each=True)
-    slope, offset = map(_spread, jnp.split(both_PE, 2, axis=1))
-    dy = _spread(groups.rows(gain_GC)) * dx + (slope * centred + offset)
+    slope, offset = groups.packed(groups.each_row, d_gain_GC, offset_GC)
+    dy = _spread(groups.rows(gain_GC)) * dx + (
+      _spread(slope) * centred + _spread(offset)
+    )
     return dy.astype(x_PMSC.dtype), *d_moments
 
   dx_PMSC, _, *others = tangents
