@@ -246,7 +246,6 @@ def trained(tmp_path_factory):
     train__log_every=20,
     eval__every=20,
     checkpoint__every=20,
-    probes__every=20,
   )
   assert loop.train(config, path) == 'done'
   return path
@@ -332,7 +331,6 @@ def test_frozen_statistics_are_reported_as_stale(tmp_path, caplog):
     train__log_every=1,
     eval__every=1,
     checkpoint__every=2,
-    probes__every=1,
     norm__frozen_statistics=True,
   )
   loop.train(config, tmp_path / 'run')
@@ -370,7 +368,6 @@ def test_what_is_undefined_is_said_in_its_row(tmp_path, capsys):
     train__log_every=1,
     eval__every=1,
     checkpoint__every=1,
-    probes__every=1,
     norm__group_size=1,
     norm__group_variance='pooled',
   )
