@@ -48,10 +48,14 @@ MACHINE = beforehand.Machine(8, 'cpu', 0)
 # What these change takes a run to see, and a test of its own sees it.
 SEEN_ELSEWHERE = {
   'data.workers': 'test_stream.py',  # who makes batches, which are the same
-  'start.exclude': 'test_start.py',  # which weights of a run are not taken
+  'start.checkpoint': 'test_start.py',  # which of a run's weights are taken
+  'start.exclude': 'test_start.py',  # and which of these are not
   'slurm.requeues': 'test_slurm.py',  # how often a job comes again
   'checkpoint.keep': 'test_checkpoint.py',  # which checkpoints are deleted
 }
+
+# They allow what the other folders here do not have.
+ALLOWING = 'data.skip_bad', 'data.follow_links'
 
 # Other values of knobs that neither are flags nor have choices.
 OTHERS = {
@@ -68,7 +72,6 @@ OTHERS = {
   'data.tfds_name': 'other',
   'data.image_size': 20,
   'data.shards': 4,
-  'data.workers': 2,
   'augment.padding': 2,
   'augment.area': (0.5, 1.0),
   'augment.aspect': (1.0, 1.0),
@@ -128,11 +131,8 @@ OTHERS = {
   'optim.decay_rate': 0.5,
   'optim.decay_steps': 15,
   'start.path': 'a run',
-  'start.checkpoint': 'latest',
-  'start.exclude': ('logits',),
   'slurm.partition': 'short',
   'slurm.minutes': 60,
-  'slurm.requeues': 3,
   'slurm.signal_delay': 60,
   'slurm.cpus': 2,
   'slurm.gpus': 1,
@@ -150,7 +150,6 @@ OTHERS = {
   'probes.percentiles': (50.0,),
   'probes.saturation_threshold': 2.0,
   'checkpoint.every': 40,
-  'checkpoint.keep': 3,
 }
 
 TINY = {
@@ -264,7 +263,15 @@ BASES = {
   ),
   'imagenet': (TINY | {'data.name': 'imagenet2012'}, ('data.subset',)),
   'started': (
-    MLP | {'start.path': 'empty', 'optim.momentum': 0.9},
+    TINY
+    | NARROW
+    | {
+      'start.path': 'empty',
+      'model.name': 'resnet',
+      'model.variant': '18',
+      'model.blocks': (1,),
+      'optim.momentum': 0.9,
+    },
     ('start.', 'optim.nesterov'),
   ),
 }
@@ -319,24 +326,24 @@ class Parts:
 
   @functools.cached_property
   def updates(self):
-    config = self.config
-    passes = objective.passes_of(config, self.model, self.shape)
-    made = optimizer.make(config.optim, config.train.steps, len(passes))
-    return passes, made
-
-  def create(self, key):
-    x_NHWC = loop.looked_at(self.config, self.source)
-    return state.traceable(
-      self.model,
-      self.updates[1],
-      key,
-      x_NHWC,
-      averaged=self.config.train.average > 0,
-    )
+    return optimizer.make(self.config.optim, self.config.train.steps)
 
   @functools.cached_property
+  def beginning(self):
+    """How the first state is made, traced; and its shapes."""
+    averaged = self.config.train.average > 0
+
+    def create(key):
+      x_NHWC = loop.looked_at(self.config, self.source)
+      return state.traceable(
+        self.model, self.updates, key, x_NHWC, averaged=averaged
+      )
+
+    return jax.make_jaxpr(create, return_shape=True)(jax.random.key(0))
+
+  @property
   def fresh(self):
-    return jax.eval_shape(self.create, jax.random.key(0))
+    return self.beginning[1]
 
   @functools.cached_property
   def mesh(self):
@@ -344,7 +351,9 @@ class Parts:
 
   @functools.cached_property
   def train_step(self):
-    passes, updates = self.updates
+    config = self.config
+    passes = objective.passes_of(config, self.model, self.shape)
+    updates = optimizer.make(config.optim, config.train.steps, len(passes))
     inputs = build.inputs(self.config, self.source)
     options = step.options(self.config)
     return step.make_train_step(self.model, updates, inputs, passes, **options)
@@ -357,8 +366,12 @@ class Parts:
 
 
 def traced(function, *arguments):
-  """Returns what a function does, without what nobody reads of it."""
-  closed = jax.make_jaxpr(function)(*arguments)
+  """Returns what a function does, as `text_of` says it."""
+  return text_of(jax.make_jaxpr(function)(*arguments))
+
+
+def text_of(closed):
+  """Returns a program's text and constants, without what nobody reads."""
   jaxpr = closed.jaxpr
   needed, kept = {*filter(_is_variable, jaxpr.outvars)}, []
   for equation in reversed(jaxpr.eqns):
@@ -385,17 +398,27 @@ def of_inputs(parts):
 
 
 def of_updates(parts):
-  _, updates = parts.updates
   params, opt_state = parts.fresh.params, parts.fresh.opt_state
-  return traced(updates.update, params, opt_state, params)
+  return traced(parts.updates.update, params, opt_state, params)
 
 
 def of_network(parts):
   """The network applied to a batch in training."""
+  return applied(parts, parts.model)
+
+
+def of_estimate(parts):
+  """The same where statistics are estimated, by Algorithm 2."""
+  K = len(parts.spec.class_names)
+  changed = population._OF_ONE_BATCH | population.ESTIMATORS['population']
+  return applied(parts, build.model(parts.config, K, **changed))
+
+
+def applied(parts, model):
   fresh, N = parts.fresh, parts.config.train.batch_size
 
   def forward(params, collections, x_NHWC, key):
-    return parts.model.apply(
+    return model.apply(
       {'params': params, **collections},
       x_NHWC,
       train=True,
@@ -417,12 +440,12 @@ def of_step(parts):
 def of_start(parts):
   """The initial weights, or where others come from."""
   if not parts.config.start.path:
-    return traced(parts.create, jax.random.key(0))
+    return text_of(parts.beginning[0])
   try:
     loaded = start.into(
       parts.fresh, parts.config, parts.model, parts.shape[0], ('a', 'b')
     )
-  except (FileNotFoundError, RestoreError) as error:
+  except (FileNotFoundError, RestoreError, ValueError) as error:
     return type(error), str(error)
   return loaded
 
@@ -549,6 +572,7 @@ ALL = (
   of_updates,
   of_start,
   of_network,
+  of_estimate,
   of_probes,
   of_evaluation,
   of_step,
@@ -679,8 +703,10 @@ def ignored(name):
   """Yields the knobs of a base that neither have an effect nor are refused."""
   for key, found in verdicts(name).items():
     kinds = {kind for kind, _ in found.values()}
-    # A word for what holds anyway is not in vain if another one changes it.
-    if DEFAULTS[key] in ('own', 'auto') and 'effect' in kinds:
+    # A word may say what holds anyway, if another one does not.
+    if DEFAULTS[key] in ('own', 'auto') and len(kinds) > 1:
+      kinds.discard('ignored')
+    if key in ALLOWING and name not in ('damaged', 'linked'):
       kinds.discard('ignored')
     leaf = key.rpartition('.')[2]
     named = all(

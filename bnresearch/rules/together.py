@@ -57,6 +57,8 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
     yield _clipped_twice(values)
   if not known & {'model.name', 'model.variant'}:
     yield from _variant(values)
+  if not known & {'model.name', 'start.source'}:
+    yield from _pretrained(values)
   warmup, steps = values['optim.warmup_steps'], values['train.steps']
   if warmup >= steps and not known & {'optim.warmup_steps', 'train.steps'}:
     yield (
@@ -132,4 +134,17 @@ def _variant(values):
     yield (
       f'model.variant = {variant!r}: of model.name = {name!r}, needs one of '
       f'{", ".join(known)}.'
+    )
+
+
+def _pretrained(values):
+  """Finds a network of which no weights of that source can be read."""
+  name, source = values['model.name'], values['start.source']
+  if source == 'run':
+    return
+  readable = name in lookup.names('pretrained')
+  if not readable or not hasattr(lookup.find('pretrained', name), source):
+    yield (
+      f'start.source = {source!r}: no such weights are known of model.name = '
+      f'{name!r}. Choose another source, or run.'
     )
