@@ -237,7 +237,7 @@ def best(run: bnr.Run) -> float:
 
   That is the highest one, unless a validation split chooses.
   """
-  return best_step.of(run.config, run.metrics).accuracy
+  return best_step.of(run.path, run.config, run.metrics).accuracy
 
 
 def grouped(

@@ -276,6 +276,7 @@ def test_a_home_is_expanded_in_every_path(monkeypatch, tmp_path, capsys):
     (models, ['--model=mlp_such'], 'No published network'),
     (models, ['--model=lenet_5', '--size=1'], '1'),
     (models, ['--model=lenet_5', '--size=-3'], '-3'),
+    (models, ['--model=lenet_5', '--size=99999999'], 'needs 65,536 pixels or'),
     (models, ['--model=lenet_5', '--classes=0'], '0'),
     (conventions, ['--from=pytorch', '--to=flux'], "Did you mean 'flax'"),
     (conventions, ['--from=pytorch', '--to=flax', '--momentum=nan'], 'nan'),
