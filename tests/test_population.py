@@ -31,6 +31,7 @@ def config_of(**values):
       'data.name': 'synthetic',
       'model.features': (9, 8),
       'train.batch_size': BATCH,
+      'eval.population_batches': BATCHES,
     }
     | dotted,
   )
