@@ -13,7 +13,7 @@ from bnresearch.engine.state import State
 from bnresearch.inference.distances import distances
 from bnresearch.inference.run import Run
 from bnresearch.records import splits
-from bnresearch.terminal import Console, say
+from bnresearch.terminal import Console, say, wide
 
 
 def show(run: Run, state: State, *, save: bool) -> None:
@@ -62,7 +62,7 @@ def show(run: Run, state: State, *, save: bool) -> None:
     )
   say(f'{run.path}, test split, step {int(state.step):,}')
   say(f'The best step is chosen by {splits.chooses(run.config)} accuracy.')
-  console.print(table)
+  wide().print(table)
   _print_distances(console, run, states)
   for folder in saved:
     say(f'Saved {folder}')
