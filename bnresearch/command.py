@@ -26,10 +26,11 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
     def run(argv=None):
       _take_every_character()
       try:
-        status = main(argv)
-        if sys.stdout:
-          sys.stdout.flush()
-        return status
+        try:
+          return main(argv)
+        finally:  # after --help too, which leaves by SystemExit
+          if sys.stdout:
+            sys.stdout.flush()
       except BrokenPipeError:  # as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

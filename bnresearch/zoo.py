@@ -143,15 +143,6 @@ PUBLISHED = {
   'resnet_50_slim': Published(
     'resnet', _SLIMS, 'batch', 25_557_032, _HERE, 75.2, _SLIM
   ),
-  'resnet_101_slim': Published(
-    'resnet',
-    _SLIMS | {'variant': '101'},
-    'batch',
-    44_549_160,
-    _HERE,
-    76.4,
-    _SLIM,
-  ),
   'densenet_121': Published('densenet', {}, 'batch', 7_978_856, _TV),
   'densenet_169': Published(
     'densenet', {'variant': '169'}, 'batch', 14_149_480, _KERAS

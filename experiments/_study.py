@@ -104,13 +104,14 @@ def _add_processes(to):
   at_a_time = machine.points_at_a_time()
   to.add_argument(
     '--processes',
-    type=_at_least_one,
+    type=at_least_one,
     default=at_a_time,
     help=f'runs at a time; default {at_a_time}',
   )
 
 
-def _at_least_one(text):
+def at_least_one(text: str) -> int:
+  """Reads a number of 1 or more; a type of arguments."""
   if (value := int(text)) < 1:
     raise argparse.ArgumentTypeError(f'{value}: needs 1 or more.')
   return value

@@ -222,7 +222,7 @@ def _parse(argv):
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('--seeds', type=int, default=3)
+  parser.add_argument('--seeds', type=_study.at_least_one, default=3)
   parser.add_argument(
     '--output',
     type=_study.picture,

@@ -29,6 +29,7 @@ from bnresearch import command, lookup, paths
 from bnresearch.records import provenance
 from bnresearch.reports import claims
 from bnresearch.terminal import Console
+from experiments import _study
 from experiments._speed_figure1_contestants import NORMS, PLAYERS
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
@@ -164,9 +165,9 @@ def _parse(argv):
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('--data', default='digits', help='digits, mnist, ...')
-  parser.add_argument('--steps', type=int, default=10_000)
-  parser.add_argument('--rounds', type=int, default=1)
+  parser.add_argument('--data', default='digits', choices=lookup.names('data'))
+  parser.add_argument('--steps', type=_study.at_least_one, default=10_000)
+  parser.add_argument('--rounds', type=_study.at_least_one, default=1)
   parser.add_argument('--output', type=paths.output, help='a JSON file')
   parser.add_argument(
     '--dry_run', action='store_true', help='500 steps on synthetic data'

@@ -67,7 +67,6 @@ def config_of(**values):
       'train.average': DECAY,
       'eval.every': 4,
       'eval.population_batches': 5,
-      'probes.every': 4,
       'checkpoint.every': 4,
     }
     | dotted,

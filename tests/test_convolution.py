@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from bnresearch.models import Layers, mobilenet_v1
+from bnresearch.norms import batch
 from bnresearch.ops import convolution, reference, windows
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
@@ -339,3 +341,30 @@ def test_a_depthwise_step_needs_memory_for_few_maps():
   program = jax.jit(gradients).lower(x, kernel).compile()
   used = program.memory_analysis().temp_size_in_bytes
   assert used < 4 * 4 * math.prod(x.shape)
+
+
+def test_a_network_has_hessian_vector_products_and_with_reference_tangents():
+  """Of depthwise and 1x1 kernels, with batch normalization; not compiled."""
+  model = mobilenet_v1.Model(10, Layers(norm=lambda site: batch.Norm))
+  x = jnp.ones((2, 32, 32, 3))
+  init = functools.partial(model.init, train=False)
+  variables = jax.eval_shape(init, jax.random.key(0), x)
+  params = variables.pop('params')
+
+  def loss(params, variables):
+    logits_NK, _ = model.apply({'params': params, **variables}, x, train=True)
+    return jnp.square(logits_NK).sum()
+
+  def product(params, variables):
+    gradient = jax.grad(functools.partial(loss, variables=variables))
+    return jax.jvp(gradient, (params,), (params,))[1]
+
+  def slope(params, variables):
+    function = functools.partial(loss, variables=variables)
+    return jax.jvp(function, (params,), (params,))[1]
+
+  jax.jit(product).lower(params, variables)
+  with pytest.raises(TypeError, match='forward-mode'):
+    jax.jit(slope).lower(params, variables)
+  with reference.forms():
+    jax.jit(slope).lower(params, variables)

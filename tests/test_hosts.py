@@ -78,7 +78,6 @@ NETWORK = (
   '--config.eval.population_batches=2',
   '--config.eval.every=2',
   '--config.eval.batch_size=4',
-  '--config.probes.every=2',
   '--config.checkpoint.every=6',
 )
 

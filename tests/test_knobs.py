@@ -82,14 +82,14 @@ OTHERS = {
   'augment.hue': 0.1,
   'augment.cutout': 3,
   'augment.mixup': 0.3,
-  'model.variant': ('18', 'torchvision', 'cifar_20', 'none such'),
+  'model.variant': ('torchvision', 'cifar_20', 'none such'),
   'model.features': (24,),
   'model.units': 6,
   'model.recurrent_scale': 0.2,
   'model.forget_bias': 2.0,
   'model.blocks': ((0, 2, 0), (2, 1)),
   'model.width': 0.5,
-  'model.min_width': 2,
+  'model.min_width': 12,
   'model.init_std': 0.02,
   'model.init_gain': 2.0,
   'model.dropout_rate': 0.25,
@@ -187,7 +187,6 @@ BASES = {
   'mlp': (MLP, ('',)),
   'lstm': (
     TINY
-    | PROBES
     | {
       'model.name': 'lstm',
       'model.units': 8,
@@ -211,11 +210,11 @@ BASES = {
   ),
   'resnet': (
     TINY
-    | PROBES
     | NARROW
     | {
       'data.binarize': True,
       'model.name': 'resnet',
+      'model.variant': '18',
       'model.blocks': (1, 1),
       'optim.name': 'adamw',
       'parallel.devices': 2,
@@ -244,6 +243,7 @@ BASES = {
     TINY | NARROW | {'model.name': 'inception_v3', 'model.blocks': (0, 1, 0)},
     ('model.asymmetric',),
   ),
+  'probed': (MLP | PROBES, ('probes.',)),
   'frozen': (MLP | {'norm.frozen_statistics': True}, ('norm.',)),
   'stopped': (MLP | {'norm.stop_gradient': True}, ('norm.',)),
   'unscaled': (
@@ -358,26 +358,60 @@ class Parts:
 
 def traced(function, *arguments):
   """Returns what a function does, without what nobody reads of it."""
-  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+  closed = jax.make_jaxpr(function)(*arguments)
+  jaxpr = closed.jaxpr
   needed, kept = {*filter(_is_variable, jaxpr.outvars)}, []
   for equation in reversed(jaxpr.eqns):
     if needed & {*equation.outvars} or equation.effects:
       kept.append(equation)
       needed |= {*filter(_is_variable, equation.invars)}
   text = str(jaxpr.replace(eqns=kept[::-1]))
-  return re.sub('0x[0-9a-f]+', '', text)
+  constants = [np.asarray(x).tobytes() for x in closed.consts]
+  return re.sub('0x[0-9a-f]+', '', text), constants
 
 
 def _is_variable(x):
   return not isinstance(x, jax.extend.core.Literal)
 
 
+def of_mesh(parts):
+  return parts.mesh.size
+
+
+def of_inputs(parts):
+  inputs = build.inputs(parts.config, parts.source)
+  batch = parts.batch(parts.config.train.batch_size)
+  return traced(inputs, jax.random.key(0), *batch)
+
+
+def of_updates(parts):
+  _, updates = parts.updates
+  params, opt_state = parts.fresh.params, parts.fresh.opt_state
+  return traced(updates.update, params, opt_state, params)
+
+
+def of_network(parts):
+  """The network applied to a batch in training."""
+  fresh, N = parts.fresh, parts.config.train.batch_size
+
+  def forward(params, collections, x_NHWC, key):
+    return parts.model.apply(
+      {'params': params, **collections},
+      x_NHWC,
+      train=True,
+      mutable=list(collections),
+      rngs={'dropout': key},
+    )
+
+  x_NHWC = jax.ShapeDtypeStruct((N, *parts.shape), jnp.float32)
+  key = jax.random.key(0)
+  return traced(forward, fresh.params, fresh.collections, x_NHWC, key)
+
+
 def of_step(parts):
   N, key = parts.config.train.batch_size, jax.random.key(0)
   with jax.set_mesh(parts.mesh):
-    return parts.mesh.size, traced(
-      parts.train_step, parts.fresh, parts.batch(N), key
-    )
+    return traced(parts.train_step, parts.fresh, parts.batch(N), key)
 
 
 def of_start(parts):
@@ -490,19 +524,18 @@ def of_names(parts):
 
 # Of the group of a knob, where it is looked for first; then in all.
 VIEWS = {
-  'data': (of_data, of_batches, of_feed),
-  'augment': (of_batches, of_step),
-  'model': (of_step, of_start),
-  'norm': (of_step, of_start, of_evaluation),
-  'objective': (of_step,),
-  'train': (of_loop, of_step, of_feed),
-  'optim': (of_step,),
+  'data': (of_data, of_batches, of_inputs, of_feed),
+  'augment': (of_inputs, of_batches),
+  'model': (of_start, of_network),
+  'norm': (of_network, of_start, of_step),
+  'objective': (of_inputs, of_step),
+  'train': (of_loop, of_start, of_network, of_step),
+  'optim': (of_updates,),
   'start': (of_start,),
   'slurm': (of_job,),
-  'parallel': (of_step,),
+  'parallel': (of_mesh, of_step),
   'eval': (of_loop, of_evaluation, of_batches, of_population),
   'probes': (of_probes, of_loop),
-  'checkpoint': (of_loop,),
 }
 ALL = (
   of_names,
@@ -510,11 +543,15 @@ ALL = (
   of_loop,
   of_data,
   of_batches,
+  of_inputs,
+  of_mesh,
   of_population,
+  of_updates,
+  of_start,
+  of_network,
   of_probes,
   of_evaluation,
   of_step,
-  of_start,
   of_feed,
 )
 

@@ -283,7 +283,7 @@ def test_an_idle_process_does_not_end_the_ones_that_save(tmp_path):
     'from configs import default\n'
     'def get_config(arg):\n'
     '  c = default.get_config()\n'
-    '  c.train.log_every = c.eval.every = c.probes.every = 20\n'
+    '  c.train.log_every = c.eval.every = 20\n'
     '  c.checkpoint.every = 20_000\n'
     "  c.sweep = tuple({'train.steps': s} for s in (20, 200_000))\n"
     '  return c\n'
@@ -312,7 +312,7 @@ def test_divergence_is_a_result_and_the_sweep_goes_on(tmp_path):
     "  c.model.activation = 'relu'\n"
     "  c.norm.name = 'none'\n"
     '  c.train.steps = 200\n'
-    '  c.train.log_every = c.eval.every = c.probes.every = 50\n'
+    '  c.train.log_every = c.eval.every = 50\n'
     '  c.checkpoint.every = 100\n'
     '  c.sweep = tuple(\n'
     "      {'optim.learning_rate': r} for r in (1e6, 0.01))\n"

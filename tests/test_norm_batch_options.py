@@ -114,6 +114,39 @@ def test_linen_is_wrong_with_unequal_counts_and_this_is_not(assert_close):
   assert_close(stats['mean'], mean_C, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'backward': 'autodiff'},
+    {'variance': 'one_pass'},
+    {'stop_gradient': True},
+    {'per_activation': True},
+    {'frozen_statistics': True},
+  ],
+  ids=str,
+)
+def test_nan_in_what_is_masked_spoils_no_gradient(options, assert_close):
+  """The default is in the contract of all norms, `test_norms.py`."""
+  x, mask_N = batch(), np.arange(N) % 4 < 2
+  norm = Norm(**options)
+  variables = fresh(norm, x)
+
+  @jax.jit
+  def gradients(params, x):
+    def scalar(params, x):
+      y = norm.apply(
+        {**variables, 'params': params}, x, train=True, mask=mask_N
+      )
+      return (jnp.where(mask_N.reshape(N, 1, 1, 1), y, 0) ** 3).sum()
+
+    return jax.grad(scalar, argnums=(0, 1))(params, x)
+
+  expected = gradients(variables['params'], x)
+  found = gradients(variables['params'], x.at[~mask_N].set(jnp.nan))
+  assert_close(found, expected, rtol=1e-6)
+  np.testing.assert_array_equal(found[1][~mask_N], 0)
+
+
 # Running averages.
 
 

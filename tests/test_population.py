@@ -31,12 +31,11 @@ def config_of(**values):
       'data.name': 'synthetic',
       'model.features': (9, 8),
       'train.batch_size': BATCH,
+      'eval.population_batches': BATCHES,
     }
     | dotted,
   )
-  assert not rules.problems(config)
-  # Afterwards: with norm.name = 'none' it has no effect, which is refused.
-  config.eval.population_batches = BATCHES
+  assert not rules.wrong(config)
   return config
 
 

@@ -161,6 +161,17 @@ def test_numbers_of_numpy_are_numbers(capsys):
   assert 'l2=0.01,seed=3' in first.name
 
 
+def test_a_config_file_loads_from_any_folder(monkeypatch, tmp_path):
+  pathlib.Path('mine.py').write_text(f'{BODY}  return c\n')
+  for name in [n for n in sys.modules if n.split('.')[0] == 'configs']:
+    monkeypatch.delitem(sys.modules, name)
+  elsewhere = [p for p in sys.path if not pathlib.Path(p, 'configs').is_dir()]
+  monkeypatch.setattr(sys, 'path', elsewhere)
+  assert configs.load('mine.py').optim.learning_rate == 0.1
+  assert configs.load(f'{ROOT}/configs/figure1.py').data.binarize
+  assert sys.path == elsewhere
+
+
 def test_a_config_file_imports_its_own_package_first(tmp_path):
   package = tmp_path / 'there' / 'mine'
   package.mkdir(parents=True)
@@ -334,15 +345,21 @@ def test_a_fault_of_this_code_keeps_its_traceback(capsys):
   assert capsys.readouterr().err == 'Interrupted.\n'
 
 
-def test_without_a_home_or_a_reader_it_ends_quietly(tmp_path):
-  """As `| head` does; in an empty folder, with a config file elsewhere."""
-  config = tmp_path / 'mine.py'
-  config.write_text(f'{BODY}  return c\n')
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['bnresearch.main', '--config=../mine.py', '--list'],
+    ['bnresearch.conventions'],
+  ],
+)
+def test_without_a_home_or_a_reader_it_ends_quietly(arguments, tmp_path):
+  """As `| head` does."""
+  (tmp_path / 'mine.py').write_text(f'{BODY}  return c\n')
   hidden = {'HOME', 'XDG_CACHE_HOME', 'PYTHONPATH'}
   reader, writer = os.pipe()
   os.close(reader)
   done = subprocess.run(
-    [sys.executable, '-m', 'bnresearch.main', f'--config={config}', '--list'],
+    [sys.executable, '-m', *arguments],
     cwd=pathlib.Path(),
     env={k: v for k, v in os.environ.items() if k not in hidden}
     | {'PYTHONPATH': str(ROOT)},

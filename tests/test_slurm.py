@@ -26,7 +26,7 @@ CONFIG = """
 from configs import default
 def get_config(arg):
   c = default.get_config()
-  c.train.log_every = c.eval.every = c.probes.every = 20
+  c.train.log_every = c.eval.every = 20
   c.checkpoint.every = 6000
   c.slurm.memory = 1
   runs = [(60, s) for s in range(5)] + [(6000, s) for s in range(3)]

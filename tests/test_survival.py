@@ -26,7 +26,6 @@ def get_config(arg):
   config.train.steps = 6000
   config.train.log_every = 200
   config.eval.every = 1000
-  config.probes.every = 2000
   config.checkpoint.every = 2000
   config.sweep = tuple(
     {'norm.name': norm, 'optim.learning_rate': rate, 'seed': seed}

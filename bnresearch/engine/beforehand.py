@@ -7,7 +7,7 @@ import functools
 import math
 import re
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -173,9 +173,7 @@ def _of_this_network(config, spec, machine, resident, swept):
       yield effects.refusal(key, values, 'this network has no place for any')
   lenient = {key for key in swept if key.startswith(('model.', 'norm.'))}
   for key in effects.are_set(values, 'network'):
-    if not lenient - {key} and _fingerprint(config, spec) == _fingerprint(
-      _without(config, key), spec
-    ):
+    if not lenient - {key} and _is_in_vain(key, config, spec):
       yield effects.refusal(key, values, 'is without effect in this network')
   if not config.dry_run and not _look(config, fresh, spec):
     for key in effects.are_set(values, 'probes'):
@@ -238,16 +236,23 @@ def _forward(config, model, fresh, shape, devices):
   return outputs
 
 
-def _fingerprint(config: Config, spec: Spec) -> Any:
+def _is_in_vain(key, config, spec):
+  """Says whether the network is the same without a knob."""
+  try:
+    other = _fingerprint(_without(config, key), spec)
+  except ValueError:  # it makes what could not be made
+    return False
+  return other == _fingerprint(config, spec)
+
+
+def _fingerprint(config, spec):
   """Returns what is the same for networks that are: initial and in training."""
   model = build.model(config, len(spec.class_names))
   init = functools.partial(model.init_with_output, train=True)
   keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
-  x_NHWC = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32)
-  try:
-    return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
-  except ValueError as error:  # so it differs from what can be made
-    return error
+  N = config.train.batch_size // config.train.microbatches
+  x_NHWC = jax.ShapeDtypeStruct((N, *spec.image_shape), jnp.float32)
+  return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
 
 
 def _look(config: Config, fresh: state.State, spec: Spec) -> bool:

@@ -81,16 +81,19 @@ class Disk:
 
   def __init__(self):
     alone = _alone()
+    # Else threads wait 20 minutes for a folder that could not be made, and the
+    # process with them.
+    at_once = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     self._checkpointer = ocp.AsyncCheckpointer(
       ocp.CompositeCheckpointHandler(
         state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
         meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        metrics=ocp.JsonCheckpointHandler('metrics'),  # older runs had it
+        composite_options=ocp.CompositeOptions(
+          multiprocessing_options=alone, async_options=at_once
+        ),
       ),
-      # Else threads wait 20 minutes for a folder that could not be made, and
-      # the process with them.
-      async_options=ocp.options.AsyncOptions(
-        create_directories_asynchronously=False
-      ),
+      async_options=at_once,
       multiprocessing_options=alone,
     )
 

@@ -154,7 +154,7 @@ def _take_in(average, new, k, *, pooled):
 
 
 def _like(old, new):
-  """Returns of `new` what `old` has, in its dtype; counters stay."""
+  """Returns what `old` has of `new`, in its dtype; counters keep theirs."""
   if isinstance(old, dict):
     return {key: _like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)

@@ -180,9 +180,8 @@ def pool(
   strides = strides, strides
   if kind == 'max':
     return pooling.max_pool(x_NHWC, window, strides, padding)
-  return pooling.average_pool(
-    x_NHWC, window, strides, padding, call.layers.count_padding
-  )
+  counted = call.layers.count_padding and padding != 'VALID'
+  return pooling.average_pool(x_NHWC, window, strides, padding, counted)
 
 
 def pair(window: Window) -> tuple[int, int]:

@@ -7,7 +7,7 @@ OPTIONS = {'keras': {'norm.epsilon': 1.001e-5}}
 
 
 def torchvision(model: densenet.Model) -> Names:
-  """Returns torchvision's names of `densenet121` to `densenet201`.
+  """Returns torchvision's names of `densenet121`, `169` and `201`.
 
   They are those of the module's `state_dict()`. Files published with it have
   `norm.1` for `norm1`, and so on, which it renames when it loads them.
@@ -32,7 +32,7 @@ def torchvision(model: densenet.Model) -> Names:
 
 
 def keras(model: densenet.Model) -> Names:
-  """Returns Keras's names of `DenseNet121` to `DenseNet201`."""
+  """Returns Keras's names of `DenseNet121`, `169` and `201`."""
   names = {
     'stem': Theirs('conv1_conv', 'conv1_bn'),
     'head': Theirs(norm='bn'),

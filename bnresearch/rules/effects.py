@@ -116,7 +116,7 @@ KNOBS: dict[str, Knob] = {
   ),
   'model.version': Knob('own', (needs.MODEL,)),
   'model.strides_at': Knob('first', (needs.MODEL,)),
-  'model.padding': Knob('own', (needs.MODEL,)),
+  'model.padding': Knob('own', (needs.MODEL,), 'network'),
   'model.five_by_five': Knob('own', (needs.MODEL,)),
   'model.pool_projection': Knob(128, (needs.MODEL,)),
   'model.separable_stem': Knob(True, (needs.MODEL,)),
