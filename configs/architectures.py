@@ -56,7 +56,8 @@ def get_config(arg: str = ''):
   config.data.name = chosen['data']
   config.train.steps = chosen['steps']
   config.train.log_every = min(50, chosen['steps'])
-  config.model.min_width = 8
+  if any('model.width' in MODELS[model] for model in models):
+    config.model.min_width = 8
   config.norm.momentum = 0.9  # the average of 0.99 forgets in 458 steps
   config.optim.learning_rate = 0.05
   config.optim.momentum = 0.9

@@ -77,7 +77,8 @@ def get_config(arg: str = ''):
   config.augment.flip = True
   config.model.initializer = 'kaiming'
   config.model.auxiliary_heads = True
-  config.norm.momentum = 0.9
+  if 'batch' in chosen['norms'].split('+'):
+    config.norm.momentum = 0.9
   config.train.batch_size = 32
   config.optim.name = 'adam'
   config.optim.learning_rate = 0.0015

@@ -79,6 +79,9 @@ def get_config(arg: str = ''):
     for seed in range(chosen['seeds'])
     for label, overrides in _STUDIES[chosen['study']](config).items()
   )
+  if not any('norm.name' in point for point in config.sweep):
+    norm = default.get_config().norm  # without BN, nothing follows batches
+    config.norm.momentum, config.norm.group_size = norm.momentum, 0
   return config
 
 

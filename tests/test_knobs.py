@@ -47,6 +47,7 @@ MACHINE = beforehand.Machine(8, 'cpu', 0)
 
 # What these change takes a run to see, and a test of its own sees it.
 SEEN_ELSEWHERE = {
+  'label': 'test_config.py',  # of a point of a sweep, not of a run alone
   'data.workers': 'test_stream.py',  # who makes batches, which are the same
   'start.checkpoint': 'test_start.py',  # which of a run's weights are taken
   'start.exclude': 'test_start.py',  # and which of these are not
@@ -61,7 +62,6 @@ ALLOWING = 'data.skip_bad', 'data.follow_links'
 OTHERS = {
   'seed': 1,
   'sweep': ({'seed': 3},),
-  'label': 'mine',
   'data.binarize_threshold': 0.25,
   'data.mean': (0.5,),
   'data.std': (0.25,),
@@ -140,7 +140,7 @@ OTHERS = {
   'slurm.array_parallelism': 4,
   'slurm.options': ('exclusive',),
   'parallel.devices': 2,
-  'eval.every': 40,
+  'eval.every': 10,
   'eval.batch_size': 4,
   'eval.crop_fraction': 0.5,
   'eval.population_batches': 7,
@@ -173,6 +173,15 @@ PROBES = {
 MLP = TINY | {'model.features': (20,)}
 LENET = TINY | {'model.name': 'lenet', 'model.stem': 'small'}
 NARROW = {'model.stem': 'small', 'model.width': 0.125, 'model.min_width': 8}
+MAPS = (
+  TINY
+  | NARROW
+  | {
+    'model.name': 'resnet',
+    'model.variant': '18',
+    'model.blocks': (1,),
+  }
+)
 PHOTOGRAPHS = TINY | {
   'data.name': 'image_folder',
   'data.folder': 'photographs',
@@ -232,11 +241,18 @@ BASES = {
       'optim.schedule': 'exponential',
       'optim.decay_steps': 10,
     },
-    ('',),
+    # Normalizers and what is alike for all networks are those of the others.
+    ('data.', 'augment.', 'model.', 'objective.', 'optim.', 'eval.'),
   ),
   'inception_v2': (
-    TINY | NARROW | {'model.name': 'inception_v2', 'model.blocks': (0, 4, 0)},
-    ('model.',),
+    TINY | NARROW | {'model.name': 'inception_v2', 'model.blocks': (0, 3, 0)},
+    (
+      'model.pool_projection',
+      'model.separable_stem',
+      'model.normalized_stem',
+      'model.reduction',
+      'model.count_padding',
+    ),
   ),
   'inception_v3': (
     TINY | NARROW | {'model.name': 'inception_v3', 'model.blocks': (0, 1, 0)},
@@ -278,7 +294,7 @@ BASES = {
 for _name in lookup.names('norms'):
   _positions = lookup.find('norms', _name).Norm.needs_positions
   BASES[f'mlp, {_name}'] = (
-    (LENET if _positions else MLP) | {'norm.name': _name},
+    (MAPS if _positions else MLP) | {'norm.name': _name},
     ('norm.', 'eval.statistics', 'eval.population'),
   )
 
