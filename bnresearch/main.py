@@ -21,7 +21,7 @@ from bnresearch.reports import (
 )
 from bnresearch.rules import RULES
 from bnresearch.sweeps import launch, local
-from bnresearch.sweeps.points import Point, points
+from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say
 
 # What may be said of a run that is there: where its data is by now.
@@ -128,7 +128,7 @@ def _dry_run(chosen, console):
 
   The checkpoint of each is restored and evaluated.
   """
-  tiny = [Point(p.name, configs.tiny(p.config)) for p in chosen]
+  tiny = [p._replace(config=configs.tiny(p.config)) for p in chosen]
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder)
     result = local.run(tiny, workdir, 1, console)

@@ -178,7 +178,7 @@ def _points(config, overrides, dry_run):
   chosen = points(config, values)
   if not dry_run:
     return chosen
-  return [Point(p.name, configs.tiny(p.config)) for p in chosen]
+  return [p._replace(config=configs.tiny(p.config)) for p in chosen]
 
 
 def _row(point: Point, run: bnr.Run) -> dict[str, Any]:

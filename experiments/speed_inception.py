@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(error, file=sys.stderr)
     return 2
   if args.dry_run:
-    chosen = [Point(p.name, _tiny(p.config)) for p in chosen[:2]]
+    chosen = [p._replace(config=_tiny(p.config)) for p in chosen[:2]]
   rows = _rows(chosen, args.rounds)
   made_by = provenance.collect()
   Console().print(_table(rows, args, made_by))

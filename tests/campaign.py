@@ -269,6 +269,7 @@ def starts(count: int, draw: random.Random, folder: pathlib.Path):
         RUN[0],
         f'--config.model.name={model}',
         '--config.model.stem=small',
+        '--config.model.width=0.25',
         f'--config.train.steps={steps}',
         '--config.eval.every=100',
         f'--workdir={path}',

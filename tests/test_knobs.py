@@ -67,6 +67,7 @@ OTHERS = {
   'data.std': (0.25,),
   'data.examples': 500,
   'data.folder': 'elsewhere',
+  'data.held_out': 0.25,
   'data.validation': 0.5,
   'data.split_seed': 1,
   'data.tfds_name': 'other',

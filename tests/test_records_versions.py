@@ -70,7 +70,10 @@ def test_an_old_run_is_listed_continued_and_evaluated(old, capsys):
   ours, theirs = (
     logbook.read(f) for f in (old / 'metrics.jsonl', OLD / 'whole.jsonl')
   )
-  assert ours.keys() == theirs.keys()
+  assert ours.keys() - theirs.keys() == {
+    'train/top5_accuracy',  # later than that run
+    'test/top5_accuracy',
+  }
   for name, (steps, values) in theirs.items():
     np.testing.assert_array_equal(ours[name].steps, steps)
     np.testing.assert_allclose(ours[name].values, values, rtol=1e-5)

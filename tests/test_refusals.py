@@ -256,7 +256,7 @@ def test_a_home_is_expanded_in_every_path(monkeypatch, tmp_path, capsys):
   assert f'{tmp_path}/runs/a' in capsys.readouterr().out.replace('\n', '')
   said = refused(main, ['--mode=eval', '--workdir=~/none'], capsys)
   assert f'{tmp_path}/none is no run directory' in said
-  said = refused(data, ['--prepare=mnist', '--from=~/none'], capsys)
+  said = refused(data, ['--prepare=cifar10', '--from=~/none'], capsys)
   assert f'{tmp_path}/none lacks' in said
   with pytest.raises(image_folder.MissingData, match=f'{tmp_path}/photos'):
     image_folder.spec(folder='~/photos')

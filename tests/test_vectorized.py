@@ -175,7 +175,7 @@ def test_members_that_diverge_at_last_or_cannot_save_end_by_themselves(
 ):
   sweep = tuple({'optim.learning_rate': rate} for rate in (1e38, 0.1, 0.2))
   one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
-  config = config_of(sweep, **dict.fromkeys(one, 1), probes__names=())
+  config = config_of(sweep, **dict.fromkeys(one, 1), **UNPROBED)
   chosen = points(config, {})
   folder = chosen[2].directory(tmp_path) / 'checkpoints'
   save = vectorized._Session.save

@@ -32,7 +32,7 @@ from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
 from bnresearch.records import splits
 from bnresearch.records.config_file import Config, leaves
-from bnresearch.rules import effects
+from bnresearch.rules import RULES, effects
 
 _ADDRESS = re.compile(r'0x[0-9a-f]+')
 
@@ -195,8 +195,12 @@ def _of_this_network(config, spec, machine, resident, swept):
 
 def _without(config, key):
   """Returns a config in which a knob has its default."""
+  return _with(config, key, effects.KNOBS[key].default)
+
+
+def _with(config, key, value):
   other = config.copy_and_resolve_references()
-  configs.override(other, {key: effects.KNOBS[key].default})
+  configs.override(other, {key: value})
   return other.lock()
 
 
@@ -237,12 +241,21 @@ def _forward(config, model, fresh, shape, devices):
 
 
 def _is_in_vain(key, config, spec):
-  """Says whether the network is the same without a knob."""
-  try:
-    other = _fingerprint(_without(config, key), spec)
-  except ValueError:  # it makes what could not be made
-    return False
-  return other == _fingerprint(config, spec)
+  """Says whether the network is the same whatever a knob is.
+
+  To name what is the architecture's own is not in vain: another value changes
+  the network.
+  """
+  default, here = effects.KNOBS[key].default, _fingerprint(config, spec)
+  others = RULES[key].choices if default == 'own' else (default,)
+
+  def is_the_same(other):
+    try:
+      return _fingerprint(_with(config, key, other), spec) == here
+    except ValueError:  # one of the two cannot be made
+      return False
+
+  return all(map(is_the_same, others))
 
 
 def _fingerprint(config, spec):
