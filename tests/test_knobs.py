@@ -259,6 +259,15 @@ BASES = {
     TINY | NARROW | {'model.name': 'inception_v3', 'model.blocks': (0, 1, 0)},
     ('model.asymmetric',),
   ),
+  'mobilenet_v2': (
+    TINY
+    | {
+      'model.name': 'mobilenet_v2',
+      'model.blocks': (1, 1),
+      'model.width': 0.125,
+    },
+    ('model.padding',),
+  ),
   'probed': (MLP | PROBES, ('probes.',)),
   'frozen': (MLP | {'norm.frozen_statistics': True}, ('norm.',)),
   'stopped': (MLP | {'norm.stop_gradient': True}, ('norm.',)),
@@ -539,7 +548,7 @@ def of_population(parts):
   def ask(batches):
     raise Asked(len(batches))
 
-  at_first = types.SimpleNamespace(step=0)
+  at_first = types.SimpleNamespace(step=0, params={}, collections={})
   with pytest.raises(Asked) as asked:
     population.estimate(parts.config, at_first, parts.source, progress=ask)
   return asked.value.args
