@@ -109,15 +109,17 @@ def _conclude(result, how, console):
   """Says what is to be done next; returns the exit status."""
   left = [s for s in result.values() if s not in run_directory.ENDED]
   tell = functools.partial(console.print, soft_wrap=True)
-  failed = left.count('failed')
+  failed, refused = left.count('failed'), left.count('refused')
   going = left.count('queued') + left.count('running')
   if not left:
     tell('All is done.')
   if failed:
     tell(f'{failed} failed: --retry_failed runs what has failed again.')
+  if refused:
+    tell(f'{refused} refused: their directories are not theirs, see above.')
   if going:
     tell(f'{going} queued or running: --status shows how far.')
-  if failed + going < len(left):
+  if failed + refused + going < len(left):
     tell('The same command again continues.')
   submitted = how.launcher == 'slurm' and not how.wait and going == len(left)
   return 0 if submitted or not left else 1

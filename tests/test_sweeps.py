@@ -19,7 +19,7 @@ from rich.console import Console
 from bnresearch import config as configs
 from bnresearch.engine import interruptions
 from bnresearch.engine.checkpoint import Checkpoints
-from bnresearch.main import main
+from bnresearch.main import _conclude, main
 from bnresearch.records import run_directory
 from bnresearch.sweeps import launch, local, progress, slurm
 from bnresearch.sweeps.points import _name, directory_name, points
@@ -452,6 +452,33 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
   assert re.search(told, console.file.getvalue())
   if processes == 1:
     assert result['seed=0'] == 'done'
+
+
+@pytest.mark.parametrize(
+  ('states', 'status', 'lines'),
+  [
+    (['done', 'diverged'], 0, ['All is done.']),
+    (
+      ['done', 'refused'],
+      1,
+      ['1 refused: their directories are not theirs, see above.'],
+    ),
+    (
+      ['failed', 'refused', 'waiting'],
+      1,
+      [
+        '1 failed: --retry_failed runs what has failed again.',
+        '1 refused: their directories are not theirs, see above.',
+        'The same command again continues.',
+      ],
+    ),
+  ],
+)
+def test_the_end_says_what_is_to_be_done_next(states, status, lines):
+  console = Console(file=io.StringIO(), width=1000)
+  result = dict(enumerate(states))
+  assert _conclude(result, launch.How(), console) == status
+  assert console.file.getvalue().splitlines() == lines
 
 
 # Signals.
