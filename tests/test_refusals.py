@@ -200,6 +200,8 @@ def test_a_config_file_imports_its_own_package_first(tmp_path):
     ),
     ('norm.epsilon=1e-50', 'norm.epsilon = 1e-50: is 0 in float32'),
     ('data.mean=(0.5, 1e39)', 'data.mean = (0.5, 1e+39): is infinite'),
+    (f'train.steps={10**400}', 'does not fit into 32 bits'),
+    (f'model.features=(9, {2**32})', 'does not fit into 32 bits'),
     ('data.folder=gs://bucket/a', 'data.folder = '),
     ('start.path=s3://bucket/a', 'needs a path on this machine'),
     ('start.path=~nobody-such/run', 'there is no such home'),

@@ -61,15 +61,17 @@ def _alone(values: dict[str, Any]) -> dict[str, str]:
       near = rule.choices and lookup.suggest(str(value), rule.choices)
       hint = near.rpartition('Known')[0].strip() if near else ''
       found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
-    elif beyond := _beyond_float32(values[key]):
+    elif beyond := _beyond_32_bits(values[key]):
       found[key] = f'{key} = {values[key]!r}: {beyond}'
   return found
 
 
-def _beyond_float32(value: Any) -> str:
-  """Says why a number, or one of a tuple, is another one in float32."""
+def _beyond_32_bits(value: Any) -> str:
+  """Says why a number, or one of a tuple, is another one in 32 bits."""
   if isinstance(value, tuple):
-    return next(filter(None, map(_beyond_float32, value)), '')
+    return next(filter(None, map(_beyond_32_bits, value)), '')
+  if type(value) is int and not -(2**31) <= value < 2**32:
+    return 'does not fit into 32 bits.'
   if type(value) is not float or not value:
     return ''
   float32 = np.finfo(np.float32)

@@ -27,7 +27,7 @@ def _number(kind, low, high=math.inf, *, above=False, below=False) -> Rule:
       type(value) is kind
       and (low < value if above else low <= value)
       and (value < high if below else value <= high)
-      and math.isfinite(value)
+      and (kind is int or math.isfinite(value))
     )
 
   return Rule(needs, holds)
