@@ -9,7 +9,7 @@ import time
 import pytest
 
 # It sets logging up, which closes absl's stream: before tests have their own.
-import submitit  # noqa: F401
+import submitit
 from rich.console import Console
 
 import bnresearch as bnr
@@ -27,9 +27,10 @@ from configs import default
 def get_config(arg):
   c = default.get_config()
   c.train.log_every = c.eval.every = 20
-  c.checkpoint.every = 6000
+  c.checkpoint.every = 40_000
   c.slurm.memory = 1
-  runs = [(60, s) for s in range(5)] + [(6000, s) for s in range(3)]
+  c.slurm.requeues = 7
+  runs = [(60, s) for s in range(5)] + [(40_000, s) for s in range(3)]
   c.sweep = tuple({'train.steps': t, 'seed': s} for t, s in runs)
   return c
 """
@@ -125,6 +126,9 @@ def test_an_array_leaves_what_the_local_launcher_leaves(
   arrays, tasks = zip(*(job.split('_') for job in jobs.values()))
   assert len(set(arrays)) == 1
   assert sorted(tasks) == [*'01234']
+  file_of_job = next((tmp_path / 'slurm').glob('*_submitted.pkl'))
+  job = submitit.helpers.DelayedSubmission.load(file_of_job)
+  assert job._timeout_countdown == 7  # times that it comes again
 
   # What is queued or running is not submitted again.
   going = launch.states(short, tmp_path, QUIET)
@@ -186,7 +190,7 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
     sessions = json.loads((path / 'provenance.json').read_text())
     begun, continued = (session['from_step'] for session in sessions)
     assert begun == 0
-    assert 0 < continued < 6000
+    assert 0 < continued < 40_000
 
 
 def test_a_cancelled_job_saves_itself_and_does_not_come_again(
