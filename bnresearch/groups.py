@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -93,21 +92,14 @@ class Groups(NamedTuple):
     undivided = lambda x: shards.undivided(x, self.axis_name)
     return undivided(mean_GC), undivided(var_GC)
 
-  def totals(
-    self, *values_P: jax.Array, whole: bool = True
-  ) -> tuple[jax.Array, ...]:
+  def totals(self, *values_P: jax.Array) -> tuple[jax.Array, ...]:
     """Returns sums over the parts of each group, by one collective.
 
     Args:
       *values_P: each (P, ...), of each part.
-      whole: whether each device shall have them; if not, XLA may choose outside
-        a map. Their gradient is then not brought to all devices for nothing.
     """
     if self.parts == 1:
       return values_P
-    told = whole or shards.mapped(self.axis_name) or shards.typed(values_P[0])
-    if not told:
-      return tuple(self._by_group(x).sum(1) for x in values_P)
     return tuple(
       shards.undivided(x_GK.sum(1), self.axis_name)
       for x_GK in self._of_all_parts(*values_P)
@@ -126,27 +118,6 @@ class Groups(NamedTuple):
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
     return shards.own(rows_PC, self.axis_name)
-
-  def each_row(self, value_GC: jax.Array) -> jax.Array:
-    """Returns a row for each part, also where all have the same.
-
-    So the gradient is summed over each part first, then by one collective.
-    """
-    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
-    rows_PC = shards.undivided(rows_PC, self.axis_name)
-    return shards.own(rows_PC, self.axis_name)
-
-  def packed(
-    self, function: Callable[[jax.Array], jax.Array], *values_GC: jax.Array
-  ) -> Sequence[jax.Array]:
-    """Returns `function` of each value, called once: for one collective.
-
-    Where a group is in one part, nothing is communicated nor called.
-    """
-    if self.parts == 1:
-      return values_GC
-    both = function(jnp.concatenate(values_GC, axis=1))
-    return jnp.split(both, len(values_GC), axis=1)
 
   def combine(
     self,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from bnresearch import shards
 from bnresearch.groups import Groups
+from bnresearch.ops import reference
 
 BACKWARDS = ('equations', 'autodiff')
 
@@ -50,8 +51,9 @@ def by_own_moments(
     variance: how it is computed, see `moments`.
     backward: 'equations', the paper's six: of the forward pass they need `x`,
       the mean and the inverse deviation only. 'autodiff' needs more memory.
-      Both can be differentiated in forward mode too, and again. What 'one_pass'
-      gets wrong has a gradient of its own: it is always autodiff's.
+      Gradients by both can be differentiated again, in either mode. Plain
+      `jvp` needs 'autodiff', or `reference.forms()`. What 'one_pass' gets wrong
+      has a gradient of its own: it is always autodiff's.
 
   Returns:
     y (P, M, S, C) of the dtype of x; mean and biased variance (G, C), which
@@ -61,7 +63,7 @@ def by_own_moments(
     raise ValueError(
       f'backward = {backward!r}: needs one of {", ".join(BACKWARDS)}.'
     )
-  if backward == 'autodiff' or variance != 'two_pass':
+  if backward == 'autodiff' or variance != 'two_pass' or reference.wanted():
     return _forward(groups, scale_C, bias_C, epsilon, variance)
   # Inside a map the parameters are made each device's own: their gradients are
   # then added up by whoever shares them.
@@ -86,53 +88,64 @@ def _forward(groups, scale_C, bias_C, epsilon, variance='two_pass'):
   return y, mean_GC, var_GC
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def _by_own_moments(x_PMSC, where_PM11, scale_C, bias_C, epsilon, *spread):
   groups = Groups(x_PMSC, where_PM11, *spread)
   return _forward(groups, scale_C, bias_C, epsilon)
 
 
-@_by_own_moments.defjvp
-def _derivative(parts, devices, axis_name, primals, tangents):
-  """The equations in forward mode, whose transpose are the paper's six.
-
-  The mean's derivative takes none from the variance, as deviations from it add
-  up to 0. So what is linear in dx is `gain * dx + slope * (x - mean) + offset`,
-  with numbers per channel, and its transpose is one pass over x and dy as well.
-  Of the forward pass it keeps x and such numbers: all else is made again.
-  """
-  spread = parts, devices, axis_name
-  x_PMSC, where, scale_C, _, epsilon = primals
-  y, mean_GC, var_GC = _by_own_moments(*primals, *spread)
-  inverse_GC = jax.lax.rsqrt(var_GC + epsilon)
-  gain_GC = scale_C[None] * inverse_GC
+def _forward_and_residuals(x_PMSC, where, scale_C, bias_C, epsilon, *spread):
   groups = Groups(x_PMSC, where, *spread)
+  y, mean_GC, var_GC = _forward(groups, scale_C, bias_C, epsilon)
+  inverse_GC = jax.lax.rsqrt(var_GC + epsilon)
+  residuals = x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC
+  return (y, mean_GC, var_GC), residuals
 
-  @functools.partial(jax.checkpoint, prevent_cse=False)
-  def linear(x_PMSC, dx_PMSC, d_scale_C, d_bias_C, d_epsilon):
-    dx = dx_PMSC.astype(mean_GC.dtype)
-    centred = x_PMSC.astype(mean_GC.dtype) - _spread(groups.rows(mean_GC))
-    counted = dx if where is None else jnp.where(where, dx, 0)
-    # Divided by m after the collective, so that groups need not count alike.
-    m_G1 = jnp.maximum(groups.count_G, 1)[:, None]
-    of_parts = counted.sum((1, 2)), (counted * centred).sum((1, 2))
-    sums = groups.totals(*of_parts, whole=False)
-    d_moments = sums[0] / m_G1, 2 * sums[1] / m_G1
-    # Inside a map, the gradient of both is added up by one collective.
-    d_mean_GC, d_var_GC = groups.packed(
-      lambda both_GE: shards.alike(both_GE, dx), *d_moments
-    )
-    d_gain_GC = d_scale_C[None] * inverse_GC
-    d_gain_GC -= 0.5 * gain_GC * jnp.square(inverse_GC) * (d_var_GC + d_epsilon)
-    offset_GC = d_bias_C[None] - gain_GC * d_mean_GC
-    slope, offset = groups.packed(groups.each_row, d_gain_GC, offset_GC)
-    dy = _spread(groups.rows(gain_GC)) * dx + (
-      _spread(slope) * centred + _spread(offset)
-    )
-    return dy.astype(x_PMSC.dtype), *d_moments
 
-  dx_PMSC, _, *others = tangents
-  return (y, mean_GC, var_GC), linear(x_PMSC, dx_PMSC, *others)
+def _backward(parts, devices, axis_name, residuals, cotangents):
+  """The six equations.
+
+  The last two are put together, `dx = gain * dy + slope * (x - mean) +
+  offset`, so that one pass makes dx out of x, dy and numbers per channel.
+  Besides the output, mean and variance may be differentiated too, outside a
+  map.
+  """
+  x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
+  dy_PMSC, d_mean_GC, d_var_GC = cotangents
+  groups = Groups(x_PMSC, where, parts, devices, axis_name)
+  m_G1 = jnp.maximum(groups.count_G, 1)[:, None]
+  dy = dy_PMSC.astype(mean_GC.dtype)
+  centred = x_PMSC.astype(mean_GC.dtype) - _spread(groups.rows(mean_GC))
+
+  gain_GC = scale_C[None] * inverse_GC
+  of_parts = dy.sum((1, 2)), (dy * centred).sum((1, 2))
+  d_bias_GC, dy_centred_GC = groups.totals(*of_parts)
+  # Of var + epsilon, through y.
+  d_sum_GC = -0.5 * gain_GC * jnp.square(inverse_GC) * dy_centred_GC
+  slope_GC = 2 * (d_var_GC + d_sum_GC) / m_G1
+  offset_GC = (d_mean_GC - gain_GC * d_bias_GC) / m_G1
+  slope, offset, gain, inverse_PC = map(
+    groups.rows, (slope_GC, offset_GC, gain_GC, inverse_GC)
+  )
+  through_moments = _spread(slope) * centred + _spread(offset)
+  if where is not None:
+    through_moments = jnp.where(where, through_moments, 0)
+  dx = _spread(gain) * dy + through_moments
+  # Inside a map, what a device gives to these; else all.
+  if shards.mapped(axis_name):
+    d_bias_GC, dy_centred_GC = of_parts
+    inverse_GC = inverse_PC
+    d_sum_GC = -0.5 * gain * jnp.square(inverse_PC) * dy_centred_GC
+  return (
+    dx.astype(x_PMSC.dtype),
+    None,
+    (dy_centred_GC * inverse_GC).sum(0).astype(scale_C.dtype),
+    d_bias_GC.sum(0).astype(bias_C.dtype),
+    d_sum_GC.sum().astype(epsilon.dtype),
+  )
+
+
+_by_own_moments.defvjp(_forward_and_residuals, _backward)
 
 
 def _spread(value_PC):

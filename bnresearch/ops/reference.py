@@ -1,10 +1,11 @@
 """The plain forms of operations, for derivatives that fast ones lack.
 
-On a CPU, convolution and pooling have backward passes of their own, and so no
-forward mode: `jax.jvp`, `jax.linearize` and `jax.jacfwd` of what contains them
-raise a TypeError. Gradients of them can be differentiated in either mode, so
-Hessian-vector products, `jax.jvp(jax.grad(loss), ...)`, and `jax.hessian` are
-by fast forms. For the rest:
+Batch normalization, and on a CPU convolution and pooling, have backward passes
+of their own, and so no forward mode: `jax.jvp`, `jax.linearize` and
+`jax.jacfwd` of what contains them raise a TypeError. Gradients of them can be
+differentiated in either mode, so Hessian-vector products,
+`jax.jvp(jax.grad(loss), ...)`, and `jax.hessian` are by fast forms. For the
+rest:
 
     with reference.forms():
       y, dy = jax.jvp(network, (params,), (d_params,))
