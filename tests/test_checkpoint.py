@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from bnresearch import build
+from bnresearch import config as configs
 from bnresearch.engine import book, checkpoint, loop, state
 from bnresearch.records import logbook, run_directory
 from bnresearch.sweeps import unfinished
@@ -247,6 +248,21 @@ def test_what_was_saved_last_is_read_back(tmp_path):
   truncate_arrays(tmp_path / '1')
   with pytest.raises(checkpoint.Damaged, match='1 is damaged'):
     checkpoints.close()
+
+
+@pytest.mark.parametrize('keep', [1, 3])
+def test_a_run_keeps_as_many_as_its_config_says(keep, tmp_path):
+  config = default.get_config()
+  assert not configs.override(config, {'checkpoint.keep': keep})
+  with run_directory.claim(tmp_path / 'run', config) as run:
+    run.update(status='running')
+    records = book.Book(config, run)
+    records.restored(make_state())
+    records.begin(0)
+    for step in (1, 2, 3, 4):
+      records.save(make_state(step, seed=step), step)
+    records.close()
+    assert opened(run.checkpoints).steps == [1, 2, 3, 4][-keep:]
 
 
 # With the logbook.
