@@ -142,10 +142,10 @@ class Groups(NamedTuple):
 
   def _of_all_parts(self, *values_P):
     """Returns each value as (G, K, ...), K parts of every group."""
-    return map(self._by_group, self._everywhere(values_P))
-
-  def _by_group(self, value_P):
-    return value_P.reshape(-1, self.parts, *value_P.shape[1:])
+    return (
+      x.reshape(-1, self.parts, *x.shape[1:])
+      for x in self._everywhere(values_P)
+    )
 
   def _everywhere(self, values_R):
     """Returns the rows of all devices of several arrays, by one collective."""
