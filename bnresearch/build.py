@@ -19,10 +19,10 @@ from bnresearch import augment, data, lookup
 from bnresearch.augment import mixing
 from bnresearch.data import synthetic
 from bnresearch.images import crops
+from bnresearch.knobs.tree import Config
 from bnresearch.models import Layers
 from bnresearch.probes import Batch, View
-from bnresearch.records import splits
-from bnresearch.records.config_file import Config
+from bnresearch.runs import splits
 
 Crop = Callable[[np.ndarray], np.ndarray]
 RandomCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bnresearch import config_code, lookup, paths, rules
-from bnresearch.records.config_file import Config, leaves
+from bnresearch import config_code, knobs, lookup, paths
+from bnresearch.knobs.tree import Config, leaves
 from bnresearch.terminal import UserError
 
 # Names, and patterns of layers, which may stand without quotes.
@@ -109,10 +109,10 @@ def _checked(path, config):
     raise ConfigError(
       [f'--config={path}: needs the names of knobs as keys, all of them text.']
     ) from None
-  unknown = [key for key in flat if key not in rules.RULES]
+  unknown = [key for key in flat if key not in knobs.RULES]
   if unknown:
     raise ConfigError(
-      f'--config={path}: {key}: no such knob. {_nearest_key(key, rules.RULES)}'
+      f'--config={path}: {key}: no such knob. {_nearest_key(key, knobs.RULES)}'
       for key in unknown
     )
   return Config(_plain(config.to_dict())).lock()

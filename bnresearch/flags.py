@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from bnresearch import build, paths
-from bnresearch.engine import machine
+from bnresearch.machine import process
 from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
 
@@ -129,7 +129,7 @@ def _add_training(group):
     metavar='N',
     type=int,
     help='local: points trained at a time; default one on an accelerator, on '
-    f'a CPU one a core, here {machine.points_at_a_time()}',
+    f'a CPU one a core, here {process.points_at_a_time()}',
   )
   group.add_argument(
     '--at_once',

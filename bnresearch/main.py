@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from bnresearch import build, command, flags, paths
 from bnresearch import config as configs
-from bnresearch.engine import machine
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
-from bnresearch.records import config_file, run_directory
+from bnresearch.knobs import RULES, tree
+from bnresearch.machine import process
 from bnresearch.reports import (
   evaluation,
   predictions,
@@ -19,7 +19,7 @@ from bnresearch.reports import (
   summary,
   together,
 )
-from bnresearch.rules import RULES
+from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say
@@ -80,7 +80,7 @@ def _train(args, values):
     return _dry_run(chosen, console)
   how = launch.How(
     flags.launcher(args),
-    args.processes or machine.points_at_a_time(),
+    args.processes or process.points_at_a_time(),
     args.at_once or 0,
     args.wait,
     args.retry_failed,
@@ -168,14 +168,14 @@ def _use_run(args, values):
         f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
       ]
     )
-  machine.prepare(machine.cores())
+  process.prepare(process.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
   _check_moved(runs[0], values)
   return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
 
 
 def _check_moved(run, values):
-  found = config_file.leaves(run.config)
+  found = tree.leaves(run.config)
   wrong = [key for key in values if not RULES[key].holds(found[key])]
   if wrong:
     raise configs.ConfigError(

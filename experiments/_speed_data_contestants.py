@@ -16,8 +16,8 @@ import numpy as np
 
 from bnresearch import build, data
 from bnresearch import config as configs
-from bnresearch.engine import stream
-from bnresearch.engine.order import batch_indices
+from bnresearch.training import stream
+from bnresearch.training.order import batch_indices
 from configs import default
 
 SIZE = 224  # of a cropped photograph

@@ -17,10 +17,10 @@ import optax
 from flax.training.train_state import TrainState
 
 from bnresearch import build
-from bnresearch.engine.order import batch_indices
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console
+from bnresearch.training.order import batch_indices
 from configs import figure1
 from experiments import _peak
 

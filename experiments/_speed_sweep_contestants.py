@@ -18,9 +18,10 @@ import numpy as np
 import platformdirs
 
 from bnresearch import build
-from bnresearch.engine import machine
-from bnresearch.sweeps import local, vectorized
+from bnresearch.machine import process
+from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
+from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.terminal import Console
 from configs import figure1
 
@@ -33,7 +34,7 @@ TITLES = {
   'torch': 'PyTorch, sequential',
   'torch_processes': 'PyTorch, process per core',
 }
-TRAINING = 'scanned'  # the program of `engine/feed.py` that makes steps
+TRAINING = 'scanned'  # the program of `training/feed.py` that makes steps
 _FINISHED = re.compile(
   r'Finished (XLA compilation of|jaxpr to MLIR module conversion) '
   r'jit\((\S+)\) in (\S+) sec'
@@ -70,7 +71,7 @@ def play(name: str, args: argparse.Namespace) -> dict[str, float | str]:
   chosen, processes = points_of(args), 1
   console = Console(file=sys.stderr)
   if name == 'processes':
-    processes = min(machine.cores(), len(chosen))
+    processes = min(process.cores(), len(chosen))
     if jax.default_backend() != 'cpu':
       return {'skipped': 'the processes would share one accelerator'}
   began = time.monotonic()
@@ -129,7 +130,7 @@ def measure(
   if name.startswith('torch'):
     if not importlib.util.find_spec('torch'):
       return {'skipped': 'PyTorch is not installed'}
-    processes = machine.cores() if name == 'torch_processes' else 1
+    processes = process.cores() if name == 'torch_processes' else 1
     rates = ','.join(str(RATES[k % len(RATES)]) for k in range(args.points))
     command = ['-m', 'experiments._speed_sweep_torch', str(data)]
     command += [f'--rates={rates}', f'--steps={args.steps}']

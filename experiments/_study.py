@@ -16,10 +16,11 @@ import numpy as np
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch import paths
-from bnresearch.engine import machine
-from bnresearch.records import config_file, run_directory
+from bnresearch.knobs import tree
+from bnresearch.machine import process
 from bnresearch.reports import best as best_step
 from bnresearch.reports import claims, results, summary
+from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console, explain, say
@@ -101,7 +102,7 @@ def picture(text: str) -> pathlib.Path:
 
 
 def _add_processes(to):
-  at_a_time = machine.points_at_a_time()
+  at_a_time = process.points_at_a_time()
   to.add_argument(
     '--processes',
     type=at_least_one,
@@ -119,7 +120,7 @@ def at_least_one(text: str) -> int:
 
 def conduct(
   args: argparse.Namespace,
-  get_config: Callable[[str], config_file.Config],
+  get_config: Callable[[str], tree.Config],
   arg: str,
   judge: Judge,
   draw: Draw,
@@ -249,7 +250,7 @@ def grouped(
   """
   result: dict[tuple[Any, ...], list[bnr.Run]] = {}
   for run in runs:
-    values = config_file.leaves(run.config)
+    values = tree.leaves(run.config)
     result.setdefault(tuple(values[key] for key in keys), []).append(run)
   return result
 

@@ -28,11 +28,12 @@ import optax
 from rich.table import Table
 
 from bnresearch import command, paths, zoo
-from bnresearch.engine import machine, state, step, stream
+from bnresearch.machine import process
 from bnresearch.models import measure
-from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
+from bnresearch.training import state, step, stream
 from experiments import _peak
 
 MODES = ('forward', 'train')
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Times all models and modes, and prints the table."""
   args = _parse(argv)
   os.environ.setdefault('NPROC', str(os.cpu_count()))
-  machine.prepare()
+  process.prepare()
   peak = _peak.gflops()
   try:
     rows = [

@@ -27,8 +27,8 @@ from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch import command
-from bnresearch.records import config_file, run_directory
 from bnresearch.reports import claims, results
+from bnresearch.runs import config_file, run_directory
 from bnresearch.terminal import Console
 from configs import inception
 from experiments import _inception, _study

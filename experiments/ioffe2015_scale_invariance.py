@@ -26,8 +26,8 @@ from rich.table import Table
 
 from bnresearch import command
 from bnresearch.norms.batch import Norm
-from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from experiments import _study
 

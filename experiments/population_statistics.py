@@ -22,7 +22,7 @@ from rich.progress import track
 
 import bnresearch as bnr
 from bnresearch import command
-from bnresearch.inference.distances import distances
+from bnresearch.evaluation.distances import distances
 from bnresearch.reports import claims
 from configs import population_statistics as study
 from experiments import _study

@@ -31,10 +31,11 @@ from rich.table import Table
 
 from bnresearch import build, command
 from bnresearch import config as configs
-from bnresearch.engine import feed, machine, optimizer, state, step
-from bnresearch.records import provenance
+from bnresearch.machine import process
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
+from bnresearch.training import feed, optimizer, state, step
 from configs import default
 from experiments import _speed_data_contestants as contestants
 from experiments import _timing
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     case={'choices': COUNTS, 'help': argparse.SUPPRESS},
   )
   os.environ['NPROC'] = '1'
-  machine.prepare()
+  process.prepare()
   if args.play:
     print(json.dumps(_play(args)))
     return 0

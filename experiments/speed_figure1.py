@@ -26,8 +26,8 @@ import numpy as np
 from rich.table import Table
 
 from bnresearch import command, lookup, paths
-from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from experiments import _study
 from experiments._speed_figure1_contestants import NORMS, PLAYERS

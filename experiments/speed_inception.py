@@ -23,12 +23,14 @@ from rich.table import Table
 
 from bnresearch import build, command, data
 from bnresearch import config as configs
-from bnresearch.engine import machine, optimizer, parallel, state, step
-from bnresearch.engine.stream import Examples
-from bnresearch.records import config_file, provenance
+from bnresearch.knobs import tree
+from bnresearch.machine import process
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console
+from bnresearch.training import optimizer, parallel, state, step
+from bnresearch.training.stream import Examples
 from configs import inception
 from experiments import _timing
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     batch={'type': int, 'default': 32, 'help': '32, 64, 128 or 256'},
     dtype={'choices': ('float32', 'bfloat16'), 'default': 'float32'},
   )
-  machine.prepare(machine.cores())
+  process.prepare(process.cores())
   # The host crops.
   values = {'train.dtype': args.dtype, 'augment.crop': 'none'}
   try:
@@ -103,7 +105,7 @@ def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
 
 
 def _compiled_by(point):
-  values = config_file.leaves(point.config)
+  values = tree.leaves(point.config)
   return tuple(values[key] for key in _COMPILED)
 
 

@@ -32,10 +32,10 @@ import numpy as np
 from rich.table import Table
 
 from bnresearch import command
-from bnresearch.engine import machine
+from bnresearch.machine import process
 from bnresearch.norms.batch import Norm
-from bnresearch.records import provenance
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from experiments import _timing
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dtype={'choices': ('float32', 'bfloat16'), 'default': 'float32'},
   )
   os.environ.setdefault('NPROC', str(os.cpu_count()))
-  machine.prepare()
+  process.prepare()
   shapes = ((4, 7, 7, 8), (60, 100)) if args.dry_run else SHAPES
   table = Table(title=f'BN and ReLU, forward and backward, {args.dtype}')
   for column in ('shape', 'layer', *COLUMNS.values()):

@@ -25,9 +25,9 @@ import numpy as np
 from rich.table import Table
 
 from bnresearch import command
-from bnresearch.engine import machine
-from bnresearch.records import provenance
+from bnresearch.machine import process
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from experiments import _speed_ops_contestants as contestants
 from experiments import _timing
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     'speed_ops', __doc__, 9, argv, cores={'type': int, 'default': 1}
   )
   os.environ['NPROC'] = str(args.cores)
-  machine.prepare()
+  process.prepare()
   if jax.default_backend() != 'cpu':
     print("Elsewhere than on a CPU, these operators are XLA's and flax's own.")
   table = Table(title=f'Convolution and pooling, float32, {args.cores} cores')

@@ -32,9 +32,9 @@ from rich.table import Table
 
 from bnresearch import command
 from bnresearch.config import ConfigError
-from bnresearch.engine import machine
-from bnresearch.records import provenance
+from bnresearch.machine import process
 from bnresearch.reports import claims
+from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from experiments import _speed_sweep_contestants as contestants
 from experiments import _timing
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       rows=rows,
       ms_per_member_step_of_widths=widths,
       measured=rounds,
-      cores=machine.cores(),
+      cores=process.cores(),
       **provenance.collect()
       | {key: rounds['vectorized'][0][key] for key in ('devices', 'threads')},
     )

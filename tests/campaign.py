@@ -34,9 +34,9 @@ from rich.table import Table
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch import main
-from bnresearch.engine.checkpoint import digest
 from bnresearch.images import decoding
-from bnresearch.records import config_file
+from bnresearch.knobs import tree
+from bnresearch.runs.checkpoint import digest
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Busy: a checkpoint every 40 steps, of which three are kept.
@@ -201,7 +201,7 @@ def _empty(file):
 def values(count: int, draw: random.Random, folder: pathlib.Path):
   """A knob gets a value that no knob, or hardly one, may have."""
   known = configs.load(str(ROOT / 'configs' / 'default.py'))
-  keys = sorted(config_file.leaves(known))
+  keys = sorted(tree.leaves(known))
   small = ('--config.train.steps=2', '--config.train.log_every=1')
   for k in range(count):
     key, value = draw.choice(keys), draw.choice(BAD)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
-from bnresearch.engine import machine
 from bnresearch.inference.run import Run
-from bnresearch.records import config_file
-from bnresearch.records.logbook import Logbook
+from bnresearch.machine import process
+from bnresearch.runs import config_file
+from bnresearch.runs.logbook import Logbook
 from configs import default
 from tests import slurm_cluster
 
@@ -27,7 +27,7 @@ jax.config.update(
 jax.config.update('jax_num_cpu_devices', 8)
 # JAX reads the number of its threads as it starts. A subprocess takes its own.
 with mock.patch.dict(os.environ):
-  machine.give_threads(8)
+  process.give_threads(8)
   jax.devices()
 # Most programs run once here: compiling is what takes the time. Those of
 # subprocesses, so of whole runs, are as users have them.

@@ -10,7 +10,7 @@ import pytest
 
 from bnresearch import build
 from bnresearch import config as configs
-from bnresearch.engine import (
+from bnresearch.training import (
   accumulation,
   feed,
   optimizer,
@@ -18,7 +18,7 @@ from bnresearch.engine import (
   state,
   step,
 )
-from bnresearch.engine.stream import Examples
+from bnresearch.training.stream import Examples
 from configs import default
 
 N, SIZE = 48, 8

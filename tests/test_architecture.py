@@ -9,20 +9,23 @@ ROOT = pathlib.Path(__file__).parents[1]
 # import each other.
 FLOORS = (
   ('terminal',),
-  ('lookup', 'shards', 'images', 'paths', 'command'),
-  ('moments',),
-  ('groups',),
-  ('conventions',),
+  ('lookup', 'images', 'paths', 'command'),
+  ('statistics', 'conventions'),
+  ('machine',),
   ('ops',),
-  ('norms', 'models', 'data', 'augment', 'probes', 'records'),
-  ('rules', 'config_code'),
-  ('config', 'build', 'pretrained', 'zoo'),
-  ('engine',),
+  ('norms', 'models', 'data', 'augment', 'probes'),
+  ('training',),
+  ('evaluation',),
+  ('config_code', 'knobs'),
+  ('config',),
+  ('pretrained', 'zoo', 'assemble'),
+  ('runs',),
   ('inference',),
+  ('preflight',),
   ('sweeps',),
   ('reports',),
   ('flags',),
-  ('main',),
+  ('main', 'selftest'),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -10,18 +10,10 @@ import pytest
 import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
-from bnresearch.engine import (
-  average,
-  book,
-  checkpoint,
-  evaluate,
-  loop,
-  optimizer,
-  population,
-  start,
-  step,
-)
-from bnresearch.engine import state as states
+from bnresearch.evaluation import average, evaluate, population
+from bnresearch.runs import checkpoint, recorder, session, start
+from bnresearch.training import optimizer, step
+from bnresearch.training import state as states
 from configs import default
 from tests.test_accumulation import batch, train_step_of
 from tests.test_accumulation import config_of as small_config
@@ -78,7 +70,7 @@ def config_of(**values):
 def trained(tmp_path_factory):
   """Returns the directory of a run with checkpoints at 4 and 8."""
   path = tmp_path_factory.mktemp('average') / 'run'
-  assert loop.train(config_of(), path) == 'done'
+  assert session.train(config_of(), path) == 'done'
   return path
 
 
@@ -87,17 +79,17 @@ def test_a_run_continues_with_its_average_bit_for_bit(trained, tmp_path):
   path = tmp_path / 'run'
   config = config_of()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(book.Book, 'log_evaluation', _stop_at_8)
+    patch.setattr(recorder.Book, 'log_evaluation', _stop_at_8)
     with pytest.raises(KeyboardInterrupt):
-      loop.train(config, path)
+      session.train(config, path)
   assert bnr.open_run(path).checkpoints == [4]
-  assert loop.train(config, path) == 'done'
+  assert session.train(config, path) == 'done'
   whole, again = bnr.open_run(trained).restore(), bnr.open_run(path).restore()
   assert jax.tree.leaves(whole.average)
   assert checkpoint.digest(whole) == checkpoint.digest(again)
 
 
-_log_evaluation = book.Book.log_evaluation
+_log_evaluation = recorder.Book.log_evaluation
 
 
 def _stop_at_8(of_run, done, means):

@@ -9,10 +9,13 @@ from rich.console import Console
 
 from bnresearch import config as configs
 from bnresearch.data import synthetic
-from bnresearch.engine import beforehand, loop, machine, memory
-from bnresearch.engine.state import State
-from bnresearch.sweeps import local, slurm, unfinished, vectorized
+from bnresearch.machine import memory, process
+from bnresearch.preflight import beforehand
+from bnresearch.runs import session
+from bnresearch.sweeps import local, slurm, unfinished
 from bnresearch.sweeps.points import points
+from bnresearch.sweeps.vectorized import launcher as vectorized
+from bnresearch.training.state import State
 from configs import default
 from tests import folders
 
@@ -97,7 +100,7 @@ def test_every_launcher_looks_at_every_point(name, tmp_path, monkeypatch):
 
 
 def test_devices_are_those_of_the_machine_or_of_a_job(tmp_path, monkeypatch):
-  monkeypatch.setattr(machine, 'cores', lambda: 2)
+  monkeypatch.setattr(process, 'cores', lambda: 2)
   workdir, wanted = tmp_path / 'runs', {'parallel.devices': 60}
   assert refusal(wanted, LAUNCHERS['local'], workdir).endswith(
     'parallel.devices = 60: this machine has 2 cores, which are 16 devices at '
@@ -209,6 +212,6 @@ def test_a_run_that_lacks_memory_says_so(tmp_path, monkeypatch):
 
   monkeypatch.setattr(synthetic, 'load', load)
   with pytest.raises(MemoryError):
-    loop.train(points(config_of({}), {})[0].config, tmp_path / 'run')
+    session.train(points(config_of({}), {})[0].config, tmp_path / 'run')
   status = (tmp_path / 'run/status.json').read_text()
   assert 'Out of memory (Unable to allocate 9.31 TiB' in status

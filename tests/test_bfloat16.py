@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bnresearch import build, lookup
-from bnresearch.engine import evaluate, parallel
+from bnresearch.evaluation import evaluate
+from bnresearch.training import parallel
 from tests.published import drawn, images, size_of, small
 from tests.test_accumulation import SIZE, batch, config_of, train_step_of
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup, models, rules
+from bnresearch import build, knobs, lookup, models
 from bnresearch import config as configs
-from bnresearch.engine import sites
 from bnresearch.models import _activations, _initializers
 from bnresearch.models._call import OWN
+from bnresearch.preflight import sites
 from configs import default
 
 
@@ -22,7 +22,7 @@ def config_of(**values):
 
 def built(**values):
   config = config_of(**values)
-  assert rules.problems(config) == []
+  assert knobs.problems(config) == []
   return build.model(config, num_classes=10)
 
 
@@ -92,7 +92,7 @@ def test_a_dropout_rate_of_zero_is_no_default():
   ],
 )
 def test_what_an_architecture_does_not_have_is_refused(values, message):
-  problems = rules.problems(config_of(**values))
+  problems = knobs.problems(config_of(**values))
   assert len(problems) == 1
   assert message in problems[0]
 
@@ -102,15 +102,15 @@ def test_words_that_configs_allow_are_those_of_the_architectures(name):
   for knob, words in getattr(
     lookup.find('models', name), 'CHOICES', {}
   ).items():
-    rule = rules.RULES[f'model.{knob}']
+    rule = knobs.RULES[f'model.{knob}']
     assert all(rule.holds(word) for word in words), knob
     assert set(rule.choices) <= {OWN, *words}
 
 
 def test_names_that_configs_allow_are_those_that_there_are():
-  activations = rules.RULES['model.activation'].choices
+  activations = knobs.RULES['model.activation'].choices
   assert set(activations) == {OWN, *_activations.NAMES}
-  initializers = rules.RULES['model.initializer'].choices
+  initializers = knobs.RULES['model.initializer'].choices
   assert set(initializers) == {OWN, *_initializers.NAMES}
 
 

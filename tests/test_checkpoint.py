@@ -12,10 +12,16 @@ import pytest
 
 from bnresearch import build
 from bnresearch import config as configs
-from bnresearch.engine import book, checkpoint, loop, state
-from bnresearch.records import logbook, run_directory
+from bnresearch.runs import (
+  checkpoint,
+  logbook,
+  recorder,
+  run_directory,
+  session,
+)
 from bnresearch.sweeps import unfinished
 from bnresearch.sweeps.points import points
+from bnresearch.training import state
 from configs import default
 
 
@@ -235,7 +241,7 @@ def test_a_path_under_which_nothing_can_be_kept_is_refused(tmp_path):
   with pytest.raises(run_directory.Refused, match=message):
     checkpoint.Checkpoints(path, 1)
   with pytest.raises(run_directory.Refused, match=message):
-    loop.train(default.get_config(), path)
+    session.train(default.get_config(), path)
   with pytest.raises(run_directory.Refused, match=message):
     unfinished.states(points(default.get_config(), {}), path)
   assert not [*tmp_path.iterdir()]
@@ -256,7 +262,7 @@ def test_a_run_keeps_as_many_as_its_config_says(keep, tmp_path):
   assert not configs.override(config, {'checkpoint.keep': keep})
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
-    records = book.Book(config, run)
+    records = recorder.Book(config, run)
     records.restored(make_state())
     records.begin(0)
     for step in (1, 2, 3, 4):
@@ -276,14 +282,14 @@ def logged(tmp_path):
   config.eval.every = config.checkpoint.every = 200
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
-    records = book.Book(config, run)
+    records = recorder.Book(config, run)
     records.restored(make_state())
     records.begin(0)
     for step in range(0, 401, 100):
       if step:
         loss_T = np.full(100, 1 / step, np.float32)
         records.log_training(range(step - 100, step), {'loss': loss_T})
-      if 'test' in book.observed(config, step):
+      if 'test' in recorder.observed(config, step):
         means = {'loss': 0.5, 'accuracy': 0.75}
         records.log_evaluation(step, {'test': means})
       if step and step % 200 == 0:
@@ -345,7 +351,7 @@ def test_a_checkpoint_is_gone_on_from_whatever_became_of_the_logbook(
   if changed is not None:
     file.write_bytes(changed.encode('latin1'))
   with run_directory.claim(path, config) as run:
-    records = book.Book(config, run)
+    records = recorder.Book(config, run)
     restored = records.restored(make_state())
     records.begin(400)
     assert checkpoint.digest(restored) == checkpoint.digest(
@@ -368,7 +374,7 @@ def test_a_logbook_that_is_as_it_was_goes_on_in_silence(logged, caplog):
   whole = file.read_bytes()
   file.write_bytes(whole + b'{"step": 500, "train/loss": 1.0}\n{"step": 6')
   with run_directory.claim(path, config) as run:
-    assert int(book.Book(config, run).restored(make_state()).step) == 400
+    assert int(recorder.Book(config, run).restored(make_state()).step) == 400
   assert file.read_bytes() == whole
   assert not caplog.records
 
@@ -384,20 +390,21 @@ def test_a_checkpoint_of_before_digests_of_the_logbook_is_gone_on_from(
     del noted['seal']
     file.write_text(json.dumps(noted | {'logbook_size': size}))
   with run_directory.claim(path, config) as run:
-    assert int(book.Book(config, run).restored(make_state()).step) == 400
+    assert int(recorder.Book(config, run).restored(make_state()).step) == 400
   assert not caplog.records
 
 
 def test_parameters_that_are_not_finite_are_not_saved(logged):
   config, path = logged
   with run_directory.claim(path, config) as run:
-    records = book.Book(config, run)
+    records = recorder.Book(config, run)
     records.restored(make_state())
     records.begin(400)
     bad = make_state(600)
     bad.params['logits']['bias'] = jnp.full(3, np.nan)
     with pytest.raises(
-      book.Diverged, match='After step 600 these are not finite: logits/bias'
+      recorder.Diverged,
+      match='After step 600 these are not finite: logits/bias',
     ):
       records.save(bad, 600)
     records.close()

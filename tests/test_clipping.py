@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnresearch import config as configs
-from bnresearch.engine import optimizer
+from bnresearch.training import optimizer
 from configs import default
 
 

@@ -6,8 +6,9 @@ import pathlib
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import lookup, rules
-from bnresearch.records import config_file
+from bnresearch import knobs, lookup
+from bnresearch.knobs import tree
+from bnresearch.runs import config_file
 from bnresearch.sweeps.points import points
 from configs import default, figure1
 
@@ -66,7 +67,7 @@ def refusal(values, config=None):
 def test_an_override_takes_the_type_of_its_leaf(key, value, expected):
   config, wrong = overridden({key: value})
   assert wrong == []
-  set_value = config_file.leaves(config)[key]
+  set_value = tree.leaves(config)[key]
   assert set_value == expected
   assert type(set_value) is type(expected)
 
@@ -91,7 +92,7 @@ def test_an_override_takes_the_type_of_its_leaf(key, value, expected):
 )
 def test_a_value_of_another_type_is_refused_and_named(key, value, kind):
   config, wrong = overridden({key: value})
-  example = config_file.leaves(default.get_config())[key]
+  example = tree.leaves(default.get_config())[key]
   assert wrong == [f'{key} = {value!r}: needs {kind}, like {example!r}.']
   assert config == default.get_config()
 
@@ -138,11 +139,11 @@ def test_an_overridden_config_is_still_locked():
 
 
 def test_every_key_of_the_defaults_has_a_rule_and_no_other():
-  assert set(rules.RULES) == set(config_file.leaves(default.get_config()))
+  assert set(knobs.RULES) == set(tree.leaves(default.get_config()))
 
 
 def test_no_leaf_is_none_or_a_list():
-  for key, value in config_file.leaves(default.get_config()).items():
+  for key, value in tree.leaves(default.get_config()).items():
     assert type(value) in (bool, int, float, str, tuple), key
 
 
@@ -175,7 +176,7 @@ def test_no_leaf_is_none_or_a_list():
 )
 def test_a_value_out_of_its_range_is_a_problem(key, value):
   config, wrong = overridden({key: value})
-  problems = wrong or rules.problems(config)
+  problems = wrong or knobs.problems(config)
   assert len(problems) == 1
   assert problems[0].startswith(f'{key} = {value!r}: needs ')
 
@@ -191,9 +192,9 @@ def test_a_value_out_of_its_range_is_a_problem(key, value):
 )
 def test_a_wrong_choice_lists_all_and_names_the_nearest(key, value, hint):
   config, _ = overridden({key: value})
-  choices = ', '.join(rules.RULES[key].choices)
+  choices = ', '.join(knobs.RULES[key].choices)
   needs = f'{key} = {value!r}: needs one of {choices}. {hint}'
-  assert rules.problems(config) == [needs]
+  assert knobs.problems(config) == [needs]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_a_wrong_choice_lists_all_and_names_the_nearest(key, value, hint):
   ],
 )
 def test_the_files_of_a_room_are_the_allowed_values(room, key):
-  rule = rules.RULES[key]
+  rule = knobs.RULES[key]
   for name in lookup.names(room):
     assert rule.holds((name,) if room == 'probes' else name)
   assert f'one of {", ".join(lookup.names(room))}' in rule.needs
@@ -223,8 +224,8 @@ def test_the_files_of_a_room_are_the_allowed_values(room, key):
 )
 def test_a_period_that_does_not_divide_is_a_problem(key, value, divisor):
   config, _ = overridden({key: value, 'probes.names': ('saturation',)})
-  step = config_file.leaves(config)[divisor]
-  assert rules.problems(config) == [
+  step = tree.leaves(config)[divisor]
+  assert knobs.problems(config) == [
     f'{key} = {value}: must be a multiple of {divisor} = {step}.'
   ]
 
@@ -233,7 +234,7 @@ def test_a_missing_key_is_a_problem():
   config = default.get_config()
   with config.unlocked():
     del config.norm.epsilon
-  assert rules.problems(config) == [
+  assert knobs.problems(config) == [
     'norm.epsilon: missing. configs/default.py has every key.'
   ]
 
@@ -265,7 +266,7 @@ def test_groups_that_do_not_fill_the_batch_are_refused_with_all_else():
   )
   assert sorted(problems) == [
     'norm.momentum = -0.1: needs a float of at least 0 and below 1.',
-    f"norm.name = 'bacth': needs {rules.RULES['norm.name'].needs}. "
+    f"norm.name = 'bacth': needs {knobs.RULES['norm.name'].needs}. "
     "Did you mean 'batch'?",
     'train.batch_size = 60: must be a multiple of norm.group_size = 7. Groups '
     'may be of 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, or 0 for the whole '
@@ -460,9 +461,9 @@ def test_every_point_of_every_config_file_is_valid_as_is_and_tiny(path):
   result = points(configs.load(path), {})
   assert len(result) > 0
   for point in result:
-    assert rules.wrong(point.config) == []
+    assert knobs.wrong(point.config) == []
     tiny = configs.tiny(point.config)
-    assert rules.wrong(tiny) == []
+    assert knobs.wrong(tiny) == []
     assert tiny.dry_run
     assert tiny.train.steps == 2
     assert not point.config.dry_run
@@ -481,7 +482,7 @@ def test_every_knob_has_a_comment():
   text = (ROOT / 'configs' / 'default.py').read_text()
   lines = text.partition('def get_config')[2].splitlines()
   knobs = [s for s in lines if s.startswith('  config.') and 'Dict()' not in s]
-  assert len(knobs) == len(rules.RULES)
+  assert len(knobs) == len(knobs.RULES)
   assert [s for s in knobs if '  # ' not in s] == []
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from bnresearch import build, models
 from bnresearch import config as configs
-from bnresearch.records import run_directory
-from bnresearch.records.config_file import leaves
+from bnresearch.knobs.tree import leaves
+from bnresearch.runs import run_directory
 from bnresearch.sweeps import unfinished
 from bnresearch.sweeps.points import points
 from configs import inception

@@ -21,8 +21,8 @@ from flax import nnx
 from bnresearch import build, conventions
 from bnresearch.conventions import Values, __main__, convert, forgotten
 from bnresearch.conventions.frameworks import FRAMEWORKS, find
-from bnresearch.engine import loop
 from bnresearch.norms import batch
+from bnresearch.runs import session
 from configs import default
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -441,7 +441,7 @@ def test_the_session_and_its_notes_record_the_conventions(tmp_path):
     config.train.steps = config.train.log_every = config.eval.every = 2
     config.model.features = (4,)
   config.lock()
-  assert loop.train(config, tmp_path / 'run') == 'done'
+  assert session.train(config, tmp_path / 'run') == 'done'
   sessions = json.loads((tmp_path / 'run' / 'provenance.json').read_text())
   options = build.norm_options(config)
   header = conventions.header(config.norm, 2, options)

@@ -11,8 +11,8 @@ import pytest
 
 from bnresearch import build, data, lookup
 from bnresearch.data import Arrays, DamagedData, digits, synthetic
-from bnresearch.engine.order import batch_indices
-from bnresearch.records import splits
+from bnresearch.runs import splits
+from bnresearch.training.order import batch_indices
 from configs import default
 
 

@@ -18,8 +18,8 @@ from bnresearch import data, lookup
 from bnresearch.data import _tfds, imagenet2012
 from bnresearch.data import tfds as any_set
 from bnresearch.images import decoding
-from bnresearch.records import data_file, run_directory
-from bnresearch.records.run_directory import Refused
+from bnresearch.runs import data_file, run_directory
+from bnresearch.runs.run_directory import Refused
 
 ROOT = pathlib.Path(__file__).parents[1]
 INFO = 'dataset_info.json'

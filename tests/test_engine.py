@@ -9,22 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build, models, rules
+from bnresearch import build, knobs, models
 from bnresearch import config as configs
-from bnresearch.engine import (
-  evaluate,
-  feed,
-  loop,
-  optimizer,
-  parallel,
-  state,
-  step,
-  stream,
-  traced,
-)
-from bnresearch.engine.order import batch_indices
-from bnresearch.records import logbook, run_directory
+from bnresearch.evaluation import evaluate
+from bnresearch.runs import logbook, run_directory, session
 from bnresearch.sweeps.points import points
+from bnresearch.sweeps.vectorized import traced
+from bnresearch.training import feed, optimizer, parallel, state, step, stream
+from bnresearch.training.order import batch_indices
 from configs import default
 
 STEPS = 20
@@ -209,7 +201,7 @@ def descended(updates, steps=50):
   return run()[1]
 
 
-@pytest.mark.parametrize('name', rules.RULES['optim.name'].choices, ids=str)
+@pytest.mark.parametrize('name', knobs.RULES['optim.name'].choices, ids=str)
 def test_every_optimizer_is_optaxs_own_with_the_knobs_it_has(name):
   knobs = ('learning_rate', *optimizer.OPTIONS[name])
   optim = config_of(
@@ -362,7 +354,7 @@ def test_a_batch_of_one_is_refused_for_unbiased_statistics():
 
 def test_training_leaves_a_complete_run_directory(tmp_path):
   config = configs.tiny(config_of(probes__names="('saturation',)"))
-  assert loop.train(config, tmp_path / 'run') == 'done'
+  assert session.train(config, tmp_path / 'run') == 'done'
   names = {file.name for file in (tmp_path / 'run').iterdir()}
   assert names >= {
     'config.json',
@@ -378,7 +370,7 @@ def test_a_last_update_that_leaves_the_finite_numbers_is_divergence(tmp_path):
   one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
   config = config_of('none', **dict.fromkeys(one, 1), probes__names='()')
   config.optim.learning_rate = 1e38
-  assert loop.train(config, tmp_path / 'run') == 'diverged'
+  assert session.train(config, tmp_path / 'run') == 'diverged'
   status = run_directory.read_status(tmp_path / 'run')
   assert 'After step 1 these are not finite: ' in status['message']
   assert 'A smaller optim.learning_rate' in status['message']

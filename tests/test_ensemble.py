@@ -14,11 +14,12 @@ import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
 from bnresearch.data import Arrays
-from bnresearch.engine import loop, parallel
+from bnresearch.evaluation.scores import Scores
 from bnresearch.inference import ensemble, predict
-from bnresearch.inference.scores import Scores
-from bnresearch.records.run_directory import Refused
 from bnresearch.reports import reliability, together
+from bnresearch.runs import session
+from bnresearch.runs.run_directory import Refused
+from bnresearch.training import parallel
 from configs import default
 from tests import folders
 
@@ -35,7 +36,7 @@ def train(path, **values):
     'checkpoint.every': 20,
   }
   assert not configs.override(config, short | dotted)
-  assert loop.train(config.lock(), path) == 'done'
+  assert session.train(config.lock(), path) == 'done'
   return path
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory
 from bnresearch.sweeps.points import points
 from configs import inception
 from configs import regularization as grid_of

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from bnresearch import lookup, models
-from bnresearch.engine import machine
+from bnresearch.machine import process
 from tests import published
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def test_a_family_trains_on_the_devices_that_a_user_has(name, tmp_path):
     **{'eval.every': 10, 'checkpoint.every': 20},
   )
   assert status['status'] == 'done'
-  cores = machine.cores() if convolves else 1
+  cores = process.cores() if convolves else 1
   assert session['devices'] == max(
     devices for devices in range(1, cores + 1) if 60 % devices == 0
   )

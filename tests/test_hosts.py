@@ -22,9 +22,11 @@ from rich.console import Console
 import bnresearch as bnr
 from bnresearch import build
 from bnresearch import config as configs
-from bnresearch.engine import hosts, machine, parallel
-from bnresearch.records import run_directory
-from bnresearch.sweeps import points, vectorized
+from bnresearch.machine import hosts, process
+from bnresearch.runs import run_directory
+from bnresearch.sweeps import points
+from bnresearch.sweeps.vectorized import launcher as vectorized
+from bnresearch.training import parallel
 from configs import default
 from tests import folders
 
@@ -46,7 +48,7 @@ MAIN = 'import sys; from bnresearch.main import main; sys.exit(main())'
 TELLING = """
 import hashlib, sys
 from jax.experimental import multihost_utils
-from bnresearch.engine import parallel, stream
+from bnresearch.training import parallel, stream
 from bnresearch.main import main
 
 split, stream.RESIDENT_BYTES = parallel.split, 0
@@ -279,7 +281,7 @@ def test_a_signal_to_any_host_saves_all_and_one_alone_continues(
   assert status['status'] == 'preempted'
   assert 20 <= status['step'] < 100
   assert bnr.open_run(tmp_path).checkpoints[-1] == status['step']
-  devices = min(2, machine.cores())
+  devices = min(2, process.cores())
   finish(1, *arguments, f'--config.parallel.devices={devices}')
   assert_same_run(tmp_path, alone)
   assert sessions(tmp_path, 'hosts') == [2, 1]
@@ -333,7 +335,7 @@ def test_a_job_that_is_one_task_joins_no_other(slurm, tmp_path):
   script = tmp_path / 'joining.py'
   script.write_text(
     'import os\n'
-    'from bnresearch.engine import hosts\n'
+    'from bnresearch.machine import hosts\n'
     "print(os.environ['SLURM_NTASKS'], hosts.join())\n"
   )
   for srun, tasks in ((), '2'), (('srun', '--ntasks=1'), '1'):
@@ -439,7 +441,7 @@ def test_hosts_know_no_pmap(monkeypatch):
 
 def test_hosts_are_not_vectorized(monkeypatch, tmp_path):
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  monkeypatch.setattr(machine, 'prepare', lambda devices: None)
+  monkeypatch.setattr(process, 'prepare', lambda devices: None)
   todo = [points.Point('.', config_of())]
   with pytest.raises(run_directory.Refused, match='one of 2 hosts'):
     vectorized.run(todo, tmp_path, Console(quiet=True))

@@ -16,29 +16,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup, rules
+from bnresearch import build, knobs, lookup
 from bnresearch import config as configs
 from bnresearch.data import DamagedData, MissingData
-from bnresearch.engine import (
-  beforehand,
-  evaluate,
+from bnresearch.evaluation import evaluate, measure, population
+from bnresearch.knobs import effects
+from bnresearch.knobs.tree import leaves
+from bnresearch.preflight import beforehand
+from bnresearch.runs import session, start
+from bnresearch.runs.checkpoint import RestoreError
+from bnresearch.sweeps import slurm
+from bnresearch.sweeps.points import points
+from bnresearch.training import (
   feed,
-  loop,
-  measure,
   objective,
   optimizer,
   parallel,
-  population,
-  start,
   state,
   step,
   stream,
 )
-from bnresearch.engine.checkpoint import RestoreError
-from bnresearch.records.config_file import leaves
-from bnresearch.rules import effects
-from bnresearch.sweeps import slurm
-from bnresearch.sweeps.points import points
 from configs import default
 from tests import folders
 
@@ -360,7 +357,7 @@ class Parts:
     averaged = self.config.train.average > 0
 
     def create(key):
-      x_NHWC = loop.looked_at(self.config, self.source)
+      x_NHWC = session.looked_at(self.config, self.source)
       return state.traceable(
         self.model, self.updates, key, x_NHWC, averaged=averaged
       )
@@ -507,7 +504,7 @@ def of_loop(parts):
 
       return called
 
-  loop.make_steps(parts.config, Session(), 0, lambda: False)
+  session.make_steps(parts.config, Session(), 0, lambda: False)
   return done
 
 
@@ -652,7 +649,7 @@ def others(key, value):
   elif isinstance(value, bool):
     found = (not value,)
   else:
-    found = rules.RULES[key].choices
+    found = knobs.RULES[key].choices
     assert found, f'{key}: a new knob needs another value here.'
   return [other for other in found if other != value] or [DEFAULTS[key]]
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import pytest
 
 from bnresearch import data, lookup
-from bnresearch.records.config_file import leaves
+from bnresearch.knobs.tree import leaves
 from configs import default
 
 OF_THE_USER = ('image_folder', 'tfds')  # their specs need options

@@ -6,7 +6,7 @@ import os
 import jax
 import pytest
 
-from bnresearch.engine import machine
+from bnresearch.machine import process
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ def test_an_accelerator_trains_one_point_at_a_time(
   before = jax.config.jax_platforms
   jax.config.update('jax_platforms', platforms)
   try:
-    expected = 1 if one else machine.cores()
-    assert machine.points_at_a_time() == expected
+    expected = 1 if one else process.cores()
+    assert process.points_at_a_time() == expected
   finally:
     jax.config.update('jax_platforms', before)
 
@@ -46,5 +46,5 @@ def test_devices_have_several_threads_each(
   nproc, devices, expected, monkeypatch
 ):
   monkeypatch.setenv('NPROC', nproc)
-  machine.give_threads(devices)
+  process.give_threads(devices)
   assert os.environ['NPROC'] == expected

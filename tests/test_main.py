@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch.engine.checkpoint import digest
+from bnresearch.runs.checkpoint import digest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FIGURE1 = '--config=configs/figure1.py'

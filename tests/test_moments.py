@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import moments
-from bnresearch.groups import grouped
+from bnresearch.statistics import moments
+from bnresearch.statistics.groups import grouped
 
 
 @pytest.mark.parametrize(

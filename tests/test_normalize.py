@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.groups import Groups
 from bnresearch.ops import normalize, reference
+from bnresearch.statistics.groups import Groups
 
 G, M, S, C = 3, 8, 4, 5
 MASKS = {

@@ -8,10 +8,10 @@ import optax
 import pytest
 
 from bnresearch import lookup
-from bnresearch.engine import objective, optimizer, state, step, stream
 from bnresearch.models import AUXILIARY, Layers
 from bnresearch.models._call import Call
 from bnresearch.models._layers import Dense, Logits
+from bnresearch.training import objective, optimizer, state, step, stream
 from configs import default
 from tests.published import images
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, main, rules
+from bnresearch import build, knobs, main
 from bnresearch import config as configs
-from bnresearch.engine import loop, parallel, population, state
-from bnresearch.engine.checkpoint import Checkpoints
-from bnresearch.engine.optimizer import make as make_optimizer
-from bnresearch.engine.order import batch_indices
-from bnresearch.inference import distances
+from bnresearch.evaluation import distances, population
+from bnresearch.runs import session
+from bnresearch.runs.checkpoint import Checkpoints
+from bnresearch.training import parallel, state
+from bnresearch.training.optimizer import make as make_optimizer
+from bnresearch.training.order import batch_indices
 from configs import default
 
 BATCHES, BATCH = 7, 12
@@ -35,7 +36,7 @@ def config_of(**values):
     }
     | dotted,
   )
-  assert not rules.wrong(config)
+  assert not knobs.wrong(config)
   return config
 
 
@@ -246,7 +247,7 @@ def trained(tmp_path_factory):
     eval__every=20,
     checkpoint__every=20,
   )
-  assert loop.train(config, path) == 'done'
+  assert session.train(config, path) == 'done'
   return path
 
 
@@ -332,7 +333,7 @@ def test_frozen_statistics_are_reported_as_stale(tmp_path, caplog):
     checkpoint__every=2,
     norm__frozen_statistics=True,
   )
-  loop.train(config, tmp_path / 'run')
+  session.train(config, tmp_path / 'run')
   bnr.open_run(tmp_path / 'run').restore()
   assert caplog.messages == [
     'Stale statistics: ema of step 0, beside parameters of step 2.'
@@ -370,7 +371,7 @@ def test_what_is_undefined_is_said_in_its_row(tmp_path, capsys):
     norm__group_size=1,
     norm__group_variance='pooled',
   )
-  loop.train(config, tmp_path / 'run')
+  session.train(config, tmp_path / 'run')
   assert main.main(['--mode=eval', f'--workdir={tmp_path / "run"}']) == 0
   shown = capsys.readouterr().out
   assert 'undefined' in shown

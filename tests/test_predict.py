@@ -11,10 +11,9 @@ import pytest
 import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
-from bnresearch.engine import loop
 from bnresearch.images import decoding
 from bnresearch.inference import predict
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory, session
 from configs import default
 from tests import folders
 
@@ -59,7 +58,7 @@ def trained(photographs, tmp_path_factory):
   )
   assert not wrong
   path = tmp_path_factory.mktemp('runs') / 'run'
-  assert loop.train(config.lock(), path) == 'done'
+  assert session.train(config.lock(), path) == 'done'
   shutil.rmtree(folder)
   return path
 
@@ -224,7 +223,7 @@ def test_what_cannot_be_predicted_is_said(trained, arguments, message, capsys):
 
 def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path, capsys):
   config = configs.tiny(default.get_config())
-  assert loop.train(config, tmp_path / 'run') == 'done'
+  assert session.train(config, tmp_path / 'run') == 'done'
   folders.save(tmp_path / 'photo.png', folders.photo(kind='PNG'))
   run = bnr.open_run(tmp_path / 'run')
   (found,) = predict.predict(

@@ -10,7 +10,7 @@ import pytest
 
 from bnresearch import build, lookup
 from bnresearch import config as configs
-from bnresearch.engine import evaluate
+from bnresearch.evaluation import evaluate
 from bnresearch.probes import (
   Batch,
   View,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.records import logbook, provenance, run_directory
+from bnresearch.runs import logbook, provenance, run_directory
 from configs import default
 
 ROOT = pathlib.Path(__file__).parents[1]

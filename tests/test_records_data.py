@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bnresearch.data import Arrays
-from bnresearch.records import json_file, run_directory
-from bnresearch.records.data_file import Split
+from bnresearch.runs import json_file, run_directory
+from bnresearch.runs.data_file import Split
 from configs import default
 
 

@@ -14,8 +14,9 @@ import pytest
 
 import bnresearch as bnr
 from bnresearch import config as configs
+from bnresearch.knobs import tree
 from bnresearch.main import main
-from bnresearch.records import config_file, logbook, run_directory
+from bnresearch.runs import config_file, logbook, run_directory
 from configs import default
 
 OLD = pathlib.Path(__file__).parent / 'old_run'
@@ -48,8 +49,8 @@ def change(path, **values):
 
 def test_every_knob_is_of_the_old_run_or_has_a_value_from_before_it():
   text = (OLD / 'run' / 'config.json').read_text()
-  opened = config_file.leaves(config_file.from_json(text)).keys()
-  missing = config_file.leaves(default.get_config()).keys() - opened
+  opened = tree.leaves(config_file.from_json(text)).keys()
+  missing = tree.leaves(default.get_config()).keys() - opened
   assert not missing, f'a line of config_file.BEFORE for each of {missing}'
   assert {*json.loads(text)['norm']} | {'per_activation'} == {
     *default.get_config().norm
@@ -57,7 +58,7 @@ def test_every_knob_is_of_the_old_run_or_has_a_value_from_before_it():
 
 
 def test_what_was_done_before_a_knob_is_a_value_of_its_type():
-  knobs = config_file.leaves(default.get_config())
+  knobs = tree.leaves(default.get_config())
   for key, value in config_file.BEFORE.items():
     assert type(value) is type(knobs[key]), key
 

@@ -17,7 +17,7 @@ from PIL import Image
 import experiments.ioffe2015_figure1
 import experiments.ioffe2015_scale_invariance
 import experiments.speed_norm
-from bnresearch import command, main, paths, terminal
+from bnresearch import command, main, paths, selftest, terminal
 from bnresearch import config as configs
 from bnresearch.conventions import __main__ as conventions
 from bnresearch.data import (
@@ -29,12 +29,13 @@ from bnresearch.data import (
   mnist,
 )
 from bnresearch.data import __main__ as data
-from bnresearch.engine import hosts, machine, selftest, stream
 from bnresearch.inference import predict
+from bnresearch.machine import hosts, process
 from bnresearch.models import __main__ as models
 from bnresearch.reports import predictions, summary
 from bnresearch.sweeps import progress
 from bnresearch.sweeps.points import Point, points
+from bnresearch.training import stream
 from configs import default
 from tests import folders
 
@@ -474,11 +475,11 @@ def test_a_cache_that_is_cut_off_is_made_again(originals, tmp_path):
 def test_a_users_own_compilation_cache_is_kept(monkeypatch):
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '/mine')
   before = jax.config.jax_compilation_cache_dir
-  machine._keep_programs()
+  process._keep_programs()
   assert jax.config.jax_compilation_cache_dir == before
   monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
   try:
-    machine._keep_programs()
+    process._keep_programs()
     assert jax.config.jax_compilation_cache_dir == f'{paths.cache()}/xla'
   finally:
     jax.config.update('jax_compilation_cache_dir', before)

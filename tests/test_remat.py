@@ -11,9 +11,9 @@ import pytest
 from jax.extend import core
 
 from bnresearch import lookup
-from bnresearch.engine import parallel
-from bnresearch.engine.step import _gradient
 from bnresearch.models import _remat
+from bnresearch.training import parallel
+from bnresearch.training.step import _gradient
 from tests.published import drawn, images, size_of, small
 
 MODELS = lookup.names('models')

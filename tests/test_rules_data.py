@@ -3,7 +3,7 @@
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import rules
+from bnresearch import knobs
 from configs import default
 
 
@@ -11,7 +11,7 @@ def problems(**values):
   config = default.get_config()
   dotted = {key.replace('__', '.'): value for key, value in values.items()}
   assert not configs.override(config, dotted)
-  return rules.problems(config)
+  return knobs.problems(config)
 
 
 @pytest.mark.parametrize(

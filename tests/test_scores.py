@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnresearch.inference.scores import Scores
+from bnresearch.evaluation.scores import Scores
 
 
 def probabilities(N, K, seed=0):

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from bnresearch.engine import machine, parallel, selftest
+from bnresearch import selftest
+from bnresearch.machine import process
+from bnresearch.training import parallel
 
 FEW = (
   'whole batch',
@@ -100,10 +102,10 @@ def test_it_says_what_it_has_found(capsys, monkeypatch):
 def test_on_a_cpu_its_cores_are_devices_and_one_is_never_alone():
   """As a user starts it, but for the cases, which take minutes."""
   program = (
-    'import sys; from bnresearch.engine import selftest;'
+    'import sys; from bnresearch import selftest;'
     'selftest.cases = lambda devices: []; sys.exit(selftest.main(sys.argv[1:]))'
   )
-  for flags, devices in (((), max(2, machine.cores())), (('3',), 3)):
+  for flags, devices in (((), max(2, process.cores())), (('3',), 3)):
     flags = [f'--cpu_devices={number}' for number in flags]
     done = subprocess.run(
       [sys.executable, '-c', program, *flags],

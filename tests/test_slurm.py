@@ -15,7 +15,7 @@ from rich.console import Console
 import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.main import main
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, slurm
 from bnresearch.sweeps.points import points
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bnresearch.engine import traced
+from bnresearch.sweeps.vectorized import traced
 from experiments import _speed_sweep_contestants as contestants
 from experiments import speed_sweep
 

@@ -7,8 +7,9 @@ import pytest
 import bnresearch as bnr
 from bnresearch import build, main
 from bnresearch import config as configs
-from bnresearch.engine import loop, optimizer, start, state
-from bnresearch.engine.checkpoint import RestoreError
+from bnresearch.runs import session, start
+from bnresearch.runs.checkpoint import RestoreError
+from bnresearch.training import optimizer, state
 from configs import default
 from tests import test_pretrained
 
@@ -36,7 +37,7 @@ def config_of(**values):
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   path = tmp_path_factory.mktemp('runs') / 'first'
-  assert loop.train(config_of(), path) == 'done'
+  assert session.train(config_of(), path) == 'done'
   return bnr.open_run(path)
 
 
@@ -145,7 +146,7 @@ def test_frozen_bn_keeps_statistics_and_affine_through_training(run, tmp_path):
     norm__frozen_affine=True,
     seed=1,
   )
-  assert loop.train(config, tmp_path / 'run') == 'done'
+  assert session.train(config, tmp_path / 'run') == 'done'
   saved = run.restore('best')
   tuned = bnr.open_run(tmp_path / 'run').restore('latest')
   assert same(tuned.collections, saved.collections)
@@ -157,18 +158,18 @@ def test_frozen_bn_keeps_statistics_and_affine_through_training(run, tmp_path):
 
 def test_a_run_that_continues_does_not_start_anew(run, tmp_path):
   values = {'start__path': str(run.path), 'seed': 1}
-  assert loop.train(config_of(**values), tmp_path / 'whole') == 'done'
+  assert session.train(config_of(**values), tmp_path / 'whole') == 'done'
   whole = bnr.open_run(tmp_path / 'whole').restore()
   # Interrupted after two steps.
   path = tmp_path / 'parts'
-  assert loop.train(config_of(**values, train__steps=2), path) == 'done'
+  assert session.train(config_of(**values, train__steps=2), path) == 'done'
   config = config_of(**values)
   config_file = path / 'config.json'
   config_file.write_text(
     config_file.read_text().replace('"steps": 2', '"steps": 4')
   )
   (path / 'status.json').unlink()
-  assert loop.train(config, path) == 'done'
+  assert session.train(config, path) == 'done'
   assert same(bnr.open_run(path).restore().params, whole.params)
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from bnresearch import build
 from bnresearch import config as configs
-from bnresearch.engine import evaluate, feed, optimizer, state, step, stream
-from bnresearch.engine.order import batch_indices
+from bnresearch.evaluation import evaluate
+from bnresearch.training import feed, optimizer, state, step, stream
+from bnresearch.training.order import batch_indices
 from configs import default
 from tests import folders
 
@@ -29,7 +30,7 @@ import multiprocessing, sys, time
 
 def main(folder):
   from bnresearch import build, config as configs
-  from bnresearch.engine import stream
+  from bnresearch.training import stream
   from configs import default
 
   config = default.get_config()

@@ -12,8 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from bnresearch.engine import checkpoint
-from bnresearch.records import run_directory
+from bnresearch.runs import checkpoint, run_directory
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """

@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from bnresearch import config as configs
-from bnresearch.engine import interruptions
-from bnresearch.engine.checkpoint import Checkpoints
+from bnresearch.machine import interruptions
 from bnresearch.main import _conclude, main
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory
+from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.sweeps import launch, local, progress, slurm
 from bnresearch.sweeps.points import _name, directory_name, points
 from configs import default

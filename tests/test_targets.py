@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bnresearch.records.logbook import Series
 from bnresearch.reports import targets
+from bnresearch.runs.logbook import Series
 
 
 def series(*values):

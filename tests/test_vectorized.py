@@ -11,11 +11,11 @@ from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
-from bnresearch.engine import loop, members, rounds, traced
-from bnresearch.records import run_directory
 from bnresearch.reports import results, summary
-from bnresearch.sweeps import vectorized
+from bnresearch.runs import run_directory, session
 from bnresearch.sweeps.points import points
+from bnresearch.sweeps.vectorized import launcher as vectorized
+from bnresearch.sweeps.vectorized import program, rounds, traced
 from configs import default
 
 CONSOLE = Console(quiet=True)
@@ -90,7 +90,7 @@ def test_members_have_the_numbers_and_records_of_single_runs(
 ):
   for point in points(config_of(), {}):
     path = tmp_path / point.name
-    assert loop.train(point.config, path) == 'done'
+    assert session.train(point.config, path) == 'done'
     own = together[point.name]
     assert {f.name for f in own.iterdir()} == {f.name for f in path.iterdir()}
     for expected, row in zip(rows(path), rows(own), strict=True):
@@ -256,7 +256,7 @@ def test_a_zero_and_a_choice_are_of_another_kind():
 
 def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   config, devices = config_of(()), jax.devices()[:2]
-  one = members.Program(config, 1, devices[:1]).bytes_of_one()
+  one = program.Program(config, 1, devices[:1]).bytes_of_one()
 
   def at_a_time(runs, **options):
     return rounds.program(config, runs, devices, **options).runs
@@ -281,7 +281,7 @@ def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   paths = trained(tmp_path / 'together', config)
   last = []
   for point in points(config, {}):
-    loop.train(point.config, tmp_path / point.name)
+    session.train(point.config, tmp_path / point.name)
     row, expected = rows(paths[point.name])[-1], rows(tmp_path / point.name)[-1]
     assert_close(row, expected, rtol=1e-4)
     last.append(row)
@@ -331,7 +331,7 @@ def test_members_convolve_too(tmp_path, assert_close):
   )
   paths = trained(tmp_path / 'together', config)
   point = points(config, {})[1]
-  loop.train(point.config, tmp_path / 'alone')
+  session.train(point.config, tmp_path / 'alone')
   for row, expected in zip(
     rows(paths[point.name]), rows(tmp_path / 'alone'), strict=True
   ):

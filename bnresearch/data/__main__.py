@@ -13,10 +13,12 @@ from rich.table import Table
 from bnresearch import build, command, lookup, paths
 from bnresearch import config as configs
 from bnresearch.data import SPLITS, MissingData, _sheet
-from bnresearch.engine import beforehand, loop, stream
-from bnresearch.engine.step import inputs_key
+from bnresearch.preflight import beforehand
+from bnresearch.runs import session
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say, wide
+from bnresearch.training import stream
+from bnresearch.training.step import inputs_key
 
 _EXAMPLES = """
 all data sets, their sizes, and whether they are ready here
@@ -154,7 +156,7 @@ def _inspect(args, values):
     raise configs.ConfigError([f'--output={args.output}: {why}'])
   config = points(configs.load(args.config), values)[0].config
   beforehand.check_data(config)
-  found = loop.sources(config)
+  found = session.sources(config)
   train, test = found['train'], found['test']
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
   say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')

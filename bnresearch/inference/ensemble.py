@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bnresearch import build
+from bnresearch.evaluation.scores import Scores, Summary
 from bnresearch.inference.predict import Network, of_networks
-from bnresearch.inference.scores import Scores, Summary
-from bnresearch.records import config_file
-from bnresearch.records.run_directory import Refused
+from bnresearch.runs import config_file
+from bnresearch.runs.run_directory import Refused
 
 _CHUNK = 2048  # examples whose probabilities are held at a time
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bnresearch import build, shards
+from bnresearch import build
 from bnresearch.data import Arrays, Source
-from bnresearch.engine import parallel, stream
-from bnresearch.engine.state import State
 from bnresearch.images import decoding
 from bnresearch.inference.run import Run
+from bnresearch.statistics import shards
+from bnresearch.training import parallel, stream
+from bnresearch.training.state import State
 
 Network = tuple[Run, State]  # the state from `run.restore`
 

@@ -23,17 +23,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build, rules, shards
+from bnresearch import build, knobs
 from bnresearch import config as configs
 from bnresearch.data import Source, Spec
-from bnresearch.engine import average as averages
-from bnresearch.engine import evaluate, optimizer, parallel, population
-from bnresearch.engine import state as states
-from bnresearch.engine.checkpoint import Checkpoints
-from bnresearch.engine.state import State
+from bnresearch.evaluation import average as averages
+from bnresearch.evaluation import evaluate, population
 from bnresearch.inference import saved
-from bnresearch.records import config_file, logbook, provenance, run_directory
-from bnresearch.records.config_file import Config
+from bnresearch.knobs.tree import Config
+from bnresearch.runs import config_file, logbook, provenance, run_directory
+from bnresearch.runs.checkpoint import Checkpoints
+from bnresearch.statistics import shards
+from bnresearch.training import optimizer, parallel
+from bnresearch.training import state as states
+from bnresearch.training.state import State
 
 
 class Run:
@@ -46,7 +48,7 @@ class Run:
 
   def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
-    self.config: Config = run_directory.read_config(self.path, rules.RULES)
+    self.config: Config = run_directory.read_config(self.path, knobs.RULES)
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)
@@ -156,7 +158,7 @@ class Run:
       statistics: one of `evaluate.STATISTICS`.
       progress: wraps the batches of an estimate, to show how far it is.
       average: whether its parameters become the averaged ones, and the
-        statistics are theirs, see `engine/average.py`.
+        statistics are theirs, see `evaluation/average.py`.
     """
     if average:
       state = averages.instead(state, statistics)

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bnresearch.engine import population
-from bnresearch.engine.checkpoint import Checkpoints, RestoreError
-from bnresearch.engine.state import State
+from bnresearch.evaluation import population
+from bnresearch.runs.checkpoint import Checkpoints, RestoreError
+from bnresearch.training.state import State
 
 
 def statistics(

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
+from bnresearch.statistics import shards
 
 
 class Dropout(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from bnresearch.groups import STATISTICS
+from bnresearch.statistics.groups import STATISTICS
 
 LINEAR = 'linear'  # the name that convolutions and dense layers give outputs
 

@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
-from bnresearch.groups import Groups
+from bnresearch.statistics import moments
+from bnresearch.statistics.groups import Groups
 
 
 class Running:

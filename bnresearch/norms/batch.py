@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 from bnresearch.ops import normalize
+from bnresearch.statistics import shards
+from bnresearch.statistics.groups import grouped
 
 
 class Norm(nn.Module):
@@ -27,7 +27,7 @@ class Norm(nn.Module):
 
   Evaluation (`train=False`): `mean` and `var` are the running statistics, so
   that an example's output does not depend on its neighbours. Algorithm 2
-  replaces them by population statistics, see `engine/population.py`.
+  replaces them by population statistics, see `evaluation/population.py`.
 
   Parameters and statistics have the names and shapes of `linen.BatchNorm`.
 

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
 from bnresearch.ops import normalize
+from bnresearch.statistics import shards
+from bnresearch.statistics.groups import grouped
 
 
 class Norm(nn.Module):

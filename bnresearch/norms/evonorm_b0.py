@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments, shards
-from bnresearch.groups import MEANS, grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
+from bnresearch.statistics import moments, shards
+from bnresearch.statistics.groups import MEANS, grouped
 
 
 class Norm(nn.Module):

@@ -10,8 +10,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import moments, shards
 from bnresearch.norms import _affine
+from bnresearch.statistics import moments, shards
 
 
 class Norm(nn.Module):

@@ -6,9 +6,9 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import moments, shards
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
+from bnresearch.statistics import moments, shards
 
 
 class Norm(nn.Module):

@@ -10,8 +10,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch import shards
 from bnresearch.norms import batch
+from bnresearch.statistics import shards
 
 
 class Norm(nn.Module):

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments, shards
 from bnresearch.norms import _affine
 from bnresearch.ops import normalize
+from bnresearch.statistics import moments, shards
 
 
 class Norm(nn.Module):

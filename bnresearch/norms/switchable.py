@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments, shards
-from bnresearch.groups import grouped
 from bnresearch.norms import _affine
 from bnresearch.norms._running import Running, of_the_batch
+from bnresearch.statistics import moments, shards
+from bnresearch.statistics.groups import grouped
 
 
 class Norm(nn.Module):
@@ -35,7 +35,7 @@ class Norm(nn.Module):
   SwitchNorm1d), and the first weights are without effect.
 
   *Differs from the paper:* in evaluation it uses averages over batches after
-  training; that is `engine/population.py`, the running average is the default
+  training, see `evaluation/population.py`; the running average is the default
   here. `use_scale` and the following fields are ours.
 
   *Differs from the authors' code*, which is not the paper here: of S positions,

@@ -8,9 +8,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bnresearch import shards
-from bnresearch.groups import Groups
 from bnresearch.ops import reference
+from bnresearch.statistics import shards
+from bnresearch.statistics.groups import Groups
 
 BACKWARDS = ('equations', 'autodiff')
 

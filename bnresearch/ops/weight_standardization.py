@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
+from bnresearch.statistics import moments
 
 
 def standard(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from bnresearch import moments
 from bnresearch.probes import Batch, View
+from bnresearch.statistics import moments
 
 
 def measure(view: View, batch: Batch) -> dict[str, jax.Array]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bnresearch.records import logbook, splits
-from bnresearch.records.config_file import Config
+from bnresearch.knobs.tree import Config
+from bnresearch.runs import logbook, splits
 
 
 class Best(NamedTuple):

@@ -6,14 +6,14 @@ import jax
 from rich.progress import track
 from rich.table import Table
 
-from bnresearch.engine import average as averages
-from bnresearch.engine.evaluate import STATISTICS
-from bnresearch.engine.population import ESTIMATORS
-from bnresearch.engine.state import State
-from bnresearch.inference.distances import distances
+from bnresearch.evaluation import average as averages
+from bnresearch.evaluation.distances import distances
+from bnresearch.evaluation.evaluate import STATISTICS
+from bnresearch.evaluation.population import ESTIMATORS
 from bnresearch.inference.run import Run
-from bnresearch.records import splits
+from bnresearch.runs import splits
 from bnresearch.terminal import Console, say, wide
+from bnresearch.training.state import State
 
 
 def show(run: Run, state: State, *, save: bool) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from rich.progress import track
 from rich.table import Table
 
-from bnresearch.engine.state import State
 from bnresearch.inference.predict import predict
 from bnresearch.inference.run import Run
 from bnresearch.terminal import Console, say, wide
+from bnresearch.training.state import State
 
 _SHOWN = 3  # classes of a row
 

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from bnresearch import paths
-from bnresearch.inference.scores import Summary
+from bnresearch.evaluation.scores import Summary
 from bnresearch.terminal import printable
 
 ENDINGS = ('.pdf', '.png', '.svg')

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bnresearch import paths
-from bnresearch.records import config_file, logbook, provenance, run_directory
+from bnresearch.knobs import tree
 from bnresearch.reports import best, targets
+from bnresearch.runs import logbook, provenance, run_directory
 from bnresearch.sweeps.points import Point
 
 ENDINGS = ('.csv', '.parquet')
@@ -80,7 +81,7 @@ def rows(
 
 
 def _swept(point):
-  values = config_file.leaves(point.config)
+  values = tree.leaves(point.config)
   return {
     key: str(values[key]) if isinstance(values[key], tuple) else values[key]
     for key in point.swept

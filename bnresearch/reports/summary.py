@@ -6,8 +6,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from bnresearch.records import logbook, run_directory, splits
 from bnresearch.reports import best, targets
+from bnresearch.runs import logbook, run_directory, splits
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 

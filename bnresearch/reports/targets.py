@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnresearch.records.logbook import Series
+from bnresearch.runs.logbook import Series
 
 # What has one value at a step, as `records.logbook` names it.
 METRICS = tuple(

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
-from bnresearch.records import splits
 from bnresearch.reports import prediction_file, reliability
+from bnresearch.runs import splits
 from bnresearch.terminal import Console, say, wide
 
 _CLASSES = 100  # whose accuracy is shown one by one; of more, the worst

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bnresearch import paths
-from bnresearch.records import run_directory
-from bnresearch.sweeps import local, slurm, unfinished, vectorized
+from bnresearch.runs import run_directory
+from bnresearch.sweeps import local, slurm, unfinished
 from bnresearch.sweeps.points import Point
+from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.terminal import Console
 
 

@@ -14,8 +14,8 @@ import jax
 
 from bnresearch import lookup, models
 from bnresearch.config import ConfigError
-from bnresearch.engine import hosts, interruptions, loop, machine
-from bnresearch.records import config_file, run_directory
+from bnresearch.machine import hosts, interruptions, process
+from bnresearch.runs import config_file, run_directory, session
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, explain
@@ -60,7 +60,7 @@ def run(
   # Of all points, so that who continues some has as many devices as before.
   devices = _devices_each(points, min(processes, len(points)))
   processes = min(processes, len(todo))
-  machine.prepare(devices)
+  process.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
   with hosts.together():
@@ -90,11 +90,11 @@ def _devices_each(points, processes):
       accelerators, `parallel.mesh` knows how many there are.
   """
   wanted = max(point.config.parallel.devices for point in points)
-  most = _OF_A_CORE * machine.cores()
+  most = _OF_A_CORE * process.cores()
   if wanted > most:
     raise ConfigError(
       [
-        f'parallel.devices = {wanted}: this machine has {machine.cores()} '
+        f'parallel.devices = {wanted}: this machine has {process.cores()} '
         f'cores, which are {most} devices at most. Take fewer, or 0 for as '
         'many as fit.'
       ]
@@ -104,7 +104,7 @@ def _devices_each(points, processes):
   names = {point.config.model.name for point in points}
   if not any(models.convolves(lookup.find('models', n).Model) for n in names):
     return 1
-  return max(1, machine.cores() // processes)
+  return max(1, process.cores() // processes)
 
 
 def _train_one_by_one(points, workdir, processes, devices):
@@ -113,7 +113,7 @@ def _train_one_by_one(points, workdir, processes, devices):
     for point in points:
       try:
         path = point.directory(workdir)
-        outcome = loop.train(point.config, path, interrupted)
+        outcome = session.train(point.config, path, interrupted)
       except Exception as error:
         outcome = error
       yield point, outcome
@@ -153,7 +153,7 @@ def _begin_worker(parent, devices):
   for number in set(interruptions.asked()) - {signal.SIGINT}:
     signal.signal(number, _stop)
   threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-  machine.prepare(devices)
+  process.prepare(devices)
 
 
 def _stop(number, frame):
@@ -184,7 +184,7 @@ def _train_in_worker(config_json, path, parent):
     return unfinished.state(path)
   _training = True
   try:
-    status = loop.train(config_file.from_json(config_json), path)
+    status = session.train(config_file.from_json(config_json), path)
   finally:
     _training = False
   _stopped = _stopped or status == 'preempted'

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnresearch import config as configs
-from bnresearch import rules
-from bnresearch.records import run_directory
+from bnresearch import knobs
+from bnresearch.runs import run_directory
 
 # What separates folders, and what a pattern of files is made of: whoever looks
 # for files in a folder of such a name finds none, or those of a neighbour.
@@ -49,7 +49,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   """
   base = config.copy_and_resolve_references()
   found = configs.override(base, values)
-  sweep = rules.RULES['sweep']
+  sweep = knobs.RULES['sweep']
   if not sweep.holds(base.sweep):
     raise configs.ConfigError([*found, f'sweep: needs {sweep.needs}.'])
   swept = {key for overrides in base.sweep for key in overrides}
@@ -65,7 +65,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
     found += configs.override(point, overrides | {'sweep': ()})
     name = _name(overrides, short) if len(base.sweep) > 1 or overrides else '.'
     result.append(Point(name, point.lock(), tuple(sorted(swept))))
-  found += rules.of_all([point.config for point in result])
+  found += knobs.of_all([point.config for point in result])
   if base.label and 'label' not in swept:
     found.append(
       f'label = {base.label!r}: without effect, as it is what a point of a '

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, printable
 

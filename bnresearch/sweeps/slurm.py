@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import filelock
 
 from bnresearch.config import ConfigError
-from bnresearch.engine import beforehand, loop, machine
-from bnresearch.records import config_file, json_file, run_directory
+from bnresearch.machine import process
+from bnresearch.preflight import beforehand
+from bnresearch.runs import config_file, json_file, run_directory, session
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console
@@ -51,8 +52,8 @@ class Job(NamedTuple):
     would count as completed.
     """
     config = config_file.from_json(self.config_json)
-    machine.prepare(config.slurm.cpus)
-    status = loop.train(config, self.path)
+    process.prepare(config.slurm.cpus)
+    status = session.train(config, self.path)
     if status == 'preempted' and _is_still_running():
       signal.raise_signal(signal.SIGUSR2)
     return status
@@ -118,7 +119,7 @@ def run(
 def _of_a_job(resources):
   """Returns the machine of a job; how large the memory of a GPU is, it tells.
 
-  Each core of a job without a GPU is a device, see `machine.prepare`.
+  Each core of a job without a GPU is a device, see `process.prepare`.
   """
   if resources.gpus:
     return beforehand.Machine(resources.gpus, 'gpu', 0)

@@ -4,13 +4,14 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnresearch import build, conventions, rules
+from bnresearch import build, conventions, knobs
 from bnresearch import config as configs
-from bnresearch.engine import beforehand, disk, traced
-from bnresearch.records import run_directory
-from bnresearch.records.config_file import leaves
-from bnresearch.rules import effects
+from bnresearch.knobs import effects
+from bnresearch.knobs.tree import leaves
+from bnresearch.preflight import beforehand
+from bnresearch.runs import disk, run_directory
 from bnresearch.sweeps.points import Point
+from bnresearch.sweeps.vectorized import traced
 from bnresearch.terminal import Console
 
 
@@ -91,7 +92,7 @@ def tell(points: Sequence[Point], console: Console) -> None:
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
     if not config.dry_run:  # which has values of its own
       values = leaves(config)
-      here = rules.without_effect(config)
+      here = knobs.without_effect(config)
       in_vain.update(f'{key} = {values[key]!r}' for key in here)
   lines |= dict.fromkeys(
     f'{knob}: without effect at {count} of {len(points)} points.'

@@ -1,0 +1,102 @@
+"""The average of the parameters, and statistics of its own.
+
+`average = decay * average + (1 - decay) * parameters`, after each step, begins
+as the initial parameters: these still weigh `decay**t` after t steps.
+
+Averaged parameters make other activations than any of those that were averaged
+did. So the running statistics of training are not theirs, nor is an average of
+those (Izmailov et al. 2018, 1803.05407, section 3.2): the average is evaluated
+by statistics that are estimated for it, or by the batch's own.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+
+from bnresearch.data import Source
+from bnresearch.evaluation import population
+from bnresearch.evaluation.evaluate import Evaluator
+from bnresearch.knobs.tree import Config
+from bnresearch.training.state import State
+
+STATISTICS = ('population', 'pooled', 'batch')
+
+
+def instead(state: State, statistics: str) -> State:
+  """Returns a state with the average as its parameters.
+
+  Its collections are still those of training.
+
+  Args:
+    state: one that has an average.
+    statistics: by which it is to be normalized.
+
+  Raises:
+    ValueError: there is no average, or the statistics would be of others.
+  """
+  if not jax.tree.leaves(state.average):
+    raise ValueError(
+      'average: this state has none. Train with train.average above 0.'
+    )
+  if state.collections and statistics not in STATISTICS:
+    raise ValueError(
+      f'statistics = {statistics!r}: those of training are not of the averaged '
+      f'parameters. Use one of {", ".join(STATISTICS)}.'
+    )
+  return state.replace(params=state.average, average={})
+
+
+def estimate(
+  config: Config,
+  state: State,
+  source: Source,
+  estimator: str = 'population',
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> Any:
+  """Returns the collections with statistics of the averaged parameters.
+
+  See `population.estimate`. Batch renormalization looks at the running
+  statistics of training while it takes those of a batch: here it is batch
+  normalization, so that nothing of the former is left.
+
+  Args:
+    config: the run's.
+    state: from `instead`.
+    source: the training split.
+    estimator: 'population' or 'pooled'.
+    progress: wraps the batches.
+  """
+  return population.estimate(
+    config, state, source, estimator, progress, r_max=1.0, d_max=0.0
+  )
+
+
+def evaluate(
+  config: Config, state: State, train_set: Source, evaluator: Evaluator
+) -> dict[str, float]:
+  """Returns 'average/loss', 'average/accuracy' and so on, for the log.
+
+  By population statistics of the averaged parameters, which are estimated, or
+  by those of the batch where `config.eval.statistics` says so. {} with a
+  warning where population statistics are undefined.
+
+  Args:
+    config: the run's.
+    state: one that has an average.
+    train_set: where the statistics are taken.
+    evaluator: of the test split, by `config.eval.statistics`.
+  """
+  by_batch = config.eval.statistics == 'batch'
+  averaged = instead(state, 'batch' if by_batch else 'population')
+  collections = averaged.collections
+  if collections and not by_batch:
+    try:
+      collections = estimate(config, averaged, train_set)
+    except ValueError as error:  # one value has no unbiased variance
+      logging.warning('The averaged parameters are not evaluated: %s', error)
+      return {}
+  means = evaluator.means(evaluator.sums(averaged.params, collections))
+  del means['examples']
+  return {f'average/{name}': value for name, value in means.items()}

@@ -1,0 +1,233 @@
+"""Exact evaluation: every example counts once, under named statistics."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnresearch import build
+from bnresearch.data import Source
+from bnresearch.knobs.tree import Config
+from bnresearch.statistics import shards
+from bnresearch.training import accumulation, objective, parallel, stream
+
+STATISTICS = ('ema', 'population', 'pooled', 'batch')
+
+
+def make_forward(
+  model: nn.Module, statistics: str
+) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
+  """Returns `forward(params, collections, x_NHWC, mask_N=None)`, pure.
+
+  It gives `(logits_NK, taps)`; the mask says which examples enter the
+  statistics of a batch.
+
+  Args:
+    model: the network, see `build.evaluated_model`.
+    statistics: 'batch' normalizes by the statistics of the given examples,
+      and no collection changes; the others by those in `collections`, which
+      is where they differ, see `population`.
+  """
+  if statistics not in STATISTICS:
+    raise ValueError(
+      f'statistics = {statistics!r}: needs one of {", ".join(STATISTICS)}.'
+    )
+
+  def forward(params, collections, x_NHWC, mask_N=None):
+    variables = {'params': params, **collections}
+    train = statistics == 'batch'
+    return model.apply(variables, x_NHWC, train=train, mask=mask_N)
+
+  return forward
+
+
+def make_add_batch(
+  config: Config, model: nn.Module, statistics: str = ''
+) -> Callable[..., dict[str, jax.Array]]:
+  """Returns a pure function that adds what a batch gives to sums.
+
+  `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
+
+  Args:
+    config: says what the network gets of an image, and in how many parts a
+      batch is evaluated, unless the statistics are the batch's.
+    model: see `build.evaluated_model`.
+    statistics: see `make_forward`; `config.eval.statistics` unless given.
+  """
+  statistics = statistics or config.eval.statistics
+  forward, pixels = make_forward(model, statistics), build.pixels(config)
+  parts = 1 if statistics == 'batch' else config.train.microbatches
+
+  def add_batch(sums, params, collections, *batch):
+    if parts == 1:
+      return add(sums, params, collections, *shards.spread(batch))
+    split = [accumulation.split(x, parts) for x in batch]
+    carry = lambda sums, part: (add(sums, params, collections, *part), None)
+    return jax.lax.scan(carry, sums, split)[0]
+
+  def add(sums, params, collections, images, labels_N, mask_N):
+    logits_NK, _ = forward(params, collections, pixels(images), mask_N)
+    loss_N = objective.cross_entropy(logits_NK, labels_N)
+    correct_N = objective.correct(logits_NK, labels_N)
+    added = {
+      'loss': jnp.where(mask_N, loss_N, 0).sum(),
+      'correct': (correct_N & mask_N).sum(),
+      'examples': mask_N.sum(),
+    }
+    if 'top5' in sums:
+      added['top5'] = (objective.in_top5(logits_NK, labels_N) & mask_N).sum()
+    return {name: sums[name] + value for name, value in added.items()}
+
+  return add_batch
+
+
+def make(
+  config: Config,
+  model: nn.Module,
+  source: Source,
+  statistics: str,
+  batch_size: int | None = None,
+) -> 'Evaluator':
+  """Returns what evaluates `params, collections` of a network on one source.
+
+  Args:
+    config: says what the network gets of an image, and how it is cropped.
+    model: see `build.evaluated_model`.
+    source: the split.
+    statistics: see `make_forward`.
+    batch_size: `config.eval.batch_size` unless given.
+  """
+  add_batch = jax.jit(make_add_batch(config, model, statistics))
+  return Evaluator(config, add_batch, source, batch_size)
+
+
+def of_splits(
+  config: Config,
+  add_batch: Callable[..., dict[str, jax.Array]],
+  sources: dict[str, Source],
+  members: tuple[int, ...] = (),
+) -> dict[str, 'Evaluator']:
+  """Returns an evaluator for each split that is not trained on."""
+  return {
+    split: Evaluator(config, add_batch, source, members=members)
+    for split, source in sources.items()
+    if split != 'train'
+  }
+
+
+def no_sums(
+  class_count: int, members: tuple[int, ...] = ()
+) -> dict[str, np.ndarray]:
+  """Returns the sums before the first batch, each of the shape `members`.
+
+  There is a 'top5' where there are more than five classes.
+  """
+  counts = ('correct', 'examples', *['top5'] * (class_count > 5))
+  return {
+    'loss': np.zeros(members, np.float32),
+    **{name: np.zeros(members, np.int32) for name in counts},
+  }
+
+
+class Evaluator:
+  """Evaluates on one source; compiled once for all calls."""
+
+  def __init__(
+    self,
+    config: Config,
+    add_batch: Callable[..., dict[str, jax.Array]],
+    source: Source,
+    batch_size: int | None = None,
+    members: tuple[int, ...] = (),
+  ):
+    """Makes one.
+
+    Args:
+      config: says how images are cropped.
+      add_batch: compiled, see `make_add_batch`; what it takes between the sums
+        and the batch is what `sums` is given.
+      source: the split. Its images stay on the device if they are not too
+        many; else they are made again for each evaluation. They are spread
+        over the mesh in use.
+      batch_size: `config.eval.batch_size` unless given.
+      members: (P,) for P networks at once; each of the sums is of this shape.
+    """
+    self._config, self._source = config, source
+    self._batch_size = min(batch_size or config.eval.batch_size, len(source))
+    self._add_batch, self._members = add_batch, members
+    size = math.prod(build.spec(config).image_shape)
+    self._resident = None
+    if len(source) * size <= stream.RESIDENT_BYTES:
+      self._resident = [parallel.split(batch) for batch in self._batches()]
+
+  def sums(self, *network: Any) -> dict[str, jax.Array]:
+    """Returns the sums over all examples, on the device.
+
+    It does not wait for the device, unless there are more images than stay on
+    it: of those, two batches are under way at a time.
+
+    Args:
+      *network: params and collections.
+    """
+    sums = before = no_sums(len(self._source.class_names), self._members)
+    for batch in self._resident or map(parallel.split, self._batches()):
+      if not self._resident:
+        jax.block_until_ready(before)
+      before = sums
+      sums = self._add_batch(sums, *network, *batch)
+    return sums
+
+  def evaluate(self, *network: Any) -> Callable[[], dict[str, float]]:
+    """Dispatches it; returns a function that waits for the `means`."""
+    sums = self.sums(*network)
+    return lambda: self.means(sums)
+
+  def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
+    """Waits for `sums`; returns mean 'loss', 'accuracy', and 'examples'.
+
+    And 'top5_accuracy', where there are more than five classes.
+
+    Raises:
+      AssertionError: an example was lost or counted twice.
+    """
+    count = int(sums['examples'])
+    assert count == len(self._source), f'{count} of {len(self._source)}'
+    return {
+      'loss': float(sums['loss']) / count,
+      'accuracy': int(sums['correct']) / count,
+      **(
+        {'top5_accuracy': int(sums['top5']) / count} if 'top5' in sums else {}
+      ),
+      'examples': count,
+    }
+
+  def _batches(self):
+    """Yields images, labels and a mask that is False where padded.
+
+    Of each batch these are the rows of this host. All are padded to one size,
+    which lies evenly on the devices and in the parts of a batch: one compiled
+    program serves all.
+    """
+    config, N, host = self._config, self._batch_size, parallel.host()
+    even = shards.count() * config.train.microbatches
+    share = -(-N // even) * even // host.count
+    rows = range(share * host.index, share * (host.index + 1))
+    made = stream.in_order(
+      self._source,
+      build.crop(config),
+      N,
+      workers=config.data.workers,
+      rows=rows,
+    )
+    for start, (images, labels_N) in zip(range(0, len(self._source), N), made):
+      count = min(N, len(self._source) - start) - rows.start
+      extra = share - len(labels_N)
+      yield (
+        np.pad(images, [(0, extra), (0, 0), (0, 0), (0, 0)]),
+        np.pad(labels_N, (0, extra)),
+        np.arange(share) < count,
+      )

@@ -1,0 +1,1 @@
+"""This process and its machine: devices, other hosts, signals, memory."""

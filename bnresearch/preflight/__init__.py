@@ -1,0 +1,1 @@
+"""What a run would stumble over, found before its directory is touched."""

@@ -1,0 +1,109 @@
+"""Which layers the patterns of a config are for: one that is for none is wrong.
+
+So is one that changes nothing. Both would be silently ignored.
+"""
+
+import fnmatch
+import functools
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch import build
+from bnresearch.knobs.tree import Config
+
+
+class Met(NamedTuple):
+  """A normalizer as a network applies it.
+
+  Attributes:
+    norm: its options, `per_activation` perhaps among them.
+    positions: of an example, 1 in a layer that is fully connected.
+  """
+
+  norm: nn.Module
+  positions: int
+
+
+def met(
+  network: nn.Module, image_shape: tuple[int, int, int]
+) -> dict[str, Met]:
+  """Returns {path of a layer: its normalizer}, without computing anything."""
+  found = {}
+
+  def note(next_function, args, kwargs, context):
+    module = context.module
+    if module.name == 'norm' and context.method_name == '__call__':
+      site = '/'.join(module.path[:-1])
+      found[site] = Met(module, math.prod(args[0].shape[1:-1]))
+    return next_function(*args, **kwargs)
+
+  x_NHWC = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  init = functools.partial(network.init, train=False)
+  with nn.intercept_methods(note):
+    jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  return found
+
+
+def check(
+  config: Config, network: nn.Module, image_shape: tuple[int, int, int]
+) -> None:
+  """Refuses a pattern of `sites` or `per_activation` that changes no layer.
+
+  Also a `norm.name` that no layer has, because all are sites of others.
+
+  Raises:
+    ValueError: names the pattern, and the layers that there are.
+  """
+  if not (config.norm.sites or config.norm.per_activation):
+    return
+  layers = met(network, image_shape)
+  for pattern in config.norm.per_activation:
+    there = _fitting('per_activation', pattern, layers)
+    if not any(_is_apart(layers[site]) for site in there):
+      raise ValueError(
+        f'norm.per_activation: {pattern!r} is without effect: of the layers '
+        'that it fits, none has both several positions and a norm with such '
+        f'an option. They are {", ".join(there)}.'
+      )
+  patterns = [('*', config.norm.name), *build.sites(config)]
+  chosen = _chosen(patterns, layers)
+  for k, (pattern, name) in enumerate(patterns):
+    if k:
+      there = _fitting('sites', pattern, layers)
+    if k and _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
+      raise ValueError(
+        f"norm.sites: '{pattern}={name}' is without effect: the layers that it "
+        f'fits have the same norm without it. They are {", ".join(there)}.'
+      )
+  if config.norm.name not in chosen.values():
+    raise ValueError(
+      f'norm.name = {config.norm.name!r}: is without effect, as every layer '
+      'has another norm by norm.sites. Make it the one that most layers have.'
+    )
+
+
+def _fitting(key, pattern, layers):
+  """Returns the layers that a pattern fits, at least one."""
+  there = fnmatch.filter(sorted(layers), pattern)
+  if not there:
+    raise ValueError(
+      f'norm.{key}: {pattern!r} fits no layer with a norm. There are '
+      f'{", ".join(sorted(layers))}.'
+    )
+  return there
+
+
+def _is_apart(layer):
+  return getattr(layer.norm, 'per_activation', False) and layer.positions > 1
+
+
+def _chosen(patterns, layers):
+  """Returns {layer: norm}, by the last pattern that fits."""
+  return {
+    site: [norm for p, norm in patterns if fnmatch.fnmatchcase(site, p)][-1]
+    for site in layers
+  }

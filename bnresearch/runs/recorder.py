@@ -1,0 +1,269 @@
+"""What a run writes while it trains: its logbook, status and checkpoints."""
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from bnresearch import build, conventions
+from bnresearch.evaluation import population
+from bnresearch.knobs.tree import Config
+from bnresearch.machine import hosts
+from bnresearch.runs import provenance, run_directory, splits
+from bnresearch.runs.checkpoint import Checkpoints
+from bnresearch.runs.config_file import digest
+from bnresearch.runs.logbook import Mark
+from bnresearch.training.state import State
+
+
+class Diverged(ArithmeticError):
+  """The loss, or the parameters, have left the finite numbers."""
+
+
+def observed(config: Config, done: int) -> list[str]:
+  """Returns what is logged of the state after `done` steps, in this order.
+
+  Of 'test', 'probe' and 'average', which is how the names in a row begin.
+  """
+  steps = config.train.steps
+
+  def due(every):
+    return done % every == 0 or done == steps
+
+  wanted = {
+    'test': due(config.eval.every),
+    'probe': config.probes.names and due(config.probes.every),
+    'average': config.train.average and done == steps,
+  }
+  return [group for group, is_wanted in wanted.items() if is_wanted]
+
+
+class Book:
+  """The records of one run, from the restored state to the last checkpoint."""
+
+  def __init__(self, config: Config, run: run_directory.RunDirectory):
+    self._config, self._run = config, run
+    keep = config.checkpoint.keep if run.writes else None
+    self._checkpoints = Checkpoints(run.checkpoints, keep)
+    self._evaluated: dict[int, dict[str, float]] = {}
+    self._last: dict[str, float] = {}
+    self._missing = ''
+
+  def restored(self, template: State) -> State | None:
+    """Returns the newest state that is whole, None if there is none.
+
+    What the logbook has of later steps is dropped. Rows of earlier steps that
+    it lacks are named by a warning, and in provenance.json.
+    """
+    state, step = None, -1
+    with hosts.together():
+      if self._run.writes:
+        state = self._checkpoints.restore_newest_whole(template)
+        step = -1 if state is None else int(state.step)
+        self._mend_logbook(step)
+    step = hosts.of_first(step)
+    if step >= 0 and state is None:
+      state = self._checkpoints.restore(template, step)
+    return state
+
+  def _mend_logbook(self, step):
+    """Drops the rows after `step`; says it if those before are not all there.
+
+    They cannot be made again without training again, which nobody wants.
+    """
+    book = self._run.logbook
+    if step >= 0:
+      meta = self._checkpoints.meta(step)
+      before = Mark(meta.get('logbook_size', 0))  # older ones have no digest
+      if not book.has(Mark(*meta.get('logbook', before))):
+        self._missing = missing_rows(self._config, book.steps(), step)
+        aside = book.copy_aside()
+        logging.warning(
+          '%s: of the rows up to step %d, %s. Training goes on from the '
+          'checkpoint, which is whole.%s',
+          book.file,
+          step,
+          f'these are missing: {self._missing}'
+          if self._missing
+          else 'some were changed',
+          f' {aside} is a copy of the file.' if aside else '',
+        )
+    book.keep_until(step, lambda mark: self._run.update(logbook=mark))
+
+  def begin(self, step: int, **spread: int | str) -> None:
+    """Notes that a session starts after `step`, and how it is spread."""
+    config = self._config
+    options = build.norm_options(config)
+    self._provenance = {
+      **provenance.collect(),
+      **spread,
+      'conventions': conventions.header(
+        config.norm, config.train.steps, options
+      ),
+    }
+    if self._missing:
+      self._provenance['missing_rows'] = self._missing
+    self._run.begin_session(step, self._provenance)
+    self._clock = _Clock(self._run.status, step)
+
+  def log_training(self, steps: range, metrics: dict[str, np.ndarray]) -> None:
+    """Writes the means over a call's steps.
+
+    Args:
+      steps: the T steps of the call.
+      metrics: of each step, (T,).
+
+    Raises:
+      Diverged: the loss is not finite.
+    """
+    loss_T = metrics['loss']
+    if np.isfinite(loss_T[-1]):  # JSON has no word for others
+      self._last = {'loss': float(loss_T[-1])}
+    self._run.logbook.write(
+      steps.stop,
+      {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},
+    )
+    bad = np.flatnonzero(~np.isfinite(loss_T))
+    if len(bad):
+      raise Diverged(
+        f'The loss is {loss_T[bad[0]]} at step {steps[bad[0]] + 1}, in the '
+        f'call of steps {steps.start + 1} to {steps.stop}. A smaller '
+        'optim.learning_rate may keep it finite.'
+      )
+
+  def log_evaluation(
+    self, done: int, found: dict[str, dict[str, float]]
+  ) -> None:
+    """Writes what evaluation gave after `done` steps, {split: means}.
+
+    One split chooses the best checkpoint, see `splits.py`.
+    """
+    self._evaluated = {done: found[splits.chooses(self._config)]}
+    row = {}
+    for split, means in found.items():
+      row |= {f'{split}/{name}': value for name, value in means.items()}
+    self._run.logbook.write(done, row)
+
+  def log_probes(self, done: int, measured: dict[str, Any]) -> None:
+    """Writes what the probes measured after `done` steps."""
+    self._run.logbook.write(done, measured)
+
+  def log_average(self, done: int, row: dict[str, float]) -> None:
+    """Writes what the average of the parameters gave after `done` steps."""
+    if row:
+      self._run.logbook.write(done, row)
+
+  def save(self, state: State, done: int) -> None:
+    """Begins to save a state, all that is known of its step logged before.
+
+    Raises:
+      Diverged: a parameter is not finite; or, after the last step, whose
+        parameters no loss of training tells of, the evaluated loss.
+    """
+    bad = [
+      jax.tree_util.keystr(path, simple=True, separator='/')
+      for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+      if not np.isfinite(leaf).all()
+    ]
+    loss = self._evaluated.get(done, {}).get('loss', 0.0)
+    if done == self._config.train.steps and not np.isfinite(loss):
+      split = splits.chooses(self._config)
+      bad.append(f'the loss of the {split} split, which is {loss}')
+    if bad:
+      more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
+      raise Diverged(
+        f'After step {done} these are not finite: {", ".join(bad[:3])}{more}. '
+        'The loss of training was, before that update. A smaller '
+        'optim.learning_rate may keep them so.'
+      )
+    if not self._run.writes:
+      return
+    self._run.logbook.sync()
+    mark = self._run.logbook.mark
+    self._checkpoints.save(
+      state,
+      self._evaluated.get(done),
+      {
+        'config': digest(self._config),
+        'chooses': splits.chooses(self._config),
+        'provenance': self._provenance,
+        'statistics': population.provenance_of_ema(self._config, done),
+        'logbook': mark,
+      },
+    )
+    self._run.update(logbook=mark)
+
+  def progress(self, done: int, waited: float, every: float = 0.3) -> None:
+    """Writes now and then how far the run is.
+
+    Args:
+      done: steps.
+      waited: seconds without data.
+      every: seconds between two writes of status.json.
+    """
+    self._run.update(
+      throttle=every,
+      **self._clock.read(done),
+      seconds_without_data=round(waited, 3),
+      steps=self._config.train.steps,
+      **self._last,
+    )
+
+  def close(self) -> None:
+    """Waits until everything is on disk, and reads the last checkpoint back.
+
+    Raises:
+      SaveError, RestoreError: it is not there, or not what was saved.
+    """
+    self._checkpoints.close()
+    self._run.update(logbook=self._run.logbook.mark)
+
+
+def missing_rows(
+  config: Config, there: Mapping[str, set[int]], until: int
+) -> str:
+  """Returns which rows a logbook lacks, '' if none; 'test 0 to 500, ...'.
+
+  Args:
+    config: of the run; it says which rows there should be.
+    there: {group: steps}, see `Logbook.steps`.
+    until: the last step that is asked for.
+  """
+  every = config.train.log_every
+  wanted = {'train': range(every, until + 1, every)}
+  for group in ('test', 'probe'):
+    wanted[group] = [
+      step
+      for step in range(0, until + 1, every)
+      if group in observed(config, step)
+    ]
+  spans = []
+  for group, steps in wanted.items():
+    found = there.get(group, set())
+    for is_there, some in itertools.groupby(steps, found.__contains__):
+      if not is_there:
+        first, *_, last = [*some] * 2
+        spans.append(
+          f'{group} {first}' + (f' to {last}' if last > first else '')
+        )
+  return ', '.join(spans)
+
+
+class _Clock:
+  """Measures training time over all sessions, and this session's speed."""
+
+  def __init__(self, status: dict, start: int):
+    self.before, self.start = status.get('seconds', 0.0), start
+    self.began = time.monotonic()
+
+  def read(self, done: int) -> dict[str, float]:
+    here = time.monotonic() - self.began
+    return {
+      'step': done,
+      'seconds': round(self.before + here, 3),
+      'steps_per_second': round((done - self.start) / here, 1),
+    }

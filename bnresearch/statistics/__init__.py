@@ -1,0 +1,1 @@
+"""Batch statistics: moments, groups of examples, and a batch over devices."""

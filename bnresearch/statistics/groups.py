@@ -1,0 +1,246 @@
+"""A batch in groups of examples that share statistics, on any devices."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from bnresearch.statistics import moments, shards
+
+STATISTICS = 'statistics'  # by this name, `jax.checkpoint` knows moments
+# Collection of the batch's means of norms whose running statistics have none:
+# whoever pools variances makes it mutable.
+MEANS = 'batch_means'
+
+
+class Groups(NamedTuple):
+  """A batch in groups, each of which has statistics of its own.
+
+  A group that lies on several devices is in parts, one on each, whose
+  statistics are put together by one collective. Elsewhere a part is a group.
+
+  Attributes:
+    x_PMSC: P parts of M examples with S positions and C channels. Where
+      every activation has statistics of its own, S is 1 and C counts
+      activations.
+    where_PM11: which examples count; None for all.
+    parts: of a group.
+    devices: over which the groups are spread, see `shards.py`.
+    axis_name: along which they are spread.
+  """
+
+  x_PMSC: jax.Array
+  where_PM11: jax.Array | None
+  parts: int = 1
+  devices: int = 1
+  axis_name: str | None = shards.AXIS
+
+  @property
+  def count_G(self) -> jax.Array:
+    """How many values each group has of each channel, float32."""
+    if self.where_PM11 is None and self.parts > 1:
+      P, M, S, _ = self.x_PMSC.shape
+      mapped = shards.mapped(self.axis_name)
+      here = P * self.devices if mapped else P
+      return jnp.full(here // self.parts, self.parts * M * S, jnp.float32)
+    (count_G,) = self.totals(self._count_P)
+    return count_G
+
+  @property
+  def _count_P(self):
+    P, M, S, _ = self.x_PMSC.shape
+    if self.where_PM11 is None:
+      return jnp.full(P, M * S, jnp.float32)
+    return self.where_PM11.sum((1, 2, 3)).astype(jnp.float32) * S
+
+  def moments(self, variance: str = 'two_pass') -> tuple[jax.Array, jax.Array]:
+    """Returns each group's mean and biased variance, both (G, C).
+
+    A group of which no example counts has mean 0 and variance 1, so that
+    what is normalized by them stays finite.
+    """
+    return checkpoint_name(self._moments(variance), STATISTICS)
+
+  def _moments(self, variance):
+    mean_PC, var_PC = moments.moments(
+      self.x_PMSC, (1, 2), self.where_PM11, variance
+    )
+    count_P = self._count_P
+    if self.parts == 1:
+      return mean_PC, jnp.where(count_P[:, None] > 0, var_PC, 1)
+    # Each part's mean of squares keeps what an inaccurate variance lost.
+    squares = variance == 'one_pass'
+    if squares:
+      square = jnp.square(self.x_PMSC.astype(mean_PC.dtype))
+      var_PC, _ = moments.moments(square, (1, 2), self.where_PM11)
+    mean_GKC, var_GKC, count_GK = self._of_all_parts(mean_PC, var_PC, count_P)
+    if squares:
+      part_GK1 = (count_GK / jnp.maximum(count_GK.sum(1), 1)[:, None])[
+        ..., None
+      ]
+      mean_GC = (part_GK1 * mean_GKC).sum(1)
+      var_GC = (part_GK1 * var_GKC).sum(1) - jnp.square(mean_GC)
+      var_GC = jnp.maximum(var_GC, 0)
+    else:
+      merge = functools.partial(moments.combine, pooled=True, unbiased=False)
+      mean_GC, var_GC, _ = jax.vmap(merge)(mean_GKC, var_GKC, count_GK)
+    var_GC = jnp.where(count_GK.sum(1)[:, None] > 0, var_GC, 1)
+    undivided = lambda x: shards.undivided(x, self.axis_name)
+    return undivided(mean_GC), undivided(var_GC)
+
+  def totals(self, *values_P: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns sums over the parts of each group, by one collective.
+
+    Args:
+      *values_P: each (P, ...), of each part.
+    """
+    if self.parts == 1:
+      return values_P
+    return tuple(
+      shards.undivided(x_GK.sum(1), self.axis_name)
+      for x_GK in self._of_all_parts(*values_P)
+    )
+
+  def most(self, value_PC: jax.Array) -> jax.Array:
+    """Returns the maximum over the parts of each group."""
+    if self.parts == 1:
+      return value_PC
+    (value_GKC,) = self._of_all_parts(value_PC)
+    return value_GKC.max(1)
+
+  def rows(self, value_GC: jax.Array) -> jax.Array:
+    """Returns each part's row of what each group has, to be used with `x`."""
+    if self.parts == 1 or value_GC.shape[0] == 1:
+      return value_GC
+    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    return shards.own(rows_PC, self.axis_name)
+
+  def combine(
+    self,
+    mean_GC: jax.Array,
+    var_GC: jax.Array,
+    *,
+    pooled: bool,
+    unbiased: bool,
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the moments of all groups merged, see `moments.combine`.
+
+    Raises:
+      ValueError: inside a map over another axis than `axis_name`, of whose
+        devices each would merge its own.
+    """
+    what = 'running statistics of the batch'
+    _refuse_foreign_axes(self.x_PMSC, self.axis_name, what)
+    groups = mean_GC, var_GC, self.count_G
+    if self.parts == 1 and self.devices > 1:
+      groups = self._everywhere(groups)
+    return moments.combine(*groups, pooled=pooled, unbiased=unbiased)
+
+  def _of_all_parts(self, *values_P):
+    """Returns each value as (G, K, ...), K parts of every group."""
+    return (
+      x.reshape(-1, self.parts, *x.shape[1:])
+      for x in self._everywhere(values_P)
+    )
+
+  def _everywhere(self, values_R):
+    """Returns the rows of all devices of several arrays, by one collective."""
+    if any(map(shards.typed, values_R)):  # which cannot be packed
+      return [shards.undivided(x, self.axis_name) for x in values_R]
+    R = values_R[0].shape[0]
+    packed = shards.everywhere(
+      jnp.concatenate([x.reshape(R, -1) for x in values_R], axis=1),
+      self.axis_name,
+    )
+    ends = np.cumsum([math.prod(x.shape[1:]) for x in values_R])[:-1]
+    return [
+      piece.reshape(-1, *x.shape[1:])
+      for piece, x in zip(jnp.split(packed, ends, axis=1), values_R)
+    ]
+
+
+def grouped(
+  x: jax.Array,
+  mask_N: jax.Array | None,
+  group_size: int,
+  *,
+  axis_name: str | None = shards.AXIS,
+  by_batch: bool = True,
+  per_activation: bool = False,
+) -> Groups:
+  """Splits a batch into groups of consecutive examples.
+
+  Args:
+    x: (N, ..., C). Inside a map, see `shards.py`, a device's share of it.
+    mask_N: which examples count, bool; None for all. Of the others, what is
+      not finite is taken for 0.
+    group_size: examples in a group; 0 for one group of all, on all devices.
+    axis_name: along which devices share the batch, inside a map or on a mesh,
+      if there is such an axis; None if what is here is the whole batch.
+    by_batch: whether groups are to have statistics; if not, `x` is one part,
+      and how it is spread does not matter.
+    per_activation: whether each position is a channel of its own (the paper's
+      fully connected form), instead of a value of its feature map's.
+
+  Raises:
+    ValueError: the groups do not fill the batch, or inside a map the devices;
+      a map is over another axis than `axis_name`; the mask is not (N,); `x` is
+      not floating.
+  """
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
+  N, *positions, C = x.shape
+  x = moments.finite(x, mask_N)
+  P, parts, devices = 1, 1, 1
+  if by_batch:
+    if not group_size:
+      what = 'norm.group_size = 0, the whole batch'
+      _refuse_foreign_axes(x, axis_name, what)
+    P, parts, devices = _parts(N, group_size, axis_name)
+  M = N // P
+  S = 1 if per_activation else math.prod(positions)
+  C = C * math.prod(positions) if per_activation else C
+  where = None if mask_N is None else shards.reshaped(mask_N, (P, M, 1, 1))
+  x_PMSC = shards.reshaped(x, (P, M, S, C))
+  return Groups(x_PMSC, where, parts, devices, axis_name)
+
+
+def _refuse_foreign_axes(x, axis_name, what):
+  if axes := shards.foreign_axes(x, axis_name):
+    N = x.shape[0]
+    raise ValueError(
+      f'{what}, inside a map over the axis {", ".join(map(repr, axes))}, with '
+      f'axis_name = {axis_name!r}: a device sees its {N} examples only. Make '
+      f'the norm with axis_name = {axes[0]!r}, whose devices then share their '
+      'statistics, or with axis_name = None, if what a device has is a whole '
+      'batch.'
+    )
+
+
+def _parts(N, group_size, axis_name):
+  """Returns how many parts are here, the parts of a group, and the devices."""
+  devices, mapped = shards.count(axis_name), shards.mapped(axis_name)
+  total = N * devices if mapped else N
+  M = group_size or total
+  if M and total % M:
+    raise ValueError(
+      f'norm.group_size = {group_size} does not divide the batch of {total} '
+      'examples. Choose a divisor, 0 for one group of all, or pad the batch '
+      'and give a mask.'
+    )
+  G = total // M if M else 1
+  if total % devices == 0 and G % devices == 0:
+    return (G // devices if mapped else G), 1, devices
+  if total % devices == 0 and devices % G == 0:
+    return (1 if mapped else devices), devices // G, devices
+  if mapped:
+    raise ValueError(
+      f'norm.group_size = {group_size}: {G} groups do not lie evenly on '
+      f'{devices} devices. Choose a size of which each device has several, or '
+      "several devices one, or parallel.backend = 'jit'."
+    )
+  return G, 1, 1

@@ -1,0 +1,1 @@
+"""The vectorized launcher: points that differ in numbers, as one program."""

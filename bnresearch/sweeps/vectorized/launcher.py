@@ -1,0 +1,268 @@
+"""The vectorized launcher: points that differ in numbers only, as one program.
+
+Each point has its own run directory, with the records of a run that was
+trained alone. One that diverges ends by itself, the others do not notice.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bnresearch.machine import interruptions, process
+from bnresearch.runs import run_directory, session
+from bnresearch.runs.recorder import Book, Diverged
+from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps.points import Point
+from bnresearch.sweeps.vectorized import program, rounds, traced
+from bnresearch.terminal import Console, explain
+
+_STATUS_SECONDS = 0.05  # between two writes of status.json, a member
+
+
+def run(
+  points: Sequence[Point], workdir: Path, console: Console, at_once: int = 0
+) -> dict[str, str]:
+  """Trains all points that have not ended, and shows how far they are.
+
+  SIGINT, SIGTERM or SIGHUP saves what runs, and begins no more.
+
+  Args:
+    points: of a sweep.
+    workdir: made if it is not there.
+    console: where progress and failures are printed.
+    at_once: points in a program; 0 for as many as fit into memory.
+
+  Returns:
+    {name: final status}; 'waiting' for a point that has not begun, 'refused'
+    for one whose directory is in use.
+
+  Raises:
+    Refused: a directory was made by another config, or a point cannot be
+      trained so; nothing was begun that could not be continued.
+    MissingData: a data set is not here.
+  """
+  result = unfinished.states(points, workdir)
+  todo = [p for p in points if result[p.name] not in run_directory.ENDED]
+  if not todo:
+    return result
+  process.prepare(process.cores())
+  if jax.process_count() > 1:
+    raise run_directory.Refused(
+      f'--launcher=vectorized: this is one of {jax.process_count()} hosts, and '
+      'it uses one only. Use --launcher=local.'
+    )
+  unfinished.announce(todo, console)
+  kinds = _kinds(todo)
+  with progress.shown(todo, workdir, console), interruptions.noted() as stop:
+    for of_a_kind in kinds:
+      for program, chunk in _chunks(of_a_kind, at_once, console):
+        if stop():
+          return result
+        result |= _train(program, chunk, workdir, stop, console)
+  return result
+
+
+def _kinds(points):
+  """Returns the points in lists of which one program can train each."""
+  kinds: dict[str, list[Point]] = {}
+  for point in points:
+    kinds.setdefault(traced.kind(point.config), []).append(point)
+  for first, *_ in kinds.values():
+    why = traced.why_not(first.config)
+    if why:
+      raise run_directory.Refused(
+        f'{first.name} cannot be vectorized: {why}. Use --launcher=local.'
+      )
+  return list(kinds.values())
+
+
+def _chunks(points, at_once, console):
+  """Yields a program and the points that it trains, until all are."""
+  devices, runs = jax.devices(), len(points)
+  program = rounds.program(points[0].config, runs, devices, at_once)
+  starts = range(0, runs, program.runs)
+  times = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
+  console.print(
+    f'{runs} points as one program: {program.runs}{times}, on '
+    f'{len(devices)} {devices[0].platform} devices.',
+  )
+  for start in starts:
+    yield program, points[start : start + program.runs]
+
+
+def _train(program, points, workdir, stop, console):
+  """Trains one chunk; returns {name: status}."""
+  lanes, refused = [], {}
+  with contextlib.ExitStack() as stack:
+    for point in points:
+      path = point.directory(workdir)
+      try:
+        run = stack.enter_context(run_directory.claim(path, point.config))
+      except run_directory.Refused as error:
+        refused[point.name] = unfinished.after(error, path)
+        text = f'{point.name}: {error}'
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        continue
+      if run.status.get('status') not in run_directory.ENDED:
+        lanes.append(_Lane(point, run, console))
+    try:
+      by_step = _restored(program, lanes) if lanes else {}
+      # Where a kill came between the checkpoints of two, they are apart.
+      for step, some in sorted(by_step.items()):
+        session = _Session(program, some)
+        status = session.make_steps(some[0].config, session, step, stop)
+        for lane in some:
+          lane.end(status)
+    except Exception as error:
+      for lane in lanes:
+        lane.fail(error)
+    except BaseException:  # a second Ctrl-C: all can be continued
+      for lane in lanes:
+        lane.end('preempted')
+      raise
+  states = {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  return states | refused
+
+
+def _restored(program, lanes):
+  """Returns {step: the lanes that go on from there}, their states read."""
+  configs = [lane.config for lane in lanes]
+  fresh = jax.device_get(program.fresh(configs).state)
+  by_step = {}
+  for k, lane in enumerate(lanes):
+    try:
+      lane.restore(_of_one(fresh, k), program.sources)
+    except Exception as error:  # of this one only
+      lane.fail(error)
+      continue
+    by_step.setdefault(int(lane.state.step), []).append(lane)
+  return by_step
+
+
+def _of_one(of_all, k):
+  """Returns the k-th of stacked arrays; a number is an array too."""
+  return jax.tree.map(lambda x: np.asarray(x[k]), of_all)
+
+
+class _Lane:
+  """One run among others.
+
+  Attributes:
+    name: of the point.
+    config: of the run.
+    state: on the host, as it begins; None afterwards.
+    status: '' until it has ended.
+  """
+
+  def __init__(self, point, run, console):
+    self.name, self.config, self.status = point.name, point.config, ''
+    self._run, self._console = run, console
+    self.state = self.book = None
+    run.update(status='running', message='', **run_directory.this_process())
+
+  def restore(self, fresh, sources):
+    """Opens the records, and restores the state if there is one."""
+    session.note_sources(self._run, self.config, sources)
+    self.book = Book(self.config, self._run)
+    self.state = self.book.restored(fresh) or fresh
+
+  def end(self, status, message=''):
+    """Closes the records, once."""
+    if self.status:
+      return
+    book, self.book = self.book, None
+    try:
+      if book:
+        book.close()
+    except Exception as error:
+      self.fail(error)
+    else:
+      self.status = status
+      self._run.update(status=status, message=message)
+
+  def fail(self, error):
+    """Ends the run by an error, and tells it."""
+    if self.status:
+      return
+    self._console.print(f'{self.name} failed: {explain(error)}')
+    self.end('failed', f'{type(error).__name__}: {explain(error)}')
+
+
+class _Session:
+  """All members at a time, for `make_steps`; the records of each lane."""
+
+  def __init__(self, program: program.Program, lanes: Sequence[_Lane]):
+    self._program, self._lanes = program, lanes
+    self._configs = [lane.config for lane in lanes]
+    states = [lane.state for lane in lanes]
+    self._members = program.restored(self._configs, states)
+    for lane in lanes:
+      step, lane.state = int(lane.state.step), None
+      lane.book.begin(step, devices=jax.device_count(), members=len(lanes))
+
+  def advance(self, steps: range) -> Callable[[], None]:
+    self._members, metrics = self._program.advance(
+      self._members, self._configs, steps
+    )
+
+    def read():
+      of_all = jax.device_get(metrics)
+      for k, lane in self._live():
+        own = {name: value_TP[:, k] for name, value_TP in of_all.items()}
+        try:
+          lane.book.log_training(steps, own)
+        except Diverged as error:
+          lane.end('diverged', str(error))
+
+    return read
+
+  def evaluate(self, done: int) -> Callable[[], None]:
+    sums = self._program.sums(self._members)
+
+    def read():
+      of_all = jax.device_get(sums)
+      for k, lane in self._live():
+        own = _of_one(of_all, k)
+        evaluators = self._program.evaluators
+        found = {s: e.means(own[s]) for s, e in evaluators.items()}
+        lane.book.log_evaluation(done, found)
+
+    return read
+
+  def measure(self, done: int) -> Callable[[], None]:
+    measured = self._program.measure(self._members)
+
+    def read():
+      of_all = jax.device_get(measured)
+      for k, lane in self._live():
+        own = {name: np.asarray(value_P[k]) for name, value_P in of_all.items()}
+        lane.book.log_probes(done, own)
+
+    return read
+
+  def agreed(self, stop: bool) -> bool:
+    return stop or not any(self._live())
+
+  def save(self, done: int) -> None:
+    of_all = jax.device_get(self._members.state)
+    for k, lane in self._live():
+      try:
+        lane.book.save(_of_one(of_all, k), done)
+      except Diverged as error:
+        lane.end('diverged', str(error))
+      except Exception as error:  # of this one only
+        lane.fail(error)
+
+  def progress(self, done: int) -> None:
+    every = max(0.3, _STATUS_SECONDS * len(self._lanes))
+    for _, lane in self._live():
+      lane.book.progress(done, 0.0, every)
+
+  def _live(self):
+    """Yields each lane that has not ended, and its number."""
+    for k, lane in enumerate(self._lanes):
+      if not lane.status:
+        yield k, lane

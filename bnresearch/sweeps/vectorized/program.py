@@ -1,0 +1,278 @@
+"""Many runs as one program: those that differ in numbers only.
+
+The step of one run is made a step of P runs by `jax.vmap`: what they differ in
+is traced, the rest is compiled once. The members are spread over the devices,
+which need not speak to each other. Each run keeps its directory and records,
+as if it had been trained alone, and its numbers, up to the order of additions.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnresearch import build
+from bnresearch.evaluation import evaluate, measure
+from bnresearch.knobs.tree import Config
+from bnresearch.runs import session
+from bnresearch.statistics import shards
+from bnresearch.sweeps.vectorized import traced
+from bnresearch.training import feed, objective, optimizer, state, step
+from bnresearch.training.order import batch_indices
+from bnresearch.training.state import State
+from bnresearch.training.stream import Examples
+
+_AXIS = shards.RUNS
+_COMPILED_QUICKLY = {'xla_backend_optimization_level': 0}
+_GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
+
+
+class Member(NamedTuple):
+  """One run: its values of `traced.KEYS`, and its state; or P runs, stacked."""
+
+  values: dict[str, jax.Array]
+  state: State
+
+
+class Program:
+  """The compiled functions of runs of one kind.
+
+  Attributes:
+    runs: how many at most are trained at a time.
+    count: P, the members: `runs`, rounded up to a multiple of the devices.
+    sources: all splits.
+    evaluators: of those that are not trained on.
+  """
+
+  def __init__(self, config: Config, runs: int, devices: Sequence[jax.Device]):
+    """Compiles nothing yet.
+
+    Args:
+      config: of any of the runs.
+      runs: see above.
+      devices: over which the members are spread.
+    """
+    self._config, self.runs = config, runs
+    self.count = -(-runs // len(devices)) * len(devices)
+    self._mesh = jax.make_mesh(
+      (len(devices),),
+      (_AXIS,),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=devices,
+    )
+    self.sources = session.sources(config)
+    train_set = self.sources['train']
+    self._classes = len(train_set.class_names)
+    shape = build.spec(config).image_shape
+    model = build.model(config, self._classes)
+    self._passes = objective.passes_of(config, model, shape)
+    self._inputs = build.inputs(config, train_set)
+    self._looked_at = session.looked_at(config, train_set)
+    self._split = self._put(
+      Examples(train_set.images_NHWC, train_set.labels_N), jax.P()
+    )
+    self._fresh = self._compiled(self._fresh_one, 0, state.COMPILED)
+    self._advance = feed.make_advance(
+      self._train_step,
+      config.train.scan,
+      self._example(),
+      self._compiled_advance,
+    )
+    self.evaluators = evaluate.of_splits(
+      config,
+      self._compiled(self._add_batch, 3),
+      self.sources,
+      members=(self.count,),
+    )
+    if config.probes.names:
+      examples = measure.examples(config, self.sources['test'])
+      self._probe_batch = self._put(examples, jax.P())
+      self._measured = self._compiled(self._measure, 2)
+
+  def fresh(self, configs: Sequence[Config]) -> Member:
+    """Returns all members before their first update.
+
+    Args:
+      configs: P or fewer; the last one is repeated for members that only fill.
+    """
+    values = self._put(traced.values_of(self.filled(configs)), jax.P(_AXIS))
+    return Member(values, self._fresh(values))
+
+  def filled(self, items: Sequence) -> list:
+    """Returns P items, the last one repeated as often as need be."""
+    return [*items, *[items[-1]] * (self.count - len(items))]
+
+  def restored(
+    self, configs: Sequence[Config], states: Sequence[State]
+  ) -> Member:
+    """Returns members that go on from states on the host, of as many runs."""
+    stacked = jax.tree.map(lambda *x: np.stack(x), *self.filled(states))
+    values = traced.values_of(self.filled(configs))
+    return self._put(Member(values, stacked), jax.P(_AXIS))
+
+  def advance(
+    self, members: Member, configs: Sequence[Config], steps: range
+  ) -> tuple[Member, dict[str, jax.Array]]:
+    """Makes T steps of all; returns them anew, and metrics (T, P).
+
+    The members that it is given are donated: use the returned ones.
+    """
+    rows = []
+    for part in self._gathered_together(steps):
+      indices_TPN = self._indices(self.filled(configs), part)
+      members, metrics = self._advance(
+        members, self._split, indices_TPN, jax.random.key(0)
+      )
+      rows.append(metrics)
+    return members, jax.tree.map(lambda *m: jnp.concatenate(m), *rows)
+
+  def sums(self, members: Member) -> dict[str, dict[str, jax.Array]]:
+    """Returns what evaluation adds up over each split, all (P,)."""
+    network = members.values, members.state.params, members.state.collections
+    return {s: e.sums(*network) for s, e in self.evaluators.items()}
+
+  def measure(self, members: Member) -> dict[str, jax.Array]:
+    """Returns what the probes measure, each (P, ...)."""
+    return self._measured(members, *self._probe_batch)
+
+  def bytes_of_one(self) -> int:
+    """Returns the most that a compiled step or evaluation takes."""
+    config, one = self._config, jax.eval_shape(self._one_member)
+
+    def batch(N):
+      image = self._split.images.shape[1:]
+      return Examples(
+        jax.ShapeDtypeStruct((N, *image), np.uint8),
+        jax.ShapeDtypeStruct((N,), np.int32),
+      )
+
+    def evaluate_one(member, batch):
+      params, collections = member.state.params, member.state.collections
+      mask_N = jnp.ones(len(batch.labels), bool)
+      sums = evaluate.no_sums(self._classes)
+      return self._add_batch(
+        sums, member.values, params, collections, *batch, mask_N
+      )
+
+    N, key = config.train.batch_size, jax.random.key(0)
+    steps = jax.jit(self._train_step), one, batch(N), key
+    evaluation = jax.jit(evaluate_one), one, batch(config.eval.batch_size)
+    taken = []
+    for function, *arguments in (steps, evaluation):
+      compiled = function.lower(*arguments).compile(_COMPILED_QUICKLY)
+      memory = compiled.memory_analysis()
+      taken.append(
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+      )
+    return max(taken)
+
+  # Of one member; what they differ in is traced.
+
+  def _fresh_one(self, values):
+    model, updates = self._parts(values)
+    key = jax.random.key(values['seed'])
+    return state.traceable(model, updates, key, self._looked_at)
+
+  def _one_member(self):
+    values = {key: x[0] for key, x in traced.values_of([self._config]).items()}
+    return Member(values, self._fresh_one(values))
+
+  def _train_step(self, member, batch, key):
+    model, updates = self._parts(member.values)
+    train_step = step.make_train_step(
+      model,
+      updates,
+      self._inputs,
+      self._passes,
+      **step.options(self._config),
+    )
+    key = jax.random.key(member.values['seed'])
+    new, metrics = train_step(member.state, batch, key)
+    return member._replace(state=new), metrics
+
+  def _add_batch(self, sums, values, params, collections, *batch):
+    config = traced.put_into(self._config, values)
+    model = build.evaluated_model(config, self._classes)
+    add = evaluate.make_add_batch(config, model)
+    return add(sums, params, collections, *batch)
+
+  def _measure(self, member, *batch):
+    config = traced.put_into(self._config, member.values)
+    model = build.evaluated_model(config, self._classes)
+    function = measure.make_measure(config, model)
+    return function(member.state.params, member.state.collections, *batch)
+
+  def _parts(self, values):
+    config = traced.put_into(self._config, values)
+    updates = optimizer.make(
+      config.optim, config.train.steps, len(self._passes)
+    )
+    return build.model(config, self._classes), updates
+
+  # Of all members.
+
+  def _example(self):
+    """Returns members, the split and the indices of a step, for the shapes."""
+    values = traced.values_of(self.filled([self._config]))
+    members = Member(values, jax.eval_shape(self._fresh, values))
+    N = self._config.train.batch_size
+    return members, self._split, np.zeros((self.count, N), np.int32)
+
+  def _compiled(self, function, shared, options=None):
+    """Compiles a function for all; `shared` last arguments are for all."""
+
+    def of_all(*arguments):
+      own = len(arguments) - shared
+      axes = (*[0] * own, *[None] * shared)
+      specs = tuple(jax.P(_AXIS) if a == 0 else jax.P() for a in axes)
+      return self._mapped(jax.vmap(function, axes), specs, jax.P(_AXIS))(
+        *arguments
+      )
+
+    return jax.jit(of_all, compiler_options=options)
+
+  def _compiled_advance(self, function, axis):
+    along = jax.P(None, _AXIS) if axis else jax.P(_AXIS)
+    mapped = self._mapped(
+      jax.vmap(function, (0, None, axis, None), (0, axis)),
+      (jax.P(_AXIS), jax.P(), along, jax.P()),
+      (jax.P(_AXIS), along),
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+  def _mapped(self, function, in_specs, out_specs):
+    return jax.shard_map(
+      function,
+      mesh=self._mesh,
+      in_specs=in_specs,
+      out_specs=out_specs,
+      check_vma=False,  # nothing is shared between members
+    )
+
+  def _put(self, tree, spec):
+    return jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
+
+  def _indices(self, configs, steps):
+    """Returns which examples each member's batches have, (T, P, N)."""
+    data, N = self._config.data, self._config.train.batch_size
+    length = len(self._split.labels)
+    seeds = [config.seed for config in configs]
+    of_seed = {
+      seed: batch_indices(length, N, seed, steps, data.shuffle, data.shards)
+      for seed in dict.fromkeys(seeds)
+    }
+    return np.stack([of_seed[seed] for seed in seeds], axis=1)
+
+  def _gathered_together(self, steps):
+    """Cuts a call into equal parts, whose images are gathered at a time."""
+    T, image_bytes = len(steps), math.prod(self._split.images.shape[1:])
+    most = _GATHERED_BYTES // (
+      self.count * self._config.train.batch_size * image_bytes
+    )
+    length = max(d for d in range(1, T + 1) if T % d == 0 and d <= max(1, most))
+    return [steps[k : k + length] for k in range(0, T, length)]

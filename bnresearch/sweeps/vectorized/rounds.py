@@ -1,0 +1,52 @@
+"""How many runs of one kind are trained at a time, and the program for them."""
+
+import resource
+from collections.abc import Sequence
+
+import jax
+
+from bnresearch.knobs.tree import Config
+from bnresearch.machine import memory
+from bnresearch.sweeps.vectorized import program
+
+_MEMORY = 0.5  # of what there is, that the members may take
+# Members of a CPU core: of the network of Figure 1, each of 2 to 4 takes 0.28
+# ms a step, each of 16 takes 0.44, because they do not fit into its cache.
+_OF_A_CORE = 4
+
+
+def program(
+  config: Config, runs: int, devices: Sequence[jax.Device], at_once: int = 0
+) -> program.Program:
+  """Returns a program that trains so many runs, in few and equal rounds.
+
+  A round has no more than fit into the memory of the devices: as many as a
+  step, or the evaluation of a batch, of a single one fits in. On a CPU it has
+  no more than fit into its cores' caches.
+
+  Args:
+    config: of any of the runs.
+    runs: how many there are.
+    devices: over which the members are spread.
+    at_once: no more than this; 0 for no limit.
+  """
+  # A run that is being saved has about five files open.
+  files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8
+  most = min(at_once or runs, files)
+  if devices[0].platform == 'cpu':
+    most = min(most, _OF_A_CORE * len(devices))
+  made = program.Program(config, _of_a_round(runs, most), devices)
+  fit = max(len(devices), _memory(devices) // made.bytes_of_one())
+  if fit >= made.runs:
+    return made
+  return program.Program(config, _of_a_round(runs, fit), devices)
+
+
+def _of_a_round(runs, most):
+  rounds = -(-runs // most)
+  return -(-runs // rounds)
+
+
+def _memory(devices):
+  """Returns how many bytes the members on these devices may take."""
+  return int(_MEMORY * memory.of_machine(devices))

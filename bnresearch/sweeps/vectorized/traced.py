@@ -1,0 +1,74 @@
+"""Numbers of a config that are traced: runs of one program differ in them."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from bnresearch import build
+from bnresearch.knobs.tree import Config, leaves
+from bnresearch.training import feed
+
+KEYS = (
+  'seed',
+  'optim.learning_rate',
+  'optim.momentum',
+  'optim.weight_decay',
+  'optim.l2',
+  'model.init_std',
+  'norm.epsilon',
+  'norm.momentum',
+)
+
+
+def kind(config: Config) -> str:
+  """Returns the same text for configs that one program can train.
+
+  They differ in `KEYS` only, and in what they are called; a zero is of a kind
+  of its own, because what it turns off is not in the program.
+  """
+  values = leaves(config)
+  del values['label']
+  for key in KEYS:
+    values[key] = key == 'seed' or values[key] != 0
+  return repr(sorted(values.items()))
+
+
+def why_not(config: Config) -> str:
+  """Returns why a run cannot be a member, '' if it can."""
+  if config.start.path:
+    return 'it begins with trained weights (start.path)'
+  if config.parallel.devices or config.parallel.backend != 'jit':
+    return 'it shares its batches among devices (parallel.*), members do not'
+  if config.train.average:
+    return 'it averages parameters, whose statistics are estimated'
+  if not feed.is_resident(config, build.source(config, 'train')):
+    return 'its images do not live on the device (data.on_device)'
+  return ''
+
+
+def values_of(configs: Sequence[Config]) -> dict[str, np.ndarray]:
+  """Returns {key of `KEYS`: (P,)}, float32; seeds uint32."""
+  flat = [leaves(config) for config in configs]
+  return {
+    key: np.asarray(
+      [values[key] for values in flat],
+      np.uint32 if key == 'seed' else np.float32,
+    )
+    for key in KEYS
+  }
+
+
+def put_into(config: Config, values: dict[str, jax.Array]) -> Config:
+  """Returns a config in which traced values stand in place of numbers.
+
+  A zero stays: all members have it.
+  """
+  config = config.copy_and_resolve_references()
+  fixed = leaves(config)
+  with config.ignore_type(), config.unlocked():
+    for key, value in values.items():
+      if key == 'seed' or fixed[key] != 0:
+        group, _, leaf = key.rpartition('.')
+        (config[group] if group else config)[leaf] = value
+  return config

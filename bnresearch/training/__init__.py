@@ -1,0 +1,1 @@
+"""Training: state, objective, optimizer, step, and what feeds it."""

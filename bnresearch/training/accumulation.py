@@ -1,0 +1,81 @@
+"""Gradient accumulation: a batch in parts, in the memory of one of them.
+
+Parts change nothing of what is computed, but for rounding: the same groups of
+examples share statistics, the gradient is that of the whole batch, the running
+statistics follow once, and the optimizer makes one update. Each part starts
+from the statistics before the step, and what they become is averaged over the
+parts. As running averages are linear in what a batch gives them, and parts
+have equally many groups, that is what the whole batch would make of them.
+`rules/together.py` refuses what cannot be had so: statistics of more examples
+than a part has, and the variance between groups of several parts.
+
+Random draws are other ones: dropout and noise have a key of their own in each
+part.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bnresearch.statistics import shards
+from bnresearch.training import scanning
+from bnresearch.training.parallel import Gradient
+
+
+def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
+  """Returns the same gradient, made in parts one after another.
+
+  A part is `N / microbatches` consecutive examples, on all devices.
+
+  Args:
+    gradient: of a batch, already spread over the devices.
+    microbatches: how many parts.
+
+  Raises:
+    ValueError: a part does not lie evenly on the devices.
+  """
+  if microbatches == 1:
+    return gradient
+
+  def of_all(params, collections, batch, key):
+    parts = jax.tree.map(lambda x: split(x, microbatches), batch)
+
+    def of_one(k, part):
+      own = jax.random.fold_in(key, k)
+      return gradient(params, collections, part, own)
+
+    def add(total, numbered):
+      grads, *rest = of_one(*numbered)
+      return jax.tree.map(jnp.add, total, grads), rest
+
+    first = jax.tree.map(lambda x: x[0], parts)
+    total, (new, outputs) = jax.lax.scan(
+      add,
+      jax.tree.map(jnp.zeros_like, params),
+      (jnp.arange(microbatches), parts),
+      unroll=microbatches if scanning.is_slow(of_one, 0, first) else 1,
+    )
+    grads = jax.tree.map(lambda x: x / microbatches, total)
+    outputs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+    return grads, jax.tree.map(_of_all_parts, new), outputs
+
+  return of_all
+
+
+def split(x: jax.Array, microbatches: int) -> jax.Array:
+  """Returns (parts, examples of a part, ...), each part on all devices.
+
+  Raises:
+    ValueError: a part does not lie evenly on the devices.
+  """
+  n, D = x.shape[0] // microbatches, shards.count()
+  if n % D:
+    raise ValueError(
+      f'train.microbatches = {microbatches}: a part of {n} examples does not '
+      f'lie evenly on {D} devices. Set parallel.devices to a divisor of {n}.'
+    )
+  return shards.spread(x.reshape(microbatches, n, *x.shape[1:]), axis=1)
+
+
+def _of_all_parts(x):
+  """Returns the average of what parts made; of a counter, the first one's."""
+  return x.mean(0) if jnp.issubdtype(x.dtype, jnp.floating) else x[0]

@@ -1,0 +1,207 @@
+"""How training goes forward: `advance` by a few steps, from either feed.
+
+`Resident` keeps the training split on the device and gathers its batches
+there; `Stream` takes them from the host, where they are made ahead of time.
+Both see the same batches.
+"""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnresearch.data import Arrays, Source
+from bnresearch.knobs.tree import Config
+from bnresearch.training import parallel, scanning, stream
+from bnresearch.training.order import batch_indices
+from bnresearch.training.state import State
+from bnresearch.training.step import Metrics, TrainStep
+from bnresearch.training.stream import Examples
+
+_IN_FLIGHT = 2  # steps that a stream is ahead of the device
+
+
+def make(
+  config: Config, source: Source, train_step: TrainStep, state: State
+) -> 'Resident | Stream':
+  """Returns the feed that `config.data.on_device` asks for.
+
+  Args:
+    config: the complete config.
+    source: the training split.
+    train_step: see `step.make_train_step`.
+    state: for its shapes.
+  """
+  if is_resident(config, source):
+    return Resident(config, source, train_step, state)
+  return Stream(config, source, train_step)
+
+
+def is_resident(config: Config, source: Source) -> bool:
+  """Returns whether the training split is to live on the device.
+
+  Raises:
+    ValueError: 'always', of images that have sizes of their own.
+  """
+  chosen = config.data.on_device
+  fixed = isinstance(source, Arrays)
+  if chosen == 'always' and not fixed:
+    raise ValueError(
+      "data.on_device = 'always': the images have sizes of their own and are "
+      'cropped on the host. Use auto or never.'
+    )
+  small = fixed and source.images_NHWC.nbytes <= stream.RESIDENT_BYTES
+  return chosen == 'always' or (chosen == 'auto' and small)
+
+
+class Resident:
+  """The training split on the device.
+
+  Attributes:
+    waited: seconds in which the host has drawn which examples come; at most so
+      long has the device waited.
+  """
+
+  def __init__(
+    self, config: Config, source: Arrays, train_step: TrainStep, state: State
+  ):
+    self._config = config
+    self.waited = 0.0
+    self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
+    indices_N = np.zeros(config.train.batch_size, np.int32)
+    example = state, self._split, indices_N
+    self._call = make_advance(train_step, config.train.scan, example)
+
+  def advance(
+    self, state: State, steps: range, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    """Makes T steps; returns the new state, and each step's metrics (T,).
+
+    The state that it is given is donated: use the returned one.
+    """
+    config, began = self._config, time.monotonic()
+    indices_TN = batch_indices(
+      len(self._split.labels),
+      config.train.batch_size,
+      config.seed,
+      steps,
+      config.data.shuffle,
+      config.data.shards,
+    )
+    self.waited += time.monotonic() - began
+    return self._call(state, self._split, indices_TN, key)
+
+  def close(self) -> None:
+    """Nothing is left behind."""
+
+
+class Stream:
+  """Batches that the host makes while the device computes.
+
+  Attributes:
+    waited: seconds that the training has waited for data.
+  """
+
+  def __init__(self, config: Config, source: Source, train_step: TrainStep):
+    self._config, self._source = config, source
+    self._step = jax.jit(train_step, donate_argnums=0)
+    self._batches, self._next = None, None
+    self.waited = 0.0
+
+  def advance(
+    self, state: State, steps: range, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    """Makes T steps; returns the new state, and each step's metrics (T,).
+
+    The state that it is given is donated: use the returned one.
+    """
+    if self._next != steps.start:
+      self.close()
+      rest = range(steps.start, self._config.train.steps)
+      host = stream.Host(jax.process_index(), jax.process_count())
+      self._batches = stream.training(self._config, self._source, rest, host)
+    self._next = steps.stop
+    rows = []
+    for _ in steps:
+      began = time.monotonic()
+      batch = next(self._batches)
+      self.waited += time.monotonic() - began
+      state, metrics = self._step(state, parallel.split(batch), key)
+      rows.append(metrics)
+      if len(rows) > _IN_FLIGHT:  # or else all T batches lie on the device
+        rows[-1 - _IN_FLIGHT]['loss'].block_until_ready()
+    return state, _stacked(rows)
+
+  def close(self) -> None:
+    """Ends the processes that make batches."""
+    if self._batches is not None:
+      self._batches.close()
+      self._batches = None
+
+
+def _compiled(function, axis):
+  return jax.jit(function, donate_argnums=0)
+
+
+def make_advance(
+  train_step: TrainStep,
+  scan: str,
+  example: tuple[State, Examples, np.ndarray],
+  compiled: Callable[[Callable, int], Callable] = _compiled,
+) -> Callable[..., tuple[State, Metrics]]:
+  """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
+
+  It makes T steps, the t-th on the examples `indices_TN[t]` of a split that
+  lives on the device, and returns each step's metrics, (T,). The state that
+  it is given is donated: use the returned one.
+
+  Args:
+    train_step: see `make_train_step`.
+    scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
+      compiled step T times, 'auto' scans unless that is slow, see `loops`.
+    example: a state, a split and the indices of a step, for the shapes.
+    compiled: makes a function of (state, split, indices, key) one that is
+      compiled and donates the state. Its second argument is on which axis
+      indices and metrics have what several states differ in, if there are
+      several.
+  """
+
+  def batch_at(split, indices):
+    # Rows of bytes: XLA gathers them six times faster than images.
+    N, *image_shape = split.images.shape
+    rows = split.images.reshape(N, -1)[indices]
+    images = rows.reshape(*indices.shape, *image_shape)
+    return Examples(images, split.labels[indices])
+
+  def one(state, split, indices_N, key):
+    return train_step(state, batch_at(split, indices_N), key)
+
+  def scanned(state, split, indices_TN, key):
+    # All T batches are gathered before the loop: a loop that holds the whole
+    # split risks a copy of it in every step.
+    return jax.lax.scan(
+      lambda state, batch: train_step(state, batch, key),
+      state,
+      batch_at(split, indices_TN),
+    )
+
+  call_one = compiled(one, 0)
+
+  def called(state, split, indices_TN, key):
+    rows = []
+    for indices_N in indices_TN:
+      state, metrics = call_one(state, split, indices_N, key)
+      rows.append(metrics)
+    return state, _stacked(rows)
+
+  if scan == 'auto':
+    # Of the compiled step, which so is traced once.
+    slow = scanning.is_slow(call_one, *example, jax.random.key(0))
+    scan = 'never' if slow else 'always'
+  return called if scan == 'never' else compiled(scanned, 1)
+
+
+def _stacked(rows):
+  return jax.tree.map(lambda *column: jnp.stack(column), *rows)

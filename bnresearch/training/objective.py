@@ -1,0 +1,106 @@
+"""What is minimized, and what is counted beside it."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bnresearch.knobs.tree import Config
+from bnresearch.models import AUXILIARY
+
+Passes = tuple[tuple[float, ...], ...]
+
+
+def cross_entropy(logits_NK: jax.Array, targets: jax.Array) -> jax.Array:
+  """Returns each example's softmax cross-entropy (N,), in nats.
+
+  The targets are labels (N,), or probabilities (N, K).
+  """
+  if targets.ndim == 1:
+    targets = jax.nn.one_hot(targets, logits_NK.shape[-1])
+  return optax.softmax_cross_entropy(logits_NK, targets)
+
+
+def correct(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
+  """Returns whether each example's largest logit is its label's (N,)."""
+  return logits_NK.argmax(-1) == labels_N
+
+
+def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
+  """Returns whether each label's logit is among the five largest (N,).
+
+  Of equals the first come first, and what is no number comes before all
+  others, as in `correct`.
+  """
+  own_N1 = jnp.take_along_axis(logits_NK, labels_N[:, None], axis=1)
+  places_K = jnp.arange(logits_NK.shape[-1])
+  behind_NK = (logits_NK == own_N1) & (places_K[None] >= labels_N[:, None])
+  ahead_NK = ~(logits_NK < own_N1) & ~behind_NK
+  return ahead_NK.sum(-1) < 5
+
+
+def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
+  """Returns the logits (N, K) of all heads: the network's, the auxiliary ones.
+
+  The auxiliary ones come from the bottom to the top.
+  """
+  names = sorted(name for name in taps if name.startswith(AUXILIARY))
+  return [logits_NK, *(taps[name] for name in names)]
+
+
+def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+  """Returns how many heads a network has, without running it."""
+  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  init = functools.partial(model.init_with_output, train=False)
+  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
+  return len(heads(logits, taps))
+
+
+def passes_of(
+  config: Config, model: nn.Module, image_shape: tuple[int, int, int]
+) -> Passes:
+  """Returns the passes of one step of a run, see `passes`."""
+  return passes(
+    count_heads(model, image_shape),
+    config.objective.auxiliary,
+    config.objective.auxiliary_weight,
+  )
+
+
+def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
+  """Returns the passes of one step: in each, what each head's loss weighs.
+
+  Args:
+    count: of the heads, see `heads`.
+    auxiliary: 'none', one pass, of the network's own loss; 'weighted', one
+      pass, of it and `auxiliary_weight` times the loss of each auxiliary head
+      (Szegedy et al. 2014, 1409.4842); 'alternating', a pass for each head,
+      the network's own first.
+    auxiliary_weight: see above.
+  """
+  rest = count - 1
+  if auxiliary == 'alternating':
+    return tuple(
+      tuple(float(head == of) for head in range(count)) for of in range(count)
+    )
+  return (
+    (1.0, *[auxiliary_weight if auxiliary == 'weighted' else 0.0] * rest),
+  )
+
+
+def weighted_loss(
+  heads: list[jax.Array], targets: jax.Array, weights: tuple[float, ...]
+) -> jax.Array:
+  """Returns the heads' mean cross-entropies, weighted and added, in nats.
+
+  The heads past the last weight count nothing. For the targets see
+  `cross_entropy`.
+  """
+  return sum(
+    weight * cross_entropy(logits_NK, targets).mean()
+    for logits_NK, weight in zip(heads, weights)
+    if weight
+  )

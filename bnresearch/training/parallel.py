@@ -1,0 +1,241 @@
+"""One pure gradient on any number of devices: three ways to spread it.
+
+'jit' leaves the splitting to XLA, which sees the whole batch. 'shard_map' and
+'pmap' run the same function on each device's share of it, and the normalizers
+see to it that groups of examples are the same ones, see `statistics/shards.py`.
+All give the same numbers, up to the order of additions, which
+`python -m bnresearch.selftest` proves on the machine at hand.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bnresearch import models
+from bnresearch.knobs.tree import Config
+from bnresearch.statistics import shards
+from bnresearch.training.stream import Host
+
+BACKENDS = ('jit', 'shard_map', 'pmap')
+
+# (params, collections, batch, key) -> (gradients, collections, outputs): the
+# gradients of a mean over the examples, and something of each example.
+Gradient = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any, Any]]
+
+
+def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
+  """Returns the devices that share the batches of a run; their axis is `AXIS`.
+
+  `config.parallel.devices` says how many; 0 is for as many as divide the
+  batch. On a CPU, whose cores are devices here (see `machine.py`), that is one
+  for a network without convolutions, which gains nothing from more: XLA runs
+  many convolutions on one core only.
+
+  Raises:
+    ValueError: there are not so many, or they do not divide the batch. Several
+      hosts always use all, and not by 'pmap'.
+  """
+  found = jax.devices()
+  return mesh_of(found[: count(config, model, len(found), found[0].platform)])
+
+
+def count(config: Config, model: nn.Module, there: int, platform: str) -> int:
+  """Returns how many devices share the batches of a run, see `mesh`.
+
+  Args:
+    config: the complete config.
+    model: the network.
+    there: how many devices there are.
+    platform: of these, 'cpu' or another.
+
+  Raises:
+    ValueError: see `mesh`.
+  """
+  N = config.train.batch_size // config.train.microbatches
+  wanted = config.parallel.devices
+  if jax.process_count() > 1:
+    if wanted not in (0, there):
+      raise ValueError(
+        f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
+        f'their {there} devices. Leave it at 0.'
+      )
+    if config.parallel.backend == 'pmap':
+      raise ValueError(
+        f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
+        'shard_map.'
+      )
+    wanted = there
+  if not wanted:
+    alone = platform == 'cpu' and not models.convolves(model)
+    wanted = 1 if alone else _most(there, N, config.norm.group_size)
+  if wanted > there:
+    raise ValueError(f'parallel.devices = {wanted}: there are {there} here.')
+  if N % wanted:
+    raise ValueError(
+      f'train.batch_size / train.microbatches = {N}: must be a multiple of the '
+      f'{wanted} devices that share these examples. Choose another one, or '
+      'other parallel.devices.'
+    )
+  return wanted
+
+
+@contextlib.contextmanager
+def on_devices(
+  *networks: nn.Module, examples: int = 0, group_size: int = 0
+) -> Iterator[None]:
+  """Lets the body use a mesh: the one in use, or all devices of this host.
+
+  On a CPU that is one device where no network has convolutions, see `mesh`.
+
+  Args:
+    *networks: that are run.
+    examples: that the devices must divide; 0 if any number of them will do.
+    group_size: of these, that share statistics; 0 for all.
+  """
+  if shards.AXIS in jax.sharding.get_mesh().axis_names:
+    yield
+    return
+  found = jax.local_devices()
+  if found[0].platform == 'cpu' and not any(map(models.convolves, networks)):
+    found = found[:1]
+  if examples:
+    found = found[: _most(len(found), examples, group_size)]
+  with jax.set_mesh(mesh_of(found)):
+    yield
+
+
+def host() -> Host:
+  """Returns which of the hosts this is that share the mesh in use."""
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return Host()
+  indices = sorted({device.process_index for device in mesh.devices.flat})
+  return Host(indices.index(jax.process_index()), len(indices))
+
+
+def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
+  """Returns the mesh of these devices."""
+  return jax.make_mesh(
+    (len(devices),),
+    (shards.AXIS,),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=devices,
+  )
+
+
+def abstract_mesh(devices: int) -> jax.sharding.AbstractMesh:
+  """Returns the mesh of so many devices, which need not be there: to trace."""
+  return jax.sharding.AbstractMesh(
+    (devices,), (shards.AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+
+
+def _most(devices, N, group_size):
+  """Returns the largest number of devices on which batch and groups lie."""
+  groups = N // (group_size or N)
+  return max(
+    d
+    for d in range(1, devices + 1)
+    if N % d == 0 and (groups % d == 0 or d % groups == 0)
+  )
+
+
+def spread(gradient: Gradient, backend: str) -> Gradient:
+  """Returns the same function of a batch that is spread over the mesh.
+
+  It is called with `jax.set_mesh`, inside `jax.jit`. The gradients and
+  collections that it returns are the same on every device.
+
+  Args:
+    gradient: of a batch, or of a device's share of it.
+    backend: one of `BACKENDS`.
+  """
+  if backend == 'jit':
+    return gradient
+
+  def on_a_device(params, collections, batch, key):
+    # By their type, each device gets gradients of its own: of what devices
+    # share, JAX would add them up by itself, and their mean would be a sum.
+    own = shards.alike(params, jax.tree.leaves(batch)[0])
+    gradients, collections, outputs = gradient(own, collections, batch, key)
+    return _mean_over_devices(gradients), collections, outputs
+
+  mapped = {'shard_map': _by_shard_map, 'pmap': _by_pmap}[backend](on_a_device)
+
+  def spread_gradient(*arguments):
+    function = gradient if shards.count() == 1 else mapped
+    return function(*arguments)
+
+  return spread_gradient
+
+
+def _by_shard_map(on_a_device):
+  split, shared = jax.P(shards.AXIS), jax.P()
+  return jax.shard_map(
+    on_a_device,
+    in_specs=(shared, shared, split, shared),
+    out_specs=(shared, shared, split),
+  )
+
+
+def _by_pmap(on_a_device):
+  mapped = jax.pmap(
+    on_a_device,
+    axis_name=shards.AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=(None, None, 0),
+  )
+
+  def function(params, collections, batch, key):
+    D = shards.count()
+    shares = jax.tree.map(lambda x: x.reshape(D, -1, *x.shape[1:]), batch)
+    *same, outputs = mapped(params, collections, shares, key)
+    return *same, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+
+  return function
+
+
+def _mean_over_devices(gradients):
+  """Averages over the devices, by one collective for each dtype."""
+  leaves, tree = jax.tree.flatten(gradients)
+  result = list(leaves)
+  for dtype in {leaf.dtype for leaf in leaves}:
+    of_dtype = [k for k, leaf in enumerate(leaves) if leaf.dtype == dtype]
+    packed = jnp.concatenate([leaves[k].ravel() for k in of_dtype])
+    mean = jax.lax.pmean(packed, shards.AXIS)
+    start = 0
+    for k in of_dtype:
+      size = leaves[k].size
+      result[k] = mean[start : start + size].reshape(leaves[k].shape)
+      start += size
+  return tree.unflatten(result)
+
+
+def shared(tree: Any) -> Any:
+  """Returns the same arrays on every device of the mesh in use, whole."""
+  return _placed(tree, jax.P())
+
+
+def split(batch: Any) -> Any:
+  """Returns arrays of examples, spread over the mesh.
+
+  Args:
+    batch: this host's share of it, as `stream` makes it.
+  """
+  return _placed(batch, jax.P(shards.AXIS))
+
+
+def _placed(tree, spec):
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return jax.device_put(tree)
+  sharding = jax.NamedSharding(mesh, spec)
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+  make = jax.make_array_from_process_local_data
+  return jax.tree.map(lambda x: make(sharding, np.asarray(x)), tree)

@@ -1,0 +1,138 @@
+"""The training step, pure; and the call that makes many of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+
+from bnresearch import build
+from bnresearch.knobs.tree import Config
+from bnresearch.statistics import shards
+from bnresearch.training import accumulation, objective, parallel
+from bnresearch.training.state import State
+from bnresearch.training.stream import Examples
+
+_INPUTS = 0x696E70  # no number of a pass
+
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[State, Examples, jax.Array], tuple[State, Metrics]]
+
+
+def inputs_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
+  """Returns the key by which a step makes its batch ready, from the run's."""
+  return jax.random.fold_in(jax.random.fold_in(key, step), _INPUTS)
+
+
+def make_train_step(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  inputs: build.Inputs,
+  passes: objective.Passes = ((1.0,),),
+  backend: str = 'jit',
+  *,
+  microbatches: int = 1,
+  average: float = 0.0,
+) -> TrainStep:
+  """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
+
+  `key` is the run's; each step folds its number into it. A step makes its
+  batch ready by `inputs`, see `build.inputs`, and is then one or more `passes`,
+  see `objective.passes`: each goes forward and backward, updates the
+  parameters and lets the statistics follow. The metrics are of the network's
+  own logits in the first pass, before any update: mean 'loss' in nats; by the
+  labels, also where these are mixed, 'accuracy', and 'top5_accuracy' of K > 5.
+
+  Under `jax.set_mesh` the batch is spread over its devices.
+
+  Args:
+    model, optimizer, inputs, passes: what a step is made of, see above.
+    backend: how the batch is spread, see `parallel.py`.
+    microbatches: parts in which each pass is made, see `accumulation.py`.
+    average: decay of the average of the parameters, which follows once a
+      step, see `average.py`; 0 for none.
+  """
+  gradients = [
+    accumulation.in_parts(
+      parallel.spread(_gradient(model, weights), backend), microbatches
+    )
+    for weights in passes
+  ]
+
+  def train_step(state, batch, key):
+    batch = shards.spread(batch)
+    x_NHWC, targets_NK = inputs(
+      inputs_key(key, state.step), batch.images, batch.labels
+    )
+    key = jax.random.fold_in(key, state.step)
+    logits = []
+    for k, gradient in enumerate(gradients):
+      dropout = jax.random.fold_in(key, k) if k else key
+      grads, collections, logits_NK = gradient(
+        state.params, state.collections, (x_NHWC, targets_NK), dropout
+      )
+      updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params
+      )
+      state = state.replace(
+        params=optax.apply_updates(state.params, updates),
+        collections=collections,
+        opt_state=opt_state,
+      )
+      logits.append(logits_NK)
+    metrics = _metrics(logits[0], targets_NK, batch.labels)
+    return _followed(state, average), metrics
+
+  return train_step
+
+
+def options(config: Config) -> dict[str, Any]:
+  """Returns the options of `make_train_step` that a config has."""
+  return {
+    'backend': config.parallel.backend,
+    'microbatches': config.train.microbatches,
+    'average': config.train.average,
+  }
+
+
+def _metrics(logits_NK, targets_NK, labels_N):
+  loss_N = objective.cross_entropy(logits_NK, targets_NK)
+  correct_N = objective.correct(logits_NK, labels_N)
+  result = {'loss': loss_N.mean(), 'accuracy': correct_N.mean()}
+  if logits_NK.shape[-1] > 5:
+    result['top5_accuracy'] = objective.in_top5(logits_NK, labels_N).mean()
+  return result
+
+
+def _followed(state, decay):
+  """Returns the state a step later, after its updates."""
+  if decay:
+    follow = optax.incremental_update
+    average = follow(state.params, state.average, 1 - decay)
+    state = state.replace(average=average)
+  return state.replace(step=state.step + 1)
+
+
+def _gradient(model, weights):
+  """Returns the gradient of a pass, in which the heads' losses weigh so."""
+
+  def gradient(params, collections, batch, key):
+    x_NHWC, targets_NK = batch
+
+    def loss_fn(params):
+      (logits_NK, taps), new = model.apply(
+        {'params': params, **collections},
+        x_NHWC,
+        train=True,
+        mutable=list(collections),
+        rngs={'dropout': key},
+      )
+      heads = objective.heads(logits_NK, taps)
+      loss = objective.weighted_loss(heads, targets_NK, weights)
+      return loss, (logits_NK, new)
+
+    grads, (logits_NK, new) = jax.grad(loss_fn, has_aux=True)(params)
+    return grads, new, logits_NK
+
+  return gradient

@@ -1,0 +1,256 @@
+"""Batches from any source, made ahead of the training by Grain.
+
+A batch is made as a whole, from its number: which examples, and how each is
+cropped, follow from the seed and the step alone. So it is the same to the byte
+whatever the number of threads, processes and hosts that make batches.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import math
+import os
+import pathlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from bnresearch import build
+from bnresearch.config import ConfigError
+from bnresearch.data import Arrays, Source
+from bnresearch.images.boxes import ATTEMPTS
+from bnresearch.knobs.tree import Config
+from bnresearch.machine import process
+from bnresearch.training.order import batch_indices
+
+_AHEAD = 2  # batches that wait for the training, besides those in the making
+RESIDENT_BYTES = 2**30  # that the images of a split may take on the device
+_SHARED = pathlib.Path('/dev/shm')  # Linux's
+_CROP = 0x637270  # sets the draws of crops apart from those of the order
+
+
+class Examples(NamedTuple):
+  """Images uint8 NHWC and labels int32 (N,); a batch, or a whole split."""
+
+  images: np.ndarray
+  labels: np.ndarray
+
+
+class Host(NamedTuple):
+  """Which of how many hosts this is: each makes its part of every batch."""
+
+  index: int = 0
+  count: int = 1
+
+
+_ALONE = Host()
+
+
+def training(
+  config: Config, source: Source, steps: range, host: Host = _ALONE
+) -> Iterator[Examples]:
+  """Yields the training batches at `steps`, this host's part of each.
+
+  Images that have sizes of their own are cropped to `config.data.image_size`,
+  at random if `config.augment.crop` is 'resized'.
+
+  Raises:
+    ValueError: `config.train.batch_size` is no multiple of the hosts' count.
+  """
+  if config.train.batch_size % host.count:
+    raise ValueError(
+      f'train.batch_size = {config.train.batch_size}: must be a multiple of '
+      f'the {host.count} hosts.'
+    )
+  make = _TrainingBatch(
+    source,
+    build.random_crop(config),
+    config.train.batch_size,
+    config.seed,
+    config.data.shuffle,
+    config.data.shards,
+    host,
+  )
+  return _made(make, steps, source, config.data.workers)
+
+
+def in_order(
+  source: Source,
+  crop: build.Crop,
+  batch_size: int,
+  count: int | None = None,
+  workers: int = 0,
+  rows: range | None = None,
+) -> Iterator[Examples]:
+  """Yields the first `count` examples in their order.
+
+  The last batch may be smaller.
+
+  Args:
+    source: any.
+    crop: makes what the network gets, where images have sizes of their own;
+      see `build.crop`.
+    batch_size: N.
+    count: how many examples; None for all.
+    workers: processes that make batches; 0 for threads of this one.
+    rows: of each batch, those that are made, such as a host's part; None for
+      all. Where a batch has none of them, one example is made all the same.
+  """
+  count = len(source) if count is None else min(count, len(source))
+  make = _OrderedBatch(source, crop, batch_size, count, rows)
+  return _made(make, range(-(-count // batch_size)), source, workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingBatch:
+  source: Source
+  crop: build.RandomCrop
+  batch_size: int
+  seed: int
+  shuffle: str
+  shards: int
+  host: Host
+
+  def __call__(self, step: int) -> Examples:
+    (indices_N,) = batch_indices(
+      len(self.source),
+      self.batch_size,
+      self.seed,
+      range(step, step + 1),
+      self.shuffle,
+      self.shards,
+    )
+    share = self.batch_size // self.host.count
+    mine = slice(self.host.index * share, (self.host.index + 1) * share)
+    if isinstance(self.source, Arrays):
+      return _gathered(self.source, indices_N[mine])
+    random = np.random.RandomState([self.seed, step, _CROP])
+    uniform_NA4 = random.random_sample((self.batch_size, ATTEMPTS, 4))
+    return _examples(
+      (self.crop(image, uniform_A4), label)
+      for (image, label), uniform_A4 in zip(
+        map(self.source.__getitem__, indices_N[mine].tolist()),
+        uniform_NA4[mine].astype(np.float32),
+      )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _OrderedBatch:
+  source: Source
+  crop: build.Crop
+  batch_size: int
+  count: int
+  rows: range | None
+
+  def __call__(self, number: int) -> Examples:
+    start = number * self.batch_size
+    here = range(start, min(start + self.batch_size, self.count))
+    if self.rows is not None:
+      here = here[self.rows.start : self.rows.stop] or here[:1]
+    if isinstance(self.source, Arrays):
+      return _gathered(self.source, slice(here.start, here.stop))
+    return _examples(
+      (self.crop(image), label)
+      for image, label in map(self.source.__getitem__, here)
+    )
+
+
+def check_shared_memory(
+  config: Config, source: Source, image_shape: tuple[int, int, int]
+) -> None:
+  """Raises ConfigError if the workers' batches cannot fit into /dev/shm.
+
+  Each has one that waits to be fetched, and one that it has made meanwhile.
+  """
+  workers = config.data.workers
+  if isinstance(source, Arrays) or not _SHARED.is_dir():
+    return
+  needed = 2 * workers * config.train.batch_size * math.prod(image_shape)
+  if needed > shutil.disk_usage(_SHARED).free:
+    raise ConfigError([_too_small(workers, f'needs {needed / 1e6:,.1f} MB')])
+
+
+def _too_small(workers, why):
+  free = shutil.disk_usage(_SHARED).free / 1e6
+  return (
+    f'data.workers = {workers}: {why} in {_SHARED}, over which processes hand '
+    f'on their batches, and {free:,.1f} MB are free. Give it more, as by '
+    'docker run --shm-size=8g, or use data.workers=0, threads.'
+  )
+
+
+@contextlib.contextmanager
+def _told(workers):
+  """Says what has ended a worker if it was want of shared memory."""
+  try:
+    yield
+  except (OSError, RuntimeError) as error:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    # Who writes into shared memory that there is none for, gets this signal.
+    killed = f'exit code {-signal.SIGBUS}' in str(error)
+    if not workers or not (full or killed):
+      raise
+    raise ConfigError([_too_small(workers, 'there is no room')]) from error
+
+
+def _gathered(arrays, indices):
+  return Examples(arrays.images_NHWC[indices], arrays.labels_N[indices])
+
+
+def _examples(pairs):
+  images, labels = zip(*pairs)
+  return Examples(np.stack(images), np.asarray(labels, np.int32))
+
+
+def _made(make, numbers, source, workers):
+  """Yields `make(number)` for each, in order, made ahead of time.
+
+  What lies in memory is gathered when it is asked for: to hand it from thread
+  to thread, let alone to another process, takes longer.
+  """
+  if isinstance(source, Arrays):
+    yield from map(make, numbers)
+    return
+  import grain  # 2.7 s
+
+  if not flags.FLAGS.is_parsed():  # Grain hands them on to its processes
+    flags.FLAGS.mark_as_parsed()
+  batches = grain.MapDataset.range(numbers.start, numbers.stop).map(make)
+  if workers:
+    made = batches.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(
+      grain.multiprocessing.MultiprocessingOptions(workers),
+      worker_init_fn=_follow_parent,
+    )
+  else:
+    threads = max(1, process.cores() - 1)
+    made = batches.to_iter_dataset(grain.ReadOptions(threads, threads + _AHEAD))
+  with _told(workers), contextlib.closing(iter(made)) as iterator:
+    for batch in iterator:
+      # Out of the memory that Grain shares with its workers: what is kept of
+      # that until the end of the process, is warned of there.
+      yield jax.tree.map(np.array, batch) if workers else batch
+
+
+def _follow_parent(index, count):
+  """Lets a worker end with its parent, be it killed, and not before.
+
+  The signals that ask a run to save itself may reach its whole group.
+  """
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+  parent = os.getppid()
+
+  def follow():
+    while os.getppid() == parent:
+      time.sleep(1)
+    os._exit(1)
+
+  threading.Thread(target=follow, daemon=True).start()
