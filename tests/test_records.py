@@ -207,7 +207,7 @@ def test_keep_until_makes_no_file(book, tmp_path):
 
 HOLDER = """
 import pathlib, sys
-from bnresearch.records import config_file, run_directory
+from bnresearch.runs import config_file, run_directory
 
 config = config_file.from_json(sys.stdin.readline())
 with run_directory.claim(pathlib.Path(sys.argv[1]), config) as run:
@@ -362,7 +362,7 @@ def test_this_process_does_not_take_its_own_run_for_interrupted(tmp_path):
 
 OF_ANOTHER_USER = """
 import os, pathlib, sys
-from bnresearch.records import run_directory
+from bnresearch.runs import run_directory
 from configs import default
 
 path, config = pathlib.Path(sys.argv[1], 'run'), default.get_config()
