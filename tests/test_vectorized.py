@@ -15,7 +15,8 @@ from bnresearch.reports import results, summary
 from bnresearch.runs import run_directory, session
 from bnresearch.sweeps.points import points
 from bnresearch.sweeps.vectorized import launcher as vectorized
-from bnresearch.sweeps.vectorized import program, rounds, traced
+from bnresearch.sweeps.vectorized import rounds, traced
+from bnresearch.sweeps.vectorized.program import Program
 from configs import default
 
 CONSOLE = Console(quiet=True)
@@ -256,7 +257,7 @@ def test_a_zero_and_a_choice_are_of_another_kind():
 
 def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   config, devices = config_of(()), jax.devices()[:2]
-  one = program.Program(config, 1, devices[:1]).bytes_of_one()
+  one = Program(config, 1, devices[:1]).bytes_of_one()
 
   def at_a_time(runs, **options):
     return rounds.program(config, runs, devices, **options).runs

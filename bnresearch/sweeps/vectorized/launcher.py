@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from bnresearch.machine import interruptions, process
-from bnresearch.runs import run_directory, session
+from bnresearch.runs import run_directory
 from bnresearch.runs.recorder import Book, Diverged
+from bnresearch.runs.session import make_steps, note_sources
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
-from bnresearch.sweeps.vectorized import program, rounds, traced
+from bnresearch.sweeps.vectorized import rounds, traced
+from bnresearch.sweeps.vectorized.program import Program
 from bnresearch.terminal import Console, explain
 
 _STATUS_SECONDS = 0.05  # between two writes of status.json, a member
@@ -113,7 +115,7 @@ def _train(program, points, workdir, stop, console):
       # Where a kill came between the checkpoints of two, they are apart.
       for step, some in sorted(by_step.items()):
         session = _Session(program, some)
-        status = session.make_steps(some[0].config, session, step, stop)
+        status = make_steps(some[0].config, session, step, stop)
         for lane in some:
           lane.end(status)
     except Exception as error:
@@ -165,7 +167,7 @@ class _Lane:
 
   def restore(self, fresh, sources):
     """Opens the records, and restores the state if there is one."""
-    session.note_sources(self._run, self.config, sources)
+    note_sources(self._run, self.config, sources)
     self.book = Book(self.config, self._run)
     self.state = self.book.restored(fresh) or fresh
 
@@ -194,7 +196,7 @@ class _Lane:
 class _Session:
   """All members at a time, for `make_steps`; the records of each lane."""
 
-  def __init__(self, program: program.Program, lanes: Sequence[_Lane]):
+  def __init__(self, program: Program, lanes: Sequence[_Lane]):
     self._program, self._lanes = program, lanes
     self._configs = [lane.config for lane in lanes]
     states = [lane.state for lane in lanes]

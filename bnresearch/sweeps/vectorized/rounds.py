@@ -7,7 +7,7 @@ import jax
 
 from bnresearch.knobs.tree import Config
 from bnresearch.machine import memory
-from bnresearch.sweeps.vectorized import program
+from bnresearch.sweeps.vectorized.program import Program
 
 _MEMORY = 0.5  # of what there is, that the members may take
 # Members of a CPU core: of the network of Figure 1, each of 2 to 4 takes 0.28
@@ -17,7 +17,7 @@ _OF_A_CORE = 4
 
 def program(
   config: Config, runs: int, devices: Sequence[jax.Device], at_once: int = 0
-) -> program.Program:
+) -> Program:
   """Returns a program that trains so many runs, in few and equal rounds.
 
   A round has no more than fit into the memory of the devices: as many as a
@@ -35,11 +35,11 @@ def program(
   most = min(at_once or runs, files)
   if devices[0].platform == 'cpu':
     most = min(most, _OF_A_CORE * len(devices))
-  made = program.Program(config, _of_a_round(runs, most), devices)
+  made = Program(config, _of_a_round(runs, most), devices)
   fit = max(len(devices), _memory(devices) // made.bytes_of_one())
   if fit >= made.runs:
     return made
-  return program.Program(config, _of_a_round(runs, fit), devices)
+  return Program(config, _of_a_round(runs, fit), devices)
 
 
 def _of_a_round(runs, most):
