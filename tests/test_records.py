@@ -511,9 +511,9 @@ def commit_all(folder):
 def package(tmp_path):
   """A folder of another repository that is as site-packages."""
   folder = tmp_path / 'thesis' / 'site-packages'
-  records = folder / 'bnresearch' / 'records'
-  records.mkdir(parents=True)
-  shutil.copy(provenance.__file__, records)
+  runs = folder / 'bnresearch' / 'runs'
+  runs.mkdir(parents=True)
+  shutil.copy(provenance.__file__, runs)
   return folder
 
 
