@@ -17,7 +17,7 @@ import numpy as np
 
 from bnresearch import config_code, knobs, lookup, paths
 from bnresearch.knobs.tree import Config, leaves
-from bnresearch.terminal import UserError
+from bnresearch.terminal import ConfigError as ConfigError
 
 # Names, and patterns of layers, which may stand without quotes.
 _WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
@@ -32,16 +32,6 @@ _UNREADABLE = (
 )
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 100
-
-
-class ConfigError(UserError, ValueError):
-  """A config cannot be used; the message lists every problem found."""
-
-  def __init__(self, problems: Iterable[str]):
-    self.problems = tuple(dict.fromkeys(problems))
-    n = len(self.problems)
-    title = 'A problem' if n == 1 else f'{n} problems'
-    super().__init__('\n  '.join([f'{title}:', *self.problems]))
 
 
 # Loading and overriding.

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Iterator
 
-from bnresearch import build, paths
+from bnresearch import paths
+from bnresearch.images import crops
 from bnresearch.machine import process
 from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
@@ -192,7 +193,7 @@ def _add_use(group):
   group.add_argument(
     '--crops',
     type=int,
-    choices=build.CROP_COUNTS,
+    choices=crops.COUNTS,
     help='of each image, whose probabilities are averaged; default 1; of small '
     'images 10, where training has padded and mirrored them',
   )

@@ -8,9 +8,10 @@ with an underscore are shared by their room and are no entries.
 import dataclasses
 import difflib
 import importlib
+import inspect
 import pathlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +52,13 @@ def find(room: str, name: str) -> ModuleType:
 def picked(cls: type, options: dict[str, Any]) -> dict[str, Any]:
   """Returns those options for which a dataclass has a field of that name."""
   own = {field.name for field in dataclasses.fields(cls)} - {'name', 'parent'}
+  return {key: value for key, value in options.items() if key in own}
+
+
+def keywords(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns those options for which a function has a keyword-only one."""
+  parameters = inspect.signature(function).parameters.values()
+  own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
   return {key: value for key, value in options.items() if key in own}
 
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from bnresearch import build, command, flags, paths
+from bnresearch import command, flags, paths
 from bnresearch import config as configs
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
@@ -217,7 +217,7 @@ def _predict(args, runs):
 def _check_crops(args, runs):
   for run in runs:
     try:
-      build.crop(run.config, args.crops or 1)
+      run.parts.images.crop(args.crops or 1)
     except ValueError as error:
       raise configs.ConfigError(
         [f'--crops={args.crops}: {run.path}: {error}']

@@ -137,7 +137,7 @@ def step(
 
   @jax.jit
   def make_step(params, collections, batch, key):
-    grads, new, loss_N = parallel.spread(gradient, backend)(
+    grads, new, loss_N = parallel.distributed(gradient, backend)(
       params, collections, batch, key
     )
     updates, _ = optimizer.update(grads, optimizer.init(params), params)

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bnresearch import build, data
 from bnresearch import config as configs
-from bnresearch.training import stream
-from bnresearch.training.order import batch_indices
+from bnresearch import data
+from bnresearch.assembly import assemble
 from configs import default
 
 SIZE = 224  # of a cropped photograph
@@ -51,8 +50,7 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
       'augment.crop': 'resized',
     }
     configs.override(config, values)
-    source = build.source(config, 'train')
-    yield from stream.training(config, source, range(count + 1))
+    yield from assemble(config).batches(range(count + 1))
     return
   values |= {
     'augment.crop': 'padded',
@@ -61,7 +59,8 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
   }
   configs.override(config, values)
   source = small(case)
-  inputs = build.inputs(config, source)
+  parts = assemble(config, sources={'train': source})
+  inputs = parts.images.inputs
   images, labels = jax.device_put((source.images_NHWC, source.labels_N))
 
   @jax.jit
@@ -72,7 +71,7 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
 
   key = jax.random.key(0)
   for t in range(count + 1):
-    (indices_N,) = batch_indices(len(labels), BATCHES[case], 0, range(t, t + 1))
+    (indices_N,) = parts.order.indices(range(t, t + 1))
     made = batch_at(images, labels, indices_N, jax.random.fold_in(key, t))
     yield jax.block_until_ready(made)
 

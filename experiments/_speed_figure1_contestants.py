@@ -16,11 +16,10 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from bnresearch import build
+from bnresearch.assembly import assemble
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console
-from bnresearch.training.order import batch_indices
 from configs import figure1
 from experiments import _peak
 
@@ -171,14 +170,13 @@ PLAYERS = {
 
 def _host_data(args):
   """Returns binarized float arrays in host memory, and each step's indices."""
-  config = _points(args)[0].config
-  train, test = (build.source(config, split) for split in ('train', 'test'))
+  parts = assemble(_points(args)[0].config)
+  train, test = map(parts.data.source, ('train', 'test'))
 
   def arrays(source):
     images = (source.images_NHWC > 127.5).astype(np.float32)
     return images.reshape(len(source), -1), source.labels_N
 
   x, y = arrays(test)
-  parts = [(x[i : i + 1000], y[i : i + 1000]) for i in range(0, len(x), 1000)]
-  batches = batch_indices(len(train), 60, 0, range(args.steps))
-  return arrays(train), parts, batches
+  pieces = [(x[i : i + 1000], y[i : i + 1000]) for i in range(0, len(x), 1000)]
+  return arrays(train), pieces, parts.order.indices(range(args.steps))

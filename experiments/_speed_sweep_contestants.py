@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import platformdirs
 
-from bnresearch import build
+from bnresearch.assembly import assemble
 from bnresearch.machine import process
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import Point, points
@@ -99,10 +99,10 @@ PLAYERS = ('vectorized', 'sequential', 'processes')
 @contextlib.contextmanager
 def ready(args: argparse.Namespace) -> Iterator[pathlib.Path]:
   """Prepares the data, and gives a file of them for PyTorch."""
-  config = points_of(args)[0].config
+  data = assemble(points_of(args)[0].config).data
   arrays = {}
   for split, prefix in (('train', ''), ('test', 'test_')):
-    source = build.source(config, split)
+    source = data.source(split)
     images = (source.images_NHWC > 127.5).astype(np.float32)
     arrays[f'{prefix}x'] = images.reshape(len(source), -1)
     arrays[f'{prefix}y'] = source.labels_N.astype(np.int64)

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build, command
+from bnresearch import command
+from bnresearch.assembly import assemble
 from bnresearch.models import measure
 from bnresearch.reports import claims
 from configs import architectures as study
@@ -72,10 +73,9 @@ def costs(runs: Sequence[bnr.Run]) -> dict[str, dict[str, dict[str, float]]]:
   for (model, norm), group in _study.grouped(
     runs, 'model.name', 'norm.name'
   ).items():
-    spec = build.spec(group[0].config)
-    network = build.model(group[0].config, len(spec.class_names))
-    size, _, channels = spec.image_shape
-    cost = measure(network, size, channels)
+    parts = assemble(group[0].config)
+    size, _, channels = parts.data.spec.image_shape
+    cost = measure(parts.network.model, size, channels)
     seconds = [run.status['seconds'] for run in group]
     result.setdefault(model, {})[norm] = {
       'parameters': cost.parameters,

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build, command, paths
+from bnresearch import command, paths
 from bnresearch.inference.predict import probabilities
 from bnresearch.reports import claims, targets
 from configs import flowers as study
@@ -199,7 +199,7 @@ def _draw_mistakes(run, output):
   wrong_N = np.flatnonzero(probabilities_NK.argmax(-1) != labels_N)
   own_N = probabilities_NK[wrong_N, labels_N[wrong_N]]
   worst_N = wrong_N[np.argsort(own_N, kind='stable')][:_MISTAKES]
-  source, view = run.source('test'), build.crop(run.config)
+  source, view = run.source('test'), run.parts.images.crop()
   figure, panels = _study.canvas(2, _MISTAKES // 2, (10, 5.5))
   for panel in panels.flat:
     panel.axis('off')

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import bnresearch as bnr
-from bnresearch import build, command
+from bnresearch import command
 from bnresearch.reports import claims
 from configs import gradient_through_statistics as study
 from experiments import _study
@@ -156,7 +156,7 @@ def _harm(setting, through, stopped):
       ((through, stopped), 'train/loss'),
     )
   )
-  classes = len(build.spec(stopped[0].config).class_names)
+  classes = len(stopped[0].spec.class_names)
   diverged = np.array([_study.diverged(run) for run in stopped])
   return [
     claims.Claim(

@@ -29,13 +29,13 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build, command
+from bnresearch import command
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from bnresearch.training import feed, optimizer, state, step
 from configs import default
 from experiments import _speed_data_contestants as contestants
 from experiments import _timing
@@ -145,18 +145,13 @@ def _waiting(network, args):
     },
   )
   assert not wrong, wrong
-  source = contestants.small('mnist')
-  model = build.model(config, 10)
-  updates = optimizer.make(config.optim, config.train.steps)
-  train_step = step.make_train_step(
-    model, updates, build.inputs(config, source)
-  )
-  shape = source.images_NHWC.shape[1:]
+  sources = {'train': contestants.small('mnist')}
   key, result = jax.random.key(0), {}
   for place, on_device in (('device', 'always'), ('host', 'never')):
     config.data.on_device = on_device
-    now = state.create(model, updates, shape, 0)
-    made = feed.make(config, source, train_step, now)
+    parts = assemble(config, sources=sources)
+    now = parts.fresh_state()
+    made = parts.feed(now)
     now, _ = jax.block_until_ready(made.advance(now, range(steps), key))
     before, began = made.waited, time.perf_counter()
     for k in range(1, 1 + args.rounds):

@@ -21,15 +21,16 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build, command, data
+from bnresearch import command, data
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.knobs import tree
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console
-from bnresearch.training import optimizer, parallel, state, step
+from bnresearch.training import parallel
 from bnresearch.training.stream import Examples
 from configs import inception
 from experiments import _timing
@@ -117,16 +118,12 @@ def _training(point: Point) -> _timing.Call:
   labels_N = np.arange(N, dtype=np.int32) % _CLASSES
   batch = Examples(images.astype(np.uint8), labels_N)
   source = data.Arrays(*batch, tuple(map(str, range(_CLASSES))))
-  model = build.model(config, _CLASSES)
-  updates = optimizer.make(config.optim, config.train.steps)
-  fresh = state.create(model, updates, images.shape[1:], config.seed)
-  train_step = step.make_train_step(
-    model, updates, build.inputs(config, source), **step.options(config)
-  )
-  mesh = parallel.mesh(config, model)
+  parts = assemble(config, sources={'train': source})
+  mesh = parts.mesh()
   with jax.set_mesh(mesh):
-    states, batch = [parallel.shared(fresh)], parallel.split(batch)
-  compiled, key = jax.jit(train_step, donate_argnums=0), jax.random.key(0)
+    states = [parallel.shared(parts.fresh_state())]
+    batch = parallel.split(batch)
+  compiled, key = jax.jit(parts.train_step, donate_argnums=0), jax.random.key(0)
 
   def play():
     with jax.set_mesh(mesh):

@@ -182,6 +182,24 @@ def held_out(
   )
 
 
+def splits(held_out: float) -> tuple[str, ...]:
+  """Returns the splits that a run has: 'validation' where a part is held out.
+
+  All but 'train' are evaluated each time, as the best step is known at the end
+  only.
+  """
+  return ('train', 'validation', 'test') if held_out else ('train', 'test')
+
+
+def choosing_split(held_out: float) -> str:
+  """Returns the split whose highest accuracy makes a checkpoint the best.
+
+  Who chooses by the test split reports its maximum over the checkpoints, which
+  is too good.
+  """
+  return 'validation' if held_out else 'test'
+
+
 def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
   """Raises DamagedData if a label is no index into the class names."""
   K = len(class_names)

@@ -10,14 +10,13 @@ import numpy as np
 from rich.progress import track
 from rich.table import Table
 
-from bnresearch import build, command, lookup, paths
+from bnresearch import command, lookup, paths
 from bnresearch import config as configs
-from bnresearch.data import SPLITS, MissingData, _sheet
-from bnresearch.preflight import beforehand
-from bnresearch.runs import session
+from bnresearch.assembly import assemble
+from bnresearch.data import SPLITS, Arrays, MissingData, _sheet
+from bnresearch.preflight.images import check_images
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say, wide
-from bnresearch.training import stream
 from bnresearch.training.step import inputs_key
 
 _EXAMPLES = """
@@ -155,16 +154,17 @@ def _inspect(args, values):
   if why := paths.unwritable(args.output):
     raise configs.ConfigError([f'--output={args.output}: {why}'])
   config = points(configs.load(args.config), values)[0].config
-  beforehand.check_data(config)
-  found = session.sources(config)
+  parts = assemble(config)
+  check_images(parts)
+  found = parts.data.sources
   train, test = found['train'], found['test']
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
   say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
-  _print_moments(config, train)
+  _print_moments(train)
   _sheet.draw(
     {
-      'training, augmented': _augmented(config, train),
-      'evaluation': _evaluated(config, test),
+      'training, augmented': _augmented(parts),
+      'evaluation': _evaluated(parts),
     },
     paths.made(args.output),
   )
@@ -172,7 +172,7 @@ def _inspect(args, values):
   return 0
 
 
-def _print_moments(config, source):
+def _print_moments(source):
   """Prints the channels' means and deviations, of pixels in [0, 1]."""
   count = min(len(source), _MEASURED)
   numbers = np.linspace(0, len(source) - 1, count).astype(int).tolist()
@@ -195,32 +195,30 @@ def _print_moments(config, source):
     say(f"  --config.data.{name}='{tuple(value_C.round(4).tolist())}'")
 
 
-def _augmented(config, source):
+def _augmented(parts):
   """Returns the first training images, as the network gets them, and words."""
-  found = []
-  key = jax.random.key(config.seed)
-  steps = range(-(-_SHOWN // config.train.batch_size))
-  augment = jax.jit(build.augmented(config, source))
-  for step, batch in zip(steps, list(stream.training(config, source, steps))):
+  found, names = [], parts.data.spec.class_names
+  key = jax.random.key(parts.order.seed)
+  steps = range(-(-_SHOWN // parts.order.batch_size))
+  augment = jax.jit(parts.images.augmented)
+  for step, batch in zip(steps, list(parts.batches(steps))):
     images, targets_NK = augment(inputs_key(key, step), *batch)
     for image, target_K in zip(np.asarray(images), np.asarray(targets_NK)):
       top = np.argsort(-target_K, kind='stable')[:2]
-      words = [f'{source.class_names[k]} {target_K[k]:.0%}' for k in top]
+      words = [f'{names[k]} {target_K[k]:.0%}' for k in top]
       mixed = target_K[top[0]] < 1
       found.append((image, '\n'.join(words if mixed else words[:1])))
   return [(image, text.removesuffix(' 100%')) for image, text in found[:_SHOWN]]
 
 
-def _evaluated(config, source):
+def _evaluated(parts):
   """Returns images from all over the split, as evaluation sees them."""
+  source, crop = parts.data.source('test'), parts.images.crop()
   count = min(_SHOWN, len(source))
   numbers = np.linspace(0, len(source) - 1, count).astype(int)
   found = [source[number] for number in numbers.tolist()]
   seen = [
-    image
-    if isinstance(source, build.data.Arrays)
-    else build.crop(config)(image)
-    for image, _ in found
+    image if isinstance(source, Arrays) else crop(image) for image, _ in found
   ]
   return [(i, source.class_names[label]) for i, (_, label) in zip(seen, found)]
 

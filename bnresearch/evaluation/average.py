@@ -10,18 +10,19 @@ by statistics that are estimated for it, or by the batch's own.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from bnresearch.data import Source
-from bnresearch.evaluation import population
 from bnresearch.evaluation.evaluate import Evaluator
-from bnresearch.knobs.tree import Config
 from bnresearch.training.state import State
 
 STATISTICS = ('population', 'pooled', 'batch')
+# Batch renormalization looks at the running statistics of training while it
+# takes those of a batch: for those of the average, it is batch normalization,
+# so that nothing of the former is left.
+OF_ITS_NORMS = {'r_max': 1.0, 'd_max': 0.0}
 
 
 def instead(state: State, statistics: str) -> State:
@@ -48,52 +49,26 @@ def instead(state: State, statistics: str) -> State:
   return state.replace(params=state.average, average={})
 
 
-def estimate(
-  config: Config,
-  state: State,
-  source: Source,
-  estimator: str = 'population',
-  progress: Callable[[Iterable], Iterable] = iter,
-) -> Any:
-  """Returns the collections with statistics of the averaged parameters.
-
-  See `population.estimate`. Batch renormalization looks at the running
-  statistics of training while it takes those of a batch: here it is batch
-  normalization, so that nothing of the former is left.
-
-  Args:
-    config: the run's.
-    state: from `instead`.
-    source: the training split.
-    estimator: 'population' or 'pooled'.
-    progress: wraps the batches.
-  """
-  return population.estimate(
-    config, state, source, estimator, progress, r_max=1.0, d_max=0.0
-  )
-
-
 def evaluate(
-  config: Config, state: State, train_set: Source, evaluator: Evaluator
+  state: State,
+  evaluator: Evaluator,
+  estimate: Callable[[State], Any] | None,
 ) -> dict[str, float]:
   """Returns 'average/loss', 'average/accuracy' and so on, for the log.
 
-  By population statistics of the averaged parameters, which are estimated, or
-  by those of the batch where `config.eval.statistics` says so. {} with a
-  warning where population statistics are undefined.
+  {} with a warning where population statistics are undefined.
 
   Args:
-    config: the run's.
     state: one that has an average.
-    train_set: where the statistics are taken.
-    evaluator: of the test split, by `config.eval.statistics`.
+    evaluator: of a split.
+    estimate: makes the collections of a state with averaged parameters, by
+      which the evaluator then normalizes; None if it does by the batch's.
   """
-  by_batch = config.eval.statistics == 'batch'
-  averaged = instead(state, 'batch' if by_batch else 'population')
+  averaged = instead(state, 'population' if estimate else 'batch')
   collections = averaged.collections
-  if collections and not by_batch:
+  if collections and estimate:
     try:
-      collections = estimate(config, averaged, train_set)
+      collections = estimate(averaged)
     except ValueError as error:  # one value has no unbiased variance
       logging.warning('The averaged parameters are not evaluated: %s', error)
       return {}

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
 from bnresearch.data import Source
-from bnresearch.knobs.tree import Config
 from bnresearch.statistics import shards
 from bnresearch.training import accumulation, objective, parallel, stream
 
@@ -27,7 +25,7 @@ def make_forward(
   statistics of a batch.
 
   Args:
-    model: the network, see `build.evaluated_model`.
+    model: the network, see `Parts.evaluated_model`.
     statistics: 'batch' normalizes by the statistics of the given examples,
       and no collection changes; the others by those in `collections`, which
       is where they differ, see `population`.
@@ -46,21 +44,24 @@ def make_forward(
 
 
 def make_add_batch(
-  config: Config, model: nn.Module, statistics: str = ''
+  model: nn.Module,
+  pixels: Callable[[jax.Array], jax.Array],
+  statistics: str,
+  microbatches: int = 1,
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns a pure function that adds what a batch gives to sums.
 
   `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
 
   Args:
-    config: says what the network gets of an image, and in how many parts a
-      batch is evaluated, unless the statistics are the batch's.
-    model: see `build.evaluated_model`.
-    statistics: see `make_forward`; `config.eval.statistics` unless given.
+    model: see `make_forward`.
+    pixels: makes the network's input of images.
+    statistics: see `make_forward`.
+    microbatches: parts in which a batch is evaluated, unless the statistics are
+      the batch's.
   """
-  statistics = statistics or config.eval.statistics
-  forward, pixels = make_forward(model, statistics), build.pixels(config)
-  parts = 1 if statistics == 'batch' else config.train.microbatches
+  forward = make_forward(model, statistics)
+  parts = 1 if statistics == 'batch' else microbatches
 
   def add_batch(sums, params, collections, *batch):
     if parts == 1:
@@ -85,40 +86,6 @@ def make_add_batch(
   return add_batch
 
 
-def make(
-  config: Config,
-  model: nn.Module,
-  source: Source,
-  statistics: str,
-  batch_size: int | None = None,
-) -> 'Evaluator':
-  """Returns what evaluates `params, collections` of a network on one source.
-
-  Args:
-    config: says what the network gets of an image, and how it is cropped.
-    model: see `build.evaluated_model`.
-    source: the split.
-    statistics: see `make_forward`.
-    batch_size: `config.eval.batch_size` unless given.
-  """
-  add_batch = jax.jit(make_add_batch(config, model, statistics))
-  return Evaluator(config, add_batch, source, batch_size)
-
-
-def of_splits(
-  config: Config,
-  add_batch: Callable[..., dict[str, jax.Array]],
-  sources: dict[str, Source],
-  members: tuple[int, ...] = (),
-) -> dict[str, 'Evaluator']:
-  """Returns an evaluator for each split that is not trained on."""
-  return {
-    split: Evaluator(config, add_batch, source, members=members)
-    for split, source in sources.items()
-    if split != 'train'
-  }
-
-
 def no_sums(
   class_count: int, members: tuple[int, ...] = ()
 ) -> dict[str, np.ndarray]:
@@ -138,30 +105,37 @@ class Evaluator:
 
   def __init__(
     self,
-    config: Config,
     add_batch: Callable[..., dict[str, jax.Array]],
     source: Source,
-    batch_size: int | None = None,
+    crop: stream.Crop,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    *,
+    microbatches: int = 1,
+    workers: int = 0,
     members: tuple[int, ...] = (),
   ):
     """Makes one.
 
     Args:
-      config: says how images are cropped.
       add_batch: compiled, see `make_add_batch`; what it takes between the sums
         and the batch is what `sums` is given.
       source: the split. Its images stay on the device if they are not too
-        many; else they are made again for each evaluation. They are spread
-        over the mesh in use.
-      batch_size: `config.eval.batch_size` unless given.
+        many; else they are made again for each evaluation. They are split over
+        the mesh in use.
+      crop: see `stream.in_order`.
+      image_shape: (H, W, C) of what it makes.
+      batch_size: N of a call, at most.
+      microbatches: parts of a batch, in which it is to lie evenly.
+      workers: see `stream.in_order`.
       members: (P,) for P networks at once; each of the sums is of this shape.
     """
-    self._config, self._source = config, source
-    self._batch_size = min(batch_size or config.eval.batch_size, len(source))
-    self._add_batch, self._members = add_batch, members
-    size = math.prod(build.spec(config).image_shape)
+    self._add_batch, self._source, self._members = add_batch, source, members
+    self._crop, self._workers = crop, workers
+    self._batch_size = min(batch_size, len(source))
+    self._microbatches = microbatches
     self._resident = None
-    if len(source) * size <= stream.RESIDENT_BYTES:
+    if len(source) * math.prod(image_shape) <= stream.RESIDENT_BYTES:
       self._resident = [parallel.split(batch) for batch in self._batches()]
 
   def sums(self, *network: Any) -> dict[str, jax.Array]:
@@ -212,16 +186,12 @@ class Evaluator:
     which lies evenly on the devices and in the parts of a batch: one compiled
     program serves all.
     """
-    config, N, host = self._config, self._batch_size, parallel.host()
-    even = shards.count() * config.train.microbatches
+    N, host = self._batch_size, parallel.host()
+    even = shards.count() * self._microbatches
     share = -(-N // even) * even // host.count
     rows = range(share * host.index, share * (host.index + 1))
     made = stream.in_order(
-      self._source,
-      build.crop(config),
-      N,
-      workers=config.data.workers,
-      rows=rows,
+      self._source, self._crop, N, workers=self._workers, rows=rows
     )
     for start, (images, labels_N) in zip(range(0, len(self._source), N), made):
       count = min(N, len(self._source) - start) - rows.start

@@ -1,51 +1,32 @@
-"""The probes of a run, compiled into one function of its state."""
+"""The probes of a run as one pure function of its network's state."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
 
-from bnresearch import build
-from bnresearch.data import Source
 from bnresearch.evaluation import evaluate
-from bnresearch.knobs.tree import Config
 from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
-from bnresearch.training import parallel, stream
-
-
-def make(
-  config: Config, model: nn.Module, source: Source
-) -> Callable[[Any, Any], dict[str, jax.Array]]:
-  """Returns the compiled probes, `measure(params, collections)`.
-
-  Args:
-    config: says which probes, and on how many of the first examples.
-    model: see `build.evaluated_model`.
-    source: where these examples come from.
-  """
-  measure, batch = (
-    jax.jit(make_measure(config, model)),
-    examples(config, source),
-  )
-  return lambda params, collections: measure(params, collections, *batch)
-
-
-def examples(config: Config, source: Source) -> stream.Examples:
-  """Returns the probe batch, on the device."""
-  N = config.probes.examples
-  return parallel.shared(
-    next(stream.in_order(source, build.crop(config), N, N))
-  )
 
 
 def make_measure(
-  config: Config, model: nn.Module
+  probes: Mapping[str, Callable[[View, Batch], dict[str, jax.Array]]],
+  model: nn.Module,
+  pixels: Callable[[jax.Array], jax.Array],
+  statistics: str,
 ) -> Callable[..., dict[str, jax.Array]]:
-  """Returns the pure `measure(params, collections, images, labels_N)`."""
-  pixels, probes = build.pixels(config), build.probes(config)
-  whole = evaluate.make_forward(model, config.probes.statistics)
+  """Returns the pure `measure(params, collections, images, labels_N)`.
+
+  Its names are 'probe/<probe>/<what the probe names>'.
+
+  Args:
+    probes: by name; auxiliary heads are none of their taps.
+    model: see `evaluate.make_forward`.
+    pixels: makes the network's input of images.
+    statistics: see `evaluate.make_forward`.
+  """
+  whole = evaluate.make_forward(model, statistics)
 
   def forward(params, collections, x_NHWC):
     logits_NK, taps = whole(params, collections, x_NHWC)
@@ -54,6 +35,11 @@ def make_measure(
 
   def measure(params, collections, images, labels_N):
     view = View(params, collections, forward)
-    return probes(view, Batch(pixels(images), labels_N))
+    batch = Batch(pixels(images), labels_N)
+    return {
+      f'probe/{probe}/{name}': value
+      for probe, function in probes.items()
+      for name, value in function(view, batch).items()
+    }
 
   return measure

@@ -15,21 +15,19 @@ without dropout.
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
-from bnresearch import build
-from bnresearch.data import Source
-from bnresearch.knobs.tree import Config
 from bnresearch.statistics import shards
 from bnresearch.statistics.groups import MEANS
 from bnresearch.statistics.moments import products_in_blocks
-from bnresearch.training import accumulation, parallel, stream
+from bnresearch.training import accumulation, parallel, step, stream
+from bnresearch.training.order import Order
 from bnresearch.training.state import State
-from bnresearch.training.step import inputs_key
 
 # What differs from training in the norm that takes one batch's statistics: an
 # average that forgets the old value at once is the batch's own.
@@ -40,58 +38,66 @@ ESTIMATORS = {
 }
 
 
-def estimate(
-  config: Config,
-  state: State,
-  source: Source,
-  estimator: str = 'population',
-  progress: Callable[[Iterable], Iterable] = iter,
-  **norm_changed: Any,
-) -> Any:
-  """Returns `state.collections` with population statistics.
+def of_one_batch(estimator: str) -> dict[str, Any]:
+  """Returns the options by which norms leave one batch's own statistics.
 
-  They are those of `config.eval.population_batches` batches of
-  `config.train.batch_size`, the ones that training would see next, in its
-  parts and on all devices.
-
-  Args:
-    config: the run's.
-    state: its parameters are used, and its collections for what a batch has
-      no statistics of.
-    source: the training split.
-    estimator: 'population' or 'pooled', see above. A statistic that is no
-      mean, variance or covariance is averaged by both.
-    progress: wraps the batches, to show how far it is.
-    **norm_changed: options that differ from `config.norm`.
+  Raises:
+    ValueError: there is no such estimator.
   """
   if estimator not in ESTIMATORS:
     raise ValueError(
       f'estimator = {estimator!r}: needs one of {", ".join(ESTIMATORS)}.'
     )
-  classes = len(source.class_names)
-  changed = norm_changed | _OF_ONE_BATCH | ESTIMATORS[estimator]
-  model = build.model(config, classes, **changed)
-  parts = config.train.microbatches
-  statistics_of = jax.jit(
-    _statistics_of_parts(model, build.inputs(config, source), parts)
-  )
-  first, count = int(state.step), config.eval.population_batches
-  steps = range(first, first + count)
-  key = jax.random.key(config.seed)
+  return _OF_ONE_BATCH | ESTIMATORS[estimator]
+
+
+def estimate(
+  model: nn.Module,
+  inputs: step.Inputs,
+  state: State,
+  batches: Callable[[range, stream.Host], Iterator[stream.Examples]],
+  order: Order,
+  count: int,
+  *,
+  estimator: str = 'population',
+  microbatches: int = 1,
+  group_size: int = 0,
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> Any:
+  """Returns `state.collections` with population statistics.
+
+  They are those of the batches that training would see next, in its parts and
+  on all devices.
+
+  Args:
+    model: the network, with norms that leave what is `of_one_batch`.
+    inputs: makes a training batch ready, see `step.make_train_step`.
+    state: its parameters are used, and its collections for what a batch has
+      no statistics of.
+    batches: makes the training batches at some steps.
+    order: theirs.
+    count: how many batches.
+    estimator: 'population' or 'pooled', see above. A statistic that is no
+      mean, variance or covariance is averaged by both.
+    microbatches: parts of a batch.
+    group_size: examples that share statistics; 0 for all of a part.
+    progress: wraps the batches, to show how far it is.
+  """
+  statistics_of = jax.jit(_statistics_of_parts(model, inputs, microbatches))
+  steps = range(int(state.step), int(state.step) + count)
+  key = jax.random.key(order.seed)
   average, taken = None, 0
   with (
     parallel.on_devices(
       model,
-      examples=config.train.batch_size // parts,
-      group_size=config.norm.group_size,
+      examples=order.batch_size // microbatches,
+      group_size=group_size,
     ),
-    contextlib.closing(
-      stream.training(config, source, steps, parallel.host())
-    ) as batches,
+    contextlib.closing(batches(steps, parallel.host())) as made,
   ):
     network = parallel.shared((state.params, state.collections))
-    for step, batch in zip(progress(steps), batches):
-      batch, own = parallel.split(batch), inputs_key(key, step)
+    for now, batch in zip(progress(steps), made):
+      batch, own = parallel.split(batch), step.inputs_key(key, now)
       for new in jax.device_get(statistics_of(*network, batch, own)):
         new = jax.tree.map(lambda x: x.astype(np.float64), new)
         pooled = estimator == 'pooled'
@@ -161,24 +167,29 @@ def _like(old, new):
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
 
 
-def provenance(config: Config, step: int, estimator: str) -> dict[str, Any]:
+def provenance(
+  step: int, estimator: str, batches: int, batch_size: int, group_size: int
+) -> dict[str, Any]:
   """Returns how the statistics of the parameters at `step` are estimated."""
   return {
     'estimator': estimator,
-    'batches': config.eval.population_batches,
-    'batch_size': config.train.batch_size,
-    'group_size': config.norm.group_size,
+    'batches': batches,
+    'batch_size': batch_size,
+    'group_size': group_size,
     'split': 'train',
     'of_step': step,
   }
 
 
-def provenance_of_ema(config: Config, step: int) -> dict[str, Any]:
+def provenance_of_ema(step: int, options: Mapping[str, Any]) -> dict[str, Any]:
   """Returns how the running statistics that training leaves were made.
 
   Frozen statistics are those from before the first step.
+
+  Args:
+    step: of the parameters.
+    options: those of the norms.
   """
-  options = build.norm_options(config)
   told = ('momentum', 'running_variance', 'debias', 'group_size')
   return {
     'estimator': 'ema',

@@ -12,6 +12,7 @@ import numpy as np
 
 from bnresearch.images import boxes
 
+COUNTS = (1, 10, 144)  # how many there may be of an image
 _PAPERS_SIZE = 224  # of GoogLeNet's crops
 _SIDES = (256, 288, 320, 352)  # and of the images that they are cut from
 

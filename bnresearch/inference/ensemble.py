@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnresearch import build
 from bnresearch.evaluation.scores import Scores, Summary
 from bnresearch.inference.predict import Network, of_networks
 from bnresearch.runs import config_file
@@ -58,7 +57,7 @@ def evaluate_together(
   Args:
     networks: M pairs of a run and its state, from `run.restore`, whose
       statistics normalize. Others are had by `run.with_statistics`.
-    crop_count: 1, each run's own; 10 or 144, see `build.crop`.
+    crop_count: 1, each run's own; 10 or 144, see `Images.crop`.
     split: 'train', 'validation' or 'test'.
     progress: wraps the examples, to show how far it is.
     keep: gets the ensemble's probabilities (N, K) and the labels (N,) of some
@@ -111,7 +110,7 @@ def _examples(networks, sources, crop_count) -> Iterator[tuple]:
       of_networks(
         [networks[m] for m in group],
         source,
-        build.crop(config, crop_count),
+        networks[group[0]][0].parts.images.crop(crop_count),
         crop_count,
         min(_at_a_time(config), len(source) * crop_count),
       )

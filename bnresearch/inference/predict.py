@@ -11,7 +11,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bnresearch import build
 from bnresearch.data import Arrays, Source
 from bnresearch.images import decoding
 from bnresearch.inference.run import Run
@@ -88,7 +87,7 @@ def predict(
     run: its network and classes.
     state: from `run.restore`; its running statistics normalize.
     paths: of files, see `files`.
-    crop_count: 1, the run's own; 10 or 144, see `build.crop`, over which the
+    crop_count: 1, the run's own; 10 or 144, see `Images.crop`, over which the
       probabilities are averaged.
 
   Raises:
@@ -96,7 +95,7 @@ def predict(
   """
   H, _, C = run.spec.image_shape
   asked = _Asked(tuple(map(str, paths)), decoding.DETAIL * H)
-  crop = functools.partial(_as_trained, build.crop(run.config, crop_count), C)
+  crop = functools.partial(_as_trained, run.parts.images.crop(crop_count), C)
   made = of_networks([(run, state)], asked, crop, crop_count)
   for file, ((probabilities_K,), readable) in zip(asked.paths, made):
     if readable:
@@ -119,7 +118,7 @@ def probabilities(
 def of_networks(
   networks: Sequence[Network],
   source: Source,
-  crop: build.Crop | None = None,
+  crop: stream.Crop | None = None,
   crop_count: int = 1,
   batch_size: int = _BATCH,
 ) -> Iterator[tuple[np.ndarray, int]]:
@@ -129,7 +128,7 @@ def of_networks(
     networks: M of them, that take the same images; each image is read, and
       cropped, once for all. Running statistics normalize.
     source: of images such as they take, once `crop` has made them.
-    crop: see `build.crop`; by default that of the first run.
+    crop: see `Images.crop`; by default that of the first run.
     crop_count: how many `crop` makes of an image. If several, their
       probabilities are averaged.
     batch_size: the most that a network gets at a time, but for padding: the
@@ -141,7 +140,7 @@ def of_networks(
   at_a_time = max(1, batch_size // crop_count)
   calls = math.ceil(at_a_time * crop_count / batch_size)
   batch_size = math.ceil(at_a_time * crop_count / calls)
-  view = crop or build.crop(run.config)
+  view = crop or run.parts.images.crop()
   models = [run.model for run, _ in networks]
   with parallel.on_devices(*models):
     placed = [

@@ -23,8 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build, knobs
 from bnresearch import config as configs
+from bnresearch import knobs
+from bnresearch.assembly import Parts
+from bnresearch.assembly.data_set import DataSet
 from bnresearch.data import Source, Spec
 from bnresearch.evaluation import average as averages
 from bnresearch.evaluation import evaluate, population
@@ -33,7 +35,7 @@ from bnresearch.knobs.tree import Config
 from bnresearch.runs import config_file, logbook, provenance, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
-from bnresearch.training import optimizer, parallel
+from bnresearch.training import parallel
 from bnresearch.training import state as states
 from bnresearch.training.state import State
 
@@ -167,9 +169,9 @@ class Run:
     folder = self._statistics_folder(statistics, average)
     collections = saved.statistics(folder, state, self._template, statistics)
     if collections is None:
-      source = self.source('train')
-      collections = (averages if average else population).estimate(
-        self.config, state, source, statistics, progress
+      self.source('train')  # compares it with what was used
+      collections = self.parts.estimate(
+        state, statistics, progress, averaged=average
       )
     return state.replace(collections=collections)
 
@@ -208,7 +210,13 @@ class Run:
     meta = {
       'config': config_file.digest(self.config),
       'provenance': provenance.collect(),
-      'statistics': population.provenance(self.config, step, estimator),
+      'statistics': population.provenance(
+        step,
+        estimator,
+        self.config.eval.population_batches,
+        self.config.train.batch_size,
+        self.config.norm.group_size,
+      ),
     }
     folder = self._statistics_folder(estimator, average)
     keep = self.config.checkpoint.keep
@@ -225,23 +233,35 @@ class Run:
     return self._source(split)
 
   @functools.cached_property
+  def parts(self) -> Parts:
+    """What the run is made of; its data set is `spec`, whatever is there now.
+
+    Its splits are had by `source`, which compares them with what was used.
+    """
+    config = self.config
+    read_spec = functools.partial(_spec_of, self.path)
+    return Parts(
+      config,
+      DataSet(config.data, dry_run=config.dry_run, read_spec=read_spec),
+    )
+
+  @property
   def spec(self) -> Spec:
     """What images the network takes, and the classes that it tells apart."""
-    image_shape, class_names, about = run_directory.read_data(self.path)
-    return Spec(image_shape, class_names, about['examples'])
+    return self.parts.data.spec
 
-  @functools.cached_property
+  @property
   def model(self) -> nn.Module:
-    """The network, see `build.evaluated_model`."""
-    classes = len(self.spec.class_names)
-    return build.evaluated_model(self.config, classes)
+    """The network, as it is evaluated."""
+    return self.parts.network.evaluated
 
   @functools.cached_property
   def _template(self):
-    config = self.config
-    updates = optimizer.make(config.optim, config.train.steps)
     made = functools.partial(
-      states.traceable, self.model, updates, averaged=config.train.average > 0
+      states.traceable,
+      self.model,
+      self.parts.optimizer,
+      averaged=self.config.train.average > 0,
     )
     x_NHWC = jnp.zeros((1, *self.spec.image_shape))
     return jax.eval_shape(made, jax.random.key(0), x_NHWC)
@@ -257,7 +277,7 @@ class Run:
     The images, uint8 (N, H, W, C), are spread over the mesh in use.
     """
     forward = evaluate.make_forward(self.model, 'ema')
-    pixels = build.pixels(self.config)
+    pixels = self.parts.images.pixels
 
     def probabilities(params, collections, images):
       logits_NK, _ = forward(params, collections, pixels(shards.spread(images)))
@@ -266,23 +286,28 @@ class Run:
     return jax.jit(probabilities)
 
   def _load_source(self, split):
-    source = build.source(self.config, split)
+    source = self.parts.data.source(split)
     run_directory.check_source(self.path, split, source)
     return source
 
   def _make_forward(self, statistics):
     forward = evaluate.make_forward(self.model, statistics)
-    pixels = build.pixels(self.config)
+    pixels = self.parts.images.pixels
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
   def _make_evaluator(self, statistics, split, batch_size):
-    return evaluate.make(
-      self.config, self.model, self.source(split), statistics, batch_size
-    )
+    add_batch = jax.jit(self.parts.add_batch(statistics))
+    return self.parts.evaluator(self.source(split), add_batch, batch_size)
 
   def _statistics_folder(self, estimator, average):
     name = f'average_{estimator}' if average else estimator
     return self.path / 'statistics' / name
+
+
+def _spec_of(path):
+  """Returns what a run directory notes of its data set."""
+  image_shape, class_names, about = run_directory.read_data(path)
+  return Spec(image_shape, class_names, about['examples'])
 
 
 def open_run(path: str | os.PathLike, **moved: str | int) -> Run:

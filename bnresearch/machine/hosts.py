@@ -7,7 +7,6 @@ share. Where there is one process only, all here does nothing.
 
 import contextlib
 import os
-import pathlib
 import sys
 import threading
 import time
@@ -18,11 +17,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from bnresearch.config import ConfigError
-from bnresearch.knobs.tree import Config
-from bnresearch.runs import run_directory
 from bnresearch.statistics import shards
-from bnresearch.terminal import UserError, say
+from bnresearch.terminal import ConfigError, Refused, UserError, say
 
 _VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
@@ -141,28 +137,11 @@ def together() -> Iterator[None]:
     with watched():
       wrong = multihost_utils.process_allgather(np.asarray(mine is not None))
     if mine is None and wrong.any():
-      raise run_directory.Refused(
+      raise Refused(
         f'Host {np.argmax(wrong)} of {len(wrong)} cannot go on, and tells why.'
       )
   if mine is not None:
     raise mine
-
-
-@contextlib.contextmanager
-def claimed(
-  path: pathlib.Path, config: Config
-) -> Iterator[run_directory.RunDirectory]:
-  """Holds a run directory for all hosts; the first one writes.
-
-  Raises:
-    Refused: as `run_directory.claim`, on every host.
-  """
-  with contextlib.ExitStack() as stack:
-    run = None
-    with together():
-      if first():
-        run = stack.enter_context(run_directory.claim(path, config))
-    yield run or run_directory.RunDirectory(path, writes=False)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import build
-from bnresearch.knobs.tree import Config
+from bnresearch.assembly import Parts
 
 
 class Met(NamedTuple):
@@ -48,9 +47,7 @@ def met(
   return found
 
 
-def check(
-  config: Config, network: nn.Module, image_shape: tuple[int, int, int]
-) -> None:
+def check(parts: Parts) -> None:
   """Refuses a pattern of `sites` or `per_activation` that changes no layer.
 
   Also a `norm.name` that no layer has, because all are sites of others.
@@ -58,10 +55,11 @@ def check(
   Raises:
     ValueError: names the pattern, and the layers that there are.
   """
-  if not (config.norm.sites or config.norm.per_activation):
+  norm = parts.config.norm
+  if not (norm.sites or norm.per_activation):
     return
-  layers = met(network, image_shape)
-  for pattern in config.norm.per_activation:
+  layers = met(parts.network.model, parts.data.spec.image_shape)
+  for pattern in norm.per_activation:
     there = _fitting('per_activation', pattern, layers)
     if not any(_is_apart(layers[site]) for site in there):
       raise ValueError(
@@ -69,7 +67,7 @@ def check(
         'that it fits, none has both several positions and a norm with such '
         f'an option. They are {", ".join(there)}.'
       )
-  patterns = [('*', config.norm.name), *build.sites(config)]
+  patterns = parts.network.norm_patterns
   chosen = _chosen(patterns, layers)
   for k, (pattern, name) in enumerate(patterns):
     if k:
@@ -79,9 +77,9 @@ def check(
         f"norm.sites: '{pattern}={name}' is without effect: the layers that it "
         f'fits have the same norm without it. They are {", ".join(there)}.'
       )
-  if config.norm.name not in chosen.values():
+  if norm.name not in chosen.values():
     raise ValueError(
-      f'norm.name = {config.norm.name!r}: is without effect, as every layer '
+      f'norm.name = {norm.name!r}: is without effect, as every layer '
       'has another norm by norm.sites. Make it the one that most layers have.'
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from bnresearch.data import choosing_split
 from bnresearch.knobs.tree import Config
-from bnresearch.runs import logbook, splits
+from bnresearch.runs import logbook
 
 
 class Best(NamedTuple):
@@ -35,7 +36,7 @@ def of(
     config: the run's, which says which split chooses.
     metrics: the run's, as `logbook.read` gives them.
   """
-  split = splits.chooses(config)
+  split = choosing_split(config.data.held_out)
   chosen, test = (metrics.get(f'{s}/accuracy') for s in (split, 'test'))
   if chosen is None or test is None:
     return None

@@ -8,7 +8,7 @@ anything yet.
 import jax
 import numpy as np
 
-from bnresearch import build
+from bnresearch.assembly import assemble
 from bnresearch.inference.run import Run
 
 PERCENTILES = 'probe/activation_percentiles'
@@ -27,7 +27,7 @@ def _taps(run):
   # What JAX returns is sorted by name, also from a block that is made again.
   with (config := run.config.copy_and_resolve_references()).unlocked():
     config.train.remat = 'none'
-  model = build.evaluated_model(config, len(run.spec.class_names))
+  model = assemble(config, run.parts).network.evaluated
 
   def look(x_NHWC):
     (_, taps), _ = model.init_with_output(

@@ -11,7 +11,6 @@ from bnresearch.evaluation.distances import distances
 from bnresearch.evaluation.evaluate import STATISTICS
 from bnresearch.evaluation.population import ESTIMATORS
 from bnresearch.inference.run import Run
-from bnresearch.runs import splits
 from bnresearch.terminal import Console, say, wide
 from bnresearch.training.state import State
 
@@ -61,7 +60,7 @@ def show(run: Run, state: State, *, save: bool) -> None:
       f'{means["examples"]:,}',
     )
   say(f'{run.path}, test split, step {int(state.step):,}')
-  say(f'The best step is chosen by {splits.chooses(run.config)} accuracy.')
+  say(f'The best step is chosen by {run.parts.data.chooses} accuracy.')
   wide().print(table)
   _print_distances(console, run, states)
   for folder in saved:

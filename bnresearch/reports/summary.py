@@ -6,8 +6,9 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from bnresearch.data import choosing_split
 from bnresearch.reports import best, targets
-from bnresearch.runs import logbook, run_directory, splits
+from bnresearch.runs import logbook, run_directory
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 
@@ -30,7 +31,9 @@ def table(
     states: {name: state}, by a launcher; else those of the run directories.
     target: whose steps get a column.
   """
-  chose = ' or '.join(sorted({splits.chooses(p.config) for p in points}))
+  chose = ' or '.join(
+    sorted({choosing_split(p.config.data.held_out) for p in points})
+  )
   result = Table(
     title=str(workdir),
     title_justify='left',

@@ -12,7 +12,6 @@ from rich.table import Table
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
 from bnresearch.reports import prediction_file, reliability
-from bnresearch.runs import splits
 from bnresearch.terminal import Console, say, wide
 
 _CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
@@ -30,7 +29,7 @@ def show(
 
   Args:
     networks: pairs of a run and its state, from `run.restore`.
-    crop_count: of each image, see `build.crop`.
+    crop_count: of each image, see `Images.crop`.
     predictions: where the probabilities of each example are written, see
       `prediction_file`.
     figure: where the reliability diagram is drawn. Both are of the ensemble,
@@ -62,7 +61,7 @@ def show(
 
 
 def _table(networks, found, crop_count):
-  chose = ' or '.join(sorted({splits.chooses(r.config) for r, _ in networks}))
+  chose = ' or '.join(sorted({run.parts.data.chooses for run, _ in networks}))
   columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
   table = Table(
     *columns,

@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from bnresearch import build, conventions
+from bnresearch.assembly import Parts
 from bnresearch.evaluation import population
-from bnresearch.knobs.tree import Config
 from bnresearch.machine import hosts
-from bnresearch.runs import provenance, run_directory, splits
+from bnresearch.runs import config_file, provenance
 from bnresearch.runs.checkpoint import Checkpoints
-from bnresearch.runs.config_file import digest
 from bnresearch.runs.logbook import Mark
+from bnresearch.runs.run_directory import RunDirectory
+from bnresearch.training.loop import Plan
 from bnresearch.training.state import State
 
 
@@ -24,29 +24,20 @@ class Diverged(ArithmeticError):
   """The loss, or the parameters, have left the finite numbers."""
 
 
-def observed(config: Config, done: int) -> list[str]:
-  """Returns what is logged of the state after `done` steps, in this order.
-
-  Of 'test', 'probe' and 'average', which is how the names in a row begin.
-  """
-  steps = config.train.steps
-
-  def due(every):
-    return done % every == 0 or done == steps
-
-  wanted = {
-    'test': due(config.eval.every),
-    'probe': config.probes.names and due(config.probes.every),
-    'average': config.train.average and done == steps,
-  }
-  return [group for group, is_wanted in wanted.items() if is_wanted]
-
-
-class Book:
+class Recorder:
   """The records of one run, from the restored state to the last checkpoint."""
 
-  def __init__(self, config: Config, run: run_directory.RunDirectory):
-    self._config, self._run = config, run
+  def __init__(self, run: RunDirectory, parts: Parts):
+    """Opens the checkpoints.
+
+    Args:
+      run: the directory.
+      parts: whose run it is.
+    """
+    config = parts.config
+    self._run, self._plan, self._network = run, parts.plan, parts.network
+    self._digest = config_file.digest(config)
+    self._chooses = parts.data.chooses
     keep = config.checkpoint.keep if run.writes else None
     self._checkpoints = Checkpoints(run.checkpoints, keep)
     self._evaluated: dict[int, dict[str, float]] = {}
@@ -75,35 +66,31 @@ class Book:
 
     They cannot be made again without training again, which nobody wants.
     """
-    book = self._run.logbook
+    logbook = self._run.logbook
     if step >= 0:
       meta = self._checkpoints.meta(step)
       before = Mark(meta.get('logbook_size', 0))  # older ones have no digest
-      if not book.has(Mark(*meta.get('logbook', before))):
-        self._missing = missing_rows(self._config, book.steps(), step)
-        aside = book.copy_aside()
+      if not logbook.has(Mark(*meta.get('logbook', before))):
+        self._missing = missing_rows(self._plan, logbook.steps(), step)
+        aside = logbook.copy_aside()
         logging.warning(
           '%s: of the rows up to step %d, %s. Training goes on from the '
           'checkpoint, which is whole.%s',
-          book.file,
+          logbook.file,
           step,
           f'these are missing: {self._missing}'
           if self._missing
           else 'some were changed',
           f' {aside} is a copy of the file.' if aside else '',
         )
-    book.keep_until(step, lambda mark: self._run.update(logbook=mark))
+    logbook.keep_until(step, lambda mark: self._run.update(logbook=mark))
 
-  def begin(self, step: int, **spread: int | str) -> None:
-    """Notes that a session starts after `step`, and how it is spread."""
-    config = self._config
-    options = build.norm_options(config)
+  def begin(self, step: int, **parallel: int | str) -> None:
+    """Notes that a session starts after `step`, and on which devices."""
     self._provenance = {
       **provenance.collect(),
-      **spread,
-      'conventions': conventions.header(
-        config.norm, config.train.steps, options
-      ),
+      **parallel,
+      'conventions': self._network.conventions,
     }
     if self._missing:
       self._provenance['missing_rows'] = self._missing
@@ -140,9 +127,9 @@ class Book:
   ) -> None:
     """Writes what evaluation gave after `done` steps, {split: means}.
 
-    One split chooses the best checkpoint, see `splits.py`.
+    One split chooses the best checkpoint, see `data.choosing_split`.
     """
-    self._evaluated = {done: found[splits.chooses(self._config)]}
+    self._evaluated = {done: found[self._chooses]}
     row = {}
     for split, means in found.items():
       row |= {f'{split}/{name}': value for name, value in means.items()}
@@ -170,9 +157,8 @@ class Book:
       if not np.isfinite(leaf).all()
     ]
     loss = self._evaluated.get(done, {}).get('loss', 0.0)
-    if done == self._config.train.steps and not np.isfinite(loss):
-      split = splits.chooses(self._config)
-      bad.append(f'the loss of the {split} split, which is {loss}')
+    if done == self._plan.steps and not np.isfinite(loss):
+      bad.append(f'the loss of the {self._chooses} split, which is {loss}')
     if bad:
       more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
       raise Diverged(
@@ -188,10 +174,12 @@ class Book:
       state,
       self._evaluated.get(done),
       {
-        'config': digest(self._config),
-        'chooses': splits.chooses(self._config),
+        'config': self._digest,
+        'chooses': self._chooses,
         'provenance': self._provenance,
-        'statistics': population.provenance_of_ema(self._config, done),
+        'statistics': population.provenance_of_ema(
+          done, self._network.norm_options
+        ),
         'logbook': mark,
       },
     )
@@ -209,7 +197,7 @@ class Book:
       throttle=every,
       **self._clock.read(done),
       seconds_without_data=round(waited, 3),
-      steps=self._config.train.steps,
+      steps=self._plan.steps,
       **self._last,
     )
 
@@ -223,23 +211,21 @@ class Book:
     self._run.update(logbook=self._run.logbook.mark)
 
 
-def missing_rows(
-  config: Config, there: Mapping[str, set[int]], until: int
-) -> str:
+def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
   """Returns which rows a logbook lacks, '' if none; 'test 0 to 500, ...'.
 
   Args:
-    config: of the run; it says which rows there should be.
+    plan: of the run; it says which rows there should be.
     there: {group: steps}, see `Logbook.steps`.
     until: the last step that is asked for.
   """
-  every = config.train.log_every
+  every = plan.call
   wanted = {'train': range(every, until + 1, every)}
   for group in ('test', 'probe'):
     wanted[group] = [
       step
       for step in range(0, until + 1, every)
-      if group in observed(config, step)
+      if group in plan.observed(step)
     ]
   spans = []
   for group, steps in wanted.items():

@@ -1,35 +1,24 @@
-"""The training loop: from a config and a directory to a finished run."""
+"""A session: what one process does for a run, from its parts to its status."""
 
 import contextlib
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 
-from bnresearch import build
-from bnresearch.data import Source
-from bnresearch.evaluation import average, evaluate, measure
+from bnresearch.assembly import Parts
+from bnresearch.evaluation import average
 from bnresearch.knobs.tree import Config
 from bnresearch.machine import hosts, interruptions
-from bnresearch.preflight import sites
-from bnresearch.runs import data_file, disk, run_directory, splits, start
-from bnresearch.runs.recorder import Book, Diverged, observed
+from bnresearch.runs import data_file, disk, run_directory, start
+from bnresearch.runs.recorder import Diverged, Recorder
+from bnresearch.runs.run_directory import RunDirectory
 from bnresearch.terminal import explain
-from bnresearch.training import (
-  feed,
-  objective,
-  optimizer,
-  parallel,
-  state,
-  step,
-  stream,
-)
+from bnresearch.training import loop, parallel
 
 
 def train(
-  config: Config,
+  parts: Parts,
   path: pathlib.Path,
   interrupted: Callable[[], bool] | None = None,
 ) -> str:
@@ -41,7 +30,7 @@ def train(
   Where there are several hosts, all of them call it.
 
   Args:
-    config: complete.
+    parts: of the run.
     path: of the run directory, made if it is not there.
     interrupted: says whether to save and stop; by default, whether a signal
       has come.
@@ -51,7 +40,7 @@ def train(
     hosts.Lost: another host is gone; the run can be continued.
   """
   disk.check_path(path)
-  with hosts.claimed(path, config) as run:
+  with _claimed(path, parts.config) as run:
     if run.status.get('status') in run_directory.ENDED:
       return run.status['status']
     run.update(status='running', message='', **run_directory.this_process())
@@ -60,7 +49,7 @@ def train(
       with contextlib.ExitStack() as stack:
         stop = interrupted or stack.enter_context(interruptions.noted())
         with hosts.watched():
-          status = Session(config, run).run(stop)
+          status = _Session(parts, run).run(stop)
     except Diverged as error:
       status, message = 'diverged', str(error)
     except hosts.Lost as error:
@@ -77,197 +66,104 @@ def train(
     return status
 
 
-def make_steps(
-  config: Config,
-  session: Any,
-  start: int,
-  interrupted: Callable[[], bool],
-) -> str:
-  """Makes all steps that are left; returns 'done' or 'preempted'.
-
-  The order within the loop: dispatch a call of `log_every` steps; read, while
-  it runs, what the calls before it left; dispatch evaluation and probes of the
-  new state; save. So the device waits for the host at checkpoints only.
-
-  Args:
-    config: says how many steps, and what is due when.
-    session: a `Session`, or one of `members.py`. It dispatches, and gives a
-      function that waits for the results and writes them.
-    start: steps that are done.
-    interrupted: says whether to save and stop.
-  """
-  steps, unread = config.train.steps, []
-
-  def observe(done):
-    for group in observed(config, done):
-      match group:
-        case 'test':
-          unread.append(session.evaluate(done))
-        case 'probe':
-          unread.append(session.measure(done))
-        case 'average':
-          unread.append(session.average(done))
-
-  def read():
-    while unread:
-      unread.pop(0)()
-
-  if start == 0:
-    observe(0)
-  for first in range(start, steps, config.train.log_every):
-    call = range(first, first + config.train.log_every)
-    trained = session.advance(call)
-    read()
-    unread.append(trained)
-    observe(call.stop)
-    stop = session.agreed(interrupted())
-    end = call.stop == steps
-    if stop or end or call.stop % config.checkpoint.every == 0:
-      read()
-      session.save(call.stop)
-    session.progress(call.stop)
-    if stop and call.stop < steps:
-      return 'preempted'
-  return 'done'
-
-
-class Session:
-  """What one process does for a run, from restored state to last checkpoint."""
-
-  def __init__(self, config: Config, run: run_directory.RunDirectory):
-    """Makes everything ready to go on where the run stopped."""
-    spec = build.spec(config)
+@contextlib.contextmanager
+def _claimed(path: pathlib.Path, config: Config) -> Iterator[RunDirectory]:
+  """Holds a run directory for all hosts; the first one writes."""
+  with contextlib.ExitStack() as stack:
+    run = None
     with hosts.together():
-      found = sources(config)
-      note_sources(run, config, found)
-      train_set = found['train']
-      model = build.model(config, len(spec.class_names))
-      sites.check(config, model, spec.image_shape)
-      self._mesh = parallel.mesh(config, model)
-    evaluated = build.evaluated_model(config, len(spec.class_names))
-    passes = objective.passes_of(config, model, spec.image_shape)
-    updates = optimizer.make(config.optim, config.train.steps, len(passes))
-    fresh = state.create(
-      model,
-      updates,
-      spec.image_shape,
-      config.seed,
-      looked_at(config, train_set),
-      averaged=config.train.average > 0,
-    )
+      if hosts.first():
+        run = stack.enter_context(run_directory.claim(path, config))
+    yield run or RunDirectory(path, writes=False)
 
-    self._config, self._book = config, Book(config, run)
-    restored = self._book.restored(fresh)
-    if restored is None and config.start.path:
-      fresh = start.into(
-        fresh, config, model, spec.image_shape[0], spec.class_names
-      )
+
+class _Session:
+  """That of a run which trains alone, see `loop.Session`."""
+
+  def __init__(self, parts: Parts, run: RunDirectory):
+    """Makes everything ready to go on where the run stopped."""
+    self._parts = parts
+    with hosts.together():
+      note_data(run, parts)
+      self._mesh = parts.mesh()
+    fresh, self._recorder = parts.fresh_state(), Recorder(run, parts)
+    restored = self._recorder.restored(fresh)
+    if restored is None and parts.config.start.path:
+      fresh = start.into(fresh, parts)
     self._agree = hosts.Agreement(self._mesh)
-    self._train_set = train_set
     with jax.set_mesh(self._mesh):
       self._state = parallel.shared(fresh if restored is None else restored)
-      inputs = build.inputs(config, train_set)
-      self._feed = feed.make(
-        config,
-        train_set,
-        step.make_train_step(
-          model, updates, inputs, passes, **step.options(config)
-        ),
-        self._state,
-      )
-      self._evaluators = evaluate.of_splits(
-        config, jax.jit(evaluate.make_add_batch(config, evaluated)), found
-      )
-      if config.probes.names:
-        self._measure = measure.make(config, evaluated, found['test'])
+      self._feed = parts.feed(self._state)
+      self._evaluators = parts.evaluators(jax.jit(parts.add_batch()))
+      if parts.plan.probe:
+        self._measure = jax.jit(parts.measure)
+        self._probe_batch = parts.probe_batch()
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
-    start = int(self._state.step)
-    backend = self._config.parallel.backend
-    self._book.begin(
+    start, plan = int(self._state.step), self._parts.plan
+    self._recorder.begin(
       start,
       devices=self._mesh.size,
       hosts=jax.process_count(),
-      backend=backend,
+      backend=self._parts.config.parallel.backend,
     )
     with (
-      contextlib.closing(self._book),
+      contextlib.closing(self._recorder),
       contextlib.closing(self._feed),
       jax.set_mesh(self._mesh),
     ):
-      return make_steps(self._config, self, start, interrupted)
+      return loop.make_steps(plan, self, start, interrupted)
 
-  def advance(self, steps: range) -> Callable[[], None]:
-    """Dispatches T steps."""
-    key = jax.random.key(self._config.seed)
+  def advance(self, steps: range) -> loop.Read:
+    key = jax.random.key(self._parts.config.seed)
     self._state, metrics = self._feed.advance(self._state, steps, key)
-    return lambda: self._book.log_training(steps, jax.device_get(metrics))
+    return lambda: self._recorder.log_training(steps, jax.device_get(metrics))
 
-  def evaluate(self, done: int) -> Callable[[], None]:
-    """Dispatches the evaluation of the state after `done` steps."""
+  def evaluate(self, done: int) -> loop.Read:
     network = self._state.params, self._state.collections
     read = {s: e.evaluate(*network) for s, e in self._evaluators.items()}
-    return lambda: self._book.log_evaluation(
+    return lambda: self._recorder.log_evaluation(
       done, {split: means() for split, means in read.items()}
     )
 
-  def measure(self, done: int) -> Callable[[], None]:
-    """Dispatches the probes of the state after `done` steps."""
-    measured = self._measure(self._state.params, self._state.collections)
-    return lambda: self._book.log_probes(done, jax.device_get(measured))
+  def measure(self, done: int) -> loop.Read:
+    network = self._state.params, self._state.collections
+    measured = self._measure(*network, *self._probe_batch)
+    return lambda: self._recorder.log_probes(done, jax.device_get(measured))
 
-  def average(self, done: int) -> Callable[[], None]:
-    """Evaluates the average of the parameters, and waits for it."""
+  def average(self, done: int) -> loop.Read:
+    by_batch = self._parts.config.eval.statistics == 'batch'
     row = average.evaluate(
-      self._config, self._state, self._train_set, self._evaluators['test']
+      self._state,
+      self._evaluators['test'],
+      None if by_batch else self._estimate_of_average,
     )
-    return lambda: self._book.log_average(done, row)
+    return lambda: self._recorder.log_average(done, row)
+
+  def _estimate_of_average(self, state):
+    return self._parts.estimate(state, averaged=True)
 
   def agreed(self, stop: bool) -> bool:
-    """Returns whether all hosts stop here."""
     return self._agree(stop)
 
   def save(self, done: int) -> None:
-    """Begins to save the state after `done` steps."""
-    self._book.save(self._state, done)
+    self._recorder.save(self._state, done)
 
   def progress(self, done: int) -> None:
-    """Writes now and then how far the run is."""
-    self._book.progress(done, self._feed.waited)
+    self._recorder.progress(done, self._feed.waited)
 
 
-def sources(config: Config) -> dict[str, Source]:
-  """Returns all splits."""
-  return {split: build.source(config, split) for split in splits.of(config)}
-
-
-def note_sources(
-  run: run_directory.RunDirectory,
-  config: Config,
-  found: dict[str, Source],
-) -> None:
+def note_data(run: RunDirectory, parts: Parts) -> None:
   """Notes in a run directory what the run is trained and tested on.
 
   Raises:
     Refused: the run has seen other files or classes.
   """
-  spec = build.spec(config)
+  spec, sources = parts.data.spec, parts.data.sources
   run.record_data(
     spec.image_shape,
     spec.class_names,
-    {split: data_file.split_of(source) for split, source in found.items()},
-    {**found['test'].notes, **found['train'].notes},
+    {split: data_file.split_of(source) for split, source in sources.items()},
+    {**sources['test'].notes, **sources['train'].notes},
   )
-
-
-def looked_at(config: Config, train_set: Source) -> jax.Array:
-  """Returns the batch of the network's input that initializers get.
-
-  Of all but 'lsuv', which looks at it, it is one example of zeros.
-  """
-  if config.model.initializer != 'lsuv':
-    return jnp.zeros((1, *build.spec(config).image_shape))
-  N = config.train.batch_size
-  images, _ = next(stream.in_order(train_set, build.crop(config), N, N))
-  return build.pixels(config)(images)

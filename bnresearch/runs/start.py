@@ -6,47 +6,37 @@ head for other classes; all else must be there, in the same shape.
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
 from typing import Any
 
 import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch import build, paths, pretrained
-from bnresearch.knobs.tree import Config
+from bnresearch import paths, pretrained
+from bnresearch.assembly import Parts
 from bnresearch.runs import run_directory
 from bnresearch.runs.checkpoint import Checkpoints, RestoreError
 from bnresearch.training.state import State
 
 
-def into(
-  fresh: State,
-  config: Config,
-  model: nn.Module,
-  size: int,
-  class_names: Sequence[str],
-) -> State:
+def into(fresh: State, parts: Parts) -> State:
   """Returns a fresh state with the weights of `config.start` in it.
 
   Parameters and statistics are taken; the optimizer's state and the step are
   those of a beginning.
 
   Args:
-    fresh: from `state.create`.
-    config: the complete config.
-    model: the network.
-    size: height and width of its images, in pixels.
-    class_names: what it shall tell apart.
+    fresh: from `parts.fresh_state`.
+    parts: of the run that begins.
 
   Raises:
     RestoreError: what is there does not fit, or `exclude` fits no layer; names
       every variable.
     FileNotFoundError: there is nothing at `config.start.path`, or no run.
   """
-  start, path = config.start, paths.local(config.start.path)
-  check(config)
+  start = parts.config.start
+  path, model = paths.local(start.path), parts.network.model
+  check(parts)
   ours = {'params': fresh.params, **fresh.collections}
   wanted = flax.traverse_util.flatten_dict(ours, sep='/')
   if start.source == 'run':
@@ -57,13 +47,15 @@ def into(
   else:
     excluded = _excluded(wanted.keys(), start.exclude)
     try:
+      size = parts.data.spec.image_shape[0]
       theirs = pretrained.load(path, start.source, model, size, excluded)
     except ValueError as error:
       raise RestoreError(f'start.path = {str(path)!r}: {error}') from error
     found = flax.traverse_util.flatten_dict(theirs, sep='/')
   _compare(found, wanted, excluded, path)
   if start.source == 'run':
-    _compare_classes(path, class_names, wanted.keys() - excluded)
+    names = parts.data.spec.class_names
+    _compare_classes(path, names, wanted.keys() - excluded)
   taken = {
     name: value if name in excluded else jnp.asarray(found[name], value.dtype)
     for name, value in wanted.items()
@@ -75,20 +67,21 @@ def into(
   return fresh.replace(params=params, collections=variables, average=average)
 
 
-def check(config: Config) -> None:
+def check(parts: Parts) -> None:
   """Raises what can be said before anything is read.
 
   Raises:
     RestoreError: the network's options are not those of `start.source`.
     FileNotFoundError: there is nothing at `config.start.path`.
   """
-  path = paths.local(config.start.path)
+  start = parts.config.start
+  path = paths.local(start.path)
   if not path.exists():
     raise FileNotFoundError(
       f'start.path = {str(path)!r}: there is nothing. It needs a run directory'
       ', or a file of pretrained weights.'
     )
-  if config.start.source == 'run':
+  if start.source == 'run':
     if path.is_file():
       raise FileNotFoundError(
         f'start.path = {str(path)!r}: this is a file. Say whose weights it '
@@ -98,11 +91,11 @@ def check(config: Config) -> None:
     return
 
   def excluded(layer):
-    return any(fnmatch.fnmatchcase(layer, p) for p in config.start.exclude)
+    return any(fnmatch.fnmatchcase(layer, p) for p in start.exclude)
 
-  model = build.model(config, num_classes=2)  # of how many is no matter here
+  model = parts.network.model
   try:
-    pretrained.check(config.start.source, model, excluded=excluded)
+    pretrained.check(start.source, model, excluded=excluded)
   except (LookupError, ValueError) as error:
     raise RestoreError(f'start.source: {error}') from error
 

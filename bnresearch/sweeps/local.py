@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from bnresearch import lookup, models
+from bnresearch.assembly import assemble
 from bnresearch.config import ConfigError
 from bnresearch.machine import hosts, interruptions, process
 from bnresearch.runs import config_file, run_directory, session
@@ -64,10 +65,13 @@ def run(
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
   with hosts.together():
-    unfinished.announce(todo, console)
+    parts = unfinished.announce(todo, console)
   with progress.shown(todo, workdir, console):
-    train = _train_in_processes if processes > 1 else _train_one_by_one
-    for point, outcome in train(todo, workdir, processes, devices):
+    if processes > 1:
+      outcomes = _train_in_processes(todo, workdir, processes, devices)
+    else:
+      outcomes = _train_one_by_one(todo, workdir, parts)
+    for point, outcome in outcomes:
       if isinstance(outcome, BaseException):
         told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
         message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
@@ -107,13 +111,13 @@ def _devices_each(points, processes):
   return max(1, process.cores() // processes)
 
 
-def _train_one_by_one(points, workdir, processes, devices):
+def _train_one_by_one(points, workdir, parts):
   """Yields each point and its status, or the exception that ended it."""
   with interruptions.noted() as interrupted:
     for point in points:
       try:
         path = point.directory(workdir)
-        outcome = session.train(point.config, path, interrupted)
+        outcome = session.train(parts.pop(point.name), path, interrupted)
       except Exception as error:
         outcome = error
       yield point, outcome
@@ -184,7 +188,8 @@ def _train_in_worker(config_json, path, parent):
     return unfinished.state(path)
   _training = True
   try:
-    status = session.train(config_file.from_json(config_json), path)
+    parts = assemble(config_file.from_json(config_json))
+    status = session.train(parts, path)
   finally:
     _training = False
   _stopped = _stopped or status == 'preempted'

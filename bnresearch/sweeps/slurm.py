@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import filelock
 
+from bnresearch.assembly import assemble
 from bnresearch.config import ConfigError
 from bnresearch.machine import process
-from bnresearch.preflight import beforehand
+from bnresearch.preflight import Machine
 from bnresearch.runs import config_file, json_file, run_directory, session
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
@@ -53,7 +54,7 @@ class Job(NamedTuple):
     """
     config = config_file.from_json(self.config_json)
     process.prepare(config.slurm.cpus)
-    status = session.train(config, self.path)
+    status = session.train(assemble(config), self.path)
     if status == 'preempted' and _is_still_running():
       signal.raise_signal(signal.SIGUSR2)
     return status
@@ -98,7 +99,7 @@ def run(
   left = [p for p in points if result[p.name] not in run_directory.ENDED]
   folder = workdir / run_directory.SLURM
   if left:
-    unfinished.check(left, _of_a_job(left[0].config.slurm))
+    parts = unfinished.check(left, _of_a_job(left[0].config.slurm))
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / '.lock'):
       jobs = active(workdir)
@@ -109,7 +110,7 @@ def run(
         there = f'{len(left) - len(todo)} of {len(left)} points'
         console.print(f'{there}: queued or running already.')
       if todo:
-        unfinished.tell(todo, console)
+        unfinished.tell({p.name: parts[p.name] for p in todo}, console)
         _tell(console, _submit(todo, workdir), folder)
   if left and wait:
     _follow(left, workdir, console)
@@ -122,8 +123,8 @@ def _of_a_job(resources):
   Each core of a job without a GPU is a device, see `process.prepare`.
   """
   if resources.gpus:
-    return beforehand.Machine(resources.gpus, 'gpu', 0)
-  return beforehand.Machine(resources.cpus, 'cpu', resources.memory * 2**30)
+    return Machine(resources.gpus, 'gpu', 0)
+  return Machine(resources.cpus, 'cpu', resources.memory * 2**30)
 
 
 def with_queue(states: Mapping[str, str], workdir: Path) -> dict[str, str]:

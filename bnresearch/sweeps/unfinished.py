@@ -1,14 +1,16 @@
 """What a launcher does first: find the points that are left, check them."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bnresearch import build, conventions, knobs
 from bnresearch import config as configs
+from bnresearch import knobs, preflight
+from bnresearch.assembly import Parts, assemble
 from bnresearch.knobs import effects
 from bnresearch.knobs.tree import leaves
-from bnresearch.preflight import beforehand
+from bnresearch.preflight.images import check_images
+from bnresearch.preflight.network import check_network
 from bnresearch.runs import disk, run_directory
 from bnresearch.sweeps.points import Point
 from bnresearch.sweeps.vectorized import traced
@@ -46,48 +48,58 @@ def after(error: BaseException, path: Path) -> str:
   return 'failed' if found in run_directory.ENDED else found
 
 
-def announce(points: Sequence[Point], console: Console) -> None:
+def announce(points: Sequence[Point], console: Console) -> dict[str, Parts]:
   """Says what the norms of points mean, once all is found to be right.
+
+  Returns {name: the parts of the point}, which share their data sets.
 
   Raises:
     MissingData, DamagedData: a data set cannot be trained on.
     FileNotFoundError: there is nothing to start from.
     ConfigError: a run would fail, or has a knob in vain; see `check`.
   """
-  check(points, beforehand.this_machine())
-  tell(points, console)
+  parts = check(points, preflight.this_machine())
+  tell(parts, console)
+  return parts
 
 
-def check(points: Sequence[Point], machine: beforehand.Machine) -> None:
+def check(
+  points: Sequence[Point], machine: preflight.Machine
+) -> dict[str, Parts]:
   """Raises what training would, before a directory is touched.
 
-  Points that would fail alike are looked at once. See `announce`.
+  Points that would fail alike are looked at once. For what it returns and
+  raises, see `announce`.
 
   Args:
     points: of a sweep.
     machine: where each of them will run.
   """
+  parts: dict[str, Parts] = {}
+  for config, name in ((p.config, p.name) for p in points):
+    like = next((p for p in parts.values() if p.data.is_of(config)), None)
+    parts[name] = assemble(config, like)
   resident = {
-    data: beforehand.check_data(point.config)
+    data: check_images(parts[point.name])
     for data, point in {_of_data(p.config): p for p in points}.items()
   }
   for point in {_of_network(p.config): p for p in points}.values():
     images = resident[_of_data(point.config)]
     try:
-      beforehand.check_network(point.config, machine, images, point.swept)
+      check_network(parts[point.name], machine, images, point.swept)
     except configs.ConfigError as error:
       where = '' if point.name == '.' else f'{point.name}: '
       raise configs.ConfigError(
         [f'{where}{problem}' for problem in error.problems]
       ) from error
+  return parts
 
 
-def tell(points: Sequence[Point], console: Console) -> None:
+def tell(parts: Mapping[str, Parts], console: Console) -> None:
   """Says what the norms of points mean, and which knobs some have in vain."""
   lines, in_vain = {}, collections.Counter()  # a set that keeps the order
-  for config in (point.config for point in points):
-    options = build.norm_options(config)
-    header = conventions.header(config.norm, config.train.steps, options)
+  for each in parts.values():
+    config, header = each.config, each.network.conventions
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
     if not config.dry_run:  # which has values of its own
@@ -95,7 +107,7 @@ def tell(points: Sequence[Point], console: Console) -> None:
       here = knobs.without_effect(config)
       in_vain.update(f'{key} = {values[key]!r}' for key in here)
   lines |= dict.fromkeys(
-    f'{knob}: without effect at {count} of {len(points)} points.'
+    f'{knob}: without effect at {count} of {len(parts)} points.'
     for knob, count in in_vain.items()
   )
   for line in lines:

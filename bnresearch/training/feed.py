@@ -6,16 +6,15 @@ Both see the same batches.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bnresearch.data import Arrays, Source
-from bnresearch.knobs.tree import Config
 from bnresearch.training import parallel, scanning, stream
-from bnresearch.training.order import batch_indices
+from bnresearch.training.order import Order
 from bnresearch.training.state import State
 from bnresearch.training.step import Metrics, TrainStep
 from bnresearch.training.stream import Examples
@@ -23,29 +22,16 @@ from bnresearch.training.stream import Examples
 _IN_FLIGHT = 2  # steps that a stream is ahead of the device
 
 
-def make(
-  config: Config, source: Source, train_step: TrainStep, state: State
-) -> 'Resident | Stream':
-  """Returns the feed that `config.data.on_device` asks for.
+def is_resident(source: Source, chosen: str = 'auto') -> bool:
+  """Returns whether the training split is to live on the device.
 
   Args:
-    config: the complete config.
     source: the training split.
-    train_step: see `step.make_train_step`.
-    state: for its shapes.
-  """
-  if is_resident(config, source):
-    return Resident(config, source, train_step, state)
-  return Stream(config, source, train_step)
-
-
-def is_resident(config: Config, source: Source) -> bool:
-  """Returns whether the training split is to live on the device.
+    chosen: 'auto', if it is small, 'always' or 'never'.
 
   Raises:
     ValueError: 'always', of images that have sizes of their own.
   """
-  chosen = config.data.on_device
   fixed = isinstance(source, Arrays)
   if chosen == 'always' and not fixed:
     raise ValueError(
@@ -65,14 +51,27 @@ class Resident:
   """
 
   def __init__(
-    self, config: Config, source: Arrays, train_step: TrainStep, state: State
+    self,
+    train_step: TrainStep,
+    source: Arrays,
+    order: Order,
+    state: State,
+    scan: str = 'auto',
   ):
-    self._config = config
-    self.waited = 0.0
+    """Puts the split onto the devices of the mesh in use.
+
+    Args:
+      train_step: see `step.make_train_step`.
+      source: the training split.
+      order: which examples make which batch.
+      state: for its shapes.
+      scan: see `make_advance`.
+    """
+    self._order, self.waited = order, 0.0
     self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
-    indices_N = np.zeros(config.train.batch_size, np.int32)
+    indices_N = np.zeros(order.batch_size, np.int32)
     example = state, self._split, indices_N
-    self._call = make_advance(train_step, config.train.scan, example)
+    self._call = make_advance(train_step, scan, example)
 
   def advance(
     self, state: State, steps: range, key: jax.Array
@@ -81,15 +80,8 @@ class Resident:
 
     The state that it is given is donated: use the returned one.
     """
-    config, began = self._config, time.monotonic()
-    indices_TN = batch_indices(
-      len(self._split.labels),
-      config.train.batch_size,
-      config.seed,
-      steps,
-      config.data.shuffle,
-      config.data.shards,
-    )
+    began = time.monotonic()
+    indices_TN = self._order.indices(steps)
     self.waited += time.monotonic() - began
     return self._call(state, self._split, indices_TN, key)
 
@@ -104,8 +96,20 @@ class Stream:
     waited: seconds that the training has waited for data.
   """
 
-  def __init__(self, config: Config, source: Source, train_step: TrainStep):
-    self._config, self._source = config, source
+  def __init__(
+    self,
+    train_step: TrainStep,
+    batches: Callable[[range, stream.Host], Iterator[Examples]],
+    last: int,
+  ):
+    """Makes nothing yet.
+
+    Args:
+      train_step: see `step.make_train_step`.
+      batches: makes those at some steps, see `stream.training`.
+      last: of the steps.
+    """
+    self._make, self._last = batches, last
     self._step = jax.jit(train_step, donate_argnums=0)
     self._batches, self._next = None, None
     self.waited = 0.0
@@ -119,9 +123,8 @@ class Stream:
     """
     if self._next != steps.start:
       self.close()
-      rest = range(steps.start, self._config.train.steps)
       host = stream.Host(jax.process_index(), jax.process_count())
-      self._batches = stream.training(self._config, self._source, rest, host)
+      self._batches = self._make(range(steps.start, self._last), host)
     self._next = steps.stop
     rows = []
     for _ in steps:

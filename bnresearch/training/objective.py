@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bnresearch.knobs.tree import Config
 from bnresearch.models import AUXILIARY
 
 Passes = tuple[tuple[float, ...], ...]
@@ -57,17 +56,6 @@ def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
   init = functools.partial(model.init_with_output, train=False)
   (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
   return len(heads(logits, taps))
-
-
-def passes_of(
-  config: Config, model: nn.Module, image_shape: tuple[int, int, int]
-) -> Passes:
-  """Returns the passes of one step of a run, see `passes`."""
-  return passes(
-    count_heads(model, image_shape),
-    config.objective.auxiliary,
-    config.objective.auxiliary_weight,
-  )
 
 
 def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:

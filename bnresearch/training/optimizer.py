@@ -4,16 +4,27 @@ import jax
 import optax
 
 from bnresearch.knobs.optimizers import OPTIONS
-from bnresearch.knobs.tree import Config
 
 
 def make(
-  optim: Config, steps: int, passes: int = 1
+  steps: int,
+  passes: int = 1,
+  *,
+  name: str,
+  l2: float = 0.0,
+  clip_norm: float = 0.0,
+  clip_adaptive: float = 0.0,
+  learning_rate: float,
+  schedule: str = 'constant',
+  warmup_steps: int = 0,
+  decay_rate: float = 0.1,
+  decay_steps: int = 1000,
+  **options: float | bool,
 ) -> optax.GradientTransformation:
-  """Returns the optimizer of `config.optim` for a run of `steps`.
+  """Returns an optimizer for a run of `steps`, from the knobs of `optim`.
 
   A step updates `passes` times, all by the step's learning rate.
-  An optimizer takes those options of the group that `OPTIONS` has for it.
+  Of the other `options`, an optimizer takes those that `OPTIONS` has for it.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
 
   `clip_norm` scales a gradient whose norm, of all parameters together, is
@@ -23,44 +34,59 @@ def make(
   least 0.001; of all layers but the logits (Brock et al. 2021, 2102.06171,
   section 4.1).
   """
-  options = {key: optim[key] for key in OPTIONS[optim.name]}
+  options = {key: options[key] for key in OPTIONS[name] if key in options}
   if 'weight_decay' in options:
     options['mask'] = is_kernel  # what is decayed
-  rate = schedule(optim, steps)
+  rate = rate_of(
+    steps,
+    learning_rate=learning_rate,
+    schedule=schedule,
+    warmup_steps=warmup_steps,
+    decay_rate=decay_rate,
+    decay_steps=decay_steps,
+  )
   options['learning_rate'] = lambda updates: rate(updates // passes)
   if _is_off(options.get('momentum', 1)):
     options['momentum'] = None
   chain = []
   # What is clipped is the gradient of the loss; what l2 adds to it is not.
-  if not _is_off(optim.clip_norm):
-    chain.append(optax.clip_by_global_norm(optim.clip_norm))
-  if not _is_off(optim.clip_adaptive):
-    clip = optax.adaptive_grad_clip(optim.clip_adaptive)
+  if not _is_off(clip_norm):
+    chain.append(optax.clip_by_global_norm(clip_norm))
+  if not _is_off(clip_adaptive):
+    clip = optax.adaptive_grad_clip(clip_adaptive)
     chain.append(optax.masked(clip, is_below_logits))
-  if not _is_off(optim.l2):
-    chain.append(optax.add_decayed_weights(optim.l2, mask=is_kernel))
-  return optax.chain(*chain, getattr(optax, optim.name)(**options))
+  if not _is_off(l2):
+    chain.append(optax.add_decayed_weights(l2, mask=is_kernel))
+  return optax.chain(*chain, getattr(optax, name)(**options))
 
 
-def schedule(optim: Config, steps: int) -> optax.Schedule:
+def rate_of(
+  steps: int,
+  *,
+  learning_rate: float,
+  schedule: str,
+  warmup_steps: int,
+  decay_rate: float,
+  decay_steps: int,
+) -> optax.Schedule:
   """Returns the learning rate as a function of the step, warm-up included."""
-  peak = optim.learning_rate
+  peak = learning_rate
   after_warmup = {
     'constant': lambda: optax.constant_schedule(peak),
     'cosine': lambda: optax.cosine_decay_schedule(
-      peak, max(1, steps - optim.warmup_steps)
+      peak, max(1, steps - warmup_steps)
     ),
     'exponential': lambda: optax.exponential_decay(
-      peak, optim.decay_steps, optim.decay_rate
+      peak, decay_steps, decay_rate
     ),
     'step': lambda: optax.exponential_decay(
-      peak, optim.decay_steps, optim.decay_rate, staircase=True
+      peak, decay_steps, decay_rate, staircase=True
     ),
-  }[optim.schedule]()
-  if not optim.warmup_steps:
+  }[schedule]()
+  if not warmup_steps:
     return after_warmup
-  warmup = optax.linear_schedule(0.0, peak, optim.warmup_steps)
-  return optax.join_schedules([warmup, after_warmup], [optim.warmup_steps])
+  warmup = optax.linear_schedule(0.0, peak, warmup_steps)
+  return optax.join_schedules([warmup, after_warmup], [warmup_steps])
 
 
 def is_below_logits(params):

@@ -1,10 +1,33 @@
 """The order of the examples: a pure function of seed and step."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 SHUFFLES = ('full', 'within_shard', 'none')
+
+
+class Order(NamedTuple):
+  """Which examples make which batch; see `batch_indices`.
+
+  Attributes:
+    length: of the training split.
+    batch_size: N.
+    seed: of the run.
+    shuffle, shards: the order of an epoch.
+  """
+
+  length: int
+  batch_size: int
+  seed: int
+  shuffle: str = 'full'
+  shards: int = 16
+
+  def indices(self, steps: range) -> np.ndarray:
+    """Returns which examples make the batches at T steps, int32 (T, N)."""
+    length, batch_size, seed, shuffle, shards = self
+    return batch_indices(length, batch_size, seed, steps, shuffle, shards)
 
 
 def batch_indices(

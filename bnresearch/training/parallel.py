@@ -1,6 +1,6 @@
-"""One pure gradient on any number of devices: three ways to spread it.
+"""One pure gradient on any number of devices: three ways to split it.
 
-'jit' leaves the splitting to XLA, which sees the whole batch. 'shard_map' and
+'jit' leaves that to XLA, which sees the whole batch. 'shard_map' and
 'pmap' run the same function on each device's share of it, and the normalizers
 see to it that groups of examples are the same ones, see `statistics/shards.py`.
 All give the same numbers, up to the order of additions, which
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import models
-from bnresearch.knobs.tree import Config
 from bnresearch.statistics import shards
 from bnresearch.training.stream import Host
 
@@ -28,43 +27,43 @@ BACKENDS = ('jit', 'shard_map', 'pmap')
 Gradient = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any, Any]]
 
 
-def mesh(config: Config, model: nn.Module) -> jax.sharding.Mesh:
-  """Returns the devices that share the batches of a run; their axis is `AXIS`.
+def count(
+  model: nn.Module,
+  examples: int,
+  there: int,
+  platform: str,
+  *,
+  devices: int = 0,
+  backend: str = 'jit',
+  group_size: int = 0,
+) -> int:
+  """Returns how many devices share the batches of a run.
 
-  `config.parallel.devices` says how many; 0 is for as many as divide the
-  batch. On a CPU, whose cores are devices here (see `machine.py`), that is one
-  for a network without convolutions, which gains nothing from more: XLA runs
-  many convolutions on one core only.
+  By default as many as divide the batch. On a CPU, whose cores are devices here
+  (see `machine/process.py`), that is one for a network without convolutions,
+  which gains nothing from more: XLA runs many convolutions on one core only.
+
+  Args:
+    model: the network.
+    examples: N that the devices share at a time.
+    there: how many devices there are.
+    platform: of these, 'cpu' or another.
+    devices: how many are asked for; 0 for the default.
+    backend: one of `BACKENDS`.
+    group_size: examples that share statistics; 0 for all.
 
   Raises:
     ValueError: there are not so many, or they do not divide the batch. Several
       hosts always use all, and not by 'pmap'.
   """
-  found = jax.devices()
-  return mesh_of(found[: count(config, model, len(found), found[0].platform)])
-
-
-def count(config: Config, model: nn.Module, there: int, platform: str) -> int:
-  """Returns how many devices share the batches of a run, see `mesh`.
-
-  Args:
-    config: the complete config.
-    model: the network.
-    there: how many devices there are.
-    platform: of these, 'cpu' or another.
-
-  Raises:
-    ValueError: see `mesh`.
-  """
-  N = config.train.batch_size // config.train.microbatches
-  wanted = config.parallel.devices
+  N, wanted = examples, devices
   if jax.process_count() > 1:
     if wanted not in (0, there):
       raise ValueError(
         f'parallel.devices = {wanted}: {jax.process_count()} hosts use all '
         f'their {there} devices. Leave it at 0.'
       )
-    if config.parallel.backend == 'pmap':
+    if backend == 'pmap':
       raise ValueError(
         f"parallel.backend = 'pmap': {jax.process_count()} hosts need jit or "
         'shard_map.'
@@ -72,7 +71,7 @@ def count(config: Config, model: nn.Module, there: int, platform: str) -> int:
     wanted = there
   if not wanted:
     alone = platform == 'cpu' and not models.convolves(model)
-    wanted = 1 if alone else _most(there, N, config.norm.group_size)
+    wanted = 1 if alone else _most(there, N, group_size)
   if wanted > there:
     raise ValueError(f'parallel.devices = {wanted}: there are {there} here.')
   if N % wanted:
@@ -90,7 +89,7 @@ def on_devices(
 ) -> Iterator[None]:
   """Lets the body use a mesh: the one in use, or all devices of this host.
 
-  On a CPU that is one device where no network has convolutions, see `mesh`.
+  On a CPU that is one device where no network has convolutions, see `count`.
 
   Args:
     *networks: that are run.
@@ -145,8 +144,8 @@ def _most(devices, N, group_size):
   )
 
 
-def spread(gradient: Gradient, backend: str) -> Gradient:
-  """Returns the same function of a batch that is spread over the mesh.
+def distributed(gradient: Gradient, backend: str) -> Gradient:
+  """Returns the same function of a batch that is split over the mesh.
 
   It is called with `jax.set_mesh`, inside `jax.jit`. The gradients and
   collections that it returns are the same on every device.
@@ -167,11 +166,11 @@ def spread(gradient: Gradient, backend: str) -> Gradient:
 
   mapped = {'shard_map': _by_shard_map, 'pmap': _by_pmap}[backend](on_a_device)
 
-  def spread_gradient(*arguments):
+  def on_the_mesh(*arguments):
     function = gradient if shards.count() == 1 else mapped
     return function(*arguments)
 
-  return spread_gradient
+  return on_the_mesh
 
 
 def _by_shard_map(on_a_device):
@@ -222,7 +221,7 @@ def shared(tree: Any) -> Any:
 
 
 def split(batch: Any) -> Any:
-  """Returns arrays of examples, spread over the mesh.
+  """Returns arrays of examples, split over the mesh.
 
   Args:
     batch: this host's share of it, as `stream` makes it.

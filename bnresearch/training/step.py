@@ -1,14 +1,11 @@
 """The training step, pure; and the call that makes many of them."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
 
-from bnresearch import build
-from bnresearch.knobs.tree import Config
 from bnresearch.statistics import shards
 from bnresearch.training import accumulation, objective, parallel
 from bnresearch.training.state import State
@@ -17,6 +14,8 @@ from bnresearch.training.stream import Examples
 _INPUTS = 0x696E70  # no number of a pass
 
 Metrics = dict[str, jax.Array]
+# Of key, images and labels: the network's input and targets.
+Inputs = Callable[..., tuple[jax.Array, jax.Array]]
 TrainStep = Callable[[State, Examples, jax.Array], tuple[State, Metrics]]
 
 
@@ -28,7 +27,7 @@ def inputs_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
 def make_train_step(
   model: nn.Module,
   optimizer: optax.GradientTransformation,
-  inputs: build.Inputs,
+  inputs: Inputs,
   passes: objective.Passes = ((1.0,),),
   backend: str = 'jit',
   *,
@@ -38,8 +37,8 @@ def make_train_step(
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
   `key` is the run's; each step folds its number into it. A step makes its
-  batch ready by `inputs`, see `build.inputs`, and is then one or more `passes`,
-  see `objective.passes`: each goes forward and backward, updates the
+  batch ready by `inputs`, and is then one or more `passes`, see
+  `objective.passes`: each goes forward and backward, updates the
   parameters and lets the statistics follow. The metrics are of the network's
   own logits in the first pass, before any update: mean 'loss' in nats; by the
   labels, also where these are mixed, 'accuracy', and 'top5_accuracy' of K > 5.
@@ -55,7 +54,7 @@ def make_train_step(
   """
   gradients = [
     accumulation.in_parts(
-      parallel.spread(_gradient(model, weights), backend), microbatches
+      parallel.distributed(_gradient(model, weights), backend), microbatches
     )
     for weights in passes
   ]
@@ -85,15 +84,6 @@ def make_train_step(
     return _followed(state, average), metrics
 
   return train_step
-
-
-def options(config: Config) -> dict[str, Any]:
-  """Returns the options of `make_train_step` that a config has."""
-  return {
-    'backend': config.parallel.backend,
-    'microbatches': config.train.microbatches,
-    'average': config.train.average,
-  }
 
 
 def _metrics(logits_NK, targets_NK, labels_N):

@@ -15,24 +15,25 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
 
-from bnresearch import build
-from bnresearch.config import ConfigError
 from bnresearch.data import Arrays, Source
 from bnresearch.images.boxes import ATTEMPTS
-from bnresearch.knobs.tree import Config
 from bnresearch.machine import process
-from bnresearch.training.order import batch_indices
+from bnresearch.terminal import ConfigError
+from bnresearch.training.order import Order
 
 _AHEAD = 2  # batches that wait for the training, besides those in the making
 RESIDENT_BYTES = 2**30  # that the images of a split may take on the device
 _SHARED = pathlib.Path('/dev/shm')  # Linux's
+Crop = Callable[[np.ndarray], np.ndarray]  # of an image, uint8
+RandomCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]  # and of draws
+
 _CROP = 0x637270  # sets the draws of crops apart from those of the order
 
 
@@ -50,40 +51,43 @@ class Host(NamedTuple):
   count: int = 1
 
 
-_ALONE = Host()
+ALONE = Host()
 
 
 def training(
-  config: Config, source: Source, steps: range, host: Host = _ALONE
+  source: Source,
+  order: Order,
+  crop: RandomCrop,
+  steps: range,
+  workers: int = 0,
+  host: Host = ALONE,
 ) -> Iterator[Examples]:
   """Yields the training batches at `steps`, this host's part of each.
 
-  Images that have sizes of their own are cropped to `config.data.image_size`,
-  at random if `config.augment.crop` is 'resized'.
+  Args:
+    source: the training split.
+    order: which examples make which batch.
+    crop: makes what the network gets of an image, where images have sizes of
+      their own; its draws, (`ATTEMPTS`, 4), are uniform in [0, 1).
+    steps: whose batches.
+    workers: processes that make batches; 0 for threads of this one.
+    host: which one this is.
 
   Raises:
-    ValueError: `config.train.batch_size` is no multiple of the hosts' count.
+    ValueError: the batch is no multiple of the hosts' count.
   """
-  if config.train.batch_size % host.count:
+  if order.batch_size % host.count:
     raise ValueError(
-      f'train.batch_size = {config.train.batch_size}: must be a multiple of '
-      f'the {host.count} hosts.'
+      f'train.batch_size = {order.batch_size}: must be a multiple of the '
+      f'{host.count} hosts.'
     )
-  make = _TrainingBatch(
-    source,
-    build.random_crop(config),
-    config.train.batch_size,
-    config.seed,
-    config.data.shuffle,
-    config.data.shards,
-    host,
-  )
-  return _made(make, steps, source, config.data.workers)
+  make = _TrainingBatch(source, order, crop, host)
+  return _made(make, steps, source, workers)
 
 
 def in_order(
   source: Source,
-  crop: build.Crop,
+  crop: Crop,
   batch_size: int,
   count: int | None = None,
   workers: int = 0,
@@ -95,8 +99,8 @@ def in_order(
 
   Args:
     source: any.
-    crop: makes what the network gets, where images have sizes of their own;
-      see `build.crop`.
+    crop: makes what the network gets of an image, where images have sizes of
+      their own.
     batch_size: N.
     count: how many examples; None for all.
     workers: processes that make batches; 0 for threads of this one.
@@ -111,28 +115,18 @@ def in_order(
 @dataclasses.dataclass(frozen=True)
 class _TrainingBatch:
   source: Source
-  crop: build.RandomCrop
-  batch_size: int
-  seed: int
-  shuffle: str
-  shards: int
+  order: Order
+  crop: RandomCrop
   host: Host
 
   def __call__(self, step: int) -> Examples:
-    (indices_N,) = batch_indices(
-      len(self.source),
-      self.batch_size,
-      self.seed,
-      range(step, step + 1),
-      self.shuffle,
-      self.shards,
-    )
-    share = self.batch_size // self.host.count
+    (indices_N,) = self.order.indices(range(step, step + 1))
+    share = len(indices_N) // self.host.count
     mine = slice(self.host.index * share, (self.host.index + 1) * share)
     if isinstance(self.source, Arrays):
       return _gathered(self.source, indices_N[mine])
-    random = np.random.RandomState([self.seed, step, _CROP])
-    uniform_NA4 = random.random_sample((self.batch_size, ATTEMPTS, 4))
+    random = np.random.RandomState([self.order.seed, step, _CROP])
+    uniform_NA4 = random.random_sample((len(indices_N), ATTEMPTS, 4))
     return _examples(
       (self.crop(image, uniform_A4), label)
       for (image, label), uniform_A4 in zip(
@@ -145,7 +139,7 @@ class _TrainingBatch:
 @dataclasses.dataclass(frozen=True)
 class _OrderedBatch:
   source: Source
-  crop: build.Crop
+  crop: Crop
   batch_size: int
   count: int
   rows: range | None
@@ -164,16 +158,18 @@ class _OrderedBatch:
 
 
 def check_shared_memory(
-  config: Config, source: Source, image_shape: tuple[int, int, int]
+  source: Source,
+  workers: int,
+  batch_size: int,
+  image_shape: tuple[int, int, int],
 ) -> None:
   """Raises ConfigError if the workers' batches cannot fit into /dev/shm.
 
   Each has one that waits to be fetched, and one that it has made meanwhile.
   """
-  workers = config.data.workers
   if isinstance(source, Arrays) or not _SHARED.is_dir():
     return
-  needed = 2 * workers * config.train.batch_size * math.prod(image_shape)
+  needed = 2 * workers * batch_size * math.prod(image_shape)
   if needed > shutil.disk_usage(_SHARED).free:
     raise ConfigError([_too_small(workers, f'needs {needed / 1e6:,.1f} MB')])
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from bnresearch.machine import interruptions, process
 from bnresearch.runs import run_directory
-from bnresearch.runs.recorder import Book, Diverged
-from bnresearch.runs.session import make_steps, note_sources
+from bnresearch.runs.recorder import Diverged, Recorder
+from bnresearch.runs.session import note_data
 from bnresearch.sweeps import progress, unfinished
 from bnresearch.sweeps.points import Point
 from bnresearch.sweeps.vectorized import rounds, traced
 from bnresearch.sweeps.vectorized.program import Program
 from bnresearch.terminal import Console, explain
+from bnresearch.training.loop import make_steps
 
 _STATUS_SECONDS = 0.05  # between two writes of status.json, a member
 
@@ -56,24 +57,24 @@ def run(
       f'--launcher=vectorized: this is one of {jax.process_count()} hosts, and '
       'it uses one only. Use --launcher=local.'
     )
-  unfinished.announce(todo, console)
-  kinds = _kinds(todo)
+  parts = unfinished.announce(todo, console)
+  kinds = _kinds(todo, parts)
   with progress.shown(todo, workdir, console), interruptions.noted() as stop:
     for of_a_kind in kinds:
-      for program, chunk in _chunks(of_a_kind, at_once, console):
+      for program, chunk in _chunks(of_a_kind, parts, at_once, console):
         if stop():
           return result
-        result |= _train(program, chunk, workdir, stop, console)
+        result |= _train(program, chunk, parts, workdir, stop, console)
   return result
 
 
-def _kinds(points):
+def _kinds(points, parts):
   """Returns the points in lists of which one program can train each."""
   kinds: dict[str, list[Point]] = {}
   for point in points:
     kinds.setdefault(traced.kind(point.config), []).append(point)
   for first, *_ in kinds.values():
-    why = traced.why_not(first.config)
+    why = traced.why_not(parts[first.name])
     if why:
       raise run_directory.Refused(
         f'{first.name} cannot be vectorized: {why}. Use --launcher=local.'
@@ -81,10 +82,10 @@ def _kinds(points):
   return list(kinds.values())
 
 
-def _chunks(points, at_once, console):
+def _chunks(points, parts, at_once, console):
   """Yields a program and the points that it trains, until all are."""
   devices, runs = jax.devices(), len(points)
-  program = rounds.program(points[0].config, runs, devices, at_once)
+  program = rounds.program(parts[points[0].name], runs, devices, at_once)
   starts = range(0, runs, program.runs)
   times = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
   console.print(
@@ -95,7 +96,7 @@ def _chunks(points, at_once, console):
     yield program, points[start : start + program.runs]
 
 
-def _train(program, points, workdir, stop, console):
+def _train(program, points, parts, workdir, stop, console):
   """Trains one chunk; returns {name: status}."""
   lanes, refused = [], {}
   with contextlib.ExitStack() as stack:
@@ -109,13 +110,14 @@ def _train(program, points, workdir, stop, console):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
         continue
       if run.status.get('status') not in run_directory.ENDED:
-        lanes.append(_Lane(point, run, console))
+        lanes.append(_Lane(point.name, parts[point.name], run, console))
     try:
       by_step = _restored(program, lanes) if lanes else {}
       # Where a kill came between the checkpoints of two, they are apart.
       for step, some in sorted(by_step.items()):
         session = _Session(program, some)
-        status = make_steps(some[0].config, session, step, stop)
+        plan = some[0].parts.plan
+        status = make_steps(plan, session, step, stop)
         for lane in some:
           lane.end(status)
     except Exception as error:
@@ -131,12 +133,12 @@ def _train(program, points, workdir, stop, console):
 
 def _restored(program, lanes):
   """Returns {step: the lanes that go on from there}, their states read."""
-  configs = [lane.config for lane in lanes]
+  configs = [lane.parts.config for lane in lanes]
   fresh = jax.device_get(program.fresh(configs).state)
   by_step = {}
   for k, lane in enumerate(lanes):
     try:
-      lane.restore(_of_one(fresh, k), program.sources)
+      lane.restore(_of_one(fresh, k))
     except Exception as error:  # of this one only
       lane.fail(error)
       continue
@@ -154,31 +156,31 @@ class _Lane:
 
   Attributes:
     name: of the point.
-    config: of the run.
+    parts: of the run.
     state: on the host, as it begins; None afterwards.
     status: '' until it has ended.
   """
 
-  def __init__(self, point, run, console):
-    self.name, self.config, self.status = point.name, point.config, ''
+  def __init__(self, name, parts, run, console):
+    self.name, self.parts, self.status = name, parts, ''
     self._run, self._console = run, console
-    self.state = self.book = None
+    self.state = self.recorder = None
     run.update(status='running', message='', **run_directory.this_process())
 
-  def restore(self, fresh, sources):
+  def restore(self, fresh):
     """Opens the records, and restores the state if there is one."""
-    note_sources(self._run, self.config, sources)
-    self.book = Book(self.config, self._run)
-    self.state = self.book.restored(fresh) or fresh
+    note_data(self._run, self.parts)
+    self.recorder = Recorder(self._run, self.parts)
+    self.state = self.recorder.restored(fresh) or fresh
 
   def end(self, status, message=''):
     """Closes the records, once."""
     if self.status:
       return
-    book, self.book = self.book, None
+    recorder, self.recorder = self.recorder, None
     try:
-      if book:
-        book.close()
+      if recorder:
+        recorder.close()
     except Exception as error:
       self.fail(error)
     else:
@@ -198,12 +200,12 @@ class _Session:
 
   def __init__(self, program: Program, lanes: Sequence[_Lane]):
     self._program, self._lanes = program, lanes
-    self._configs = [lane.config for lane in lanes]
+    self._configs = [lane.parts.config for lane in lanes]
     states = [lane.state for lane in lanes]
     self._members = program.restored(self._configs, states)
     for lane in lanes:
       step, lane.state = int(lane.state.step), None
-      lane.book.begin(step, devices=jax.device_count(), members=len(lanes))
+      lane.recorder.begin(step, devices=jax.device_count(), members=len(lanes))
 
   def advance(self, steps: range) -> Callable[[], None]:
     self._members, metrics = self._program.advance(
@@ -215,7 +217,7 @@ class _Session:
       for k, lane in self._live():
         own = {name: value_TP[:, k] for name, value_TP in of_all.items()}
         try:
-          lane.book.log_training(steps, own)
+          lane.recorder.log_training(steps, own)
         except Diverged as error:
           lane.end('diverged', str(error))
 
@@ -230,7 +232,7 @@ class _Session:
         own = _of_one(of_all, k)
         evaluators = self._program.evaluators
         found = {s: e.means(own[s]) for s, e in evaluators.items()}
-        lane.book.log_evaluation(done, found)
+        lane.recorder.log_evaluation(done, found)
 
     return read
 
@@ -241,7 +243,7 @@ class _Session:
       of_all = jax.device_get(measured)
       for k, lane in self._live():
         own = {name: np.asarray(value_P[k]) for name, value_P in of_all.items()}
-        lane.book.log_probes(done, own)
+        lane.recorder.log_probes(done, own)
 
     return read
 
@@ -252,7 +254,7 @@ class _Session:
     of_all = jax.device_get(self._members.state)
     for k, lane in self._live():
       try:
-        lane.book.save(_of_one(of_all, k), done)
+        lane.recorder.save(_of_one(of_all, k), done)
       except Diverged as error:
         lane.end('diverged', str(error))
       except Exception as error:  # of this one only
@@ -261,7 +263,7 @@ class _Session:
   def progress(self, done: int) -> None:
     every = max(0.3, _STATUS_SECONDS * len(self._lanes))
     for _, lane in self._live():
-      lane.book.progress(done, 0.0, every)
+      lane.recorder.progress(done, 0.0, every)
 
   def _live(self):
     """Yields each lane that has not ended, and its number."""

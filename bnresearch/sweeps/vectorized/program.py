@@ -14,14 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bnresearch import build
-from bnresearch.evaluation import evaluate, measure
+from bnresearch.assembly import Parts
+from bnresearch.evaluation import evaluate
 from bnresearch.knobs.tree import Config
-from bnresearch.runs import session
 from bnresearch.statistics import shards
 from bnresearch.sweeps.vectorized import traced
-from bnresearch.training import feed, objective, optimizer, state, step
-from bnresearch.training.order import batch_indices
+from bnresearch.training import feed, state
 from bnresearch.training.state import State
 from bnresearch.training.stream import Examples
 
@@ -43,19 +41,18 @@ class Program:
   Attributes:
     runs: how many at most are trained at a time.
     count: P, the members: `runs`, rounded up to a multiple of the devices.
-    sources: all splits.
-    evaluators: of those that are not trained on.
+    evaluators: of the splits that are not trained on.
   """
 
-  def __init__(self, config: Config, runs: int, devices: Sequence[jax.Device]):
+  def __init__(self, parts: Parts, runs: int, devices: Sequence[jax.Device]):
     """Compiles nothing yet.
 
     Args:
-      config: of any of the runs.
+      parts: of any of the runs.
       runs: see above.
       devices: over which the members are spread.
     """
-    self._config, self.runs = config, runs
+    self._parts, self.runs = parts, runs
     self.count = -(-runs // len(devices)) * len(devices)
     self._mesh = jax.make_mesh(
       (len(devices),),
@@ -63,33 +60,23 @@ class Program:
       axis_types=(jax.sharding.AxisType.Auto,),
       devices=devices,
     )
-    self.sources = session.sources(config)
-    train_set = self.sources['train']
-    self._classes = len(train_set.class_names)
-    shape = build.spec(config).image_shape
-    model = build.model(config, self._classes)
-    self._passes = objective.passes_of(config, model, shape)
-    self._inputs = build.inputs(config, train_set)
-    self._looked_at = session.looked_at(config, train_set)
+    train_set = parts.data.source('train')
+    self._initial_batch = parts.initial_batch()
     self._split = self._put(
       Examples(train_set.images_NHWC, train_set.labels_N), jax.P()
     )
     self._fresh = self._compiled(self._fresh_one, 0, state.COMPILED)
     self._advance = feed.make_advance(
       self._train_step,
-      config.train.scan,
+      parts.config.train.scan,
       self._example(),
       self._compiled_advance,
     )
-    self.evaluators = evaluate.of_splits(
-      config,
-      self._compiled(self._add_batch, 3),
-      self.sources,
-      members=(self.count,),
+    self.evaluators = parts.evaluators(
+      self._compiled(self._add_batch, 3), members=(self.count,)
     )
-    if config.probes.names:
-      examples = measure.examples(config, self.sources['test'])
-      self._probe_batch = self._put(examples, jax.P())
+    if parts.plan.probe:
+      self._probe_batch = self._put(parts.probe_batch(), jax.P())
       self._measured = self._compiled(self._measure, 2)
 
   def fresh(self, configs: Sequence[Config]) -> Member:
@@ -140,7 +127,7 @@ class Program:
 
   def bytes_of_one(self) -> int:
     """Returns the most that a compiled step or evaluation takes."""
-    config, one = self._config, jax.eval_shape(self._one_member)
+    config, one = self._parts.config, jax.eval_shape(self._one_member)
 
     def batch(N):
       image = self._split.images.shape[1:]
@@ -152,7 +139,7 @@ class Program:
     def evaluate_one(member, batch):
       params, collections = member.state.params, member.state.collections
       mask_N = jnp.ones(len(batch.labels), bool)
-      sums = evaluate.no_sums(self._classes)
+      sums = evaluate.no_sums(len(self._parts.data.spec.class_names))
       return self._add_batch(
         sums, member.values, params, collections, *batch, mask_N
       )
@@ -174,53 +161,38 @@ class Program:
   # Of one member; what they differ in is traced.
 
   def _fresh_one(self, values):
-    model, updates = self._parts(values)
-    key = jax.random.key(values['seed'])
-    return state.traceable(model, updates, key, self._looked_at)
+    parts, key = traced.at(self._parts, values), jax.random.key(values['seed'])
+    return state.traceable(
+      parts.network.model, parts.optimizer, key, self._initial_batch
+    )
 
   def _one_member(self):
-    values = {key: x[0] for key, x in traced.values_of([self._config]).items()}
+    values = {
+      key: x[0] for key, x in traced.values_of([self._parts.config]).items()
+    }
     return Member(values, self._fresh_one(values))
 
   def _train_step(self, member, batch, key):
-    model, updates = self._parts(member.values)
-    train_step = step.make_train_step(
-      model,
-      updates,
-      self._inputs,
-      self._passes,
-      **step.options(self._config),
-    )
+    train_step = traced.at(self._parts, member.values).train_step
     key = jax.random.key(member.values['seed'])
     new, metrics = train_step(member.state, batch, key)
     return member._replace(state=new), metrics
 
   def _add_batch(self, sums, values, params, collections, *batch):
-    config = traced.put_into(self._config, values)
-    model = build.evaluated_model(config, self._classes)
-    add = evaluate.make_add_batch(config, model)
+    add = traced.at(self._parts, values).add_batch()
     return add(sums, params, collections, *batch)
 
   def _measure(self, member, *batch):
-    config = traced.put_into(self._config, member.values)
-    model = build.evaluated_model(config, self._classes)
-    function = measure.make_measure(config, model)
-    return function(member.state.params, member.state.collections, *batch)
-
-  def _parts(self, values):
-    config = traced.put_into(self._config, values)
-    updates = optimizer.make(
-      config.optim, config.train.steps, len(self._passes)
-    )
-    return build.model(config, self._classes), updates
+    measure = traced.at(self._parts, member.values).measure
+    return measure(member.state.params, member.state.collections, *batch)
 
   # Of all members.
 
   def _example(self):
     """Returns members, the split and the indices of a step, for the shapes."""
-    values = traced.values_of(self.filled([self._config]))
+    values = traced.values_of(self.filled([self._parts.config]))
     members = Member(values, jax.eval_shape(self._fresh, values))
-    N = self._config.train.batch_size
+    N = self._parts.order.batch_size
     return members, self._split, np.zeros((self.count, N), np.int32)
 
   def _compiled(self, function, shared, options=None):
@@ -259,11 +231,9 @@ class Program:
 
   def _indices(self, configs, steps):
     """Returns which examples each member's batches have, (T, P, N)."""
-    data, N = self._config.data, self._config.train.batch_size
-    length = len(self._split.labels)
-    seeds = [config.seed for config in configs]
+    seeds, order = [config.seed for config in configs], self._parts.order
     of_seed = {
-      seed: batch_indices(length, N, seed, steps, data.shuffle, data.shards)
+      seed: order._replace(seed=seed).indices(steps)
       for seed in dict.fromkeys(seeds)
     }
     return np.stack([of_seed[seed] for seed in seeds], axis=1)
@@ -272,7 +242,7 @@ class Program:
     """Cuts a call into equal parts, whose images are gathered at a time."""
     T, image_bytes = len(steps), math.prod(self._split.images.shape[1:])
     most = _GATHERED_BYTES // (
-      self.count * self._config.train.batch_size * image_bytes
+      self.count * self._parts.order.batch_size * image_bytes
     )
     length = max(d for d in range(1, T + 1) if T % d == 0 and d <= max(1, most))
     return [steps[k : k + length] for k in range(0, T, length)]

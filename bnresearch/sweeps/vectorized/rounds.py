@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 
-from bnresearch.knobs.tree import Config
+from bnresearch.assembly import Parts
 from bnresearch.machine import memory
 from bnresearch.sweeps.vectorized.program import Program
 
@@ -16,7 +16,7 @@ _OF_A_CORE = 4
 
 
 def program(
-  config: Config, runs: int, devices: Sequence[jax.Device], at_once: int = 0
+  parts: Parts, runs: int, devices: Sequence[jax.Device], at_once: int = 0
 ) -> Program:
   """Returns a program that trains so many runs, in few and equal rounds.
 
@@ -25,7 +25,7 @@ def program(
   no more than fit into its cores' caches.
 
   Args:
-    config: of any of the runs.
+    parts: of any of the runs.
     runs: how many there are.
     devices: over which the members are spread.
     at_once: no more than this; 0 for no limit.
@@ -35,11 +35,11 @@ def program(
   most = min(at_once or runs, files)
   if devices[0].platform == 'cpu':
     most = min(most, _OF_A_CORE * len(devices))
-  made = Program(config, _of_a_round(runs, most), devices)
+  made = Program(parts, _of_a_round(runs, most), devices)
   fit = max(len(devices), _memory(devices) // made.bytes_of_one())
   if fit >= made.runs:
     return made
-  return Program(config, _of_a_round(runs, fit), devices)
+  return Program(parts, _of_a_round(runs, fit), devices)
 
 
 def _of_a_round(runs, most):

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from bnresearch import build
+from bnresearch.assembly import Parts, assemble
 from bnresearch.knobs.tree import Config, leaves
-from bnresearch.training import feed
 
 KEYS = (
   'seed',
@@ -34,15 +33,16 @@ def kind(config: Config) -> str:
   return repr(sorted(values.items()))
 
 
-def why_not(config: Config) -> str:
+def why_not(parts: Parts) -> str:
   """Returns why a run cannot be a member, '' if it can."""
+  config = parts.config
   if config.start.path:
     return 'it begins with trained weights (start.path)'
   if config.parallel.devices or config.parallel.backend != 'jit':
     return 'it shares its batches among devices (parallel.*), members do not'
   if config.train.average:
     return 'it averages parameters, whose statistics are estimated'
-  if not feed.is_resident(config, build.source(config, 'train')):
+  if not parts.is_resident():
     return 'its images do not live on the device (data.on_device)'
   return ''
 
@@ -59,16 +59,16 @@ def values_of(configs: Sequence[Config]) -> dict[str, np.ndarray]:
   }
 
 
-def put_into(config: Config, values: dict[str, jax.Array]) -> Config:
-  """Returns a config in which traced values stand in place of numbers.
+def at(parts: Parts, values: dict[str, jax.Array]) -> Parts:
+  """Returns parts in which traced values stand in place of numbers.
 
   A zero stays: all members have it.
   """
-  config = config.copy_and_resolve_references()
+  config = parts.config.copy_and_resolve_references()
   fixed = leaves(config)
   with config.ignore_type(), config.unlocked():
     for key, value in values.items():
       if key == 'seed' or fixed[key] != 0:
         group, _, leaf = key.rpartition('.')
         (config[group] if group else config)[leaf] = value
-  return config
+  return assemble(config, parts)

@@ -1,0 +1,114 @@
+"""What is made of the images of a run, on the host and on the device."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+
+from bnresearch import augment, lookup
+from bnresearch.assembly.data_set import DataSet
+from bnresearch.augment import mixing
+from bnresearch.data import Arrays, pixels
+from bnresearch.images import crops
+from bnresearch.knobs.tree import Config
+from bnresearch.training.step import Inputs
+from bnresearch.training.stream import Crop, RandomCrop
+
+
+class Images:
+  """By the knobs of `data`, `augment`, `eval` and `objective`."""
+
+  def __init__(self, config: Config, data_set: DataSet):
+    self._data, self._augment = config.data, config.augment
+    self._eval, self._objective = config.eval, config.objective
+    self._data_set = data_set
+
+  def crop(self, crop_count: int = 1) -> Crop:
+    """Returns the host's function from an image to what is evaluated.
+
+    uint8 in, of any size; uint8 out, of the size that the data set's spec says.
+    Where a data set's images all have that size, others are taken whole.
+
+    Args:
+      crop_count: 1; 10 or 144, the crops of `images/crops.py`, one more axis.
+
+    Raises:
+      ValueError: images of one small size have not so many, see
+        `crops.of_small`.
+    """
+    entry = lookup.find('data', self._data.name)
+    options = lookup.keywords(entry.spec, self._data)
+    if 'image_size' not in options:
+      size = entry.spec(**options).image_shape[0]
+      trained = lookup.keywords(crops.of_small, self._augment)
+      return crops.of_small(size, crop_count, **trained)
+    size = options['image_size']
+    if crop_count == 144:
+      return functools.partial(crops.googlenet, size=size)
+    if self._eval.crop == 'whole' and crop_count == 1:
+      return functools.partial(crops.whole, size=size)
+    return functools.partial(
+      crops.ten if crop_count == 10 else crops.centre,
+      size=size,
+      fraction=self._eval.crop_fraction,
+    )
+
+  @property
+  def random_crop(self) -> RandomCrop:
+    """The same for training: of an image and draws, uniform in [0, 1).
+
+    It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.
+    """
+    if self._augment.crop == 'resized':
+      return functools.partial(
+        crops.random_resized,
+        size=self._data.image_size,
+        area=self._augment.area,
+        aspect=self._augment.aspect,
+      )
+    return functools.partial(_without_draws, self.crop())
+
+  @property
+  def pixels(self) -> Callable[[jax.Array], jax.Array]:
+    """The function from images to the network's input."""
+    own = lookup.keywords(pixels, self._data)
+    return functools.partial(pixels, **own)
+
+  @property
+  def augmented(self) -> Inputs:
+    """The device's part of the augmentation of training batches.
+
+    A function of a key, images uint8 NHWC and labels (N,) that gives images of
+    0 to 255, uint8 or float32, and targets, (N, K) probabilities. Images that
+    have sizes of their own have been cropped on the host.
+    """
+    change = functools.partial(
+      augment.training,
+      **lookup.keywords(augment.training, self._augment),
+      crop_done=not isinstance(self._data_set.source('train'), Arrays),
+    )
+    smoothing = self._objective.label_smoothing
+    K = len(self._data_set.spec.class_names)
+
+    def make(key, images, labels_N):
+      images, targets_NK = change(key, images, jax.nn.one_hot(labels_N, K))
+      if smoothing:
+        targets_NK = mixing.smooth(targets_NK, label_smoothing=smoothing)
+      return images, targets_NK
+
+    return make
+
+  @property
+  def inputs(self) -> Inputs:
+    """The same, but with the network's input in place of the images."""
+    change, to_pixels = self.augmented, self.pixels
+
+    def make(key, images, labels_N):
+      images, targets_NK = change(key, images, labels_N)
+      return to_pixels(images), targets_NK
+
+    return make
+
+
+def _without_draws(function, image, uniform_A4):
+  return function(image)

@@ -1,0 +1,76 @@
+"""What a run would stumble over in its data."""
+
+import math
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from bnresearch.assembly import Parts, assemble
+from bnresearch.config import ConfigError
+from bnresearch.knobs import effects
+from bnresearch.knobs.tree import leaves
+from bnresearch.preflight import changed
+from bnresearch.runs import start
+from bnresearch.training import stream
+
+
+def check_images(parts: Parts) -> int:
+  """Raises what training would soon, of the data and of what is to start from.
+
+  Returns how many bytes of images live on each device.
+
+  Raises:
+    MissingData, DamagedData: the data cannot be trained on.
+    FileNotFoundError: there is nothing to start from.
+    ConfigError: the images do not suit what they are to go through, or there
+      are fewer than a batch has; a knob has no effect on this data.
+  """
+  config, spec = parts.config, parts.data.spec
+  source, N = parts.data.source('train'), config.train.batch_size
+  if config.start.path:
+    start.check(parts)
+  stream.check_shared_memory(source, config.data.workers, N, spec.image_shape)
+  if len(source) < N:
+    raise ConfigError(
+      [
+        f'train.batch_size = {N}: is more than the {len(source)} training '
+        f'examples of data.name = {config.data.name!r}. Take as many or fewer.'
+      ]
+    )
+  images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
+  labels_N = jax.ShapeDtypeStruct((N,), np.int32)
+  try:
+    resident = parts.is_resident()
+    jax.eval_shape(parts.images.inputs, jax.random.key(0), images, labels_N)
+  except ValueError as error:
+    raise ConfigError([str(error)]) from error
+  found = [*_in_vain(parts, resident)]
+  if found:
+    raise ConfigError(found)
+  return len(source) * math.prod(spec.image_shape) if resident else 0
+
+
+def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
+  """Yields which knobs have no effect on the data that there is."""
+  config = parts.config
+  values = leaves(config)
+  if parts.data.spec.image_shape[-1] == 1:
+    for key in effects.are_set(values, 'colours'):
+      yield effects.refusal(
+        key, values, f'the images of data.name = {config.data.name!r} are grey'
+      )
+  if not resident:
+    for key in effects.are_set(values, 'resident'):
+      why = 'without effect, as the training images do not live on the device'
+      yield effects.refusal(key, values, why)
+  if config.dry_run:
+    return  # its data is synthetic
+  for key in effects.are_set(values, 'split'):
+    other = assemble(changed.without(config, key))
+    if all(
+      other.data.source(split).digest == parts.data.source(split).digest
+      for split in parts.data.splits
+    ):
+      why = 'without effect, as the data set has a test split of its own'
+      yield effects.refusal(key, values, why)

@@ -1,0 +1,173 @@
+"""What a run would stumble over in its network, on the devices at hand."""
+
+import functools
+import math
+import re
+from collections.abc import Collection
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bnresearch.assembly import Parts, assemble
+from bnresearch.config import ConfigError
+from bnresearch.knobs import RULES, effects
+from bnresearch.knobs.tree import leaves
+from bnresearch.models import AUXILIARY
+from bnresearch.preflight import Machine, changed, memory, sites
+from bnresearch.training import parallel, state
+
+_ADDRESS = re.compile(r'0x[0-9a-f]+')
+
+
+def check_network(
+  parts: Parts,
+  machine: Machine,
+  resident: int = 0,
+  swept: Collection[str] = (),
+) -> None:
+  """Raises what training would, of network, batch and devices together.
+
+  Args:
+    parts: of the run; its data is there, see `check_images`.
+    machine: where it will run.
+    resident: bytes of images on each device, see there.
+    swept: in what the points of its sweep differ. Where that is another knob
+      of the network, one without an effect may have it at another point.
+
+  Raises:
+    ConfigError: the network cannot be made, applied to a batch, or spread over
+      the devices; a pattern or a knob changes nothing of it; or it surely does
+      not fit into memory.
+  """
+  try:
+    found = [*_problems(parts, machine, resident, {*swept})]
+  except ValueError as error:
+    raise ConfigError([str(error)]) from error
+  if found:
+    raise ConfigError(found)
+
+
+def _problems(parts, machine, resident, swept):
+  config, values = parts.config, leaves(parts.config)
+  devices = parts.device_count(machine.devices, machine.platform)
+  fresh = _fresh(parts)
+  sites.check(parts)
+  logits_NK, taps = _forward(parts, fresh, devices)
+
+  if devices == 1:
+    for key in effects.are_set(values, 'devices'):
+      why = 'without effect, as this run has one device only'
+      yield effects.refusal(key, values, why)
+  for key in effects.are_set(values, 'heads'):
+    if not any(name.startswith(AUXILIARY) for name in taps):
+      yield effects.refusal(key, values, 'this network has no place for any')
+  lenient = {key for key in swept if key.startswith(('model.', 'norm.'))}
+  for key in effects.are_set(values, 'network'):
+    if not lenient - {key} and _is_in_vain(key, parts):
+      yield effects.refusal(key, values, 'is without effect in this network')
+  if not config.dry_run and not _look(parts, fresh):
+    for key in effects.are_set(values, 'probes'):
+      yield effects.refusal(
+        key,
+        values,
+        f'none of probes.names = {config.probes.names} looks at images',
+      )
+  if why := memory.problem(
+    config.train.batch_size,
+    config.train.microbatches,
+    config.train.remat,
+    devices=devices,
+    available=machine.memory or math.inf,
+    state=fresh,
+    resident=resident,
+    taps={'logits': logits_NK, **taps},
+  ):
+    yield why
+
+
+def _fresh(parts):
+  """Returns the state before the first update, for its shapes."""
+  create = functools.partial(
+    state.traceable,
+    parts.network.model,
+    parts.optimizer,
+    averaged=parts.config.train.average > 0,
+  )
+  x_NHWC = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.float32)
+  return jax.eval_shape(create, jax.random.key(0), x_NHWC)
+
+
+def _forward(parts, fresh, devices):
+  """Returns shapes of logits and taps of a part of a batch, in training."""
+
+  def forward(params, collections, x_NHWC, key):
+    outputs, new = parts.network.model.apply(
+      {'params': params, **collections},
+      x_NHWC,
+      train=True,
+      mutable=list(collections),
+      rngs={'dropout': key},
+    )
+    return params, new, outputs
+
+  # By pmap, devices have the same shares, but it wants real ones.
+  config = parts.config
+  backend = 'jit' if config.parallel.backend == 'jit' else 'shard_map'
+  mapped = parallel.distributed(forward, backend)
+  N = config.train.batch_size // config.train.microbatches
+  shape = parts.data.spec.image_shape
+  x_NHWC = jax.ShapeDtypeStruct((N, *shape), jnp.float32)
+  mesh = parallel.abstract_mesh(devices)
+  with jax.sharding.use_abstract_mesh(mesh):
+    *_, outputs = jax.eval_shape(
+      mapped, fresh.params, fresh.collections, x_NHWC, jax.random.key(0)
+    )
+  return outputs
+
+
+def _is_in_vain(key, parts):
+  """Says whether the network is the same whatever a knob is.
+
+  To name what is the architecture's own is not in vain: another value changes
+  the network.
+  """
+  default, here = effects.KNOBS[key].default, _fingerprint(parts)
+  others = RULES[key].choices if default == 'own' else (default,)
+
+  def is_the_same(other):
+    config = changed.by(parts.config, key, other)
+    try:
+      return _fingerprint(assemble(config, parts)) == here
+    except ValueError:  # one of the two cannot be made
+      return False
+
+  return all(map(is_the_same, others))
+
+
+def _fingerprint(parts):
+  """Returns what is the same for networks that are: initial and in training."""
+  config, shape = parts.config, parts.data.spec.image_shape
+  init = functools.partial(parts.network.model.init_with_output, train=True)
+  keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
+  N = config.train.batch_size // config.train.microbatches
+  x_NHWC = jax.ShapeDtypeStruct((N, *shape), jnp.float32)
+  return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
+
+
+def _look(parts: Parts, fresh: state.State) -> bool:
+  """Says whether a probe applies the network to images."""
+  asked = []
+
+  def note(next_function, args, kwargs, context):
+    asked.append(True)
+    return next_function(*args, **kwargs)
+
+  H, W, C = parts.data.spec.image_shape
+  images = jax.ShapeDtypeStruct((2, H, W, C), jnp.uint8)
+  labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
+  with nn.intercept_methods(note):
+    jax.eval_shape(
+      parts.measure, fresh.params, fresh.collections, images, labels_N
+    )
+  return bool(asked) or not parts.config.probes.names

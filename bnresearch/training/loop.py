@@ -1,0 +1,119 @@
+"""The training loop: what is due at which step, and in which order.
+
+It knows neither networks nor disks. A session makes the steps, evaluates,
+measures and saves: `runs/session.py` for one run, or for many at a time
+`sweeps/vectorized/launcher.py`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+Read = Callable[[], None]  # waits for results, and writes them
+
+
+class Plan(NamedTuple):
+  """What is due when, in steps.
+
+  Attributes:
+    steps: of the whole run.
+    call: steps of a call, which is not interrupted.
+    evaluate: every so many.
+    probe: every so many; 0 where nothing is probed.
+    save: every so many.
+    average: whether the average of the parameters is evaluated at the end.
+  """
+
+  steps: int
+  call: int
+  evaluate: int
+  probe: int
+  save: int
+  average: bool
+
+  def observed(self, done: int) -> list[str]:
+    """Returns what is logged of the state after `done` steps, in this order.
+
+    Of 'test', 'probe' and 'average', which is how the names in a row begin.
+    """
+    end = done == self.steps
+    wanted = {
+      'test': end or done % self.evaluate == 0,
+      'probe': self.probe and (end or done % self.probe == 0),
+      'average': self.average and end,
+    }
+    return [group for group, is_wanted in wanted.items() if is_wanted]
+
+
+class Session(Protocol):
+  """What the loop asks of a session. What is dispatched, is not waited for."""
+
+  def advance(self, steps: range) -> Read:
+    """Dispatches T steps."""
+
+  def evaluate(self, done: int) -> Read:
+    """Dispatches the evaluation of the state after `done` steps."""
+
+  def measure(self, done: int) -> Read:
+    """Dispatches the probes of the state after `done` steps."""
+
+  def average(self, done: int) -> Read:
+    """Evaluates the average of the parameters, and waits for it."""
+
+  def agreed(self, stop: bool) -> bool:
+    """Returns whether all hosts stop here."""
+
+  def save(self, done: int) -> None:
+    """Begins to save the state after `done` steps."""
+
+  def progress(self, done: int) -> None:
+    """Writes now and then how far the run is."""
+
+
+def make_steps(
+  plan: Plan, session: Session, start: int, interrupted: Callable[[], bool]
+) -> str:
+  """Makes all steps that are left; returns 'done' or 'preempted'.
+
+  The order within the loop: dispatch a call of steps; read, while it runs, what
+  the calls before it left; dispatch evaluation and probes of the new state;
+  save. So the device waits for the host at checkpoints only.
+
+  Args:
+    plan: says how many steps, and what is due when.
+    session: makes them.
+    start: steps that are done.
+    interrupted: says whether to save and stop.
+  """
+  unread = []
+
+  def observe(done):
+    for group in plan.observed(done):
+      match group:
+        case 'test':
+          unread.append(session.evaluate(done))
+        case 'probe':
+          unread.append(session.measure(done))
+        case 'average':
+          unread.append(session.average(done))
+
+  def read():
+    while unread:
+      unread.pop(0)()
+
+  if start == 0:
+    observe(0)
+  for first in range(start, plan.steps, plan.call):
+    call = range(first, first + plan.call)
+    trained = session.advance(call)
+    read()
+    unread.append(trained)
+    observe(call.stop)
+    stop = session.agreed(interrupted())
+    end = call.stop == plan.steps
+    if stop or end or call.stop % plan.save == 0:
+      read()
+      session.save(call.stop)
+    session.progress(call.stop)
+    if stop and call.stop < plan.steps:
+      return 'preempted'
+  return 'done'
