@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.training import (
   accumulation,
   feed,
@@ -56,8 +56,8 @@ def inputs(key, images, labels_N):
 
 def train_step_of(config, microbatches=1, backend='jit'):
   """Returns a state before any step, and the step."""
-  model = build.model(config, 10)
-  updates = optimizer.make(config.optim, 10)
+  model = assemble(config).network.model
+  updates = optimizer.make(10, **config.optim)
   first = state.create(model, updates, (SIZE, SIZE, 1), config.seed)
   train_step = step.make_train_step(
     model, updates, inputs, backend=backend, microbatches=microbatches

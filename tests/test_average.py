@@ -8,8 +8,9 @@ import optax
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, main
 from bnresearch import config as configs
+from bnresearch import main
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import average, evaluate, population
 from bnresearch.runs import checkpoint, recorder, session, start
 from bnresearch.training import optimizer, step
@@ -23,8 +24,8 @@ DECAY = 0.75
 
 def test_the_average_is_that_of_the_formula_once_a_step():
   config = small_config(norm__name='none')
-  model = build.model(config, 10)
-  updates = optimizer.make(config.optim, 10)
+  model = assemble(config).network.model
+  updates = optimizer.make(10, **config.optim)
   now = states.create(model, updates, (8, 8, 1), 0, averaged=True)
   inputs = lambda key, x, y: (x / 255, jax.nn.one_hot(y, 10))
   train_step = jax.jit(
@@ -70,7 +71,7 @@ def config_of(**values):
 def trained(tmp_path_factory):
   """Returns the directory of a run with checkpoints at 4 and 8."""
   path = tmp_path_factory.mktemp('average') / 'run'
-  assert session.train(config_of(), path) == 'done'
+  assert session.train(assemble(config_of()), path) == 'done'
   return path
 
 
@@ -79,17 +80,17 @@ def test_a_run_continues_with_its_average_bit_for_bit(trained, tmp_path):
   path = tmp_path / 'run'
   config = config_of()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(recorder.Book, 'log_evaluation', _stop_at_8)
+    patch.setattr(recorder.Recorder, 'log_evaluation', _stop_at_8)
     with pytest.raises(KeyboardInterrupt):
-      session.train(config, path)
+      session.train(assemble(config), path)
   assert bnr.open_run(path).checkpoints == [4]
-  assert session.train(config, path) == 'done'
+  assert session.train(assemble(config), path) == 'done'
   whole, again = bnr.open_run(trained).restore(), bnr.open_run(path).restore()
   assert jax.tree.leaves(whole.average)
   assert checkpoint.digest(whole) == checkpoint.digest(again)
 
 
-_log_evaluation = recorder.Book.log_evaluation
+_log_evaluation = recorder.Recorder.log_evaluation
 
 
 def _stop_at_8(of_run, done, means):
@@ -115,10 +116,11 @@ def test_the_average_of_a_run_that_starts_from_another_begins_there(
   trained, tmp_path
 ):
   config = config_of(start__path=str(trained), start__checkpoint='8')
-  model = build.model(config, 10)
-  fresh = states.create(model, optax.sgd(0.1), (8, 8, 1), 1, averaged=True)
-  names = build.spec(config).class_names
-  begun = start.into(fresh, config, model, 8, names)
+  parts = assemble(config)
+  fresh = states.create(
+    parts.network.model, optax.sgd(0.1), (8, 8, 1), 1, averaged=True
+  )
+  begun = start.into(fresh, parts)
   before = bnr.open_run(trained).restore(8).params
   jax.tree.map(np.testing.assert_array_equal, begun.average, before)
   give = jax.jit(lambda x: jax.tree.map(lambda x: x + 1, x), donate_argnums=0)
@@ -129,21 +131,20 @@ def test_the_average_of_a_run_that_starts_from_another_begins_there(
 @pytest.mark.parametrize('estimator', population.ESTIMATORS)
 def test_its_statistics_owe_nothing_to_those_of_training(norm, estimator):
   config = config_of(norm__name=norm, norm__renorm_start=0, norm__r_max_at=1)
-  model = build.model(config, 10)
-  source = build.source(config, 'train')
+  parts = assemble(config)
+  model = parts.network.model
   made = states.create(model, optax.sgd(0.1), (8, 8, 1), 0, averaged=True)
   raw = jax.tree.map(lambda x: 5 * x + 1, made.collections)  # renormalizes
   made = made.replace(
     params=jax.tree.map(lambda p: p + 1, made.params), collections=raw
   )
-  found = average.estimate(
-    config, average.instead(made, estimator), source, estimator
-  )
+  averaged = average.instead(made, estimator)
+  found = parts.estimate(averaged, estimator, averaged=True)
   plain = config_of()
   begun = states.create(
-    build.model(plain, 10), optax.sgd(0.1), (8, 8, 1), 0
+    assemble(plain).network.model, optax.sgd(0.1), (8, 8, 1), 0
   ).replace(params=made.average)
-  expected = population.estimate(plain, begun, source, estimator)
+  expected = assemble(plain).estimate(begun, estimator)
   for layer, statistics in expected['batch_stats'].items():
     for name, value in statistics['norm'].items():
       np.testing.assert_allclose(
@@ -170,10 +171,10 @@ def test_a_run_applies_it_by_its_own_statistics(trained):
   state, images = run.restore(), run.source('test').images_NHWC[:5]
   found, _ = run.apply(state, images, 'population', average=True)
   averaged = average.instead(state, 'population')
-  collections = population.estimate(run.config, averaged, run.source('train'))
-  forward = evaluate.make_forward(build.evaluated_model(run.config, 10), 'ema')
+  collections = run.parts.estimate(averaged)
+  forward = evaluate.make_forward(run.parts.network.evaluated, 'ema')
   expected, _ = forward(
-    state.average, collections, build.pixels(run.config)(images)
+    state.average, collections, run.parts.images.pixels(images)
   )
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
   raw, _ = run.apply(state, images, 'population')
@@ -198,10 +199,16 @@ def test_saved_statistics_of_both_stand_side_by_side(trained, caplog):
   assert not caplog.records
 
 
-def evaluator_of(config):
-  source = build.source(config, 'test')
-  model = build.evaluated_model(config, 10)
-  return evaluate.make(config, model, source, config.eval.statistics)
+def at_the_end(config, made):
+  """Returns the row of a state at the end of training."""
+  parts = assemble(config)
+  evaluator = parts.evaluators(jax.jit(parts.add_batch()))['test']
+
+  def estimate(state):
+    return parts.estimate(state, averaged=True)
+
+  by_batch = config.eval.statistics == 'batch'
+  return average.evaluate(made, evaluator, None if by_batch else estimate)
 
 
 @pytest.mark.parametrize('statistics', ['ema', 'batch'])
@@ -209,9 +216,7 @@ def test_the_end_of_training_logs_it(trained, statistics):
   run = bnr.open_run(trained)
   config = config_of(eval__statistics=statistics)
   state = run.restore()
-  rows = average.evaluate(
-    config, state, run.source('train'), evaluator_of(config)
-  )
+  rows = at_the_end(config, state)
   kind = 'batch' if statistics == 'batch' else 'population'
   state = run.with_statistics(state, kind, average=True)
   expected = run.evaluate(state, statistics)
@@ -224,12 +229,10 @@ def test_the_end_of_training_logs_it(trained, statistics):
 
 def test_undefined_statistics_are_no_end_of_a_run(caplog):
   config = config_of(norm__group_size=1, norm__group_variance='pooled')
-  model = build.model(config, 10)
+  model = assemble(config).network.model
   made = states.create(model, optax.sgd(0.1), (8, 8, 1), 0, averaged=True)
   with caplog.at_level(logging.WARNING):
-    rows = average.evaluate(
-      config, made, build.source(config, 'train'), evaluator_of(config)
-    )
+    rows = at_the_end(config, made)
   assert rows == {}
   assert 'averaged parameters are not evaluated: A group' in caplog.text
 

@@ -8,9 +8,12 @@ import pytest
 from rich.console import Console
 
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.data import synthetic
-from bnresearch.machine import memory, process
-from bnresearch.preflight import beforehand
+from bnresearch.machine import process
+from bnresearch.preflight import Machine, memory, this_machine
+from bnresearch.preflight.images import check_images
+from bnresearch.preflight.network import check_network
 from bnresearch.runs import session
 from bnresearch.sweeps import local, slurm, unfinished
 from bnresearch.sweeps.points import points
@@ -117,15 +120,15 @@ def test_devices_are_those_of_the_machine_or_of_a_job(tmp_path, monkeypatch):
 
 def test_the_architectures_own_may_be_named():
   values = {'model.activation': 'sigmoid', 'norm.name': 'none'}
-  here = beforehand.this_machine()
-  beforehand.check_network(config_of(values), here)
+  here = this_machine()
+  check_network(assemble(config_of(values)), here)
 
 
 def test_one_device_has_no_back_end():
   config = config_of({'parallel.backend': 'pmap', 'parallel.devices': 0})
-  alone = beforehand.Machine(1, 'cpu', 0)
+  alone = Machine(1, 'cpu', 0)
   with pytest.raises(configs.ConfigError, match=r"'pmap': .* one device only"):
-    beforehand.check_network(config, alone)
+    check_network(assemble(config), alone)
 
 
 def test_a_split_of_its_own_leaves_none_to_be_chosen(tmp_path):
@@ -133,10 +136,11 @@ def test_a_split_of_its_own_leaves_none_to_be_chosen(tmp_path):
   values |= {'train.batch_size': 4, 'data.split_seed': 1}
   unfolded = folders.fill(tmp_path / 'unfolded', {'cat': 8, 'dog': 8})
   config = config_of(values | {'data.folder': str(unfolded)})
-  assert beforehand.check_data(config) == 0  # none lives on the device
+  assert check_images(assemble(config)) == 0  # none lives on the device
   folded = folders.in_order(tmp_path / 'folded')
+  config = config_of(values | {'data.folder': str(folded)})
   with pytest.raises(configs.ConfigError) as raised:
-    beforehand.check_data(config_of(values | {'data.folder': str(folded)}))
+    check_images(assemble(config))
   assert [p.partition(':')[0] for p in raised.value.problems] == [
     'data.validation = 0.4',
     'data.split_seed = 1',
@@ -151,9 +155,8 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   values = {'model.keep_bias': True, 'norm.momentum': 0.9}
   sweep = tuple({'norm.name': name} for name in ('batch', 'none'))
   chosen = points(config_of(values, sweep), {})
-  unfinished.check(chosen, beforehand.this_machine())
   console = Console(file=io.StringIO())
-  unfinished.tell(chosen, console)
+  unfinished.tell(unfinished.check(chosen, this_machine()), console)
   shown = console.file.getvalue()
   assert 'norm.momentum = 0.9: without effect at 1 of 2 points.' in shown
   alone = {'norm.name': 'none'} | values
@@ -168,7 +171,7 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   with pytest.raises(
     configs.ConfigError, match=r'^A problem:\n  model\.keep_bi'
   ):
-    unfinished.check([point], beforehand.this_machine())
+    unfinished.check([point], this_machine())
 
 
 # Memory.
@@ -176,22 +179,23 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
 
 def test_what_surely_does_not_fit_is_refused_with_what_takes_it():
   config = config_of({'train.batch_size': 600})
-  small = beforehand.Machine(1, 'cpu', 2**20)
+  small = Machine(1, 'cpu', 2**20)
   with pytest.raises(
     configs.ConfigError,
     match=r'^A problem:\n  train\.batch_size = 600: a step needs at least .* '
     r'GiB of memory, and there are 0\.000977 GiB\. .*train\.remat',
   ):
-    beforehand.check_network(config, small, resident=2**20)
-  beforehand.check_network(config, small._replace(memory=2**23), 2**20)
+    check_network(assemble(config), small, resident=2**20)
+  check_network(assemble(config), small._replace(memory=2**23), 2**20)
 
 
 def test_parts_and_what_is_made_again_take_less_memory():
-  def needed(**values):
-    config = config_of({k.replace('__', '.'): v for k, v in values.items()})
+  def needed(remat='none'):
     taps = [jax.ShapeDtypeStruct((100, 100), np.float32)] * 3
     said = memory.problem(
-      config,
+      60,
+      1,
+      remat,
       devices=1,
       available=0,
       state=State(np.int32(0), {}, {}, ()),
@@ -201,9 +205,7 @@ def test_parts_and_what_is_made_again_take_less_memory():
     return float(said.partition('at least ')[2].partition(' ')[0])
 
   whole = needed()
-  np.testing.assert_allclose(
-    needed(train__remat='blocks'), whole / 3, rtol=0.01
-  )
+  np.testing.assert_allclose(needed(remat='blocks'), whole / 3, rtol=0.01)
 
 
 def test_a_run_that_lacks_memory_says_so(tmp_path, monkeypatch):
@@ -212,6 +214,6 @@ def test_a_run_that_lacks_memory_says_so(tmp_path, monkeypatch):
 
   monkeypatch.setattr(synthetic, 'load', load)
   with pytest.raises(MemoryError):
-    session.train(points(config_of({}), {})[0].config, tmp_path / 'run')
+    session.train(assemble(config_of({})), tmp_path / 'run')
   status = (tmp_path / 'run/status.json').read_text()
   assert 'Out of memory (Unable to allocate 9.31 TiB' in status

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup
+from bnresearch import lookup
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import evaluate
 from bnresearch.training import parallel
 from tests.published import drawn, images, size_of, small
@@ -117,7 +118,7 @@ def test_statistics_are_the_float32_ones_of_bfloat16_activations():
 
 def test_evaluation_computes_in_it_too():
   config = config_of(train__dtype='bfloat16', data__name='synthetic')
-  model = build.evaluated_model(config, 10)
+  model = assemble(config).network.evaluated
   first, _ = train_step_of(config)
   forward = evaluate.make_forward(model, 'ema')
   x_NHWC = jnp.ones((2, SIZE, SIZE, 1))

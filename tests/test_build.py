@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, knobs, lookup, models
 from bnresearch import config as configs
+from bnresearch import knobs, lookup, models
+from bnresearch.assembly import assemble
 from bnresearch.models import _activations, _initializers
 from bnresearch.models._call import OWN
 from bnresearch.preflight import sites
@@ -23,7 +24,7 @@ def config_of(**values):
 def built(**values):
   config = config_of(**values)
   assert knobs.problems(config) == []
-  return build.model(config, num_classes=10)
+  return assemble(config).network.model
 
 
 @pytest.mark.parametrize('name', lookup.names('models'))
@@ -149,7 +150,7 @@ def test_a_pattern_that_fits_no_layer_is_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match=r"'stme\*' fits no layer with a norm\. There are .*stem"
   ):
-    sites.check(config, build.model(config, 10), (32, 32, 1))
+    sites.check(assemble(config))
 
 
 def test_statistics_of_each_position_are_for_the_layers_that_are_named():
@@ -165,12 +166,12 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    sites.check(config, build.model(config, 10), (32, 32, 1))
+    sites.check(assemble(config))
 
 
 def test_evaluation_keeps_the_sites():
   config = config_of(**SMALL, norm__sites=('stem=group',))
-  network = build.evaluated_model(config, 10)
+  network = assemble(config).network.evaluated
   group = lookup.find('norms', 'group').Norm
   assert network.layers.norm('stem').func is group
 

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build
 from bnresearch import config as configs
+from bnresearch import data
+from bnresearch.assembly import assemble
 from bnresearch.runs import (
   checkpoint,
   logbook,
@@ -30,9 +31,10 @@ def fresh(width):
   """Returns a state; to make one is to compile."""
   config = default.get_config()
   config.model.features = (width,)
-  return state.create(
-    build.model(config, 3), optax.sgd(0.1, 0.9), (2, 2, 1), seed=0
-  )
+  images, labels = np.zeros((1, 2, 2, 1), np.uint8), np.zeros(1, np.int32)
+  source = data.Arrays(images, labels, ('a', 'b', 'c'))
+  model = assemble(config, sources={'train': source}).network.model
+  return state.create(model, optax.sgd(0.1, 0.9), (2, 2, 1), seed=0)
 
 
 def make_state(step=0, width=4, seed=0):
@@ -241,7 +243,7 @@ def test_a_path_under_which_nothing_can_be_kept_is_refused(tmp_path):
   with pytest.raises(run_directory.Refused, match=message):
     checkpoint.Checkpoints(path, 1)
   with pytest.raises(run_directory.Refused, match=message):
-    session.train(default.get_config(), path)
+    session.train(assemble(default.get_config()), path)
   with pytest.raises(run_directory.Refused, match=message):
     unfinished.states(points(default.get_config(), {}), path)
   assert not [*tmp_path.iterdir()]
@@ -262,7 +264,7 @@ def test_a_run_keeps_as_many_as_its_config_says(keep, tmp_path):
   assert not configs.override(config, {'checkpoint.keep': keep})
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
-    records = recorder.Book(config, run)
+    records = recorder.Recorder(run, assemble(config))
     records.restored(make_state())
     records.begin(0)
     for step in (1, 2, 3, 4):
@@ -280,16 +282,17 @@ def logged(tmp_path):
   config = default.get_config()
   config.train.steps, config.train.log_every = 1000, 100
   config.eval.every = config.checkpoint.every = 200
+  plan = assemble(config).plan
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
-    records = recorder.Book(config, run)
+    records = recorder.Recorder(run, assemble(config))
     records.restored(make_state())
     records.begin(0)
     for step in range(0, 401, 100):
       if step:
         loss_T = np.full(100, 1 / step, np.float32)
         records.log_training(range(step - 100, step), {'loss': loss_T})
-      if 'test' in recorder.observed(config, step):
+      if 'test' in plan.observed(step):
         means = {'loss': 0.5, 'accuracy': 0.75}
         records.log_evaluation(step, {'test': means})
       if step and step % 200 == 0:
@@ -351,7 +354,7 @@ def test_a_checkpoint_is_gone_on_from_whatever_became_of_the_logbook(
   if changed is not None:
     file.write_bytes(changed.encode('latin1'))
   with run_directory.claim(path, config) as run:
-    records = recorder.Book(config, run)
+    records = recorder.Recorder(run, assemble(config))
     restored = records.restored(make_state())
     records.begin(400)
     assert checkpoint.digest(restored) == checkpoint.digest(
@@ -374,7 +377,10 @@ def test_a_logbook_that_is_as_it_was_goes_on_in_silence(logged, caplog):
   whole = file.read_bytes()
   file.write_bytes(whole + b'{"step": 500, "train/loss": 1.0}\n{"step": 6')
   with run_directory.claim(path, config) as run:
-    assert int(recorder.Book(config, run).restored(make_state()).step) == 400
+    assert (
+      int(recorder.Recorder(run, assemble(config)).restored(make_state()).step)
+      == 400
+    )
   assert file.read_bytes() == whole
   assert not caplog.records
 
@@ -390,14 +396,17 @@ def test_a_checkpoint_of_before_digests_of_the_logbook_is_gone_on_from(
     del noted['seal']
     file.write_text(json.dumps(noted | {'logbook_size': size}))
   with run_directory.claim(path, config) as run:
-    assert int(recorder.Book(config, run).restored(make_state()).step) == 400
+    assert (
+      int(recorder.Recorder(run, assemble(config)).restored(make_state()).step)
+      == 400
+    )
   assert not caplog.records
 
 
 def test_parameters_that_are_not_finite_are_not_saved(logged):
   config, path = logged
   with run_directory.claim(path, config) as run:
-    records = recorder.Book(config, run)
+    records = recorder.Recorder(run, assemble(config))
     records.restored(make_state())
     records.begin(400)
     bad = make_state(600)

@@ -15,7 +15,7 @@ def change(params, grads, **options):
   config = default.get_config()
   values = {f'optim.{key}': value for key, value in options.items()}
   assert not configs.override(config, {'optim.learning_rate': 1.0} | values)
-  updates = optimizer.make(config.optim, 1)
+  updates = optimizer.make(1, **config.optim)
   found, _ = updates.update(grads, updates.init(params), params)
   return jax.tree.map(np.asarray, found)
 
@@ -92,7 +92,7 @@ def test_options_may_be_traced(key, assert_close):
     options = config.optim.copy_and_resolve_references().unlock()
     with options.ignore_type():
       options[key] = value
-    updates = optimizer.make(options, 2)
+    updates = optimizer.make(2, **options)
     opt_state = updates.init(params)
     _, opt_state = updates.update(grads, opt_state, params)
     return updates.update(grads, opt_state, params)[0]

@@ -3,8 +3,9 @@
 import jax
 import pytest
 
-from bnresearch import build, models
 from bnresearch import config as configs
+from bnresearch import models
+from bnresearch.assembly import assemble
 from bnresearch.knobs.tree import leaves
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import unfinished
@@ -76,7 +77,7 @@ def test_the_scale_of_the_paper_has_its_numbers():
 def test_every_network_of_the_papers_scale_takes_its_images(study):
   chosen = configs.load(f'configs/inception.py:scale=paper,study={study}')
   for point in points(chosen, {}):
-    network = build.model(point.config, num_classes=1000)
+    network = assemble(point.config).network.model
     params = models.shapes(network, 224)['params']
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     expected = 11_278_528

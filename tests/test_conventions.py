@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bnresearch import build, conventions
+from bnresearch import conventions
+from bnresearch.assembly import assemble
 from bnresearch.conventions import Values, __main__, convert, forgotten
 from bnresearch.conventions.frameworks import FRAMEWORKS, find
 from bnresearch.norms import batch
@@ -441,9 +442,9 @@ def test_the_session_and_its_notes_record_the_conventions(tmp_path):
     config.train.steps = config.train.log_every = config.eval.every = 2
     config.model.features = (4,)
   config.lock()
-  assert session.train(config, tmp_path / 'run') == 'done'
+  assert session.train(assemble(config), tmp_path / 'run') == 'done'
   sessions = json.loads((tmp_path / 'run' / 'provenance.json').read_text())
-  options = build.norm_options(config)
+  options = assemble(config).network.norm_options
   header = conventions.header(config.norm, 2, options)
   assert [s['conventions'] for s in sessions] == [header]
   assert header[0] == conventions.describe(config.norm, BATCH)

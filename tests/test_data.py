@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, data, lookup
+from bnresearch import data, lookup
+from bnresearch.assembly import assemble
 from bnresearch.data import Arrays, DamagedData, digits, synthetic
-from bnresearch.runs import splits
+from bnresearch.runs import config_file
 from bnresearch.training.order import batch_indices
 from configs import default
 
@@ -323,16 +324,20 @@ def test_the_only_image_is_not_held_out():
 def test_there_is_a_validation_split_where_one_is_held_out():
   config = default.get_config()
   with pytest.raises(ValueError, match="'validation': needs one of train, te"):
-    build.source(config, 'validation')
-  before = build.source(config, 'train')
+    assemble(config).data.source('validation')
+  before = assemble(config).data.source('train')
   config.data.held_out = 0.1
-  train, held = (build.source(config, s) for s in ('train', 'validation'))
+  train, held = (
+    assemble(config).data.source(s) for s in ('train', 'validation')
+  )
   assert (len(before), len(train), len(held)) == (1442, 1298, 144)
   config.dry_run = True
   with config.unlocked():  # of a run from before there was this knob
     older = config.copy_and_resolve_references()
     del older.data['held_out']
-  assert splits.of(older) == ('train', 'test')
-  assert len(build.source(older, 'train')) == 40
-  found = {s: len(build.source(config, s)) for s in splits.of(config)}
+  older = config_file.from_json(config_file.to_json(older))
+  assert assemble(older).data.splits == ('train', 'test')
+  assert len(assemble(older).data.source('train')) == 40
+  sources = assemble(config).data.sources
+  found = {split: len(source) for split, source in sources.items()}
   assert found == {'train': 36, 'validation': 4, 'test': 40}

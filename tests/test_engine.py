@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from bnresearch import build, knobs, models
 from bnresearch import config as configs
+from bnresearch import knobs, lookup, models
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import evaluate
 from bnresearch.runs import logbook, run_directory, session
 from bnresearch.sweeps.points import points
@@ -37,18 +38,11 @@ def config_of(norm='batch', **values):
 
 def trained(config, steps=STEPS, scan='always'):
   """Returns the first state, the last, and the metrics of each step."""
-  model = build.model(config, 10)
-  updates = optimizer.make(config.optim, steps)
-  source = build.source(config, 'train')
-  first = state.create(model, updates, (8, 8, 1), config.seed)
-  config.train.scan = scan
-  chosen = feed.make(
-    config,
-    source,
-    step.make_train_step(model, updates, build.inputs(config, source)),
-    first,
-  )
+  config.train.scan, config.train.steps = scan, steps
+  parts = assemble(config)
+  first = parts.fresh_state()
   copy = jax.tree.map(jnp.copy, first)
+  chosen = parts.feed(first)
   last, metrics = chosen.advance(copy, range(steps), jax.random.key(0))
   return first, last, metrics
 
@@ -82,7 +76,7 @@ def test_twenty_steps_equal_pytorch(norm, with_bn):
       if module.bias is not None:
         module.bias.zero_()
 
-  source = build.source(config, 'train')
+  source = assemble(config).data.source('train')
   sgd = torch.optim.SGD(net.parameters(), 0.1)
   losses = []
   for indices_N in batch_indices(len(source), 12, 0, range(STEPS)):
@@ -144,23 +138,24 @@ def test_auto_scans_unless_a_cpu_would_convolve_in_a_loop():
     advance = feed.make_advance(train_step, 'auto', example)
     return hasattr(advance, 'lower')  # a compiled whole, not a Python loop
 
-  assert scans(build.model(config_of(), 10))
+  assert scans(assemble(config_of()).network.model)
   assert not scans(Convolution())
 
 
 def test_a_step_that_is_not_scanned_is_traced_once():
   config, model = config_of(), Convolution()
-  updates = optimizer.make(config.optim, 4)
-  source, traces = build.source(config, 'train'), []
+  updates = optimizer.make(4, **config.optim)
+  parts, traces = assemble(config), []
 
   def inputs(*batch):
     traces.append(batch)
-    return build.inputs(config, source)(*batch)
+    return parts.images.inputs(*batch)
 
   with jax.set_mesh(parallel.mesh_of(jax.devices()[:1])):
     now = parallel.shared(state.create(model, updates, (8, 8, 1), 0))
     train_step = step.make_train_step(model, updates, inputs)
-    made = feed.make(config, source, train_step, now)
+    source = parts.data.source('train')
+    made = feed.Resident(train_step, source, parts.order, now)
     for steps in range(2), range(2, 4):
       now, _ = made.advance(now, steps, jax.random.key(0))
   assert len(traces) == 1
@@ -207,7 +202,7 @@ def test_every_optimizer_is_optaxs_own_with_the_knobs_it_has(name):
   optim = config_of(
     optim__name=name, **{f'optim__{k}': KNOBS[k] for k in knobs}
   )
-  found = descended(optimizer.make(optim.optim, 50))
+  found = descended(optimizer.make(50, **optim.optim))
   np.testing.assert_allclose(found, descended(DIRECT[name]()), rtol=1e-5)
 
 
@@ -218,16 +213,16 @@ def test_the_defaults_of_other_optimizers_change_none(name):
   for nesterov in (False, True):
     with optim.unlocked():
       optim.nesterov = nesterov
-    found = descended(optimizer.make(optim, 20), 20)
+    found = descended(optimizer.make(20, **optim), 20)
     np.testing.assert_array_equal(found, descended(DIRECT[name](), 20))
 
 
 def test_schedules_have_their_closed_forms():
   def at(points, **options):
     values = {f'optim__{key}': value for key, value in options.items()}
-    rate = optimizer.schedule(
-      config_of(optim__learning_rate=1.0, **values).optim, 100
-    )
+    optim = config_of(optim__learning_rate=1.0, **values).optim
+    own = lookup.keywords(optimizer.rate_of, optim)
+    rate = optimizer.rate_of(100, **own)
     return [float(rate(point)) for point in points]
 
   assert at([0, 99], schedule='constant') == [1, 1]
@@ -255,7 +250,7 @@ def test_schedules_have_their_closed_forms():
 def test_what_pulls_weights_to_zero_pulls_kernels_only(pull):
   dotted = {f'optim__{key}': value for key, value in pull.items()}
   optim = config_of(optim__learning_rate=1.0, **dotted).optim
-  updates = optimizer.make(optim, 1)
+  updates = optimizer.make(1, **optim)
   params = {'a': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
   zero = jax.tree.map(jnp.zeros_like, params)
   change, _ = updates.update(zero, updates.init(params), params)
@@ -265,13 +260,20 @@ def test_what_pulls_weights_to_zero_pulls_kernels_only(pull):
   np.testing.assert_allclose(change['a']['bias'], 0)
 
 
+def evaluator_of(config, statistics, batch_size=0):
+  """Returns the test split, and what evaluates on it."""
+  parts = assemble(config)
+  source = parts.data.source('test')
+  add_batch = jax.jit(parts.add_batch(statistics))
+  return source, parts.evaluator(source, add_batch, batch_size)
+
+
 @pytest.mark.parametrize('batch_size', [7, 50, 1000])
 def test_evaluation_counts_every_example_once(with_bn, batch_size):
   config = config_of('batch', data__examples=50)
   _, last, _ = with_bn
-  model, pixels = build.model(config, 10), build.pixels(config)
-  source = build.source(config, 'test')
-  evaluator = evaluate.make(config, model, source, 'ema', batch_size)
+  model, pixels = assemble(config).network.model, assemble(config).images.pixels
+  source, evaluator = evaluator_of(config, 'ema', batch_size)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
 
   logits, _ = evaluate.make_forward(model, 'ema')(
@@ -288,8 +290,7 @@ def test_evaluation_counts_every_example_once(with_bn, batch_size):
 
 def test_evaluation_refuses_a_wrong_count(with_bn):
   config = config_of('batch', data__examples=50)
-  source = build.source(config, 'test')
-  evaluator = evaluate.make(config, build.model(config, 10), source, 'ema', 20)
+  _, evaluator = evaluator_of(config, 'ema', 20)
   sums = evaluator.sums(with_bn[1].params, with_bn[1].collections)
   sums['examples'] = sums['examples'] - 1
   with pytest.raises(AssertionError, match='49 of 50'):
@@ -302,8 +303,7 @@ def test_what_is_evaluated_is_spread_over_devices_and_parts(
 ):
   config = config_of('batch', data__examples=53, eval__batch_size=20)
   network = with_bn[1].params, with_bn[1].collections
-  model = build.evaluated_model(config, 10)
-  source, placed, found = build.source(config, 'test'), [], []
+  placed, found = [], []
   split = parallel.split
   monkeypatch.setattr(
     parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
@@ -311,7 +311,7 @@ def test_what_is_evaluated_is_spread_over_devices_and_parts(
   for devices, parts in ((1, 1), (8, 1), (2, 2)):
     config.train.microbatches = parts
     with jax.set_mesh(parallel.mesh_of(jax.devices()[:devices])):
-      evaluator = evaluate.make(config, model, source, statistics)
+      _, evaluator = evaluator_of(config, statistics)
       sums = evaluator.sums(*parallel.shared(network))
     found.append(evaluator.means(sums))
     rows = 24 if devices == 8 else 20
@@ -328,9 +328,8 @@ def test_batch_statistics_see_no_padding(with_bn):
   """The last of two batches is smaller; its statistics are its own."""
   config = config_of('batch', data__examples=50)
   _, last, _ = with_bn
-  model, pixels = build.model(config, 10), build.pixels(config)
-  source = build.source(config, 'test')
-  evaluator = evaluate.make(config, model, source, 'batch', 30)
+  model, pixels = assemble(config).network.model, assemble(config).images.pixels
+  source, evaluator = evaluator_of(config, 'batch', 30)
   means = evaluator.means(evaluator.sums(last.params, last.collections))
   forward = evaluate.make_forward(model, 'batch')
   correct = 0
@@ -344,7 +343,7 @@ def test_batch_statistics_see_no_padding(with_bn):
 
 def test_unknown_statistics_are_refused():
   with pytest.raises(ValueError, match='needs one of ema, population, pooled'):
-    evaluate.make_forward(build.model(config_of(), 10), 'median')
+    evaluate.make_forward(assemble(config_of()).network.model, 'median')
 
 
 def test_a_batch_of_one_is_refused_for_unbiased_statistics():
@@ -354,7 +353,7 @@ def test_a_batch_of_one_is_refused_for_unbiased_statistics():
 
 def test_training_leaves_a_complete_run_directory(tmp_path):
   config = configs.tiny(config_of(probes__names="('saturation',)"))
-  assert session.train(config, tmp_path / 'run') == 'done'
+  assert session.train(assemble(config), tmp_path / 'run') == 'done'
   names = {file.name for file in (tmp_path / 'run').iterdir()}
   assert names >= {
     'config.json',
@@ -370,7 +369,7 @@ def test_a_last_update_that_leaves_the_finite_numbers_is_divergence(tmp_path):
   one = ('train__steps', 'train__log_every', 'eval__every', 'checkpoint__every')
   config = config_of('none', **dict.fromkeys(one, 1), probes__names='()')
   config.optim.learning_rate = 1e38
-  assert session.train(config, tmp_path / 'run') == 'diverged'
+  assert session.train(assemble(config), tmp_path / 'run') == 'diverged'
   status = run_directory.read_status(tmp_path / 'run')
   assert 'After step 1 these are not finite: ' in status['message']
   assert 'A smaller optim.learning_rate' in status['message']
@@ -387,6 +386,6 @@ def test_every_point_of_every_config_is_built(file):
     config = configs.tiny(point.config)
     if traced.kind(config) not in tried:
       tried.add(traced.kind(config))
-      network = build.model(config, num_classes=10)
+      network = assemble(config).network.model
       size = 8 if config.model.stem == 'small' else 32
       assert models.shapes(network, size, channels=1)

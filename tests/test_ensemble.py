@@ -11,8 +11,9 @@ import pyarrow.parquet
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, main
 from bnresearch import config as configs
+from bnresearch import main
+from bnresearch.assembly import assemble
 from bnresearch.data import Arrays
 from bnresearch.evaluation.scores import Scores
 from bnresearch.inference import ensemble, predict
@@ -36,7 +37,7 @@ def train(path, **values):
     'checkpoint.every': 20,
   }
   assert not configs.override(config, short | dotted)
-  assert session.train(config.lock(), path) == 'done'
+  assert session.train(assemble(config.lock()), path) == 'done'
   return path
 
 
@@ -183,7 +184,7 @@ def test_networks_of_other_image_sizes_and_crops_go_together(photographs):
   assert found.ensemble.top5 is None
   alone = []
   for run, state in networks:
-    crop, source = build.crop(run.config), run.source('test')
+    crop, source = run.parts.images.crop(), run.source('test')
     images = np.stack([crop(source[n][0]) for n in range(6)])
     alone.append(network_says(run, state, images, 4))
   np.testing.assert_allclose(p_NK, np.mean(alone, axis=0), rtol=1e-6)
@@ -193,7 +194,7 @@ def test_networks_of_other_image_sizes_and_crops_go_together(photographs):
 
 def test_one_of_several_crops_is_a_single_crop(photographs):
   ((run, state),) = opened(photographs[:1])
-  crop, source = build.crop(run.config), run.source('test')
+  crop, source = run.parts.images.crop(), run.source('test')
   made = predict.of_networks(
     [(run, state)], source, lambda image: crop(image)[None], 1, 4
   )
@@ -210,7 +211,7 @@ def test_the_probabilities_of_crops_of_photographs_are_averaged(
   for n in range(6):
     of_runs = []
     for run, state in networks:
-      made = build.crop(run.config, count)(run.source('test')[n][0])
+      made = run.parts.images.crop(count)(run.source('test')[n][0])
       logits, _ = run.apply(state, made)
       of_runs.append(np.asarray(jax.nn.softmax(logits)).mean(0))
     np.testing.assert_allclose(p_NK[n], np.mean(of_runs, 0), rtol=1e-5)

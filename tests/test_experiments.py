@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build
+from bnresearch.assembly import assemble
 from bnresearch.reports import claims, drift
 from configs import default
 from experiments import ioffe2015_figure1 as figure1
@@ -137,7 +137,7 @@ def test_layers_come_in_the_order_of_the_network(
   config = default.get_config()
   config.model.update(model)
   config.train.remat = remat
-  taps = build.evaluated_model(config, 10).init_with_output
+  taps = assemble(config).network.evaluated.init_with_output
   x_NHWC = jnp.zeros((1, 28, 28, 1))
   init = functools.partial(taps, train=False)
   (_, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)

@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 import bnresearch as bnr
-from bnresearch import build
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.machine import hosts, process
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import points
@@ -431,12 +431,11 @@ def config_of(**values):
 def test_hosts_know_no_pmap(monkeypatch):
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   config = config_of(**{'parallel.backend': 'pmap'})
-  model = build.model(config, 10)
   with pytest.raises(ValueError, match="'pmap': 2 hosts need jit or shard_map"):
-    parallel.mesh(config, model)
+    assemble(config).mesh()
   config = config_of(**{'parallel.devices': 4})
   with pytest.raises(ValueError, match='2 hosts use all their 8 devices'):
-    parallel.mesh(config, model)
+    assemble(config).mesh()
 
 
 def test_hosts_are_not_vectorized(monkeypatch, tmp_path):

@@ -68,8 +68,8 @@ def test_every_norm_is_a_module_whose_options_are_keys_of_the_config(name):
 def test_every_model_is_a_module_whose_options_are_keys_of_the_config(name):
   cls = lookup.find('models', name).Model
   assert issubclass(cls, nn.Module)
-  from_build = {'num_classes', 'layers'}
-  assert _fields(cls) - set(default.get_config().model) == from_build
+  from_assembly = {'num_classes', 'layers'}
+  assert _fields(cls) - set(default.get_config().model) == from_assembly
   _assert_train_is_keyword_only(cls)
 
 
@@ -110,7 +110,7 @@ def _assert_train_is_keyword_only(cls):
 
 
 def _assert_options(options, group):
-  """`build` hands over keyword-only options, by their names in the config."""
+  """Assembly hands over keyword-only options, by their names in the config."""
   for option in options:
     assert option.kind is option.KEYWORD_ONLY
     assert option.name in leaves(group)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup
 from bnresearch import config as configs
+from bnresearch import lookup
+from bnresearch.assembly import assemble
 from configs import default
 
 MNIST = (28, 28, 1)
@@ -26,7 +27,7 @@ def network(norm, **values):
   config = default.get_config()
   names = {'model.name': 'mlp', 'norm.name': norm}
   assert configs.override(config, names | values) == []
-  return build.model(config, num_classes=10)
+  return assemble(config).network.model
 
 
 def shapes(network, image_shape=MNIST, N=4):

@@ -124,7 +124,7 @@ def test_all_updates_of_a_step_have_its_learning_rate():
   optim = default.get_config().optim
   with optim.unlocked():
     optim.update(schedule='step', decay_steps=2, decay_rate=0.5)
-  updates = optimizer.make(optim, steps=10, passes=3)
+  updates = optimizer.make(10, 3, **optim)
   params = {'kernel': jnp.ones(1)}
   opt_state, rates = updates.init(params), []
   for _ in range(9):

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, knobs, main
 from bnresearch import config as configs
+from bnresearch import knobs, main
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import distances, population
 from bnresearch.runs import session
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.training import parallel, state
-from bnresearch.training.optimizer import make as make_optimizer
-from bnresearch.training.order import batch_indices
 from configs import default
 
 BATCHES, BATCH = 7, 12
@@ -42,21 +41,19 @@ def config_of(**values):
 
 @functools.cache
 def setting(**values):
-  """Returns a config, a random state that is said to be of step 20, data."""
+  """Returns parts, a random state that is said to be of step 20, data."""
   config = config_of(**values)
-  model = build.model(config, 10)
-  made = state.create(model, make_optimizer(config.optim, 20), (8, 8, 1), 3)
-  step = jnp.asarray(20, jnp.int32)
-  return config, made.replace(step=step), build.source(config, 'train')
+  parts = assemble(config)
+  made = state.create(parts.network.model, parts.optimizer, (8, 8, 1), 3)
+  made = made.replace(step=jnp.asarray(20, jnp.int32))
+  return parts, made, parts.data.source('train')
 
 
-def first_layer(config, state, source):
+def first_layer(parts, state, source):
   """Returns the first layer's values, (batches, examples, channels)."""
   kernel = np.asarray(state.params['hidden_1']['kernel'], np.float64)
   first = int(state.step)
-  indices_TN = batch_indices(
-    len(source), BATCH, config.seed, range(first, first + BATCHES)
-  )
+  indices_TN = parts.order.indices(range(first, first + BATCHES))
   pixels = source.images_NHWC[indices_TN].reshape(BATCHES, BATCH, -1) / 255
   return pixels @ kernel
 
@@ -64,11 +61,9 @@ def first_layer(config, state, source):
 @pytest.mark.parametrize('group_size', [0, 4])
 def test_population_is_algorithm_2(group_size):
   """Mean of batch means; mean of m/(m-1) times batch variances; in float64."""
-  config, before, source = setting(norm__group_size=group_size)
-  found = population.estimate(config, before, source)['batch_stats'][
-    'hidden_1'
-  ]['norm']
-  x = first_layer(config, before, source)
+  parts, before, source = setting(norm__group_size=group_size)
+  found = parts.estimate(before)['batch_stats']['hidden_1']['norm']
+  x = first_layer(parts, before, source)
   groups = x.reshape(-1, group_size or BATCH, 9)
   np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
   var = groups.var(1, ddof=1).mean(0)
@@ -78,7 +73,7 @@ def test_population_is_algorithm_2(group_size):
 @pytest.mark.parametrize('norm', ['batch', 'evonorm_b0'])
 def test_pooled_is_the_variance_of_all_values(norm):
   """Also of a norm whose running statistics have no mean."""
-  config, before, source = setting(norm__group_size=4, norm__name=norm)
+  parts, before, source = setting(norm__group_size=4, norm__name=norm)
   # In order of their classes, the batches differ in mean.
   order = np.argsort(source.labels_N, kind='stable')
   source = dataclasses.replace(
@@ -86,12 +81,13 @@ def test_pooled_is_the_variance_of_all_values(norm):
     images_NHWC=source.images_NHWC[order],
     labels_N=source.labels_N[order],
   )
-  found = population.estimate(config, before, source, 'pooled')
+  parts = assemble(parts.config, sources={'train': source})
+  found = parts.estimate(before, 'pooled')
   found = found['batch_stats']['hidden_1']['norm']
   assert (
     found.keys() == before.collections['batch_stats']['hidden_1']['norm'].keys()
   )
-  x = first_layer(config, before, source)
+  x = first_layer(parts, before, source)
   if norm == 'batch':
     np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
   np.testing.assert_allclose(found['var'], x.var((0, 1)), rtol=1e-5)
@@ -100,43 +96,44 @@ def test_pooled_is_the_variance_of_all_values(norm):
 
 @pytest.mark.parametrize('group_size', [0, 4])
 def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
-  config, before, source = setting(
+  parts, before, source = setting(
     norm__name='iterative_whitening', norm__group_size=group_size
   )
-  found = population.estimate(config, before, source, 'pooled')
+  found = parts.estimate(before, 'pooled')
   found = found['batch_stats']['hidden_1']['norm']
-  x = first_layer(config, before, source).reshape(-1, 9)
+  x = first_layer(parts, before, source).reshape(-1, 9)
   expected = np.cov(x.T, ddof=0).reshape(found['covariance'].shape)
   assert_close(found['covariance'], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize('estimator', population.ESTIMATORS)
 def test_what_is_no_statistic_of_a_batch_stays(estimator):
-  config, before, source = setting(norm__name='batch_renorm')
+  parts, before, _ = setting(norm__name='batch_renorm')
   old = before.collections['batch_stats']['hidden_1']['norm']
-  new = population.estimate(config, before, source, estimator)
+  new = parts.estimate(before, estimator)
   new = new['batch_stats']['hidden_1']['norm']
   assert new.keys() == old.keys()
   for name in old:
     assert new[name].dtype == old[name].dtype
   assert new['updates'] == old['updates'] == 0
 
-  config, before, source = setting(norm__debias=True)
-  new = population.estimate(config, before, source, estimator)
+  parts, before, _ = setting(norm__debias=True)
+  new = parts.estimate(before, estimator)
   assert new['batch_stats']['hidden_1']['norm']['weight'] == 0
 
 
 def test_frozen_statistics_are_estimated_all_the_same():
-  config, before, source = setting(norm__frozen_statistics=True)
-  new = population.estimate(config, before, source)
+  parts, before, source = setting(norm__frozen_statistics=True)
+  new = parts.estimate(before)
   mean = new['batch_stats']['hidden_1']['norm']['mean']
-  x = first_layer(config, before, source)
+  x = first_layer(parts, before, source)
   np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-5)
 
 
 def test_an_unknown_estimator_is_refused():
+  parts, before, _ = setting()
   with pytest.raises(ValueError, match="'ema': needs one of population, pool"):
-    population.estimate(*setting(), 'ema')
+    parts.estimate(before, 'ema')
 
 
 # Their distance.
@@ -183,8 +180,8 @@ def test_distances_come_in_the_order_of_numbers():
   'norm', ['batch', 'iterative_whitening', 'lp', 'none', 'evonorm_b0']
 )
 def test_every_kind_of_statistics_has_a_distance_or_none(norm):
-  config, before, source = setting(norm__name=norm)
-  new = population.estimate(config, before, source)
+  parts, before, _ = setting(norm__name=norm)
+  new = parts.estimate(before)
   found = distances.distances(new, before.collections, 1e-5)
   assert list(found) == (
     [] if norm == 'none' else ['hidden_1/norm', 'hidden_2/norm']
@@ -196,13 +193,13 @@ def test_every_kind_of_statistics_has_a_distance_or_none(norm):
 @pytest.mark.parametrize('estimator', population.ESTIMATORS)
 @pytest.mark.parametrize('norm', ['batch', 'iterative_whitening'])
 def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
-  config, before, source = setting(
+  parts, before, _ = setting(
     model__name='lstm',
     model__features=(100, 100, 100),
     model__units=4,
     norm__name=norm,
   )
-  new = population.estimate(config, before, source, estimator)
+  new = parts.estimate(before, estimator)
   old = before.collections
   shape = lambda tree: jax.tree.map(np.shape, tree)
   assert shape(new) == shape(old)
@@ -223,15 +220,15 @@ def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
 def test_devices_and_parts_of_a_batch_change_nothing(
   estimator, parts, devices, monkeypatch, assert_close
 ):
-  config, made, source = setting(norm__group_size=3)
-  expected = population.estimate(config, made, source, estimator)
+  alone, made, _ = setting(norm__group_size=3)
+  expected = alone.estimate(made, estimator)
   monkeypatch.setattr(parallel.models, 'convolves', lambda model: True)
   placed, split = [], parallel.split
   monkeypatch.setattr(
     parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
   )
   config = config_of(norm__group_size=3, train__microbatches=parts)
-  found = population.estimate(config, made, source, estimator)
+  found = assemble(config).estimate(made, estimator)
   assert_close(found, expected, rtol=1e-5)
   sizes = {x.sharding.shard_shape(x.shape)[0] for x in placed[-1]}
   assert sizes == {BATCH // devices}
@@ -247,7 +244,7 @@ def trained(tmp_path_factory):
     eval__every=20,
     checkpoint__every=20,
   )
-  assert session.train(config, path) == 'done'
+  assert session.train(assemble(config), path) == 'done'
   return path
 
 
@@ -272,7 +269,7 @@ def test_saved_statistics_are_used_at_their_step_only(
     'Stale statistics: population of step 40, beside parameters of step 20. '
     'They are not used, but estimated anew.'
   ]
-  anew = population.estimate(run.config, old, run.source('train'))
+  anew = run.parts.estimate(old)
   jax.tree.map(np.testing.assert_array_equal, other.collections, anew)
 
 
@@ -283,8 +280,7 @@ def test_saved_statistics_are_not_those_of_changed_parameters(trained, caplog):
   changed = state.replace(params=jax.tree.map(lambda p: 2 * p, state.params))
   found = run.with_statistics(changed, 'population').collections
   assert 'of other parameters' in caplog.messages[-1]
-  source = run.source('train')
-  anew = population.estimate(run.config, changed, source)
+  anew = run.parts.estimate(changed)
   jax.tree.map(np.testing.assert_array_equal, found, anew)
 
 
@@ -333,7 +329,7 @@ def test_frozen_statistics_are_reported_as_stale(tmp_path, caplog):
     checkpoint__every=2,
     norm__frozen_statistics=True,
   )
-  session.train(config, tmp_path / 'run')
+  session.train(assemble(config), tmp_path / 'run')
   bnr.open_run(tmp_path / 'run').restore()
   assert caplog.messages == [
     'Stale statistics: ema of step 0, beside parameters of step 2.'
@@ -371,7 +367,7 @@ def test_what_is_undefined_is_said_in_its_row(tmp_path, capsys):
     norm__group_size=1,
     norm__group_variance='pooled',
   )
-  session.train(config, tmp_path / 'run')
+  session.train(assemble(config), tmp_path / 'run')
   assert main.main(['--mode=eval', f'--workdir={tmp_path / "run"}']) == 0
   shown = capsys.readouterr().out
   assert 'undefined' in shown

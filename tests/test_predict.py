@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, main
 from bnresearch import config as configs
+from bnresearch import main
+from bnresearch.assembly import assemble
 from bnresearch.images import decoding
 from bnresearch.inference import predict
 from bnresearch.runs import run_directory, session
@@ -58,7 +59,7 @@ def trained(photographs, tmp_path_factory):
   )
   assert not wrong
   path = tmp_path_factory.mktemp('runs') / 'run'
-  assert session.train(config.lock(), path) == 'done'
+  assert session.train(assemble(config.lock()), path) == 'done'
   shutil.rmtree(folder)
   return path
 
@@ -93,7 +94,7 @@ def test_predictions_are_those_of_the_network(trained, photographs):
   assert len(files) == 10
   found = list(predict.predict(run, state, files))
   assert [p.file for p in found] == files
-  crop = build.crop(run.config)
+  crop = run.parts.images.crop()
   images = [crop(decoding.decode(pathlib.Path(f).read_bytes())) for f in files]
   logits, _ = run.apply(state, np.stack(images))
   probabilities = np.asarray(jax.nn.softmax(logits))
@@ -162,7 +163,7 @@ def test_probabilities_of_several_crops_are_averaged(
   files = predict.files([photographs / 'val'])[4:6]
   found = list(predict.predict(run, state, files, count))
   assert len(found) == 2
-  crop = build.crop(run.config, count)
+  crop = run.parts.images.crop(count)
   for prediction in found:
     made = crop(decoding.decode(pathlib.Path(prediction.file).read_bytes()))
     assert made.shape == (count, 10, 10, 3)
@@ -223,7 +224,7 @@ def test_what_cannot_be_predicted_is_said(trained, arguments, message, capsys):
 
 def test_a_run_on_digits_takes_files_of_any_size_in_grey(tmp_path, capsys):
   config = configs.tiny(default.get_config())
-  assert session.train(config, tmp_path / 'run') == 'done'
+  assert session.train(assemble(config), tmp_path / 'run') == 'done'
   folders.save(tmp_path / 'photo.png', folders.photo(kind='PNG'))
   run = bnr.open_run(tmp_path / 'run')
   (found,) = predict.predict(

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, lookup
 from bnresearch import config as configs
+from bnresearch import lookup
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import evaluate
+from bnresearch.evaluation.measure import measured
 from bnresearch.probes import (
   Batch,
   View,
@@ -35,7 +37,7 @@ def network(**values):
   """Returns the view of an mlp with BN, its statistics trained, and a batch."""
   config = default.get_config()
   assert configs.override(config, values) == []
-  return viewed(build.model(config, num_classes=10), size=4, channels=1)
+  return viewed(assemble(config).network.model, size=4, channels=1)
 
 
 def viewed(module, size, channels):
@@ -146,12 +148,13 @@ def assert_all_are_finite(view, batch):
   assert configs.override(config, {'probes.names': names}) == []
 
   def measure(params, collections, batch):
-    return build.probes(config)(View(params, collections, view.forward), batch)
+    own = View(params, collections, view.forward)
+    return measured(assemble(config).probes, own, batch)
 
-  measured = jax.jit(measure)(view.params, view.collections, batch)
+  found = jax.jit(measure)(view.params, view.collections, batch)
   for probe in names:
-    assert any(name.startswith(f'probe/{probe}/') for name in measured)
-  for name, value in measured.items():
+    assert any(name.startswith(f'probe/{probe}/') for name in found)
+  for name, value in found.items():
     assert np.isfinite(value).all(), name
 
 
@@ -186,20 +189,21 @@ def test_probes_have_the_options_of_the_config():
   }
   assert configs.override(config, values) == []
   x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  measured = build.probes(config)(IDENTITY, holding(x_MC))
-  assert set(measured) == {
+  found = measured(assemble(config).probes, IDENTITY, holding(x_MC))
+  assert set(found) == {
     'probe/activation_percentiles/tap',
     'probe/saturation/tap',
   }
   np.testing.assert_allclose(
-    measured['probe/activation_percentiles/tap'],
+    found['probe/activation_percentiles/tap'],
     np.percentile(x_MC, (10, 90), axis=0),
     rtol=1e-5,
   )
   share = (np.abs(x_MC) > 1.5).mean()
-  assert float(measured['probe/saturation/tap']) == pytest.approx(share)
+  assert float(found['probe/saturation/tap']) == pytest.approx(share)
 
 
 def test_without_names_nothing_is_measured():
   x_MC = np.ones((5, 3), np.float32)
-  assert build.probes(default.get_config())(IDENTITY, holding(x_MC)) == {}
+  probes = assemble(default.get_config()).probes
+  assert measured(probes, IDENTITY, holding(x_MC)) == {}

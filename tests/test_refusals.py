@@ -514,13 +514,10 @@ def test_an_interactive_shell_of_slurm_is_alone(monkeypatch, variables, count):
 @pytest.mark.skipif(not pathlib.Path('/dev/shm').is_dir(), reason='no /dev/shm')
 def test_workers_need_shared_memory(tmp_path):
   source = image_folder.load('train', folder=str(folders.in_order(tmp_path)))
-  config = default.get_config()
-  config.data.workers = 2
-  stream.check_shared_memory(config, source, (224, 224, 3))
-  config.train.batch_size = 10**9
+  stream.check_shared_memory(source, 2, 60, (224, 224, 3))
   message = r'data\.workers = 2: needs 602,\d+,\d+\.\d MB in /dev/shm, .*--shm-'
   with pytest.raises(configs.ConfigError, match=message):
-    stream.check_shared_memory(config, source, (224, 224, 3))
+    stream.check_shared_memory(source, 2, 10**9, (224, 224, 3))
   # What Grain says of a worker that the system has killed for want of it.
   with (
     pytest.raises(configs.ConfigError, match='no room in /dev/shm'),

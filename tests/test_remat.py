@@ -41,7 +41,7 @@ def gradient_of(model, remat, backend='jit'):
   inputs = arguments(model)
   devices = jax.devices()[: 1 if backend == 'jit' else 2]
   with jax.set_mesh(parallel.mesh_of(devices)):
-    found = jax.jit(parallel.spread(gradient, backend))(*inputs)
+    found = jax.jit(parallel.distributed(gradient, backend))(*inputs)
   return jax.tree.map(np.asarray, found)
 
 

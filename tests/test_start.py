@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch import build, main
 from bnresearch import config as configs
+from bnresearch import data, main
+from bnresearch.assembly import assemble
 from bnresearch.runs import session, start
 from bnresearch.runs.checkpoint import RestoreError
-from bnresearch.training import optimizer, state
 from configs import default
 from tests import test_pretrained
 
@@ -37,18 +37,21 @@ def config_of(**values):
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   path = tmp_path_factory.mktemp('runs') / 'first'
-  assert session.train(config_of(), path) == 'done'
+  assert session.train(assemble(config_of()), path) == 'done'
   return bnr.open_run(path)
 
 
 def begun(config, image_shape=(8, 8, 1), classes=10):
   """Returns the fresh state, and the one that training begins with."""
-  model = build.model(config, classes)
-  updates = optimizer.make(config.optim, 1)
-  fresh = state.create(model, updates, image_shape, config.seed)
-  return fresh, start.into(
-    fresh, config, model, image_shape[0], CLASSES[:classes]
-  )
+  parts = parts_of(config, image_shape, CLASSES[:classes])
+  return parts.fresh_state(), start.into(parts.fresh_state(), parts)
+
+
+def parts_of(config, image_shape, names):
+  """Returns parts for images and classes that are not those of the data set."""
+  images, labels = np.zeros((1, *image_shape), np.uint8), np.zeros(1, np.int32)
+  source = data.Arrays(images, labels, tuple(names))
+  return assemble(config, sources={'train': source})
 
 
 def same(a, b):
@@ -93,10 +96,9 @@ def test_another_head_that_is_not_left_out_is_named(run):
 
 def test_a_head_for_other_classes_is_refused_though_its_shape_fits(run):
   config = config_of(start__path=str(run.path))
-  model = build.model(config, 10)
-  fresh = state.create(model, optimizer.make(config.optim, 1), (8, 8, 1), 0)
+  parts = parts_of(config, (8, 8, 1), 'abcdefghij')
   with pytest.raises(RestoreError, match=r'tells 0, 1, .* shall tell a, b, '):
-    start.into(fresh, config, model, 8, tuple('abcdefghij'))
+    start.into(parts.fresh_state(), parts)
 
 
 def test_what_only_they_have_can_be_left_out(run):
@@ -146,7 +148,7 @@ def test_frozen_bn_keeps_statistics_and_affine_through_training(run, tmp_path):
     norm__frozen_affine=True,
     seed=1,
   )
-  assert session.train(config, tmp_path / 'run') == 'done'
+  assert session.train(assemble(config), tmp_path / 'run') == 'done'
   saved = run.restore('best')
   tuned = bnr.open_run(tmp_path / 'run').restore('latest')
   assert same(tuned.collections, saved.collections)
@@ -158,18 +160,22 @@ def test_frozen_bn_keeps_statistics_and_affine_through_training(run, tmp_path):
 
 def test_a_run_that_continues_does_not_start_anew(run, tmp_path):
   values = {'start__path': str(run.path), 'seed': 1}
-  assert session.train(config_of(**values), tmp_path / 'whole') == 'done'
+  assert (
+    session.train(assemble(config_of(**values)), tmp_path / 'whole') == 'done'
+  )
   whole = bnr.open_run(tmp_path / 'whole').restore()
   # Interrupted after two steps.
   path = tmp_path / 'parts'
-  assert session.train(config_of(**values, train__steps=2), path) == 'done'
+  assert (
+    session.train(assemble(config_of(**values, train__steps=2)), path) == 'done'
+  )
   config = config_of(**values)
   config_file = path / 'config.json'
   config_file.write_text(
     config_file.read_text().replace('"steps": 2', '"steps": 4')
   )
   (path / 'status.json').unlink()
-  assert session.train(config, path) == 'done'
+  assert session.train(assemble(config), path) == 'done'
   assert same(bnr.open_run(path).restore().params, whole.params)
 
 
@@ -198,7 +204,7 @@ def test_options_that_do_not_fit_the_file_are_refused_by_their_knobs(tmp_path):
     start__exclude=('logits',),
   )
   with pytest.raises(RestoreError) as refused:
-    start.check(config)
+    start.check(assemble(config))
   assert str(refused.value).split('\n  ') == [
     "start.source: The weights are of torchvision's resnet. With these "
     'options, this network would make other logits of them:',
@@ -208,7 +214,7 @@ def test_options_that_do_not_fit_the_file_are_refused_by_their_knobs(tmp_path):
   ]
   # Where norms stay as they begin, their epsilon is free.
   norms = {'start__exclude': ('*/norm',), 'norm__epsilon': 1e-3}
-  start.check(of_torchvision(path, **norms))
+  start.check(assemble(of_torchvision(path, **norms)))
 
 
 def test_a_file_that_does_not_fit_is_named(tmp_path):

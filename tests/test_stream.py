@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from bnresearch import build
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.evaluation import evaluate
-from bnresearch.training import feed, optimizer, state, step, stream
+from bnresearch.training import feed, step, stream
 from bnresearch.training.order import batch_indices
 from configs import default
 from tests import folders
@@ -29,15 +29,15 @@ HANGING = """
 import multiprocessing, sys, time
 
 def main(folder):
-  from bnresearch import build, config as configs
-  from bnresearch.training import stream
+  from bnresearch import config as configs
+  from bnresearch.assembly import assemble
   from configs import default
 
   config = default.get_config()
   configs.override(config, {
     'data.name': 'image_folder', 'data.folder': folder, 'data.workers': 1,
   })
-  batches = stream.training(config, build.source(config, 'train'), range(9))
+  batches = assemble(config).batches(range(9))
   next(batches)
   print(*(p.pid for p in multiprocessing.active_children()), flush=True)
   time.sleep(600)
@@ -81,11 +81,11 @@ def digests(folder, workers=0, devices=1, seed=0, start=0):
     augment__flip=True,
     augment__cutout=4,
   )
-  source = build.source(config, 'train')
-  change = jax.jit(build.augmented(config, source))
+  parts = assemble(config)
+  change = jax.jit(parts.images.augmented)
   key = jax.random.key(seed)
   steps, found = range(start, 9), {}
-  for t, batch in zip(steps, stream.training(config, source, steps)):
+  for t, batch in zip(steps, parts.batches(steps)):
     placed = spread(batch, devices)
     made = (*batch, *change(step.inputs_key(key, t), *placed))
     whole = b''.join(np.asarray(x).tobytes() for x in made)
@@ -130,9 +130,9 @@ def test_devices_round_colours_alike(photographs, assert_close):
     augment__photometric=1.0,
     augment__mixup=0.2,
   )
-  source = build.source(config, 'train')
-  batch = next(stream.training(config, source, range(1)))
-  change = jax.jit(build.augmented(config, source))
+  parts = assemble(config)
+  batch = next(parts.batches(range(1)))
+  change = jax.jit(parts.images.augmented)
   key = jax.random.key(0)
   one, eight = (change(key, *spread(batch, devices)) for devices in (1, 8))
   assert_close(eight, one, rtol=1e-6)
@@ -168,46 +168,41 @@ def lives(pid):
 
 
 def test_hosts_make_their_parts_of_one_batch(photographs):
-  config = config_of(photographs, augment__crop='resized')
-  source = build.source(config, 'train')
-  whole = list(stream.training(config, source, range(3)))
-  parts = [
-    list(stream.training(config, source, range(3), stream.Host(k, 4)))
-    for k in range(4)
-  ]
+  parts = assemble(config_of(photographs, augment__crop='resized'))
+  whole = list(parts.batches(range(3)))
+  shares = [list(parts.batches(range(3), stream.Host(k, 4))) for k in range(4)]
   for t, batch in enumerate(whole):
-    for part, expected in zip(zip(*(p[t] for p in parts)), batch):
+    for part, expected in zip(zip(*(s[t] for s in shares)), batch):
       np.testing.assert_array_equal(np.concatenate(part), expected)
 
 
 def test_hosts_must_divide_the_batch(photographs):
-  config = config_of(photographs)
-  source = build.source(config, 'train')
+  parts = assemble(config_of(photographs))
   with pytest.raises(ValueError, match=r'batch_size = 8: .* of the 3 hosts'):
-    next(stream.training(config, source, range(1), stream.Host(0, 3)))
+    next(parts.batches(range(1), stream.Host(0, 3)))
 
 
 def test_a_file_that_cannot_be_read_any_more_is_named(photographs, tmp_path):
   config = config_of(photographs)
   source = dataclasses.replace(
-    build.source(config, 'train'), folder=str(tmp_path)
+    assemble(config).data.source('train'), folder=str(tmp_path)
+  )
+  parts = assemble(config)
+  batches = stream.training(
+    source, parts.order, parts.images.random_crop, range(1)
   )
   with pytest.raises(ValueError, match=r'train/[ab]/\d\d.png was in order'):
-    next(stream.training(config, source, range(1)))
+    next(batches)
 
 
 # Where training images live.
 
 
-def advanced(config, source, calls=(range(3), range(3, 5))):
+def advanced(config, calls=(range(3), range(3, 5))):
   """Returns what five steps of training make, and the feed."""
-  model = build.model(config, len(source.class_names))
-  updates = optimizer.make(config.optim, config.train.steps)
-  now = state.create(model, updates, build.spec(config).image_shape, 0)
-  train_step = step.make_train_step(
-    model, updates, build.inputs(config, source)
-  )
-  made = feed.make(config, source, train_step, now)
+  parts = assemble(config)
+  now = parts.fresh_state()
+  made = parts.feed(now)
   for steps in calls:
     now, _ = made.advance(now, steps, jax.random.key(0))
   made.close()
@@ -221,33 +216,30 @@ def test_a_stream_trains_as_the_device_does(assert_close):
     'augment__flip': True,
     'train__scan': 'never',
   }
-  config = config_of(**values)
-  source = build.source(config, 'train')
-  resident, first = advanced(config, source)
+  resident, first = advanced(config_of(**values))
   config = config_of(**values, data__on_device='never')
-  streamed, second = advanced(config, source)
+  streamed, second = advanced(config)
   assert (type(first), type(second)) == (feed.Resident, feed.Stream)
   assert_close(streamed, resident, rtol=1e-6)
   # It is the augmented images that are trained on.
-  plain, _ = advanced(config_of(data__name='synthetic'), source)
+  plain, _ = advanced(config_of(data__name='synthetic'))
   difference = streamed.params['hidden_1']['kernel']
   assert np.abs(difference - plain.params['hidden_1']['kernel']).max() > 1e-4
 
 
 def test_photographs_are_streamed_and_continue_where_they_stopped(photographs):
   config = config_of(photographs, augment__crop='resized')
-  source = build.source(config, 'train')
-  whole, made = advanced(config, source)
+  whole, made = advanced(config)
   assert isinstance(made, feed.Stream)
   assert made.waited > 0
-  parts, _ = advanced(config, source, [range(2), range(2, 3), range(3, 5)])
+  parts, _ = advanced(config, [range(2), range(2, 3), range(3, 5)])
   jax.tree.map(np.testing.assert_array_equal, parts, whole)
 
 
 def test_photographs_cannot_live_on_the_device(photographs):
   config = config_of(photographs, data__on_device='always')
   with pytest.raises(ValueError, match=r"on_device = 'always': .* Use auto"):
-    advanced(config, build.source(config, 'train'))
+    advanced(config)
 
 
 @pytest.mark.parametrize('resident', [True, False])
@@ -257,24 +249,23 @@ def test_photographs_are_evaluated_each_once(
   if not resident:
     monkeypatch.setattr(stream, 'RESIDENT_BYTES', 0)
   config = config_of(photographs, eval__crop='whole', eval__batch_size=4)
-  source = build.source(config, 'test')
-  model = build.evaluated_model(config, 2)
-  now = state.create(model, optimizer.make(config.optim, 1), (12, 12, 3), 0)
-  evaluator = evaluate.make(config, model, source, 'ema')
+  parts = assemble(config)
+  source, now = parts.data.source('test'), parts.fresh_state()
+  evaluator = parts.evaluator(source, jax.jit(parts.add_batch('ema')))
   for _ in range(2):
     means = evaluator.means(evaluator.sums(now.params, now.collections))
     assert means['examples'] == 6
-  view = build.crop(config)
+  view = parts.images.crop()
   images = np.stack([view(source[n][0]) for n in range(6)])
-  logits, _ = evaluate.make_forward(model, 'ema')(
-    now.params, now.collections, build.pixels(config)(images)
+  logits, _ = evaluate.make_forward(parts.network.evaluated, 'ema')(
+    now.params, now.collections, parts.images.pixels(images)
   )
   assert means['accuracy'] == (logits.argmax(-1) == source.labels_N).mean()
 
 
 def test_each_host_decodes_its_rows_of_what_is_evaluated(photographs):
-  config = config_of(photographs, eval__crop='whole')
-  source, crop = build.source(config, 'test'), build.crop(config)
+  parts = assemble(config_of(photographs, eval__crop='whole'))
+  source, crop = parts.data.source('test'), parts.images.crop()
   made = functools.partial(stream.in_order, source, batch_size=4, count=5)
   whole = list(made(crop))
   decoded = []

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import bnresearch as bnr
 from bnresearch import config as configs
+from bnresearch.assembly import assemble
 from bnresearch.reports import results, summary
 from bnresearch.runs import run_directory, session
 from bnresearch.sweeps.points import points
@@ -91,7 +92,7 @@ def test_members_have_the_numbers_and_records_of_single_runs(
 ):
   for point in points(config_of(), {}):
     path = tmp_path / point.name
-    assert session.train(point.config, path) == 'done'
+    assert session.train(assemble(point.config), path) == 'done'
     own = together[point.name]
     assert {f.name for f in own.iterdir()} == {f.name for f in path.iterdir()}
     for expected, row in zip(rows(path), rows(own), strict=True):
@@ -256,11 +257,11 @@ def test_a_zero_and_a_choice_are_of_another_kind():
 
 
 def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
-  config, devices = config_of(()), jax.devices()[:2]
-  one = Program(config, 1, devices[:1]).bytes_of_one()
+  parts, devices = assemble(config_of(())), jax.devices()[:2]
+  one = Program(parts, 1, devices[:1]).bytes_of_one()
 
   def at_a_time(runs, **options):
-    return rounds.program(config, runs, devices, **options).runs
+    return rounds.program(parts, runs, devices, **options).runs
 
   monkeypatch.setattr(rounds, '_memory', lambda devices: 5 * one)
   assert at_a_time(4) == 4
@@ -282,7 +283,7 @@ def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
   paths = trained(tmp_path / 'together', config)
   last = []
   for point in points(config, {}):
-    session.train(point.config, tmp_path / point.name)
+    session.train(assemble(point.config), tmp_path / point.name)
     row, expected = rows(paths[point.name])[-1], rows(tmp_path / point.name)[-1]
     assert_close(row, expected, rtol=1e-4)
     last.append(row)
@@ -332,7 +333,7 @@ def test_members_convolve_too(tmp_path, assert_close):
   )
   paths = trained(tmp_path / 'together', config)
   point = points(config, {})[1]
-  session.train(point.config, tmp_path / 'alone')
+  session.train(assemble(point.config), tmp_path / 'alone')
   for row, expected in zip(
     rows(paths[point.name]), rows(tmp_path / 'alone'), strict=True
   ):

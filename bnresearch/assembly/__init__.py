@@ -250,18 +250,23 @@ class Parts:
     }
 
   @property
-  def measure(self) -> Callable[..., dict[str, jax.Array]]:
-    """The probes as a pure function of params, collections and a batch."""
+  def probes(self) -> dict[str, measure.Probe]:
+    """The probes by name, with their options."""
     group = self.config.probes
     found = {name: lookup.find('probes', name).measure for name in group.names}
+    return {
+      name: functools.partial(function, **lookup.keywords(function, group))
+      for name, function in found.items()
+    }
+
+  @property
+  def measure(self) -> Callable[..., dict[str, jax.Array]]:
+    """The probes as a pure function of params, collections and a batch."""
     return measure.make_measure(
-      {
-        name: functools.partial(function, **lookup.keywords(function, group))
-        for name, function in found.items()
-      },
+      self.probes,
       self.network.evaluated,
       self.images.pixels,
-      group.statistics,
+      self.config.probes.statistics,
     )
 
   def probe_batch(self) -> Examples:

@@ -9,16 +9,27 @@ from bnresearch.evaluation import evaluate
 from bnresearch.models import AUXILIARY
 from bnresearch.probes import Batch, View
 
+Probe = Callable[[View, Batch], dict[str, jax.Array]]
+
+
+def measured(
+  probes: Mapping[str, Probe], view: View, batch: Batch
+) -> dict[str, jax.Array]:
+  """Returns what probes measure: 'probe/<probe>/<what the probe names>'."""
+  return {
+    f'probe/{probe}/{name}': value
+    for probe, measure in probes.items()
+    for name, value in measure(view, batch).items()
+  }
+
 
 def make_measure(
-  probes: Mapping[str, Callable[[View, Batch], dict[str, jax.Array]]],
+  probes: Mapping[str, Probe],
   model: nn.Module,
   pixels: Callable[[jax.Array], jax.Array],
   statistics: str,
 ) -> Callable[..., dict[str, jax.Array]]:
   """Returns the pure `measure(params, collections, images, labels_N)`.
-
-  Its names are 'probe/<probe>/<what the probe names>'.
 
   Args:
     probes: by name; auxiliary heads are none of their taps.
@@ -35,11 +46,6 @@ def make_measure(
 
   def measure(params, collections, images, labels_N):
     view = View(params, collections, forward)
-    batch = Batch(pixels(images), labels_N)
-    return {
-      f'probe/{probe}/{name}': value
-      for probe, function in probes.items()
-      for name, value in function(view, batch).items()
-    }
+    return measured(probes, view, Batch(pixels(images), labels_N))
 
   return measure
