@@ -43,7 +43,10 @@ IMPORTED_LATE = {
   'torch',
 }
 
-PROJECT = {'bnresearch', 'configs', 'experiments', 'tests', 'colab'}
+# What is run to measure something; of their files, those that begin with an
+# underscore are the rest of one or of several, and are no entries.
+STUDIES = 'experiments', 'benchmarks'
+PROJECT = {'bnresearch', 'configs', *STUDIES, 'tests', 'colab'}
 
 
 def _files(*folders):
@@ -126,7 +129,7 @@ def test_imports_inside_the_library_point_one_way():
   _assert_none(wrong)
 
 
-def test_the_library_knows_no_config_file_and_no_experiment():
+def test_the_library_knows_no_config_file_and_no_study():
   wrong = [
     f'{file.relative_to(ROOT)} imports {name}'
     for file in _files('bnresearch')
@@ -136,14 +139,14 @@ def test_the_library_knows_no_config_file_and_no_experiment():
   _assert_none(wrong)
 
 
-def test_experiments_import_the_library_and_configs_only():
+def test_studies_import_the_library_configs_and_their_own_rest_only():
   wrong = [
     f'{file.relative_to(ROOT)} imports {name}'
-    for file in _files('experiments')
+    for package in STUDIES
+    for file in _files(package)
     for name in _imports(_tree(file))
     if name.split('.')[0] in PROJECT - {'bnresearch', 'configs'}
-    # A file that begins with an underscore is the rest of an experiment.
-    and not name.startswith('experiments._')
+    and not name.startswith(f'{package}._')
   ]
   _assert_none(wrong)
 
@@ -161,7 +164,7 @@ def test_configs_import_ml_collections_and_the_defaults_only():
 def test_imports_inside_functions_are_of_heavy_optional_packages_only():
   wrong = [
     f'{_at(file, function)} imports {name}'
-    for file in _files('bnresearch', 'configs', 'experiments')
+    for file in _files('bnresearch', 'configs', *STUDIES)
     for function in _functions(_tree(file))
     for name in _imports(function)
     if name.split('.')[0] not in IMPORTED_LATE
@@ -172,7 +175,7 @@ def test_imports_inside_functions_are_of_heavy_optional_packages_only():
 def test_heavy_optional_packages_are_imported_inside_functions_only():
   wrong = [
     f'{file.relative_to(ROOT)} imports {name}'
-    for file in _files('bnresearch', 'experiments')
+    for file in _files('bnresearch', *STUDIES)
     for name in _imports(_tree(file), functions=False)
     if name.split('.')[0] in IMPORTED_LATE
   ]
@@ -181,7 +184,7 @@ def test_heavy_optional_packages_are_imported_inside_functions_only():
 
 def test_no_file_is_named_for_having_no_idea():
   names = {'utils', 'common', 'helpers', 'base', 'misc'}
-  files = _files('bnresearch', 'configs', 'experiments', 'tests')
+  files = _files('bnresearch', 'configs', *STUDIES, 'tests')
   parts = {f: f.relative_to(ROOT).with_suffix('').parts for f in files}
   _assert_none(
     [str(f) for f in files if names & {p.strip('_') for p in parts[f]}]
@@ -190,7 +193,7 @@ def test_no_file_is_named_for_having_no_idea():
 
 def test_files_and_functions_are_short():
   long = []
-  for file in _files('bnresearch', 'configs', 'experiments'):
+  for file in _files('bnresearch', 'configs', *STUDIES):
     lines = len(file.read_text().splitlines())
     if lines > 300:
       long.append(f'{file.relative_to(ROOT)}: {lines} lines')
@@ -206,7 +209,7 @@ def test_files_and_functions_are_short():
 def test_what_is_said_goes_through_the_terminal():
   """Which takes names for names, whatever they hold."""
   wrong = []
-  for file in _files('bnresearch', 'experiments'):
+  for file in _files('bnresearch', *STUDIES):
     if file.name == 'terminal.py':
       continue
     tree = _tree(file)
@@ -229,7 +232,7 @@ def test_what_is_said_goes_through_the_terminal():
 def test_every_command_line_says_what_a_user_can_mend():
   wrong = [
     _at(file, node)
-    for file in _files('bnresearch', 'experiments')
+    for file in _files('bnresearch', *STUDIES)
     for node in _functions(_tree(file))
     if node.name == 'main'
     and node.args.args
@@ -240,7 +243,7 @@ def test_every_command_line_says_what_a_user_can_mend():
 
 def test_everything_public_has_a_docstring():
   bare = []
-  for file in _files('bnresearch', 'configs', 'experiments'):
+  for file in _files('bnresearch', 'configs', *STUDIES):
     tree = _tree(file)
     if not ast.get_docstring(tree):
       bare.append(f'{file.relative_to(ROOT)}')
@@ -256,5 +259,5 @@ def test_everything_public_has_a_docstring():
 
 def test_nothing_is_left_to_do():
   word = 'TO' + 'DO'  # this file may hold it neither
-  files = _files('bnresearch', 'configs', 'experiments', 'tests')
+  files = _files('bnresearch', 'configs', *STUDIES, 'tests')
   _assert_none([str(f) for f in files if word in f.read_text()])

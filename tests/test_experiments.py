@@ -1,13 +1,9 @@
 """Experiments: each passes a dry run, is listed, and tells what it is."""
 
-import ast
 import functools
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -20,46 +16,23 @@ from bnresearch.assembly import assemble
 from bnresearch.reports import claims, drift
 from configs import default
 from experiments import ioffe2015_figure1 as figure1
-from tests import folders
+from tests import folders, studies
 
-ROOT = pathlib.Path(__file__).parent.parent
-EXPERIMENTS = sorted(f.stem for f in (ROOT / 'experiments').glob('[!_]*.py'))
+EXPERIMENTS = studies.names('experiments')
 OF_THE_SAME_RUNS = 'ioffe2015_figure2', 'ioffe2015_figure3'
 DRY_RUN_BELOW = 'ioffe2015_figure1', *OF_THE_SAME_RUNS
-OF_PHOTOGRAPHS = {'flowers': ['--models=googlenet'], 'speed_data': []}
-
-
-def run(module, *arguments):
-  return subprocess.run(
-    [sys.executable, '-m', module, *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    # A dry run compiles much and computes little.
-    env=os.environ | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
-  )
 
 
 def dry_run(name, tmp_path, *arguments):
-  """Returns what the dry run of an experiment writes."""
-  output = tmp_path / f'{name}.json'
-  result = run(
-    f'experiments.{name}', '--dry_run', f'--output={output}', *arguments
-  )
-  assert result.returncode == 0, result.stderr
-  written = json.loads(output.read_text())
-  assert written['experiment'] == name
-  assert written['jax']
-  assert all(one['status'] == 'done' for one in written.get('runs', ()))
-  return written
+  return studies.dry_run('experiments', name, tmp_path, *arguments)
 
 
 @pytest.mark.parametrize('name', sorted({*EXPERIMENTS} - {*DRY_RUN_BELOW}))
 def test_an_experiment_passes_its_dry_run(name, tmp_path):
   arguments = []
-  if name in OF_PHOTOGRAPHS:
+  if name == 'flowers':
     folder = folders.in_order(tmp_path / 'photographs')
-    arguments = [f'--folder={folder}', *OF_PHOTOGRAPHS[name]]
+    arguments = [f'--folder={folder}', '--models=googlenet']
   dry_run(name, tmp_path, *arguments)
 
 
@@ -88,17 +61,11 @@ def test_an_interrupted_study_says_how_it_is_continued(tmp_path, capsys):
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_the_header_has_claim_source_command_cost_and_result(name):
-  text = ast.get_docstring(
-    ast.parse((ROOT / 'experiments' / f'{name}.py').read_text())
-  )
-  starts = [line.partition(' ')[0] for line in text.splitlines()]
-  for part in ('Claim:', 'Source:', 'Command:', 'Cost:', 'Result:'):
-    assert part in starts
-  assert f'python -m experiments.{name}' in text
+  studies.assert_header('experiments', name)
 
 
 def test_all_experiments_are_listed_with_their_verdicts():
-  result = run('experiments')
+  result = studies.run('experiments')
   assert result.returncode == 0, result.stderr
   listed = result.stdout
   for name in EXPERIMENTS:

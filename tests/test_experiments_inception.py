@@ -4,20 +4,16 @@ import numpy as np
 import pytest
 
 from bnresearch.runs import run_directory
-from bnresearch.sweeps.points import points
-from configs import inception
 from configs import regularization as grid_of
 from experiments import (
   _inception,
   _study,
-  _timing,
   auxiliary_heads,
   ioffe2015_figure2,
   ioffe2015_figure3,
   ioffe2015_figure4,
   photometric,
   regularization,
-  speed_inception,
 )
 
 # Of two seeds, the accuracies at steps 0, 100, 200, 300.
@@ -268,25 +264,3 @@ def test_a_diverged_run_guesses_on_all_images(recorded):
   lost = recorded('lost', config, 'diverged', **{'test/accuracy': [0.1, 0.6]})
   (found,) = regularization.measure([lost]).values()  # there is no checkpoint
   assert (*found.test_S, *found.gap_S) == (0.1, 0)
-
-
-def test_networks_that_differ_in_numbers_only_are_timed_once(monkeypatch):
-  timed = []
-  monkeypatch.setattr(
-    speed_inception, '_training', lambda point: timed.append(point.config.label)
-  )
-  monkeypatch.setattr(
-    _timing, 'fastest', lambda calls, *_: dict.fromkeys(calls, 0.5)
-  )
-  chosen = points(inception.get_config('scale=paper'), {})
-  rows = speed_inception._rows(chosen, rounds=1)
-  assert timed == [
-    'inception',
-    'bn_baseline',
-    'bn_x5',
-    'bn_x5_sigmoid',
-    'inception_sigmoid',
-  ]
-  assert [row['label'] for row in rows] == [p.config.label for p in chosen]
-  assert rows[0]['images_per_s'] == 64
-  assert rows[0]['days'] == pytest.approx(180.6, abs=0.1)  # 31.2M / 2 seconds

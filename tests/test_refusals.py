@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import benchmarks.norm
 import experiments.ioffe2015_figure1
 import experiments.ioffe2015_scale_invariance
-import experiments.speed_norm
 from bnresearch import command, main, paths, selftest, terminal
 from bnresearch import config as configs
 from bnresearch.conventions import __main__ as conventions
@@ -292,7 +292,7 @@ def test_a_home_is_expanded_in_every_path(monkeypatch, tmp_path, capsys):
       'no path on this mach',
     ),
     (experiments.ioffe2015_scale_invariance, ['--output=file/a'], 'cannot be'),
-    (experiments.speed_norm, ['--output=file/a.json'], 'file/a.json: cannot'),
+    (benchmarks.norm, ['--output=file/a.json'], 'file/a.json: cannot'),
   ],
 )
 def test_every_command_line_refuses_alike(

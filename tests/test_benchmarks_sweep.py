@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from benchmarks import _sweep_contestants as contestants
+from benchmarks import sweep
 from bnresearch.sweeps.vectorized import traced
-from experiments import _speed_sweep_contestants as contestants
-from experiments import speed_sweep
 
 
 def arguments(*flags):
-  return speed_sweep._parse(['--data=synthetic', *flags])
+  return sweep._parse(['--data=synthetic', *flags])
 
 
 def test_32_points_are_8_rates_with_4_seeds_of_one_program():
@@ -78,7 +78,7 @@ def test_verdicts_follow_from_the_times_of_each_round():
     'uncached': [result(20.0, 32), result(50.0, 32)],
     'torch': [{'whole_s': whole} for whole in (30.0, 72.0)],
   }
-  slower, torch, once = speed_sweep._judge(rounds)
+  slower, torch, once = sweep._judge(rounds)
   assert (slower.holds, torch.holds) == ((True, True), (False, True))
   assert slower.measured == '1.75, median of [1.5, 2.0]'
   assert once.verdict == 'reproduced'
@@ -86,7 +86,7 @@ def test_verdicts_follow_from_the_times_of_each_round():
 
   rounds['torch'] = [{'skipped': 'not here'}] * 2
   rounds['vectorized'] = [result(1.0, 2, 'gpu'), result(5.0, 1, 'gpu')]
-  slower, once = speed_sweep._judge(rounds)
+  slower, once = sweep._judge(rounds)
   assert '10.0 times as fast as sequential' in slower.claim
   assert slower.verdict == once.verdict == '1 of 2 times'
 
@@ -100,5 +100,5 @@ def test_the_best_width_takes_least_time_for_a_step_of_a_member(monkeypatch):
 
   monkeypatch.setattr(contestants, 'measure', measure)
   args = argparse.Namespace(rounds=2, widths=[2, 4], points=32, steps=1000)
-  assert speed_sweep._widths(args, None) == pytest.approx({2: 2.0, 4: 1.5})
+  assert sweep._widths(args, None) == pytest.approx({2: 2.0, 4: 1.5})
   assert turns == [2, 4, 4, 2]

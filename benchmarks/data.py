@@ -3,9 +3,9 @@
 Claim:    Batches are made at 1.2 times the speed of the best of the others, per
           core; a step of a small-image network waits for data under 2% of it.
 Source:   our own goal.
-Command:  python -m experiments.speed_data --folder=FOLDER --output=data.json
+Command:  python -m benchmarks.data --folder=FOLDER --output=data.json
 Cost:     two minutes on two CPU cores.
-Result:   experiments/results/speed_data_*.json
+Result:   benchmarks/results/data_*.json
 
 Photographs: decoded, cropped at random, resized to 224 pixels, in batches of
 32. FOLDER has a folder of JPEG files for each class; by default it is
@@ -29,6 +29,8 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from benchmarks import _data_contestants as contestants
+from benchmarks import _timing
 from bnresearch import command
 from bnresearch import config as configs
 from bnresearch.assembly import assemble
@@ -37,8 +39,6 @@ from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from configs import default
-from experiments import _speed_data_contestants as contestants
-from experiments import _timing
 
 COUNTS = {'photographs': 40, 'mnist': 400, 'cifar': 400}  # batches of a turn
 GOAL, MOST_WAITING = 1.2, 0.02
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Measures all contestants, or, in a child process, plays one of them."""
   originals = os.environ.get('BNRESEARCH_DATA_DIR')
   args = _timing.parse(
-    'speed_data',
+    'data',
     __doc__,
     5,
     argv,
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       judged,
-      experiment='speed_data',
+      benchmark='data',
       data='photographs, and images of random numbers',
       steps=0,
       images_per_cpu_second=rounds,
@@ -102,7 +102,7 @@ def _present():
 
 def _turn(player, case, args):
   """Returns the images per CPU second of one contestant in a new process."""
-  command = [sys.executable, '-m', 'experiments.speed_data']
+  command = [sys.executable, '-m', 'benchmarks.data']
   command += [f'--play={player}', f'--case={case}', f'--folder={args.folder}']
   command += ['--dry_run'] * args.dry_run
   child = subprocess.run(command, capture_output=True, text=True)

@@ -1,9 +1,9 @@
-"""PyTorch's part in `speed_sweep`: the same networks, one after the other.
+"""PyTorch's part in `benchmarks.sweep`: the same networks, one after the other.
 
 It is what a user of PyTorch would write, is here to be measured, and starts
 without JAX, which a user of PyTorch would not wait for.
 
-  python -m experiments._speed_sweep_torch DATA.npz --rates=0.1,0.2 --steps=500
+  python -m benchmarks._sweep_torch DATA.npz --rates=0.1,0.2 --steps=500
 
 prints {"train_s": seconds of training, "platform": "cpu" or "cuda"}.
 """

@@ -1,4 +1,4 @@
-"""Who makes batches in `speed_data`: this code, tf.data, PyTorch's DataLoader.
+"""Contestants of `benchmarks.data`: this code, tf.data, PyTorch's DataLoader.
 
 Each player gets the case and the number of batches, makes one more to warm up,
 and yields the batches; the caller takes the time. All of them shuffle; batches

@@ -1,4 +1,4 @@
-"""The contestants of `speed_ops`: XLA, this code, PyTorch."""
+"""Contestants of `benchmarks.ops`: XLA, this code, PyTorch."""
 
 import functools
 from collections.abc import Callable, Sequence

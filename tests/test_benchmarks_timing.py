@@ -1,11 +1,11 @@
-"""Contestants of speed experiments take turns, and compute the same."""
+"""Contestants of benchmarks take turns, and compute the same."""
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import _speed_ops_contestants as contestants
-from experiments import _timing, speed_ops
+from benchmarks import _ops_contestants as contestants
+from benchmarks import _timing, ops
 
 
 def test_the_fastest_of_rounds_counts_and_orders_differ(monkeypatch):
@@ -39,11 +39,11 @@ def test_the_fastest_of_rounds_counts_and_orders_differ(monkeypatch):
 @pytest.mark.parametrize('argument', ['--rounds=0', '--cores=-1'])
 def test_a_number_below_1_is_refused_by_name(argument, capsys):
   with pytest.raises(SystemExit):
-    speed_ops.main([argument])
+    ops.main([argument])
   assert f'{argument}: needs 1 or more.' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('operator', speed_ops.TINY, ids=lambda o: o.kind)
+@pytest.mark.parametrize('operator', ops.TINY, ids=lambda o: o.kind)
 def test_all_contestants_have_the_same_results(operator, assert_close):
   pytest.importorskip('torch', reason='PyTorch is not installed')
   random = np.random.RandomState(0)

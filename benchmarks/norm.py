@@ -4,9 +4,9 @@ Claim:    BN with the following ReLU, forward and backward, takes here at most
           flax's time and 0.6 of its temporary memory.
 Source:   our own goal; the paper's six equations need of the forward pass only
           the input, the mean and the deviation.
-Command:  python -m experiments.speed_norm --output=speed_norm.json
+Command:  python -m benchmarks.norm --output=norm.json
 Cost:     about two minutes on two CPU cores.
-Result:   experiments/results/speed_norm_*.json
+Result:   benchmarks/results/norm_*.json
 
 All contestants make the output, the new running statistics and the gradients
 of input, scale and bias, in turns, all cores each. Three numbers of memory,
@@ -31,13 +31,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from benchmarks import _timing
 from bnresearch import command
 from bnresearch.machine import process
 from bnresearch.norms.batch import Norm
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _timing
 
 SHAPES = ((32, 56, 56, 64), (32, 28, 28, 256), (256, 14, 14, 512), (60, 100))
 # {key of a row: its title}
@@ -69,7 +69,7 @@ LAYERS = {
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all shapes, prints them side by side, and judges the goals."""
   args = _timing.parse(
-    'speed_norm',
+    'norm',
     __doc__,
     25,
     argv,
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       judged,
-      experiment='speed_norm',
+      benchmark='norm',
       data=f'Gaussian numbers, {args.dtype}',
       steps=0,
       rounds=args.rounds,

@@ -3,9 +3,9 @@
 Claim:    Both networks of Figure 1 train here in at most a quarter of PyTorch
           eager's time and half of that of a loop with one jitted call a step.
 Source:   our own goal; the arithmetic of the network sets the floor.
-Command:  python -m experiments.speed_figure1 --data=mnist --steps=50000
+Command:  python -m benchmarks.figure1 --data=mnist --steps=50000
 Cost:     about four minutes on two CPU cores, the command above.
-Result:   experiments/results/speed_figure1_*.json
+Result:   benchmarks/results/figure1_*.json
 
 Each contestant trains both networks, none and batch, with the same data,
 batches of 60, SGD and an evaluation on the test split every 500 steps, without
@@ -25,12 +25,12 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from bnresearch import command, lookup, paths
+from benchmarks import _timing
+from benchmarks._figure1_contestants import NORMS, PLAYERS
+from bnresearch import command, lookup
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _study
-from experiments._speed_figure1_contestants import NORMS, PLAYERS
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
 CONTESTANTS = ('bnresearch', 'flax-style loop', 'PyTorch eager')
@@ -43,8 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.play:
     print(json.dumps(PLAYERS[args.play](args)))
     return 0
-  if args.dry_run:
-    args.data, args.steps = 'synthetic', 500
   rounds = {name: [] for name in CONTESTANTS}
   for k in range(args.rounds):
     for name in rounds:
@@ -61,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       judged,
-      experiment='speed_figure1',
+      benchmark='figure1',
       data=args.data,
       steps=args.steps,
       rounds=args.rounds,
@@ -74,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(name, args):
   """Plays one contestant in a fresh process; adds its whole wall time."""
-  command = [sys.executable, '-m', 'experiments.speed_figure1']
+  command = [sys.executable, '-m', 'benchmarks.figure1']
   command += [f'--play={name}', f'--data={args.data}', f'--steps={args.steps}']
   began = time.monotonic()
   child = subprocess.run(command, capture_output=True, text=True)
@@ -160,20 +158,18 @@ def _print(rows, args, peak):
 
 
 def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.speed_figure1',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+  args = _timing.parse(
+    'figure1',
+    __doc__,
+    1,
+    argv,
+    data={'default': 'digits', 'choices': lookup.names('data')},
+    steps={'type': int, 'default': 10_000},
+    play={'choices': PLAYERS, 'help': argparse.SUPPRESS},
   )
-  parser.add_argument('--data', default='digits', choices=lookup.names('data'))
-  parser.add_argument('--steps', type=_study.at_least_one, default=10_000)
-  parser.add_argument('--rounds', type=_study.at_least_one, default=1)
-  parser.add_argument('--output', type=paths.output, help='a JSON file')
-  parser.add_argument(
-    '--dry_run', action='store_true', help='500 steps on synthetic data'
-  )
-  parser.add_argument('--play', choices=PLAYERS, help=argparse.SUPPRESS)
-  return parser.parse_args(argv)
+  if args.dry_run:
+    args.data, args.steps = 'synthetic', 500
+  return args
 
 
 if __name__ == '__main__':

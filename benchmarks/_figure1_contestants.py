@@ -1,4 +1,4 @@
-"""The contestants of `speed_figure1`, each played in a process of its own.
+"""Contestants of `benchmarks.figure1`, each played in a process of its own.
 
 The Flax-style loop and the PyTorch one are what their users would write; they
 are here to be measured, and are not this project's way to train.
@@ -16,12 +16,12 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
+from benchmarks import _peak
 from bnresearch.assembly import assemble
 from bnresearch.sweeps import local
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console
 from configs import figure1
-from experiments import _peak
 
 NORMS = ('none', 'batch')
 

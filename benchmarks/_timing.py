@@ -1,4 +1,4 @@
-"""What speed experiments share: contestants measured in turns, arguments."""
+"""What benchmarks share: contestants measured in turns, arguments."""
 
 import argparse
 import time
@@ -53,7 +53,7 @@ def parse(
   argv: Sequence[str] | None,
   **own: dict[str, Any],
 ) -> argparse.Namespace:
-  """Returns the arguments of a speed experiment; in a dry run, of one round.
+  """Returns the arguments of a benchmark; in a dry run, of one round.
 
   Args:
     name: of its file.
@@ -63,7 +63,7 @@ def parse(
     **own: its own options, each with the keywords of `add_argument`.
   """
   parser = argparse.ArgumentParser(
-    prog=f'python -m experiments.{name}',
+    prog=f'python -m benchmarks.{name}',
     description=text,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -72,7 +72,7 @@ def parse(
   parser.add_argument('--rounds', type=int, default=rounds)
   parser.add_argument('--output', type=paths.output, help='a JSON file')
   parser.add_argument(
-    '--dry_run', action='store_true', help='tiny shapes, one round'
+    '--dry_run', action='store_true', help='smallest sizes, one round'
   )
   args = parser.parse_args(argv)
   for option, value in vars(args).items():

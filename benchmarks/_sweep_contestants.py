@@ -1,4 +1,4 @@
-"""The contestants of `speed_sweep`, each measured in processes of its own."""
+"""Contestants of `benchmarks.sweep`, each measured in processes of its own."""
 
 import argparse
 import contextlib
@@ -132,13 +132,13 @@ def measure(
       return {'skipped': 'PyTorch is not installed'}
     processes = process.cores() if name == 'torch_processes' else 1
     rates = ','.join(str(RATES[k % len(RATES)]) for k in range(args.points))
-    command = ['-m', 'experiments._speed_sweep_torch', str(data)]
+    command = ['-m', 'benchmarks._sweep_torch', str(data)]
     command += [f'--rates={rates}', f'--steps={args.steps}']
     command += [f'--processes={processes}']
     result, _ = _timed(command, {})
     return {'processes': processes, **result}
   player = 'sequential' if name == 'uncached' else name
-  command = ['-m', 'experiments.speed_sweep', f'--play={player}']
+  command = ['-m', 'benchmarks.sweep', f'--play={player}']
   command += [f'--data={args.data}', f'--steps={args.steps}']
   command += [f'--points={args.points}']
   with _empty_cache() as folder:

@@ -4,10 +4,10 @@ Claim:    none is published for this machine. The documents time Inception V3,
           forward, in batches of 32 images of 299x299 pixels.
 Source:   the forward-time benchmark that goes with TF-Slim's Inception V3: 10
           batches to warm up, 100 timed, mean and deviation of a batch.
-Command:  python -m experiments.forward_time --models=inception_v3
+Command:  python -m benchmarks.forward_time --models=inception_v3
 Cost:     about 45 minutes on two CPU cores, the command above; with
           --burn_in=2 --batches=10, as the results, 5 minutes.
-Result:   experiments/results/forward_time_*.json
+Result:   benchmarks/results/forward_time_*.json
 
 A batch is timed from its call until the device has its result. Operations are
 multiply-adds of convolutions and dense layers, two each; a training step counts
@@ -27,6 +27,7 @@ import numpy as np
 import optax
 from rich.table import Table
 
+from benchmarks import _peak
 from bnresearch import command, paths, zoo
 from bnresearch.machine import process
 from bnresearch.models import measure
@@ -34,7 +35,6 @@ from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from bnresearch.training import state, step, stream
-from experiments import _peak
 
 MODES = ('forward', 'train')
 COLUMNS = ('model', 'mode', 's a batch', 'deviation', 'images/s', 'GFLOP/s')
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       [],
-      experiment='forward_time',
+      benchmark='forward_time',
       data='uniform random numbers',
       steps=0,
       batch=args.batch,
@@ -163,7 +163,7 @@ def _time(play, title, args) -> list[float]:
 
 def _parse(argv):
   parser = argparse.ArgumentParser(
-    prog='python -m experiments.forward_time',
+    prog='python -m benchmarks.forward_time',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )

@@ -5,9 +5,9 @@ Claim:    32 points train vectorized, on two CPU cores, at 1.5 times the speed
           accelerator at 10 times that of one after the other. Their step is
           compiled once, not 32 times.
 Source:   our own goal.
-Command:  python -m experiments.speed_sweep --data=mnist --steps=5000
+Command:  python -m benchmarks.sweep --data=mnist --steps=5000
 Cost:     15 minutes on two CPU cores.
-Result:   experiments/results/speed_sweep_*.json
+Result:   benchmarks/results/sweep_*.json
 
 The network of Figure 1 with BN, of 8 learning rates and 4 seeds; batches of 60,
 SGD, an evaluation on the test split every 500 steps, no probes, no checkpoint
@@ -30,14 +30,14 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from benchmarks import _sweep_contestants as contestants
+from benchmarks import _timing
 from bnresearch import command
 from bnresearch.config import ConfigError
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _speed_sweep_contestants as contestants
-from experiments import _timing
 
 # How many times their time over that of 'vectorized' is at least.
 GOALS_ON_CPU = {'sequential': 1.5, 'torch': 3.5}
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       judged,
-      experiment='speed_sweep',
+      benchmark='sweep',
       data=args.data,
       steps=args.steps,
       points=args.points,
@@ -217,7 +217,7 @@ def _rounded(result):
 
 def _parse(argv):
   args = _timing.parse(
-    'speed_sweep',
+    'sweep',
     __doc__,
     1,
     argv,

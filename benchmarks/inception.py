@@ -3,15 +3,15 @@
 Claim:    none is published. At 32 images a step, Inception takes 31 million
           steps, and here its variants with all modifications a third of them.
 Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167.
-Command:  python -m experiments.speed_inception --output=speed_inception.json
+Command:  python -m benchmarks.inception --output=inception.json
 Cost:     five minutes on two CPU cores.
-Result:   experiments/results/speed_inception_*.json
+Result:   benchmarks/results/inception_*.json
 
 The networks are those of configs/inception.py:scale=paper. Those that differ in
 numbers only, as in the learning rate, share a compiled step and are timed once.
 It is the step of a run, with distortions, L2 and update, on 224-pixel images
-that the device has; to read and crop these is timed by `speed_data`. The time
-is that of the fastest round, so the days are the least that they can be.
+that the device has; `benchmarks.data` times reading and cropping these. The
+time is that of the fastest round, so the days are the least that they can be.
 """
 
 import sys
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from benchmarks import _timing
 from bnresearch import command, data
 from bnresearch import config as configs
 from bnresearch.assembly import assemble
@@ -33,7 +34,6 @@ from bnresearch.terminal import Console
 from bnresearch.training import parallel
 from bnresearch.training.stream import Examples
 from configs import inception
-from experiments import _timing
 
 # Two points that differ in one of these are compiled apart.
 _COMPILED = 'norm.name', 'model.activation', 'model.lrn', 'model.dropout_rate'
@@ -45,7 +45,7 @@ _DAY_S = 86_400
 def main(argv: Sequence[str] | None = None) -> int:
   """Times each step, and prints what the runs would take."""
   args = _timing.parse(
-    'speed_inception',
+    'inception',
     __doc__,
     3,
     argv,
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       [],
-      experiment='speed_inception',
+      benchmark='inception',
       data='uniform random numbers',
       steps=chosen[0].config.train.steps,
       batch=args.batch,

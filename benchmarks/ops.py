@@ -4,9 +4,9 @@ Claim:    The forms of bnresearch/ops take at most XLA's time wherever they are
           used, forward and backward; pointwise convolutions and pooling take
           at most 1.25 of PyTorch's, depthwise and grouped convolutions 2.5.
 Source:   our own goal; XLA's own forms take up to 250 times PyTorch's time.
-Command:  python -m experiments.speed_ops --output=speed_ops.json
+Command:  python -m benchmarks.ops --output=ops.json
 Cost:     three minutes on a CPU core.
-Result:   experiments/results/speed_ops_*.json
+Result:   benchmarks/results/ops_*.json
 
 The shapes are those of MobileNets, ResNets, Inception and AlexNet. Each pass is
 a program of its own, as the contestants take turns: of convolutions the output,
@@ -24,14 +24,14 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from benchmarks import _ops_contestants as contestants
+from benchmarks import _timing
+from benchmarks._ops_contestants import Operator
 from bnresearch import command
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _speed_ops_contestants as contestants
-from experiments import _timing
-from experiments._speed_ops_contestants import Operator
 
 
 def _depthwise(shape, window, strides=1):
@@ -91,7 +91,7 @@ CONTESTANTS = ('XLA', 'bnresearch', 'PyTorch')
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures all operators, prints them side by side, and judges the goals."""
   args = _timing.parse(
-    'speed_ops', __doc__, 9, argv, cores={'type': int, 'default': 1}
+    'ops', __doc__, 9, argv, cores={'type': int, 'default': 1}
   )
   os.environ['NPROC'] = str(args.cores)
   process.prepare()
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims.write(
       args.output,
       judged,
-      experiment='speed_ops',
+      benchmark='ops',
       data='Gaussian numbers, float32',
       steps=0,
       rounds=args.rounds,
