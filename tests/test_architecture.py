@@ -18,7 +18,7 @@ FLOORS = (
   ('evaluation',),
   ('config_code', 'knobs'),
   ('config',),
-  ('pretrained', 'zoo', 'assemble'),
+  ('assembly', 'pretrained', 'zoo'),
   ('runs',),
   ('inference',),
   ('preflight',),

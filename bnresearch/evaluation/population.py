@@ -167,20 +167,6 @@ def _like(old, new):
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)
 
 
-def provenance(
-  step: int, estimator: str, batches: int, batch_size: int, group_size: int
-) -> dict[str, Any]:
-  """Returns how the statistics of the parameters at `step` are estimated."""
-  return {
-    'estimator': estimator,
-    'batches': batches,
-    'batch_size': batch_size,
-    'group_size': group_size,
-    'split': 'train',
-    'of_step': step,
-  }
-
-
 def provenance_of_ema(step: int, options: Mapping[str, Any]) -> dict[str, Any]:
   """Returns how the running statistics that training leaves were made.
 

@@ -10,7 +10,6 @@ exact = run.with_statistics(state, 'population')  # Algorithm 2's, in a state
 run.save_statistics(state, 'population')          # kept, with provenance
 """
 
-import contextlib
 import functools
 import logging
 import os
@@ -32,7 +31,7 @@ from bnresearch.evaluation import average as averages
 from bnresearch.evaluation import evaluate, population
 from bnresearch.inference import saved
 from bnresearch.knobs.tree import Config
-from bnresearch.runs import config_file, logbook, provenance, run_directory
+from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
 from bnresearch.training import parallel
@@ -205,23 +204,9 @@ class Run:
         f'estimator = {estimator!r}: needs one of '
         f'{", ".join(population.ESTIMATORS)}, and a network with statistics.'
       )
-    step = int(state.step)
     exact = self.with_statistics(state, estimator, progress, average=average)
-    meta = {
-      'config': config_file.digest(self.config),
-      'provenance': provenance.collect(),
-      'statistics': population.provenance(
-        step,
-        estimator,
-        self.config.eval.population_batches,
-        self.config.train.batch_size,
-        self.config.norm.group_size,
-      ),
-    }
     folder = self._statistics_folder(estimator, average)
-    keep = self.config.checkpoint.keep
-    with contextlib.closing(Checkpoints(folder, keep)) as kept:
-      kept.save(exact.replace(opt_state=(), average={}), None, meta)
+    saved.save(folder, exact, self.config, estimator)
     return folder
 
   def source(self, split: str) -> Source:

@@ -1,5 +1,6 @@
 """Population statistics that a run keeps beside its checkpoints."""
 
+import contextlib
 import logging
 import pathlib
 from typing import Any
@@ -8,8 +9,37 @@ import jax
 import numpy as np
 
 from bnresearch.evaluation import population
+from bnresearch.knobs.tree import Config
+from bnresearch.runs import config_file, provenance
 from bnresearch.runs.checkpoint import Checkpoints, RestoreError
 from bnresearch.training.state import State
+
+
+def save(
+  folder: pathlib.Path, state: State, config: Config, estimator: str
+) -> None:
+  """Saves a state with population statistics, without the optimizer's.
+
+  Args:
+    folder: where they shall be.
+    state: with these statistics in it.
+    config: of the run.
+    estimator: 'population' or 'pooled'.
+  """
+  meta = {
+    'config': config_file.digest(config),
+    'provenance': provenance.collect(),
+    'statistics': {
+      'estimator': estimator,
+      'batches': config.eval.population_batches,
+      'batch_size': config.train.batch_size,
+      'group_size': config.norm.group_size,
+      'split': 'train',
+      'of_step': int(state.step),
+    },
+  }
+  with contextlib.closing(Checkpoints(folder, config.checkpoint.keep)) as kept:
+    kept.save(state.replace(opt_state=(), average={}), None, meta)
 
 
 def statistics(
