@@ -7,6 +7,7 @@ emoji's name, bytes that are no UTF-8, or characters that steer a terminal.
 import concurrent.futures.process
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import rich.console
@@ -21,6 +22,20 @@ _LESS_MEMORY = (
 
 class UserError(Exception):
   """What a user can mend: the message says how, a traceback would hide it."""
+
+
+class ConfigError(UserError, ValueError):
+  """A config cannot be used; the message lists every problem found."""
+
+  def __init__(self, problems: Iterable[str]):
+    self.problems = tuple(dict.fromkeys(problems))
+    n = len(self.problems)
+    title = 'A problem' if n == 1 else f'{n} problems'
+    super().__init__('\n  '.join([f'{title}:', *self.problems]))
+
+
+class Refused(UserError, RuntimeError):
+  """A directory cannot be used for this run; nothing in it was touched."""
 
 
 class Console(rich.console.Console):

@@ -3,9 +3,8 @@
 import jax
 import pytest
 
-from bnresearch import build, models
+from bnresearch import build, knobs, models
 from bnresearch import config as configs
-from bnresearch.knobs.tree import leaves
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import unfinished
 from bnresearch.sweeps.points import points
@@ -25,7 +24,7 @@ MODIFIED = {
 def of(arg):
   """Returns {label: values} of one seed."""
   found = points(configs.load(f'configs/inception.py:{arg}'), {})
-  return {point.config.label: leaves(point.config) for point in found}
+  return {point.config.label: knobs.leaves(point.config) for point in found}
 
 
 def changed(one, other):

@@ -48,7 +48,7 @@ class Run:
 
   def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
-    self.config: Config = run_directory.read_config(self.path, knobs.RULES)
+    self.config: Config = run_directory.read_config(self.path, knobs.KNOBS)
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)

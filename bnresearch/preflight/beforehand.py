@@ -18,7 +18,7 @@ from bnresearch import config as configs
 from bnresearch.config import ConfigError
 from bnresearch.data import Spec
 from bnresearch.evaluation import evaluate
-from bnresearch.knobs import RULES, effects
+from bnresearch.knobs import KNOBS, effects
 from bnresearch.knobs.tree import Config, leaves
 from bnresearch.machine import memory
 from bnresearch.models import AUXILIARY
@@ -188,7 +188,7 @@ def _of_this_network(config, spec, machine, resident, swept):
 
 def _without(config, key):
   """Returns a config in which a knob has its default."""
-  return _with(config, key, effects.KNOBS[key].default)
+  return _with(config, key, KNOBS[key].default)
 
 
 def _with(config, key, value):
@@ -239,8 +239,8 @@ def _is_in_vain(key, config, spec):
   To name what is the architecture's own is not in vain: another value changes
   the network.
   """
-  default, here = effects.KNOBS[key].default, _fingerprint(config, spec)
-  others = RULES[key].choices if default == 'own' else (default,)
+  default, here = KNOBS[key].default, _fingerprint(config, spec)
+  others = KNOBS[key].rule.choices if default == 'own' else (default,)
 
   def is_the_same(other):
     try:

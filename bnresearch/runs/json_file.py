@@ -7,11 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bnresearch.terminal import UserError
-
-
-class Refused(UserError, RuntimeError):
-  """A directory cannot be used for this run; nothing in it was touched."""
+from bnresearch.terminal import Refused
 
 
 def read(

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from bnresearch import build, conventions, knobs
 from bnresearch import config as configs
-from bnresearch.knobs import effects
-from bnresearch.knobs.tree import leaves
 from bnresearch.preflight import beforehand
 from bnresearch.runs import disk, run_directory
 from bnresearch.sweeps.points import Point
@@ -91,7 +89,7 @@ def tell(points: Sequence[Point], console: Console) -> None:
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
     if not config.dry_run:  # which has values of its own
-      values = leaves(config)
+      values = knobs.leaves(config)
       here = knobs.without_effect(config)
       in_vain.update(f'{key} = {values[key]!r}' for key in here)
   lines |= dict.fromkeys(
@@ -114,7 +112,7 @@ def _of_network(config):
 
   Of numbers that only scale something, whether they are set.
   """
-  values = leaves(config)
+  values = knobs.leaves(config)
   own = 'model.', 'norm.', 'objective.', 'parallel.', 'probes.'
   return _of_data(config), *(
     _is_set(key, values) if key in traced.KEYS else values[key]
@@ -125,7 +123,7 @@ def _of_network(config):
 
 
 def _is_set(key, values):
-  return key not in effects.KNOBS or values[key] != effects.KNOBS[key].default
+  return values[key] != knobs.KNOBS[key].default
 
 
 def _check_neighbours(points, workdir):
