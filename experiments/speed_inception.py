@@ -21,9 +21,8 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build, command, data
+from bnresearch import build, command, data, knobs
 from bnresearch import config as configs
-from bnresearch.knobs import tree
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
@@ -105,7 +104,7 @@ def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
 
 
 def _compiled_by(point):
-  values = tree.leaves(point.config)
+  values = knobs.leaves(point.config)
   return tuple(values[key] for key in _COMPILED)
 
 
