@@ -21,8 +21,9 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from bnresearch import build, command, data, knobs
+from bnresearch import build, command, data
 from bnresearch import config as configs
+from bnresearch.knobs import tree
 from bnresearch.machine import process
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
@@ -104,7 +105,7 @@ def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
 
 
 def _compiled_by(point):
-  values = knobs.leaves(point.config)
+  values = tree.leaves(point.config)
   return tuple(values[key] for key in _COMPILED)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bnresearch.knobs import Config
+from bnresearch.knobs.tree import Config
 from bnresearch.runs import logbook, splits
 
 
