@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from bnresearch.knobs.conditions import Condition
 from bnresearch.knobs.values import Rule
 
-# What cannot be told from a config, but by `preflight/beforehand.py`: from the
+# What cannot be told from a config, but by the room `preflight`: from the
 # network, the devices and the probes once they are made, or from the data.
 SHOWN_BY = {
   'network': 'needs a network that it changes',
