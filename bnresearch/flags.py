@@ -158,7 +158,7 @@ def _add_looking(group):
   group.add_argument(
     '--explain',
     metavar='KNOB',
-    help='print what a knob is and needs, or which knobs a group has',
+    help='print what a knob, or a group of them, is',
   )
   group.add_argument(
     '--status',
