@@ -156,9 +156,7 @@ def _add_looking(group):
     '--list', action='store_true', help='print the points and stop'
   )
   group.add_argument(
-    '--explain',
-    metavar='KNOB',
-    help='print what a knob, or a group of them, is',
+    '--explain', metavar='KNOB', help='say what a knob, or a group of them, is'
   )
   group.add_argument(
     '--status',
