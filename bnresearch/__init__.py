@@ -15,7 +15,7 @@ The tour, in the order of imports; each room's own text says what it promises.
   norms  models  data  probes   rooms: one file per choice of a config
   augment           training images changed at random on the device
   records           what a run leaves on disk
-  rules  config     what each knob may be; a config loaded (config_code) and
+  knobs  config     all that is known of each; a config loaded (config_code) and
                     overridden
   build             a config's names turned into objects
   zoo  pretrained   networks as published; weights that others have trained

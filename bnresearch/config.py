@@ -2,7 +2,7 @@
 
 A config is a tree of `ml_collections.ConfigDict` whose leaves are numbers,
 booleans, strings and tuples; a dotted key such as `norm.name` names a leaf.
-What each leaf may be stands in `rules/`.
+What each leaf may be stands in `knobs/table.py`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bnresearch import config_code, knobs, lookup, paths
-from bnresearch.knobs.tree import Config, leaves
+from bnresearch.knobs import Config, leaves
 from bnresearch.terminal import ConfigError as ConfigError
 
 # Names, and patterns of layers, which may stand without quotes.
@@ -99,10 +99,10 @@ def _checked(path, config):
     raise ConfigError(
       [f'--config={path}: needs the names of knobs as keys, all of them text.']
     ) from None
-  unknown = [key for key in flat if key not in knobs.RULES]
+  unknown = [key for key in flat if key not in knobs.KNOBS]
   if unknown:
     raise ConfigError(
-      f'--config={path}: {key}: no such knob. {_nearest_key(key, knobs.RULES)}'
+      f'--config={path}: {key}: no such knob. {knobs.nearest(key, knobs.KNOBS)}'
       for key in unknown
     )
   return Config(_plain(config.to_dict())).lock()
@@ -119,7 +119,7 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
   known, problems = leaves(config), []
   for key, value in values.items():
     if key not in known:
-      problems.append(f'{key}: no such key. {_nearest_key(key, known)}')
+      problems.append(f'{key}: no such key. {knobs.nearest(key, known)}')
       continue
     try:
       value = _as_type_of(known[key], _plain(value))
@@ -149,15 +149,6 @@ def _plain(value):
   if isinstance(value, (tuple, list)):
     return tuple(map(_plain, value))
   return value
-
-
-def _nearest_key(key, known):
-  inside = [k for k in known if k.startswith(f'{key}.')]
-  if inside:
-    return f'It is a group; set one of {", ".join(inside)}.'
-  same_leaf = [k for k in known if k.split('.')[-1] == key.split('.')[-1]]
-  group = [k for k in known if k.split('.')[0] == key.split('.')[0]]
-  return lookup.suggest(key, same_leaf or group or known)
 
 
 def _as_type_of(example, value):

@@ -12,9 +12,11 @@ from bnresearch.sweeps.launch import LAUNCHERS
 _EXAMPLES = """
 train every point of a config's sweep; the same command again continues it
   python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
-choose the data, change any knob (configs/default.py has them, explained)
+choose the data, change any knob; what a knob is, and which a group has
   python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
       --config.optim.learning_rate=0.5 --workdir=runs/fast
+  python -m bnresearch.main --explain=optim.learning_rate
+  python -m bnresearch.main --explain=optim
 see the points; run the second only; try all in two tiny steps, kept nowhere
   python -m bnresearch.main --config=configs/figure1.py --list
   python -m bnresearch.main --config=configs/figure1.py --point=1
@@ -153,6 +155,9 @@ def _add_training(group):
 def _add_looking(group):
   group.add_argument(
     '--list', action='store_true', help='print the points and stop'
+  )
+  group.add_argument(
+    '--explain', metavar='KNOB', help='say what a knob, or a group of them, is'
   )
   group.add_argument(
     '--status',

@@ -6,11 +6,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from bnresearch import command, flags, paths
+from bnresearch import command, flags, knobs, paths
 from bnresearch import config as configs
 from bnresearch.inference import predict
 from bnresearch.inference.run import open_run
-from bnresearch.knobs import RULES, tree
 from bnresearch.machine import process
 from bnresearch.reports import (
   evaluation,
@@ -49,11 +48,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise configs.ConfigError([*error.problems, *unused]) from None
   if unused:
     raise configs.ConfigError(unused)
+  if args.explain is not None:
+    return _explain(args, values)
   if args.mode != 'train':
     return _use_run(args, values)
   if not args.config:
     raise configs.ConfigError(['--config=FILE is missing; see --help.'])
   return _train(args, values)
+
+
+def _explain(args, values):
+  """Says what a knob is, which nothing else that is given changes."""
+  nothing = flags.parser().parse_args([f'--explain={args.explain}'])
+  given = [k for k, v in vars(args).items() if v != getattr(nothing, k)]
+  others = [*given, *(f'config.{key}' for key in values)]
+  if others:
+    raise configs.ConfigError(
+      f'--{flag}: has no effect with --explain. Leave one of the two out.'
+      for flag in others
+    )
+  say(knobs.explain(args.explain))
+  return 0
 
 
 def _train(args, values):
@@ -175,11 +190,11 @@ def _use_run(args, values):
 
 
 def _check_moved(run, values):
-  found = tree.leaves(run.config)
-  wrong = [key for key in values if not RULES[key].holds(found[key])]
+  found, rules = knobs.leaves(run.config), knobs.KNOBS
+  wrong = [key for key in values if not rules[key].rule.holds(found[key])]
   if wrong:
     raise configs.ConfigError(
-      f'{key} = {found[key]!r}: needs {RULES[key].needs}.' for key in wrong
+      f'{key} = {found[key]!r}: needs {rules[key].rule.needs}.' for key in wrong
     )
 
 

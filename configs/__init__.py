@@ -1,1 +1,1 @@
-"""Configs: the numbers one might sweep. `default.py` has every knob."""
+"""Configs: the numbers one might sweep. All begin from `default.py`."""

@@ -15,8 +15,7 @@ import numpy as np
 
 import bnresearch as bnr
 from bnresearch import config as configs
-from bnresearch import paths
-from bnresearch.knobs import tree
+from bnresearch import knobs, paths
 from bnresearch.machine import process
 from bnresearch.reports import best as best_step
 from bnresearch.reports import claims, results, summary
@@ -120,7 +119,7 @@ def at_least_one(text: str) -> int:
 
 def conduct(
   args: argparse.Namespace,
-  get_config: Callable[[str], tree.Config],
+  get_config: Callable[[str], knobs.Config],
   arg: str,
   judge: Judge,
   draw: Draw,
@@ -250,7 +249,7 @@ def grouped(
   """
   result: dict[tuple[Any, ...], list[bnr.Run]] = {}
   for run in runs:
-    values = tree.leaves(run.config)
+    values = knobs.leaves(run.config)
     result.setdefault(tuple(values[key] for key in keys), []).append(run)
   return result
 

@@ -33,9 +33,8 @@ from rich.table import Table
 
 import bnresearch as bnr
 from bnresearch import config as configs
-from bnresearch import main
+from bnresearch import knobs, main
 from bnresearch.images import decoding
-from bnresearch.knobs import tree
 from bnresearch.runs.checkpoint import digest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -201,7 +200,7 @@ def _empty(file):
 def values(count: int, draw: random.Random, folder: pathlib.Path):
   """A knob gets a value that no knob, or hardly one, may have."""
   known = configs.load(str(ROOT / 'configs' / 'default.py'))
-  keys = sorted(tree.leaves(known))
+  keys = sorted(knobs.leaves(known))
   small = ('--config.train.steps=2', '--config.train.log_every=1')
   for k in range(count):
     key, value = draw.choice(keys), draw.choice(BAD)

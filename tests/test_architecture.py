@@ -151,12 +151,13 @@ def test_studies_import_the_library_configs_and_their_own_rest_only():
   _assert_none(wrong)
 
 
-def test_configs_import_ml_collections_and_the_defaults_only():
+def test_configs_import_ml_collections_knobs_and_the_defaults_only():
   wrong = [
     f'{file.relative_to(ROOT)} imports {name}'
     for file in _files('configs')
     for name in _imports(_tree(file))
-    if name.split('.')[0] != 'ml_collections' and name != 'configs.default'
+    if not name.startswith(('ml_collections', 'bnresearch.knobs.'))
+    and name != 'configs.default'
   ]
   _assert_none(wrong)
 
@@ -195,10 +196,9 @@ def test_files_and_functions_are_short():
   long = []
   for file in _files('bnresearch', 'configs', *STUDIES):
     lines = len(file.read_text().splitlines())
-    if lines > 300:
+    # A table of knobs is as long as it is.
+    if lines > 300 and file != ROOT / 'bnresearch' / 'knobs' / 'table.py':
       long.append(f'{file.relative_to(ROOT)}: {lines} lines')
-    if file.parent.name == 'configs':
-      continue  # a list of knobs with a comment each is as long as it is
     for function in _functions(_tree(file)):
       lines = function.end_lineno - function.lineno + 1
       if lines > 60:

@@ -103,15 +103,15 @@ def test_words_that_configs_allow_are_those_of_the_architectures(name):
   for knob, words in getattr(
     lookup.find('models', name), 'CHOICES', {}
   ).items():
-    rule = knobs.RULES[f'model.{knob}']
+    rule = knobs.KNOBS[f'model.{knob}'].rule
     assert all(rule.holds(word) for word in words), knob
     assert set(rule.choices) <= {OWN, *words}
 
 
 def test_names_that_configs_allow_are_those_that_there_are():
-  activations = knobs.RULES['model.activation'].choices
+  activations = knobs.KNOBS['model.activation'].rule.choices
   assert set(activations) == {OWN, *_activations.NAMES}
-  initializers = knobs.RULES['model.initializer'].choices
+  initializers = knobs.KNOBS['model.initializer'].rule.choices
   assert set(initializers) == {OWN, *_initializers.NAMES}
 
 

@@ -4,9 +4,8 @@ import jax
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import models
+from bnresearch import knobs, models
 from bnresearch.assembly import assemble
-from bnresearch.knobs.tree import leaves
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import unfinished
 from bnresearch.sweeps.points import points
@@ -26,7 +25,7 @@ MODIFIED = {
 def of(arg):
   """Returns {label: values} of one seed."""
   found = points(configs.load(f'configs/inception.py:{arg}'), {})
-  return {point.config.label: leaves(point.config) for point in found}
+  return {point.config.label: knobs.leaves(point.config) for point in found}
 
 
 def changed(one, other):

@@ -196,7 +196,9 @@ def descended(updates, steps=50):
   return run()[1]
 
 
-@pytest.mark.parametrize('name', knobs.RULES['optim.name'].choices, ids=str)
+@pytest.mark.parametrize(
+  'name', knobs.KNOBS['optim.name'].rule.choices, ids=str
+)
 def test_every_optimizer_is_optaxs_own_with_the_knobs_it_has(name):
   knobs = ('learning_rate', *optimizer.OPTIONS[name])
   optim = config_of(

@@ -7,8 +7,7 @@ import pathlib
 import flax.linen as nn
 import pytest
 
-from bnresearch import data, lookup
-from bnresearch.knobs.tree import leaves
+from bnresearch import data, knobs, lookup
 from configs import default
 
 OF_THE_USER = ('image_folder', 'tfds')  # their specs need options
@@ -113,4 +112,4 @@ def _assert_options(options, group):
   """Assembly hands over keyword-only options, by their names in the config."""
   for option in options:
     assert option.kind is option.KEYWORD_ONLY
-    assert option.name in leaves(group)
+    assert option.name in knobs.leaves(group)

@@ -14,7 +14,7 @@ import pytest
 
 import bnresearch as bnr
 from bnresearch import config as configs
-from bnresearch.knobs import tree
+from bnresearch import knobs
 from bnresearch.main import main
 from bnresearch.runs import config_file, logbook, run_directory
 from configs import default
@@ -49,18 +49,18 @@ def change(path, **values):
 
 def test_every_knob_is_of_the_old_run_or_has_a_value_from_before_it():
   text = (OLD / 'run' / 'config.json').read_text()
-  opened = tree.leaves(config_file.from_json(text)).keys()
-  missing = tree.leaves(default.get_config()).keys() - opened
-  assert not missing, f'a line of config_file.BEFORE for each of {missing}'
+  opened = knobs.leaves(config_file.from_json(text)).keys()
+  missing = knobs.leaves(default.get_config()).keys() - opened
+  assert not missing, f'before=..., in knobs/table.py, for each of {missing}'
   assert {*json.loads(text)['norm']} | {'per_activation'} == {
     *default.get_config().norm
   }
 
 
 def test_what_was_done_before_a_knob_is_a_value_of_its_type():
-  knobs = tree.leaves(default.get_config())
+  values = knobs.leaves(default.get_config())
   for key, value in config_file.BEFORE.items():
-    assert type(value) is type(knobs[key]), key
+    assert type(value) is type(values[key]), key
 
 
 def test_an_old_run_is_listed_continued_and_evaluated(old, capsys):

@@ -20,7 +20,7 @@ from bnresearch.assembly.network import Network
 from bnresearch.data import Arrays, Source
 from bnresearch.evaluation import average, evaluate, measure, population
 from bnresearch.evaluation.evaluate import Evaluator
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.training import (
   feed,
   objective,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from bnresearch import data, lookup
 from bnresearch.data import Arrays, Source, Spec, synthetic
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 
 _DRY = 40  # synthetic images of each split of a dry run
 

@@ -10,7 +10,7 @@ from bnresearch.assembly.data_set import DataSet
 from bnresearch.augment import mixing
 from bnresearch.data import Arrays, pixels
 from bnresearch.images import crops
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.training.step import Inputs
 from bnresearch.training.stream import Crop, RandomCrop
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bnresearch import conventions, lookup
 from bnresearch.assembly.data_set import DataSet
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.models import Layers
 
 # Where the statistics of a batch normalize, it is the batch that is evaluated:

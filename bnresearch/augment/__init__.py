@@ -9,7 +9,7 @@ their own are cropped on the host before, by `images/crops.py`. Here are
 
 To add an augmentation of images, write `function(key, image_HWC, *, knobs)` in
 the file where it belongs. Its knobs go to `config.augment`, off by default,
-with a rule in `rules/values.py`, and to `training` below, under a new number:
+as lines of `knobs/table.py`, and to `training` below, under a new number:
 a key is made of it, so that the others keep their draws.
 """
 

@@ -30,7 +30,7 @@ from bnresearch.data import Source, Spec
 from bnresearch.evaluation import average as averages
 from bnresearch.evaluation import evaluate, population
 from bnresearch.inference import saved
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
@@ -49,7 +49,7 @@ class Run:
 
   def __init__(self, path: str | os.PathLike, **moved: str | int):
     self.path = pathlib.Path(path)
-    self.config: Config = run_directory.read_config(self.path, knobs.RULES)
+    self.config: Config = run_directory.read_config(self.path, knobs.KNOBS)
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)

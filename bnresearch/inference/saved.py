@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from bnresearch.evaluation import population
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.runs import config_file, provenance
 from bnresearch.runs.checkpoint import Checkpoints, RestoreError
 from bnresearch.training.state import State

@@ -1,83 +1,47 @@
-"""What each knob of a config may be, and what several must be together."""
+"""The knobs of a config: one table of all that is known of each.
 
-from collections.abc import Sequence
-from typing import Any
+A new knob is a line of `table.py`. In the order of imports:
 
-import numpy as np
+  tree          a config, whose leaves a dotted key names
+  values        rules: what a knob may be
+  conditions    what a knob needs to have an effect
+  knob  table   a line, and all lines
+  defaults      the config that config files begin with
+  together      what several knobs must be together
+  effects       which knobs are set in vain
+  validation    all that is wrong with the values of a config
+  words  page   a knob explained, and docs/knobs.md
 
-from bnresearch import lookup
-from bnresearch.knobs import effects, together
-from bnresearch.knobs.tree import Config, leaves
-from bnresearch.knobs.values import RULES
+`python -m bnresearch.knobs` prints that page. Nothing here imports JAX before a
+condition asks for what is an option of which norm, model or optimizer.
+"""
 
+from bnresearch.knobs.defaults import default_config, parse
+from bnresearch.knobs.effects import are_set, refusal
+from bnresearch.knobs.table import GROUPS, KNOBS
+from bnresearch.knobs.tree import Config, from_leaves, leaves, nearest
+from bnresearch.knobs.validation import (
+  of_all,
+  problems,
+  without_effect,
+  wrong,
+)
+from bnresearch.knobs.words import explain
 
-def problems(config: Config) -> list[str]:
-  """Returns everything that is wrong with the values of a config."""
-  return of_all([config])
-
-
-def wrong(config: Config) -> list[str]:
-  """Returns the same, but for what is only set in vain."""
-  values = leaves(config)
-  alone = _alone(values)
-  if not values.keys() >= RULES.keys():
-    return [*alone.values()]
-  return [*alone.values(), *together.problems(values, alone.keys())]
-
-
-def of_all(configs: Sequence[Config]) -> list[str]:
-  """Returns everything that is wrong with the points of a sweep.
-
-  A knob that one of them has in vain is none if another one has it, with the
-  same value, to an effect: that is a baseline, such as no normalizer where
-  groups of several sizes share statistics.
-  """
-  found, in_vain, effective = [], {}, set()
-  for config in configs:
-    values = leaves(config)
-    found += wrong(config)
-    if not values.keys() >= RULES.keys():
-      continue
-    here = effects.without_effect(values, _alone(values).keys())
-    in_vain |= {(key, values[key]): problem for key, problem in here.items()}
-    effective |= {(key, values[key]) for key in effects.KNOBS.keys() - here}
-  found += [why for knob, why in in_vain.items() if knob not in effective]
-  return list(dict.fromkeys(found))
-
-
-def without_effect(config: Config) -> dict[str, str]:
-  """Returns {key: problem} of what a valid config has set in vain."""
-  return effects.without_effect(leaves(config))
-
-
-def _alone(values: dict[str, Any]) -> dict[str, str]:
-  """Returns {key: problem} of values that are wrong whatever the others."""
-  found = {}
-  for key, rule in RULES.items():
-    if key not in values:
-      found[key] = f'{key}: missing. configs/default.py has every key.'
-    elif not rule.holds(values[key]):
-      value = values[key]
-      near = rule.choices and lookup.suggest(str(value), rule.choices)
-      hint = near.rpartition('Known')[0].strip() if near else ''
-      found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
-    elif beyond := _beyond_32_bits(values[key]):
-      found[key] = f'{key} = {values[key]!r}: {beyond}'
-  return found
-
-
-def _beyond_32_bits(value: Any) -> str:
-  """Says why a number, or one of a tuple, is another one in 32 bits."""
-  if isinstance(value, tuple):
-    return next(filter(None, map(_beyond_32_bits, value)), '')
-  if type(value) is int and not -(2**31) <= value < 2**32:
-    return 'does not fit into 32 bits.'
-  if type(value) is not float or not value:
-    return ''
-  float32 = np.finfo(np.float32)
-  most, least = float(float32.max), float(float32.tiny)
-  if abs(value) > most:
-    return f'is infinite in float32, whose numbers are at most {most:.4g}.'
-  if abs(value) < least:
-    return f'is 0 in float32, whose numbers are at least {least:.4g}.'
-  return ''
+__all__ = [
+  'GROUPS',
+  'KNOBS',
+  'Config',
+  'are_set',
+  'default_config',
+  'explain',
+  'from_leaves',
+  'leaves',
+  'nearest',
+  'of_all',
+  'parse',
+  'problems',
+  'refusal',
+  'without_effect',
+  'wrong',
+]

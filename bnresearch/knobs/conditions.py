@@ -1,16 +1,18 @@
 """Conditions under which a knob has an effect, from which their refusals come.
 
 Most say that what a config has chosen, such as its norm, has an option of the
-knob's name: which options that has, its class or function tells by itself.
+knob's name: which options that has, its class or function tells by itself. Of
+these files none is imported before somebody asks, because a config, which takes
+its defaults from the table of knobs, imports no JAX.
 """
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from bnresearch import lookup, models
-from bnresearch.knobs.optimizers import OPTIONS
+from bnresearch import lookup
 
 Values = dict[str, Any]  # {dotted key: value} of a config, complete
 
@@ -19,11 +21,12 @@ class Condition(NamedTuple):
   """What a knob needs of a config's other values.
 
   `obstacle(key, values)` says why the knob has no effect, '' if it has one;
-  `remedy(key, values)` what else to set.
+  `remedy(key, values)` what else to set; `words(key)` what the knob needs.
   """
 
   obstacle: Callable[[str, Values], str]
-  remedy: Callable[[str, Values], str] = lambda key, values: ''
+  remedy: Callable[[str, Values], str]
+  words: Callable[[str], str]
 
 
 # Which options an entry of a room has, by name.
@@ -47,6 +50,10 @@ def _of_a_probe(name: str) -> set[str]:
   return _parameters(lookup.find('probes', name).measure)
 
 
+def _of_optimizers() -> dict[str, Collection[str]]:
+  return importlib.import_module('bnresearch.training.optimizer').OPTIONS
+
+
 def _fields(cls):
   return {field.name for field in dataclasses.fields(cls)}
 
@@ -59,6 +66,7 @@ class _Room(NamedTuple):
   """Whose options a group of knobs has: entries that a config chooses."""
 
   chooser: str  # the knob that names them
+  nouns: str  # what they are
   used: Callable[[Values], Iterable[str]]
   there_are: Callable[[], Iterable[str]]
   options: Callable[[str], Collection[str]]
@@ -73,25 +81,31 @@ def norms(values: Values) -> list[str]:
 ROOMS = {
   'data': _Room(
     'data.name',
+    'data sets',
     lambda values: [values['data.name']],
     lambda: lookup.names('data'),
     _of_a_data_set,
   ),
   'model': _Room(
     'model.name',
+    'models',
     lambda values: [values['model.name']],
     lambda: lookup.names('models'),
     _of_a_model,
   ),
-  'norm': _Room('norm.name', norms, lambda: lookup.names('norms'), of_a_norm),
+  'norm': _Room(
+    'norm.name', 'norms', norms, lambda: lookup.names('norms'), of_a_norm
+  ),
   'optim': _Room(
     'optim.name',
+    'optimizers',
     lambda values: [values['optim.name']],
-    lambda: OPTIONS,
-    OPTIONS.__getitem__,
+    lambda: _of_optimizers(),
+    lambda name: _of_optimizers()[name],
   ),
   'probes': _Room(
     'probes.names',
+    'probes',
     lambda values: values['probes.names'],
     lambda: lookup.names('probes'),
     _of_a_probe,
@@ -102,30 +116,42 @@ ROOMS = {
 def _option_of(room: str, named: str = '', words: str = '') -> Condition:
   """Needs an entry with an option of the knob's name, or one `named` so.
 
-  `words` say what it is that the entry does not have then.
+  `words` say what it is that entries with that one have.
   """
   of = ROOMS[room]
 
+  def option(key):
+    return named or key.partition('.')[2]
+
+  def having(key):
+    return [name for name in of.there_are() if option(key) in of.options(name)]
+
   def obstacle(key, values):
-    option = named or key.partition('.')[2]
-    if any(option in of.options(name) for name in of.used(values)):
+    if any(option(key) in of.options(name) for name in of.used(values)):
       return ''
-    what = words or 'no such option'
-    return f'{of.chooser} = {values[of.chooser]!r} has {what}'
+    what = words or 'such option'
+    return f'{of.chooser} = {values[of.chooser]!r} has no {what}'
 
   def remedy(key, values):
-    option = named or key.partition('.')[2]
-    names = [name for name in of.there_are() if option in of.options(name)]
-    return f'choose another {of.chooser}: {", ".join(names)}'
+    return f'choose another {of.chooser}: {", ".join(having(key))}'
 
-  return Condition(obstacle, remedy)
+  def in_words(key):
+    have = having(key)
+    lack = [name for name in of.there_are() if name not in have]
+    those = f'{of.nouns}: {", ".join(have)}'
+    if len(lack) < len(have):
+      those = f'all {of.nouns}' + f' but {", ".join(lack)}' * bool(lack)
+    return f'needs {words}, of {those}' if words else f'is an option of {those}'
+
+  return Condition(obstacle, remedy, in_words)
 
 
 # Conditions on other knobs.
 
 
-def knob(needed: str, *wanted: Any) -> Condition:
+def setting(needed: str, *wanted: Any) -> Condition:
   """Needs one of the values, or without any, that a knob is not 0 or empty."""
+  choices = ' or '.join(map(repr, wanted))
 
   def obstacle(key, values):
     value = values[needed]
@@ -133,20 +159,24 @@ def knob(needed: str, *wanted: Any) -> Condition:
     return '' if met else f'without effect, as {needed} is {value!r}'
 
   def remedy(key, values):
-    choices = ' or '.join(map(repr, wanted))
     return f'set {needed} = {choices}' if wanted else f'set {needed}'
 
-  return Condition(obstacle, remedy)
+  def words(key):
+    return f'needs {needed} {f"= {choices}" if wanted else "to be set"}'
+
+  return Condition(obstacle, remedy, words)
 
 
-def says(holds: Callable[[Values], bool], why: str, remedy: str) -> Condition:
+def says(
+  holds: Callable[[Values], bool], why: str, remedy: str, words: str
+) -> Condition:
   """Needs what `holds` says; `why` may have values in it: {optim__name!r}."""
 
   def obstacle(key, values):
     named = {key.replace('.', '__'): value for key, value in values.items()}
     return '' if holds(values) else why.format(**named)
 
-  return Condition(obstacle, lambda key, values: remedy)
+  return Condition(obstacle, lambda key, values: remedy, lambda key: words)
 
 
 def _follow(key, values):
@@ -169,45 +199,56 @@ def _model(values):
 
 
 MODEL, NORM, DATA = (_option_of(room) for room in ('model', 'norm', 'data'))
-SPLIT = Condition(_splits, lambda key, values: 'set data.held_out')
-OPTIMIZER, PROBE = _option_of('optim'), _option_of('probes')
-NORM_OF_BATCHES = _option_of('norm', 'momentum', 'no running statistics')
-OWN_SIZES = _option_of(
-  'data', 'image_size', 'no images with sizes of their own'
+SPLIT = Condition(
+  _splits,
+  lambda key, values: 'set data.held_out',
+  lambda key: f'needs data.held_out to be set, or {DATA.words(key)}',
 )
-SCALED = _option_of('norm', 'initial_scale', 'no scale')
-NOT_FROZEN = Condition(_follow)
-PROBED = knob('probes.names')
-SCALE = knob('norm.use_scale', True)
-PHOTOMETRIC = knob('augment.photometric')
-FOUR = knob('augment.photometric_mode', 'four')
-RESIZED = knob('augment.crop', 'resized')
-DECAYS = knob('optim.schedule', 'exponential', 'step')
-HEADS = knob('model.auxiliary_heads', True)
+OPTIMIZER, PROBE = _option_of('optim'), _option_of('probes')
+NORM_OF_BATCHES = _option_of('norm', 'momentum', 'running statistics')
+OWN_SIZES = _option_of('data', 'image_size', 'images with sizes of their own')
+SCALED = _option_of('norm', 'initial_scale', 'scale')
+NOT_FROZEN = Condition(
+  _follow,
+  lambda key, values: '',
+  lambda key: 'needs norm.frozen_statistics = False, where the norm has that',
+)
+PROBED = setting('probes.names')
+SCALE = setting('norm.use_scale', True)
+PHOTOMETRIC = setting('augment.photometric')
+FOUR = setting('augment.photometric_mode', 'four')
+RESIZED = setting('augment.crop', 'resized')
+DECAYS = setting('optim.schedule', 'exponential', 'step')
+HEADS = setting('model.auxiliary_heads', True)
 AFFINE = says(
   lambda v: v['norm.use_scale'] or v['norm.use_bias'],
   'without effect, as norm.use_scale and norm.use_bias are False',
   'set one of them',
+  'needs norm.use_scale or norm.use_bias',
 )
 CONVOLVES = says(
-  lambda v: models.convolves(_model(v)),
+  lambda v: getattr(_model(v), 'convolves', True),
   'model.name = {model__name!r} has no convolutions',
   'choose another model.name',
+  'needs a network with convolutions',
 )
 GAMMA = says(
   lambda v: 'recurrent_scale' not in _of_a_model(v['model.name']),
   'model.name = {model__name!r} has model.recurrent_scale instead',
   'set that',
+  'needs a model without model.recurrent_scale',
 )
 NARROW = says(
   lambda v: v['model.width'] < 1,
   'without effect, as model.width is {model__width}',
   'set model.width below 1',
+  'needs model.width below 1',
 )
 ENDS_A_BRANCH = says(
   lambda v: v['model.version'] != 'v2',
   "no norm ends a branch of model.version = 'v2'",
   'choose another model.version',
+  "needs another model.version than 'v2'",
 )
 STEPS_DOWN = says(
   lambda v: (
@@ -217,4 +258,5 @@ STEPS_DOWN = says(
   'the run of train.steps = {train__steps} ends before the rate steps down, '
   'after optim.decay_steps = {optim__decay_steps}',
   'make these fewer',
+  "needs train.steps in which the rate steps down, if it is 'step'",
 )

@@ -9,7 +9,7 @@ from bnresearch.knobs import conditions
 # (key, key): the first is a multiple of the second, unless that is 0, because a
 # call of `log_every` steps is not interrupted, the best checkpoint is chosen by
 # an evaluation, and groups, or parts, fill the batch.
-_MULTIPLES = (
+MULTIPLES = (
   ('train.steps', 'train.log_every'),
   ('eval.every', 'train.log_every'),
   ('probes.every', 'train.log_every'),
@@ -26,7 +26,7 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
     values: {dotted key: value}, complete.
     known: keys whose values are wrong alone, which was said already.
   """
-  for key, divisor in _MULTIPLES:
+  for key, divisor in MULTIPLES:
     if known & {key, divisor}:
       continue
     if key == 'probes.every' and not values['probes.names']:

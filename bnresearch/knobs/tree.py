@@ -1,8 +1,11 @@
 """A config: a tree of knobs, whose leaves a dotted key names."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
+
+from bnresearch import lookup
 
 Config = ml_collections.ConfigDict
 
@@ -16,3 +19,24 @@ def leaves(config: Config) -> dict[str, Any]:
     else:
       flat[key] = value
   return flat
+
+
+def from_leaves(values: dict[str, Any]) -> Config:
+  """Returns the config, locked, of a flat {dotted key: value}."""
+  tree = {}
+  for key, value in values.items():
+    group, _, leaf = key.rpartition('.')
+    inside = tree.setdefault(group, {}) if group else tree
+    inside[leaf] = value
+  return Config(tree).lock()
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+  """Says which known key is nearest to one that is none."""
+  known = list(known)
+  inside = [k for k in known if k.startswith(f'{key}.')]
+  if inside:
+    return f'It is a group; set one of {", ".join(inside)}.'
+  same_leaf = [k for k in known if k.split('.')[-1] == key.split('.')[-1]]
+  group = [k for k in known if k.split('.')[0] == key.split('.')[0]]
+  return lookup.suggest(key, same_leaf or group or known)

@@ -3,13 +3,12 @@
 from typing import Any
 
 from bnresearch import config as configs
-from bnresearch.knobs import effects
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import KNOBS, Config
 
 
 def without(config: Config, key: str) -> Config:
   """Returns a config in which a knob has its default."""
-  return by(config, key, effects.KNOBS[key].default)
+  return by(config, key, KNOBS[key].default)
 
 
 def by(config: Config, key: str, value: Any) -> Config:

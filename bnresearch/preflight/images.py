@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
 from bnresearch.config import ConfigError
-from bnresearch.knobs import effects
-from bnresearch.knobs.tree import leaves
 from bnresearch.preflight import changed
 from bnresearch.runs import start
 from bnresearch.training import stream
@@ -54,23 +53,23 @@ def check_images(parts: Parts) -> int:
 def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
   """Yields which knobs have no effect on the data that there is."""
   config = parts.config
-  values = leaves(config)
+  values = knobs.leaves(config)
   if parts.data.spec.image_shape[-1] == 1:
-    for key in effects.are_set(values, 'colours'):
-      yield effects.refusal(
+    for key in knobs.are_set(values, 'colours'):
+      yield knobs.refusal(
         key, values, f'the images of data.name = {config.data.name!r} are grey'
       )
   if not resident:
-    for key in effects.are_set(values, 'resident'):
+    for key in knobs.are_set(values, 'resident'):
       why = 'without effect, as the training images do not live on the device'
-      yield effects.refusal(key, values, why)
+      yield knobs.refusal(key, values, why)
   if config.dry_run:
     return  # its data is synthetic
-  for key in effects.are_set(values, 'split'):
+  for key in knobs.are_set(values, 'split'):
     other = assemble(changed.without(config, key))
     if all(
       other.data.source(split).digest == parts.data.source(split).digest
       for split in parts.data.splits
     ):
       why = 'without effect, as the data set has a test split of its own'
-      yield effects.refusal(key, values, why)
+      yield knobs.refusal(key, values, why)

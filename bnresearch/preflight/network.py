@@ -9,10 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
 from bnresearch.config import ConfigError
-from bnresearch.knobs import RULES, effects
-from bnresearch.knobs.tree import leaves
 from bnresearch.models import AUXILIARY
 from bnresearch.preflight import Machine, changed, memory, sites
 from bnresearch.training import parallel, state
@@ -49,26 +48,26 @@ def check_network(
 
 
 def _problems(parts, machine, resident, swept):
-  config, values = parts.config, leaves(parts.config)
+  config, values = parts.config, knobs.leaves(parts.config)
   devices = parts.device_count(machine.devices, machine.platform)
   fresh = _fresh(parts)
   sites.check(parts)
   logits_NK, taps = _forward(parts, fresh, devices)
 
   if devices == 1:
-    for key in effects.are_set(values, 'devices'):
+    for key in knobs.are_set(values, 'devices'):
       why = 'without effect, as this run has one device only'
-      yield effects.refusal(key, values, why)
-  for key in effects.are_set(values, 'heads'):
+      yield knobs.refusal(key, values, why)
+  for key in knobs.are_set(values, 'heads'):
     if not any(name.startswith(AUXILIARY) for name in taps):
-      yield effects.refusal(key, values, 'this network has no place for any')
+      yield knobs.refusal(key, values, 'this network has no place for any')
   lenient = {key for key in swept if key.startswith(('model.', 'norm.'))}
-  for key in effects.are_set(values, 'network'):
+  for key in knobs.are_set(values, 'network'):
     if not lenient - {key} and _is_in_vain(key, parts):
-      yield effects.refusal(key, values, 'is without effect in this network')
+      yield knobs.refusal(key, values, 'is without effect in this network')
   if not config.dry_run and not _look(parts, fresh):
-    for key in effects.are_set(values, 'probes'):
-      yield effects.refusal(
+    for key in knobs.are_set(values, 'probes'):
+      yield knobs.refusal(
         key,
         values,
         f'none of probes.names = {config.probes.names} looks at images',
@@ -132,8 +131,8 @@ def _is_in_vain(key, parts):
   To name what is the architecture's own is not in vain: another value changes
   the network.
   """
-  default, here = effects.KNOBS[key].default, _fingerprint(parts)
-  others = RULES[key].choices if default == 'own' else (default,)
+  default, here = knobs.KNOBS[key].default, _fingerprint(parts)
+  others = knobs.KNOBS[key].rule.choices if default == 'own' else (default,)
 
   def is_the_same(other):
     config = changed.by(parts.config, key, other)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bnresearch.data import choosing_split
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.runs import logbook
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnresearch import paths
-from bnresearch.knobs import tree
+from bnresearch import knobs, paths
 from bnresearch.reports import best, targets
 from bnresearch.runs import logbook, provenance, run_directory
 from bnresearch.sweeps.points import Point
@@ -81,7 +80,7 @@ def rows(
 
 
 def _swept(point):
-  values = tree.leaves(point.config)
+  values = knobs.leaves(point.config)
   return {
     key: str(values[key]) if isinstance(values[key], tuple) else values[key]
     for key in point.swept

@@ -8,40 +8,21 @@ import hashlib
 import json
 from typing import Any
 
-from bnresearch.knobs.tree import Config, leaves
+from bnresearch import knobs
 
 # One more where a value that is there already gets another meaning.
 FORMAT = 2
-# What runs did before a knob was there. Each new knob is a line, with the value
-# that reproduces that, whatever its default in configs/default.py is.
+# What runs did before a knob was there, whatever its default is.
 BEFORE = {
-  'data.held_out': 0.0,
-  'label': '',
-  'model.init_gain': 1.0,
-  'model.padding': 'own',
-  'optim.clip_adaptive': 0.0,
-  'optim.clip_norm': 0.0,
-  'parallel.backend': 'jit',
-  'parallel.devices': 0,
-  'slurm.array_parallelism': 100,
-  'slurm.cpus': 1,
-  'slurm.gpus': 0,
-  'slurm.memory': 8,
-  'slurm.minutes': 240,
-  'slurm.options': (),
-  'slurm.partition': '',
-  'slurm.requeues': 100,
-  'slurm.signal_delay': 120,
-  'train.average': 0.0,
-  'train.dtype': 'float32',
-  'train.microbatches': 1,
-  'train.remat': 'none',
+  knob.key: knob.before
+  for knob in knobs.KNOBS.values()
+  if knob.before is not None
 }
 
 
-def differences(old: Config, new: Config) -> list[str]:
+def differences(old: knobs.Config, new: knobs.Config) -> list[str]:
   """Returns one line for each leaf that is not the same in both."""
-  a, b = leaves(old), leaves(new)
+  a, b = knobs.leaves(old), knobs.leaves(new)
   return [
     f'{key}: {a.get(key, "absent")!r} -> {b.get(key, "absent")!r}'
     for key in sorted(a.keys() | b.keys())
@@ -49,17 +30,17 @@ def differences(old: Config, new: Config) -> list[str]:
   ]
 
 
-def to_json(config: Config) -> str:
+def to_json(config: knobs.Config) -> str:
   """Returns the config as JSON, with its format; tuples become lists."""
   return json.dumps({'format': FORMAT, **config.to_dict()}, indent=2)
 
 
-def from_json(text: str) -> Config:
+def from_json(text: str) -> knobs.Config:
   """Reads what `to_json` wrote; see `restored`."""
   return restored(json.loads(text))
 
 
-def restored(values: dict[str, Any]) -> Config:
+def restored(values: dict[str, Any]) -> knobs.Config:
   """Returns the config that was written, now or at an earlier time.
 
   Lists become tuples again; what the time before a knob did is filled in.
@@ -75,7 +56,7 @@ def restored(values: dict[str, Any]) -> Config:
       f'up to {FORMAT}. A newer version made it: update bnresearch'
     )
   _bring_up_to_date(values)
-  return Config(_with_tuples(values)).lock()
+  return knobs.Config(_with_tuples(values)).lock()
 
 
 def _with_tuples(value):
@@ -97,7 +78,7 @@ def _bring_up_to_date(values):
     norm['per_activation'] = ['*'] if norm['per_activation'] else []
 
 
-def digest(config: Config) -> str:
+def digest(config: knobs.Config) -> str:
   """Returns a hash of a config, the same for equal configs."""
   text = json.dumps(config.to_dict(), indent=2)
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

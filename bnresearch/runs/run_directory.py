@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from bnresearch.knobs import tree
+from bnresearch import knobs
 from bnresearch.runs import (
   config_file,
   data_file,
@@ -119,7 +119,7 @@ class RunDirectory:
 
 
 @contextlib.contextmanager
-def claim(path: pathlib.Path, config: tree.Config) -> Iterator[RunDirectory]:
+def claim(path: pathlib.Path, config: knobs.Config) -> Iterator[RunDirectory]:
   """Holds a run directory for this process, made if it is not there.
 
   Raises:
@@ -157,7 +157,7 @@ def claim(path: pathlib.Path, config: tree.Config) -> Iterator[RunDirectory]:
 
 def check(
   path: pathlib.Path,
-  config: tree.Config,
+  config: knobs.Config,
   varied: Collection[str] = (),
 ) -> None:
   """Touches nothing; raises Refused if `config` did not make `path`.
@@ -174,7 +174,7 @@ def check(
     raise Refused(f'{path} is a file, not a directory. Use another --workdir.')
   before = find_config(path)
   if before is not None and not _is_barren(path):
-    _check_knobs(path, before, tree.leaves(config))
+    _check_knobs(path, before, knobs.leaves(config))
     different = [
       line
       for line in config_file.differences(before, config)
@@ -213,7 +213,7 @@ def _has_checkpoint(path):
   return any((path / 'checkpoints').glob('[0-9]*'))
 
 
-def has_failed(path: pathlib.Path, config: tree.Config) -> bool:
+def has_failed(path: pathlib.Path, config: knobs.Config) -> bool:
   """Says whether a run has failed with this very config."""
   before = find_config(path)
   return (
@@ -223,7 +223,7 @@ def has_failed(path: pathlib.Path, config: tree.Config) -> bool:
   )
 
 
-def find_config(path: pathlib.Path) -> tree.Config | None:
+def find_config(path: pathlib.Path) -> knobs.Config | None:
   """Returns the config of a run directory; None if it is absent or cut off.
 
   Raises:
@@ -239,7 +239,9 @@ def find_config(path: pathlib.Path) -> tree.Config | None:
     raise Refused(f'{file}: {error}.') from None
 
 
-def read_config(path: pathlib.Path, known: Collection[str] = ()) -> tree.Config:
+def read_config(
+  path: pathlib.Path, known: Collection[str] = ()
+) -> knobs.Config:
   """Returns the config of a run directory.
 
   Args:
@@ -269,7 +271,7 @@ def read_config(path: pathlib.Path, known: Collection[str] = ()) -> tree.Config:
 
 def _check_knobs(path, config, known):
   """Raises Refused if a config has other knobs than this version knows."""
-  own = tree.leaves(config).keys()
+  own = knobs.leaves(config).keys()
   if unknown := sorted(own - set(known)):
     raise Refused(
       f'{path}/config.json has {", ".join(unknown)}, which this version of '

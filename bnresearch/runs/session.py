@@ -8,7 +8,7 @@ import jax
 
 from bnresearch.assembly import Parts
 from bnresearch.evaluation import average
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.machine import hosts, interruptions
 from bnresearch.runs import data_file, disk, run_directory, start
 from bnresearch.runs.recorder import Diverged, Recorder

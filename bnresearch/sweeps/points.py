@@ -49,7 +49,7 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
   """
   base = config.copy_and_resolve_references()
   found = configs.override(base, values)
-  sweep = knobs.RULES['sweep']
+  sweep = knobs.KNOBS['sweep'].rule
   if not sweep.holds(base.sweep):
     raise configs.ConfigError([*found, f'sweep: needs {sweep.needs}.'])
   swept = {key for overrides in base.sweep for key in overrides}

@@ -7,8 +7,6 @@ from pathlib import Path
 from bnresearch import config as configs
 from bnresearch import knobs, preflight
 from bnresearch.assembly import Parts, assemble
-from bnresearch.knobs import effects
-from bnresearch.knobs.tree import leaves
 from bnresearch.preflight.images import check_images
 from bnresearch.preflight.network import check_network
 from bnresearch.runs import disk, run_directory
@@ -103,7 +101,7 @@ def tell(parts: Mapping[str, Parts], console: Console) -> None:
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
     if not config.dry_run:  # which has values of its own
-      values = leaves(config)
+      values = knobs.leaves(config)
       here = knobs.without_effect(config)
       in_vain.update(f'{key} = {values[key]!r}' for key in here)
   lines |= dict.fromkeys(
@@ -126,7 +124,7 @@ def _of_network(config):
 
   Of numbers that only scale something, whether they are set.
   """
-  values = leaves(config)
+  values = knobs.leaves(config)
   own = 'model.', 'norm.', 'objective.', 'parallel.', 'probes.'
   return _of_data(config), *(
     _is_set(key, values) if key in traced.KEYS else values[key]
@@ -137,7 +135,7 @@ def _of_network(config):
 
 
 def _is_set(key, values):
-  return key not in effects.KNOBS or values[key] != effects.KNOBS[key].default
+  return values[key] != knobs.KNOBS[key].default
 
 
 def _check_neighbours(points, workdir):

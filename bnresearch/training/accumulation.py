@@ -6,7 +6,7 @@ statistics follow once, and the optimizer makes one update. Each part starts
 from the statistics before the step, and what they become is averaged over the
 parts. As running averages are linear in what a batch gives them, and parts
 have equally many groups, that is what the whole batch would make of them.
-`rules/together.py` refuses what cannot be had so: statistics of more examples
+`knobs/together.py` refuses what cannot be had so: statistics of more examples
 than a part has, and the variance between groups of several parts.
 
 Random draws are other ones: dropout and noise have a key of their own in each

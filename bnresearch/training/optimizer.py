@@ -3,7 +3,20 @@
 import jax
 import optax
 
-from bnresearch.knobs.optimizers import OPTIONS
+# What each optimizer takes of the knobs of `optim`, as their comments say: no
+# other is passed on. Optax has more of them by name, such as `nesterov` in
+# `nadam`, which is Adam once that is False (Dozat 2016), and in `adam`, which
+# is NAdam once it is True.
+OPTIONS = {
+  'sgd': ('momentum', 'nesterov'),
+  'adam': (),
+  'adamw': ('weight_decay',),
+  'adagrad': (),
+  'lamb': ('weight_decay',),
+  'lion': ('weight_decay',),
+  'nadam': (),
+  'rmsprop': ('momentum', 'nesterov'),
+}
 
 
 def make(

@@ -16,7 +16,7 @@ import numpy as np
 
 from bnresearch.assembly import Parts
 from bnresearch.evaluation import evaluate
-from bnresearch.knobs.tree import Config
+from bnresearch.knobs import Config
 from bnresearch.statistics import shards
 from bnresearch.sweeps.vectorized import traced
 from bnresearch.training import feed, state

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from bnresearch.assembly import Parts, assemble
-from bnresearch.knobs.tree import Config, leaves
+from bnresearch.knobs import Config, leaves
 
 KEYS = (
   'seed',

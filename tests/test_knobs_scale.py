@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_rules_data import problems
+from tests.test_knobs_data import problems
 
 PARTS = {'train__batch_size': 48, 'train__microbatches': 4}
 

@@ -1,0 +1,48 @@
+"""The page of all knobs, in Markdown."""
+
+from bnresearch.knobs import words
+from bnresearch.knobs.table import GROUPS, KNOBS
+
+_HEAD = """# Knobs
+
+Every number and choice of a config, with the value that it has unless a config
+says otherwise. `--config.norm.momentum=0.9` sets one on the command line, and
+`python -m bnresearch.main --explain=norm.momentum` says what stands here of it.
+
+A knob that has no effect as a config stands is refused, unless it is left at
+its default. *Effect* says what it needs to have one; where that is empty, it
+always has.
+
+`python -m bnresearch.knobs --output=docs/knobs.md` writes this page, from
+`bnresearch/knobs/table.py`.
+"""
+_COLUMNS = (
+  '| knob | default | meaning | may be | effect |\n|---|---|---|---|---|'
+)
+
+
+def text() -> str:
+  """Returns the page."""
+  return '\n'.join([_HEAD, *map(_section, GROUPS)])
+
+
+def _section(group):
+  title = f'## {group}\n\n' if group else ''
+  inside = [k for k in KNOBS.values() if k.key.rpartition('.')[0] == group]
+  rows = '\n'.join(map(_row, inside))
+  return f'{title}{GROUPS[group]}\n\n{_COLUMNS}\n{rows}\n'
+
+
+def _row(knob):
+  cells = (
+    f'`{knob.key}`',
+    f'`{knob.default!r}`',
+    knob.comment,
+    words.allowed(knob),
+    '; '.join(words.needs(knob)),
+  )
+  return f'| {" | ".join(map(_cell, cells))} |'
+
+
+def _cell(content):
+  return content.replace('|', r'\|').replace('*', r'\*')
