@@ -16,30 +16,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import build, knobs
 from bnresearch import config as configs
+from bnresearch import knobs
+from bnresearch.assembly import assemble
 from bnresearch.data import DamagedData, MissingData
-from bnresearch.evaluation import evaluate, measure, population
-from bnresearch.preflight import beforehand
-from bnresearch.runs import session, start
+from bnresearch.evaluation import population
+from bnresearch.preflight import Machine
+from bnresearch.preflight.images import check_images
+from bnresearch.preflight.network import check_network
+from bnresearch.runs import start
 from bnresearch.runs.checkpoint import RestoreError
 from bnresearch.sweeps import slurm
 from bnresearch.sweeps.points import points
-from bnresearch.training import (
-  feed,
-  objective,
-  optimizer,
-  parallel,
-  state,
-  step,
-  stream,
-)
+from bnresearch.training import feed, state, stream
+from bnresearch.training.loop import make_steps
 from configs import default
 from tests import folders
 from tests.knob_bases import BASES, OTHERS
 
 DEFAULTS = knobs.leaves(default.get_config())
-MACHINE = beforehand.Machine(8, 'cpu', 0)
+MACHINE = Machine(8, 'cpu', 0)
 
 # What these change takes a run to see, and a test of its own sees it.
 SEEN_ELSEWHERE = {
@@ -82,33 +78,26 @@ def config_of(values):
 # What a run is made of.
 
 
-class Parts:
-  """The parts of a run of one config, made as they are asked for."""
+class Looked:
+  """The parts of a run of one config, and what is traced of them."""
 
   def __init__(self, config):
-    self.config = config
-    self.spec = build.spec(config)
-    self.shape, K = self.spec.image_shape, len(self.spec.class_names)
-    self.model = build.model(config, K)
-    self.evaluated = build.evaluated_model(config, K)
+    self.parts, self.config = assemble(config), config
+    self.shape = self.parts.data.spec.image_shape
 
   @functools.cached_property
   def source(self):
-    return build.source(self.config, 'train')
-
-  @functools.cached_property
-  def updates(self):
-    return optimizer.make(self.config.optim, self.config.train.steps)
+    return self.parts.data.source('train')
 
   @functools.cached_property
   def beginning(self):
     """How the first state is made, traced; and its shapes."""
-    averaged = self.config.train.average > 0
+    parts, averaged = self.parts, self.config.train.average > 0
 
     def create(key):
-      x_NHWC = session.looked_at(self.config, self.source)
+      x_NHWC = parts.initial_batch()
       return state.traceable(
-        self.model, self.updates, key, x_NHWC, averaged=averaged
+        parts.network.model, parts.optimizer, key, x_NHWC, averaged=averaged
       )
 
     return jax.make_jaxpr(create, return_shape=True)(jax.random.key(0))
@@ -119,16 +108,11 @@ class Parts:
 
   @functools.cached_property
   def mesh(self):
-    return parallel.mesh(self.config, self.model)
+    return self.parts.mesh()
 
   @functools.cached_property
   def train_step(self):
-    config = self.config
-    passes = objective.passes_of(config, self.model, self.shape)
-    updates = optimizer.make(config.optim, config.train.steps, len(passes))
-    inputs = build.inputs(self.config, self.source)
-    options = step.options(self.config)
-    return step.make_train_step(self.model, updates, inputs, passes, **options)
+    return self.parts.train_step
 
   def batch(self, N):
     return stream.Examples(
@@ -159,35 +143,34 @@ def _is_variable(x):
   return not isinstance(x, jax.extend.core.Literal)
 
 
-def of_mesh(parts):
-  return parts.mesh.size
+def of_mesh(looked):
+  return looked.mesh.size
 
 
-def of_inputs(parts):
-  inputs = build.inputs(parts.config, parts.source)
-  batch = parts.batch(parts.config.train.batch_size)
+def of_inputs(looked):
+  inputs = looked.parts.images.inputs
+  batch = looked.batch(looked.config.train.batch_size)
   return traced(inputs, jax.random.key(0), *batch)
 
 
-def of_updates(parts):
-  params, opt_state = parts.fresh.params, parts.fresh.opt_state
-  return traced(parts.updates.update, params, opt_state, params)
+def of_updates(looked):
+  params, opt_state = looked.fresh.params, looked.fresh.opt_state
+  return traced(looked.parts.optimizer.update, params, opt_state, params)
 
 
-def of_network(parts):
+def of_network(looked):
   """The network applied to a batch in training."""
-  return applied(parts, parts.model)
+  return applied(looked, looked.parts.network.model)
 
 
-def of_estimate(parts):
+def of_estimate(looked):
   """The same where statistics are estimated, by Algorithm 2."""
-  K = len(parts.spec.class_names)
-  changed = population._OF_ONE_BATCH | population.ESTIMATORS['population']
-  return applied(parts, build.model(parts.config, K, **changed))
+  changed = population.of_one_batch('population')
+  return applied(looked, looked.parts.network.with_norms(**changed))
 
 
-def applied(parts, model):
-  fresh, N = parts.fresh, parts.config.train.batch_size
+def applied(looked, model):
+  fresh, N = looked.fresh, looked.config.train.batch_size
 
   def forward(params, collections, x_NHWC, key):
     return model.apply(
@@ -198,50 +181,49 @@ def applied(parts, model):
       rngs={'dropout': key},
     )
 
-  x_NHWC = jax.ShapeDtypeStruct((N, *parts.shape), jnp.float32)
+  x_NHWC = jax.ShapeDtypeStruct((N, *looked.shape), jnp.float32)
   key = jax.random.key(0)
   return traced(forward, fresh.params, fresh.collections, x_NHWC, key)
 
 
-def of_step(parts):
-  N, key = parts.config.train.batch_size, jax.random.key(0)
-  with jax.set_mesh(parts.mesh):
-    return traced(parts.train_step, parts.fresh, parts.batch(N), key)
+def of_step(looked):
+  N, key = looked.config.train.batch_size, jax.random.key(0)
+  with jax.set_mesh(looked.mesh):
+    return traced(looked.train_step, looked.fresh, looked.batch(N), key)
 
 
-def of_start(parts):
+def of_start(looked):
   """The initial weights, or where others come from."""
-  if not parts.config.start.path:
-    return text_of(parts.beginning[0])
+  if not looked.config.start.path:
+    return text_of(looked.beginning[0])
   try:
-    loaded = start.into(
-      parts.fresh, parts.config, parts.model, parts.shape[0], ('a', 'b')
-    )
+    loaded = start.into(looked.fresh, looked.parts)
   except (FileNotFoundError, RestoreError, ValueError) as error:
     return type(error), str(error)
   return loaded
 
 
-def of_data(parts):
-  size = len(parts.source)
-  some = [parts.source[k] for k in (0, 1, size - 1)]
-  return parts.spec, size, str(some), str(build.source(parts.config, 'test')[0])
+def of_data(looked):
+  size = len(looked.source)
+  some = [looked.source[k] for k in (0, 1, size - 1)]
+  data = looked.parts.data
+  return data.spec, size, str(some), str(data.source('test')[0])
 
 
-def of_batches(parts):
+def of_batches(looked):
   """The first two batches, and how each is cropped for evaluation."""
-  steps = range(parts.config.train.steps)[:2]
-  config = parts.config.copy_and_resolve_references()
+  steps = range(looked.config.train.steps)[:2]
+  config = looked.config.copy_and_resolve_references()
   config.data.workers = 0
-  batches = stream.training(config, parts.source, steps)
+  batches = assemble(config, looked.parts).batches(steps)
   image = np.random.RandomState(0).randint(
     256, size=(30, 40, 3), dtype=np.uint8
   )
-  crop = build.crop(parts.config)(image)
+  crop = looked.parts.images.crop()(image)
   return [(x.tobytes(), y.tobytes()) for x, y in batches], crop.tobytes()
 
 
-def of_loop(parts):
+def of_loop(looked):
   """What is done when, by the loop itself."""
   done = []
 
@@ -253,39 +235,39 @@ def of_loop(parts):
 
       return called
 
-  session.make_steps(parts.config, Session(), 0, lambda: False)
+  make_steps(looked.parts.plan, Session(), 0, lambda: False)
   return done
 
 
-def of_feed(parts):
+def of_feed(looked):
   """Whether images live on the device, and how a call's steps are made."""
-  if not feed.is_resident(parts.config, parts.source):
+  if not looked.parts.is_resident():
     return 'streamed'
-  source, N = parts.source, parts.config.train.batch_size
+  source, N = looked.source, looked.config.train.batch_size
   split = stream.Examples(source.images_NHWC, source.labels_N)
   advance = feed.make_advance(
-    parts.train_step,
-    parts.config.train.scan,
-    (parts.fresh, split, np.zeros(N, np.int32)),
+    looked.train_step,
+    looked.config.train.scan,
+    (looked.fresh, split, np.zeros(N, np.int32)),
   )
   indices_TN = np.zeros((2, N), np.int32)
-  return traced(advance, parts.fresh, split, indices_TN, jax.random.key(0))
+  return traced(advance, looked.fresh, split, indices_TN, jax.random.key(0))
 
 
-def of_evaluation(parts):
-  config = parts.config
+def of_evaluation(looked):
+  config = looked.config
   N = config.eval.batch_size
-  add = evaluate.make_add_batch(config, parts.evaluated, config.eval.statistics)
+  add = looked.parts.add_batch()
   sums = {'loss': 0.0, 'correct': 0, 'examples': 0}
-  fresh, mask_N = parts.fresh, jax.ShapeDtypeStruct((N,), bool)
+  fresh, mask_N = looked.fresh, jax.ShapeDtypeStruct((N,), bool)
   return traced(
-    add, sums, fresh.params, fresh.collections, *parts.batch(N), mask_N
+    add, sums, fresh.params, fresh.collections, *looked.batch(N), mask_N
   )
 
 
-def of_population(parts):
+def of_population(looked):
   """How many batches Algorithm 2 takes, if it has anything to estimate."""
-  if not parts.fresh.collections:
+  if not looked.fresh.collections:
     return 0
 
   class Asked(Exception):
@@ -296,25 +278,25 @@ def of_population(parts):
 
   at_first = types.SimpleNamespace(step=0, params={}, collections={})
   with pytest.raises(Asked) as asked:
-    population.estimate(parts.config, at_first, parts.source, progress=ask)
+    looked.parts.estimate(at_first, progress=ask)
   return asked.value.args
 
 
-def of_probes(parts):
-  if not parts.config.probes.names:
+def of_probes(looked):
+  if not looked.config.probes.names:
     return ''
-  made = measure.make_measure(parts.config, parts.evaluated)
-  batch = parts.batch(parts.config.probes.examples)
-  return traced(made, parts.fresh.params, parts.fresh.collections, *batch)
+  made = looked.parts.measure
+  batch = looked.batch(looked.config.probes.examples)
+  return traced(made, looked.fresh.params, looked.fresh.collections, *batch)
 
 
-def of_job(parts):
-  resources = parts.config.slurm
+def of_job(looked):
+  resources = looked.config.slurm
   return slurm._parameters(resources, 'name'), slurm._of_a_job(resources)
 
 
-def of_names(parts):
-  return [point.name for point in points(parts.config, {})]
+def of_names(looked):
+  return [point.name for point in points(looked.config, {})]
 
 
 # Of the group of a knob, where it is looked for first; then in all.
@@ -371,7 +353,7 @@ class Seen:
 def parts_of(config):
   """Returns the parts; or why there are none, which is seen too."""
   try:
-    return Parts(config)
+    return Looked(config)
   except (MissingData, DamagedData) as error:
     return str(error)
 
@@ -445,8 +427,9 @@ def refusal(config):
 def refusal_beforehand(config):
   """Returns why a run is refused once its network is traced, or nothing."""
   try:
-    beforehand.check_data(config)
-    beforehand.check_network(config, MACHINE)
+    parts = assemble(config)
+    check_images(parts)
+    check_network(parts, MACHINE)
   except configs.ConfigError as error:
     return list(error.problems)
   except (MissingData, DamagedData, FileNotFoundError):
