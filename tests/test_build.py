@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import knobs, lookup, models
+from bnresearch import data, knobs, lookup, models
 from bnresearch.assembly import assemble
 from bnresearch.models import _activations, _initializers
 from bnresearch.models._call import OWN
@@ -163,10 +163,12 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   last = stats['stage_4_block_2']['conv_1']['norm']
   assert last['mean'].shape == (4, 4, 512)
   config = config_of(**SMALL, norm__per_activation=(*paths, 'stage_9*'))
+  images, labels = np.zeros((1, 32, 32, 1), np.uint8), np.zeros(1, np.int32)
+  source = data.Arrays(images, labels, ('a', 'b'))
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    sites.check(assemble(config))
+    sites.check(assemble(config, sources={'train': source}))
 
 
 def test_evaluation_keeps_the_sites():

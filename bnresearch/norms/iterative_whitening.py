@@ -116,12 +116,16 @@ class Norm(nn.Module):
     whitening_GBDD = _inverse_root(
       covariance_GBDD + self.epsilon * eye_BDD[None], self.whitening_iterations
     )
+    whitening_PBDD = jnp.broadcast_to(
+      groups.rows(whitening_GBDD), (centred.shape[0], B, D, D)
+    )
+    if shards.typed(centred):  # a product wants both split alike
+      split = shards.first_axis_of(centred)
+      whitening_PBDD = jax.sharding.reshard(whitening_PBDD, split)
     y = jnp.einsum(
       'pmsbd,pbde->pmsbe',
       centred.reshape(*centred.shape[:3], B, D),
-      jnp.broadcast_to(
-        groups.rows(whitening_GBDD), (centred.shape[0], B, D, D)
-      ),
+      whitening_PBDD,
       precision='highest',
     ).reshape(centred.shape)
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
