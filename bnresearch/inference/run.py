@@ -260,7 +260,7 @@ class Run:
     pixels = build.pixels(self.config)
 
     def probabilities(params, collections, images):
-      logits_NK, _ = forward(params, collections, pixels(shards.spread(images)))
+      logits_NK, _ = forward(params, collections, pixels(shards.split(images)))
       return shards.undivided(jax.nn.softmax(logits_NK))
 
     return jax.jit(probabilities)
