@@ -21,7 +21,7 @@ from bnresearch.data import synthetic
 from bnresearch.images import crops
 from bnresearch.knobs.tree import Config
 from bnresearch.models import Layers
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 from bnresearch.runs import splits
 
 Crop = Callable[[np.ndarray], np.ndarray]
@@ -240,7 +240,9 @@ def inputs(config: Config, source: data.Source) -> Inputs:
   return make
 
 
-def probes(config: Config) -> Callable[[View, Batch], dict[str, jax.Array]]:
+def probes(
+  config: Config,
+) -> Callable[[NetworkView, Batch], dict[str, jax.Array]]:
   """Returns one function that makes all of `config.probes`' measurements.
 
   Its names are 'probe/<probe>/<what the probe names>'.

@@ -255,8 +255,8 @@ def grouped(
   return result
 
 
-def spread(values: Sequence[float] | np.ndarray, form: str) -> str:
-  """Writes the mean, and the standard deviation if there are several."""
+def plus_minus(values: Sequence[float] | np.ndarray, form: str) -> str:
+  """Writes the mean, and ± the standard deviation if there are several."""
   mean = format(np.mean(values), form)
   if len(values) == 1:
     return mean

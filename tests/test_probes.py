@@ -13,7 +13,7 @@ from bnresearch import config as configs
 from bnresearch.evaluation import evaluate
 from bnresearch.probes import (
   Batch,
-  View,
+  NetworkView,
   activation_moments,
   activation_percentiles,
   saturation,
@@ -23,7 +23,9 @@ from tests import published
 
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
 # A network whose one tap is its input, so that a test chooses the tap.
-IDENTITY = View({}, {}, lambda params, collections, x: (None, {'tap': x}))
+IDENTITY = NetworkView(
+  {}, {}, lambda params, collections, x: (None, {'tap': x})
+)
 
 
 def holding(x):
@@ -49,7 +51,9 @@ def viewed(module, size, channels):
   follow = functools.partial(module.apply, train=True, mutable=list(variables))
   _, collections = jax.jit(follow)({'params': params, **variables}, x_NHWC)
   forward = evaluate.make_forward(module, 'ema')
-  return View(params, collections, forward), Batch(x_NHWC, jnp.zeros(30, int))
+  return NetworkView(params, collections, forward), Batch(
+    x_NHWC, jnp.zeros(30, int)
+  )
 
 
 @pytest.fixture(scope='module')
@@ -84,22 +88,22 @@ def test_percentiles_of_negative_numbers_and_ties_are_numpys(M, assert_close):
     np.where(np.arange(M) % 2, 0.0, -0.0),
     random.choice([-3e37, -1e-30, 1e-30, 3e37], M),
   ]
-  x_MC = np.stack(columns, axis=1).astype(np.float32)
+  x_VC = np.stack(columns, axis=1).astype(np.float32)
   percentiles = (0.0, 15.0, 50.0, 85.0, 100.0)
   measured = activation_percentiles.measure(
-    IDENTITY, holding(x_MC), percentiles=percentiles
+    IDENTITY, holding(x_VC), percentiles=percentiles
   )['tap']
-  exact = np.percentile(x_MC.astype(np.float64), percentiles, axis=0)
-  assert measured.shape == (5, x_MC.shape[1])
-  for c in range(x_MC.shape[1]):
+  exact = np.percentile(x_VC.astype(np.float64), percentiles, axis=0)
+  assert measured.shape == (5, x_VC.shape[1])
+  for c in range(x_VC.shape[1]):
     assert_close(measured[:, c], exact[:, c], rtol=1e-6)
 
 
 def test_moments_are_numpys(small, assert_close):
   view, batch, taps = small
   expected = {}
-  for name, x_MC in taps.items():
-    expected |= {f'{name}/mean': x_MC.mean(0), f'{name}/std': x_MC.std(0)}
+  for name, x_VC in taps.items():
+    expected |= {f'{name}/mean': x_VC.mean(0), f'{name}/std': x_VC.std(0)}
   assert_close(activation_moments.measure(view, batch), expected, rtol=1e-5)
 
 
@@ -112,9 +116,9 @@ def test_saturation_is_numpys(small, threshold, assert_close):
 
 
 def test_saturation_counts_both_sides_and_not_the_threshold_itself():
-  x_MC = np.float32([[-5, -4, 0, 4], [5, 3.9, -3.9, 4.1]])
+  x_VC = np.float32([[-5, -4, 0, 4], [5, 3.9, -3.9, 4.1]])
   measured = saturation.measure(
-    IDENTITY, holding(x_MC), saturation_threshold=4.0
+    IDENTITY, holding(x_VC), saturation_threshold=4.0
   )
   assert float(measured['tap']) == 3 / 8
 
@@ -146,7 +150,9 @@ def assert_all_are_finite(view, batch):
   assert configs.override(config, {'probes.names': names}) == []
 
   def measure(params, collections, batch):
-    return build.probes(config)(View(params, collections, view.forward), batch)
+    return build.probes(config)(
+      NetworkView(params, collections, view.forward), batch
+    )
 
   measured = jax.jit(measure)(view.params, view.collections, batch)
   for probe in names:
@@ -174,7 +180,7 @@ def test_every_probe_is_finite_on_every_model(model):
   params = variables.pop('params')
   forward = evaluate.make_forward(module, 'ema')
   batch = Batch(published.images(size, N=4), jnp.zeros(4, int))
-  assert_all_are_finite(View(params, variables, forward), batch)
+  assert_all_are_finite(NetworkView(params, variables, forward), batch)
 
 
 def test_probes_have_the_options_of_the_config():
@@ -185,21 +191,21 @@ def test_probes_have_the_options_of_the_config():
     'probes.saturation_threshold': 1.5,
   }
   assert configs.override(config, values) == []
-  x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  measured = build.probes(config)(IDENTITY, holding(x_MC))
+  x_VC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
+  measured = build.probes(config)(IDENTITY, holding(x_VC))
   assert set(measured) == {
     'probe/activation_percentiles/tap',
     'probe/saturation/tap',
   }
   np.testing.assert_allclose(
     measured['probe/activation_percentiles/tap'],
-    np.percentile(x_MC, (10, 90), axis=0),
+    np.percentile(x_VC, (10, 90), axis=0),
     rtol=1e-5,
   )
-  share = (np.abs(x_MC) > 1.5).mean()
+  share = (np.abs(x_VC) > 1.5).mean()
   assert float(measured['probe/saturation/tap']) == pytest.approx(share)
 
 
 def test_without_names_nothing_is_measured():
-  x_MC = np.ones((5, 3), np.float32)
-  assert build.probes(default.get_config())(IDENTITY, holding(x_MC)) == {}
+  x_VC = np.ones((5, 3), np.float32)
+  assert build.probes(default.get_config())(IDENTITY, holding(x_VC)) == {}

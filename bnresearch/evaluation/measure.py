@@ -11,7 +11,7 @@ from bnresearch.data import Source
 from bnresearch.evaluation import evaluate
 from bnresearch.knobs.tree import Config
 from bnresearch.models import AUXILIARY
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 from bnresearch.training import parallel, stream
 
 
@@ -53,7 +53,7 @@ def make_measure(
     return logits_NK, {k: x for k, x in taps.items() if k not in heads}
 
   def measure(params, collections, images, labels_N):
-    view = View(params, collections, forward)
+    view = NetworkView(params, collections, forward)
     return probes(view, Batch(pixels(images), labels_N))
 
   return measure

@@ -23,7 +23,7 @@ from bnresearch.knobs.tree import Config, leaves
 from bnresearch.machine import memory
 from bnresearch.models import AUXILIARY
 from bnresearch.preflight import sites
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 from bnresearch.runs import splits, start
 from bnresearch.training import feed, optimizer, parallel, state, stream
 
@@ -274,7 +274,7 @@ def _look(config: Config, fresh: state.State, spec: Spec) -> bool:
     return forward(*arguments)
 
   def measure(params, collections, x_NHWC, labels_N):
-    view = View(params, collections, noted)
+    view = NetworkView(params, collections, noted)
     return build.probes(config)(view, Batch(x_NHWC, labels_N))
 
   x_NHWC = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32)
