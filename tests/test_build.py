@@ -8,7 +8,7 @@ import pytest
 from bnresearch import build, knobs, lookup, models
 from bnresearch import config as configs
 from bnresearch.models import _activations, _initializers
-from bnresearch.models._call import OWN
+from bnresearch.models._layer_options import OWN
 from bnresearch.preflight import sites
 from configs import default
 

@@ -107,7 +107,7 @@ class Windows(NamedTuple):
 
     Args:
       term: from a tap, and `values` at its windows, to what is summed.
-      *values: (N, h, w, C) of the windows, and of those that there are not.
+      *values: (N, h, w, C) of the windows, and of those that are missing.
 
     Returns:
       (N, H, W, C).
