@@ -129,7 +129,7 @@ def _add_training(group):
     metavar='N',
     type=int,
     help='local: points trained at a time; default one on an accelerator, on '
-    f'a CPU one a core, here {process.points_at_a_time()}',
+    f'a CPU one a core, here {process.runs_at_a_time()}',
   )
   group.add_argument(
     '--at_once',

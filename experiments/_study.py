@@ -102,7 +102,7 @@ def picture(text: str) -> pathlib.Path:
 
 
 def _add_processes(to):
-  at_a_time = process.points_at_a_time()
+  at_a_time = process.runs_at_a_time()
   to.add_argument(
     '--processes',
     type=at_least_one,
@@ -142,14 +142,14 @@ def conduct(
     workdir = args.workdir or default
     try:
       chosen = _points(get_config(arg), overrides, args.dry_run)
-      how = launch.How(args.launcher, args.processes, retry_failed=True)
-      states = launch.run(chosen, workdir, console, how)
+      options = launch.Options(args.launcher, args.processes, retry_failed=True)
+      statuses = launch.run(chosen, workdir, console, options)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
       say(explain(error), sys.stderr)
       return 2
     if len(chosen) <= _ROWS:
       console.print(summary.table(chosen, workdir))
-    if not set(states.values()) <= set(run_directory.ENDED):
+    if not set(statuses.values()) <= set(run_directory.ENDED):
       say('Not all runs have ended: the same command continues them.')
       return 1
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]

@@ -12,7 +12,7 @@ from bnresearch.data import synthetic
 from bnresearch.machine import memory, process
 from bnresearch.preflight import beforehand
 from bnresearch.runs import session
-from bnresearch.sweeps import local, slurm, unfinished
+from bnresearch.sweeps import checks, local, notes, slurm
 from bnresearch.sweeps.points import points
 from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.training.state import State
@@ -151,9 +151,9 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   values = {'model.keep_bias': True, 'norm.momentum': 0.9}
   sweep = tuple({'norm.name': name} for name in ('batch', 'none'))
   chosen = points(config_of(values, sweep), {})
-  unfinished.check(chosen, beforehand.this_machine())
+  checks.check_points(chosen, beforehand.this_machine())
   console = Console(file=io.StringIO())
-  unfinished.tell(chosen, console)
+  notes.tell(chosen, console)
   shown = console.file.getvalue()
   assert 'norm.momentum = 0.9: without effect at 1 of 2 points.' in shown
   alone = {'norm.name': 'none'} | values
@@ -168,7 +168,7 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   with pytest.raises(
     configs.ConfigError, match=r'^A problem:\n  model\.keep_bi'
   ):
-    unfinished.check([point], beforehand.this_machine())
+    checks.check_points([point], beforehand.this_machine())
 
 
 # Memory.

@@ -72,7 +72,7 @@ def cores() -> int:
   )
 
 
-def points_at_a_time() -> int:
+def runs_at_a_time() -> int:
   """Returns how many runs to train side by side, each in its own process.
 
   On a CPU one a core. On an accelerator one: JAX gives a process most of its

@@ -16,12 +16,12 @@ from bnresearch import lookup, models
 from bnresearch.config import ConfigError
 from bnresearch.machine import hosts, interruptions, process
 from bnresearch.runs import config_file, run_directory, session
-from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps import checks, notes, progress, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, explain
 
 # Devices of a core, at most. Their threads wait for each other: XLA ends a
-# process that has a thousand on two cores.
+# process with a thousand of them on two cores.
 _OF_A_CORE = 8
 
 # In a worker: whether it shall begin no other point; whether it trains one.
@@ -34,9 +34,9 @@ def run(
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
-  Each point lives in its own directory of `workdir`. A point that fails does
-  not stop the others, unless there are several hosts. SIGINT, SIGTERM or SIGHUP
-  saves what runs, and begins no more.
+  Each run lives in its own directory of `workdir`. One that fails does not stop
+  the others, unless there are several hosts. SIGINT, SIGTERM or SIGHUP saves
+  what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -51,20 +51,22 @@ def run(
   Raises:
     Refused: a directory was made by another config, before any is touched.
     MissingData: a data set is not here.
-    ConfigError: a run would fail, see `unfinished.check`.
+    ConfigError: a run would fail, see `checks`.
   """
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
-  # Of all points, so that who continues some has as many devices as before.
+  # Counted over all points, so that the rest of a sweep gets as many devices as
+  # the whole.
   devices = _devices_each(points, min(processes, len(points)))
   processes = min(processes, len(todo))
   process.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
   with hosts.together():
-    unfinished.announce(todo, console)
+    checks.check_points(todo)
+    notes.tell(todo, console)
   with progress.shown(todo, workdir, console):
     train = _train_in_processes if processes > 1 else _train_one_by_one
     for point, outcome in train(todo, workdir, processes, devices):
@@ -74,20 +76,20 @@ def run(
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, soft_wrap=True)
-        outcome = unfinished.after(outcome, point.directory(workdir))
+        outcome = statuses.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
 
 
 def _devices_each(points, processes):
-  """Returns as how many devices a process shall take the cores of a CPU.
+  """Returns how many devices a process shall make of the cores of a CPU.
 
-  As many as a config asks for; else one if no network convolves: to have
-  several changes the last digits.
+  As many as a config asks for; else one if no network convolves, as several
+  change the last digits.
 
   Raises:
-    ConfigError: it asks for more than threads of these cores can be; of
-      accelerators, `parallel.mesh` knows how many there are.
+    ConfigError: a config asks for more than the threads of these cores can be.
+      How many accelerators there are, `parallel.mesh` knows.
   """
   wanted = max(point.config.parallel.devices for point in points)
   most = _OF_A_CORE * process.cores()
@@ -181,7 +183,7 @@ def _follow(parent):
 def _train_in_worker(config_json, path, parent):
   global _stopped, _training
   if _stopped:
-    return unfinished.state(path)
+    return statuses.of_run(path)
   _training = True
   try:
     status = session.train(config_file.from_json(config_json), path)

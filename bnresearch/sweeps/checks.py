@@ -1,0 +1,68 @@
+"""Whether points can be trained, found out before any of them begins."""
+
+from collections.abc import Sequence
+
+from bnresearch import config as configs
+from bnresearch.knobs import effects
+from bnresearch.knobs.tree import leaves
+from bnresearch.preflight import beforehand
+from bnresearch.sweeps.points import Point
+from bnresearch.sweeps.vectorized import traced
+
+
+def check_points(
+  points: Sequence[Point], machine: beforehand.Machine | None = None
+) -> None:
+  """Raises what training would, before a directory is touched.
+
+  Points that would fail alike are looked at once.
+
+  Args:
+    points: of a sweep.
+    machine: where each of them will run; None for this one.
+
+  Raises:
+    MissingData, DamagedData: a data set cannot be trained on.
+    FileNotFoundError: there is nothing to start from.
+    ConfigError: a run would fail, or has a knob in vain.
+  """
+  machine = machine or beforehand.this_machine()
+  resident = {
+    data: beforehand.check_data(point.config)
+    for data, point in {_of_data(p.config): p for p in points}.items()
+  }
+  for point in {_of_network(p.config): p for p in points}.values():
+    images = resident[_of_data(point.config)]
+    try:
+      beforehand.check_network(point.config, machine, images, point.swept)
+    except configs.ConfigError as error:
+      where = '' if point.name == '.' else f'{point.name}: '
+      raise configs.ConfigError(
+        [f'{where}{problem}' for problem in error.problems]
+      ) from error
+
+
+def _of_data(config):
+  """Returns what decides what is done with the data."""
+  groups = config.data, config.augment, config.start
+  train = config.train
+  return *(g.to_json() for g in groups), train.batch_size, train.scan
+
+
+def _of_network(config):
+  """Returns what decides how a network is made, and applied to a batch.
+
+  Numbers that only scale something count by whether they are set.
+  """
+  values = leaves(config)
+  own = 'model.', 'norm.', 'objective.', 'parallel.', 'probes.'
+  return _of_data(config), *(
+    _is_set(key, values) if key in traced.KEYS else values[key]
+    for key in values
+    if key.startswith(own)
+    or key in ('train.microbatches', 'train.dtype', 'train.remat')
+  )
+
+
+def _is_set(key, values):
+  return key not in effects.KNOBS or values[key] != effects.KNOBS[key].default
