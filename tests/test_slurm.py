@@ -166,17 +166,17 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
   paths = [point.directory(tmp_path) for point in long]
   wait_until(lambda: all(rows(path) > 3 for path in paths))
 
-  def states():
+  def statuses():
     return launch.statuses_of(long, tmp_path, QUIET)
 
   def queued():
-    return {name for name, state in states().items() if state == 'queued'}
+    return {name for name, s in statuses().items() if s == 'queued'}
 
   # One CPU is free, so that one of the three jobs has to go.
   options = ['--partition=urgent', f'--cpus-per-task={here.cpus - 2}']
   here.run('sbatch', *options, '--output=/dev/null', '--wrap=sleep 5')
   wait_until(queued)
-  warned, requeued = (n for n, s in states().items() if s == 'running')
+  warned, requeued = (n for n, s in statuses().items() if s == 'running')
   here.run('scancel', '--signal=USR2', jobs[warned])
   here.run('scontrol', 'requeue', jobs[requeued])
   # The first may have begun again before the last has saved itself.
@@ -184,7 +184,7 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
   wait_until(lambda: seen.update(queued()) or seen == {*jobs})
   slurm.run(long, tmp_path, QUIET)
   assert slurm_queue.active(tmp_path) == jobs
-  wait_until(lambda: set(states().values()) == {'done'})
+  wait_until(lambda: set(statuses().values()) == {'done'})
   assert_same_runs(long, tmp_path, local_runs)
   for path in paths:
     sessions = json.loads((path / 'provenance.json').read_text())

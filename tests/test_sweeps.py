@@ -446,7 +446,7 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
   console = Console(file=io.StringIO(), width=1000)
   result = local.run(chosen, tmp_path, processes, console)
   assert sorted(result.values()) == ['done', 'refused']
-  (refused,) = (name for name, state in result.items() if state == 'refused')
+  (refused,) = (name for name, s in result.items() if s == 'refused')
   why = r'was made by a different config:|belongs to process \d+ on '
   told = rf'{refused}: {tmp_path}/{refused} ({why})'
   assert re.search(told, console.file.getvalue())
@@ -455,7 +455,7 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
 
 
 @pytest.mark.parametrize(
-  ('states', 'status', 'lines'),
+  ('statuses', 'status', 'lines'),
   [
     (['done', 'diverged'], 0, ['All is done.']),
     (
@@ -474,9 +474,9 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
     ),
   ],
 )
-def test_the_end_says_what_is_to_be_done_next(states, status, lines):
+def test_the_end_says_what_is_to_be_done_next(statuses, status, lines):
   console = Console(file=io.StringIO(), width=1000)
-  result = dict(enumerate(states))
+  result = dict(enumerate(statuses))
   assert _conclude(result, launch.Options(), console) == status
   assert console.file.getvalue().splitlines() == lines
 

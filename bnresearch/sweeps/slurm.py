@@ -212,9 +212,9 @@ def _follow(points, workdir, console):
   names = {point.name for point in points}
   try:
     with progress.shown(points, workdir, console):
-      while (
-        _left(points, workdir) and names & slurm_queue.active(workdir).keys()
-      ):
+      while _left(points, workdir):
+        if not names & slurm_queue.active(workdir).keys():
+          break
         time.sleep(_POLL_SECONDS)
   except KeyboardInterrupt:
     console.print('Following no longer: the jobs go on.')
