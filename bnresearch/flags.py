@@ -271,14 +271,14 @@ def _of_several_runs(args):
   for k, path in enumerate(runs):
     if path.resolve() in [other.resolve() for other in runs[:k]]:
       yield f'--workdir={path}: is given twice. Each run counts once.'
-  if args.save_statistics and together(args):
+  if args.save_statistics and side_by_side(args):
     yield (
       '--save_statistics: only for one run, without --crops, --predictions and '
       '--figure, which are by the running statistics.'
     )
 
 
-def together(args: argparse.Namespace) -> bool:
+def side_by_side(args: argparse.Namespace) -> bool:
   """Returns whether the runs are evaluated side by side and as an ensemble.
 
   If not, it is one run under each kind of statistics.

@@ -16,8 +16,8 @@ from bnresearch.reports import (
   evaluation,
   predictions,
   results,
+  side_by_side,
   summary,
-  together,
 )
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, local
@@ -189,10 +189,10 @@ def _evaluate(args, runs):
   if args.save_statistics and (why := paths.unwritable_folder(runs[0].path)):
     raise configs.ConfigError([f'--save_statistics: {runs[0].path} {why}'])
   networks = [(run, run.restore(args.step or 'latest')) for run in runs]
-  if not flags.together(args):
+  if not flags.side_by_side(args):
     evaluation.show(*networks[0], save=args.save_statistics)
     return 0
-  together.show(
+  side_by_side.show(
     networks,
     crop_count=args.crops or 1,
     predictions=args.predictions,

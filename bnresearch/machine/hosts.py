@@ -126,7 +126,7 @@ def of_first(value: int) -> int:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def all_or_none() -> Iterator[None]:
   """Lets no host go on alone: what the body raises on one, ends it on all.
 
   Raises:
@@ -159,7 +159,7 @@ def claimed(
   """
   with contextlib.ExitStack() as stack:
     run = None
-    with together():
+    with all_or_none():
       if first():
         run = stack.enter_context(run_directory.claim(path, config))
     yield run or run_directory.RunDirectory(path, writes=False)

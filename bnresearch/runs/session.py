@@ -137,7 +137,7 @@ class Session:
   def __init__(self, config: Config, run: run_directory.RunDirectory):
     """Makes everything ready to go on where the run stopped."""
     spec = build.spec(config)
-    with hosts.together():
+    with hosts.all_or_none():
       found = sources(config)
       note_sources(run, config, found)
       train_set = found['train']

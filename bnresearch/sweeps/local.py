@@ -64,7 +64,7 @@ def run(
   process.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
-  with hosts.together():
+  with hosts.all_or_none():
     checks.check_points(todo)
     notes.tell(todo, console)
   with progress.shown(todo, workdir, console):
