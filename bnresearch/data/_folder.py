@@ -3,14 +3,12 @@
 Only names, links and sizes are looked at here, not what the files hold.
 """
 
-import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from bnresearch.data import DamagedData, MissingData, count_of
+from bnresearch.data import DamagedData, MissingData
 
 EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
 _HIDDEN = ('thumbs.db', 'desktop.ini', '__macosx')
@@ -75,29 +73,6 @@ def find(root: str, *, follow_links: bool) -> Listing:
       finder.refuse('folder inside a class folder', inside.folders)
       files[split, os.path.basename(path)] = inside.files
   return Listing(parts, files, finder.problems, finder.hidden, unused)
-
-
-def held_out(
-  names: Sequence[str], *, validation: float, split_seed: int, class_name: str
-) -> set[str]:
-  """Returns which images of a class are kept for evaluation.
-
-  The fraction of them, rounded down, at least 1: those whose names have the
-  smallest digests. So an image or a class that is added moves hardly any other.
-
-  Args:
-    names: of the images, in any order.
-    validation: a fraction, between 0 and 1.
-    split_seed: chooses another split.
-    class_name: what the images show.
-  """
-
-  def rank(name):
-    text = f'{split_seed}/{class_name}/{name}'
-    return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
-
-  count = count_of(len(names), validation)
-  return set(sorted(names, key=rank)[:count])
 
 
 class _Inside(NamedTuple):
