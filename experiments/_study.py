@@ -67,7 +67,7 @@ def parser(
     '--seeds',
     type=int,
     default=seeds,
-    help=f'runs of each point; default {seeds}',
+    help=f'runs of each setting; default {seeds}',
   )
   if launcher == 'local':
     _add_processes(result)
@@ -90,7 +90,7 @@ def parser(
 
 
 def picture(text: str) -> pathlib.Path:
-  """Reads --output, of which PNG, SVG and JSON are made; a type of arguments.
+  """Reads --output, the path of a PNG, an SVG and a JSON; a type of arguments.
 
   Raises:
     Unusable: one of them cannot be written.
@@ -130,10 +130,10 @@ def conduct(
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
-  A run that has diverged is a result like another, one that has failed is
-  tried again. What `measure` makes of the runs, or else the runs, is what
-  `judge`, `draw` and `notes` get; the latter are written beside the claims. The
-  overrides are of knobs, with __ for the dot.
+  A run that has diverged is a result like another; one that has failed is tried
+  again. `judge`, `draw` and `notes` get what `measure` makes of the runs, or
+  else the runs. The notes are written beside the claims. The overrides are of
+  knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -193,10 +193,10 @@ def _row(point: Point, run: bnr.Run) -> dict[str, Any]:
 
 
 def _made_by(runs: Sequence[bnr.Run]) -> dict[str, Any]:
-  """Returns by what the runs were made, not by what they are reported.
+  """Returns the commit, versions and so on that made the runs, not the report.
 
-  That is the date of the last, and the value that all have or, if they differ,
-  a list of those that there are.
+  The date is the last run's. All else is the value that they share or, where
+  they differ, the list of their values.
   """
   found: dict[str, set] = {}
   for run in runs:

@@ -13,30 +13,40 @@ _TWO_FORMS = (
 )
 
 
+def held_out(
+  names: Sequence[str], *, validation: float, split_seed: int, class_name: str
+) -> set[str]:
+  """Returns which images of a class are kept for evaluation.
+
+  The fraction of them, rounded down, at least 1: those whose names have the
+  smallest digests. So an image or a class that is added moves hardly any other.
+
+  Args:
+    names: of the images, in any order.
+    validation: a fraction, between 0 and 1.
+    split_seed: chooses another split.
+    class_name: what the images show.
+  """
+
+  def rank(name):
+    text = f'{split_seed}/{class_name}/{name}'
+    return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
+
+  count = count_of(len(names), validation)
+  return set(sorted(names, key=rank)[:count])
+
+
 def divided(
   files: Mapping[tuple[str, str], Sequence[str]],
   validation: float,
   split_seed: int,
 ) -> dict[tuple[str, str], list[str]]:
-  """Returns the same paths by (split, class), not by ('', class).
-
-  A class keeps for evaluation the paths with the smallest digests. So an image
-  or a class that is added moves hardly any other.
-
-  Args:
-    files: in any order.
-    validation: the fraction of each class, rounded down, but at least one.
-    split_seed: chooses another split.
-  """
+  """Returns the same paths by (split, class), not by ('', class)."""
   result = {}
   for (_, name), paths in files.items():
-
-    def rank(path, name=name):
-      text = f'{split_seed}/{name}/{path}'
-      return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
-
-    count = count_of(len(paths), validation)
-    test = set(sorted(paths, key=rank)[:count])
+    test = held_out(
+      paths, validation=validation, split_seed=split_seed, class_name=name
+    )
     result['train', name] = [path for path in paths if path not in test]
     result['test', name] = [path for path in paths if path in test]
   return result

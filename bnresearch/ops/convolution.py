@@ -149,7 +149,7 @@ def _rows(x_NHWC):
 
 
 def _transposed_product(x_VC, dy_VD, precision):
-  """Returns `x.T @ dy`, of rows that are many.
+  """Returns `x.T @ dy`, where there are many rows.
 
   XLA would turn any transposition into a product of the columns, which is half
   as fast as one of rows. A barrier has it copy the narrower matrix.

@@ -65,8 +65,8 @@ def by_own_moments(
     )
   if backward == 'autodiff' or variance != 'two_pass' or reference.wanted():
     return _forward(groups, scale_C, bias_C, epsilon, variance)
-  # Inside a map the parameters are made each device's own: their gradients are
-  # then added up by whoever shares them.
+  # Inside a map each device gets parameters of its own, and whoever shares them
+  # adds up their gradients.
   inputs = groups.x_PMSC, groups.where_PM11, scale_C, bias_C, epsilon
   inputs = shards.alike(jax.tree.map(jnp.asarray, inputs))
   y, *moments = _by_own_moments(*inputs, *groups[2:])
@@ -131,7 +131,7 @@ def _backward(parts_per_group, devices, axis_name, residuals, cotangents):
   if where is not None:
     through_moments = jnp.where(where, through_moments, 0)
   dx = _as_P11C(gain) * dy + through_moments
-  # Inside a map, what a device gives to these; else all.
+  # Inside a map, a device's part of these sums; else the sums.
   if shards.mapped(axis_name):
     d_bias_GC, dy_centred_GC = of_parts
     inverse_GC = inverse_PC

@@ -1,7 +1,7 @@
 """Drift: how the inputs to nonlinearities move during training.
 
-Read from what the probe `activation_percentiles` recorded. The first probe,
-before the first step, is left out: running statistics are no estimate of
+It is read from what the probe `activation_percentiles` recorded. The first
+probe, before the first step, is left out: running statistics are no estimate of
 anything yet.
 """
 

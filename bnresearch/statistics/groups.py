@@ -239,7 +239,7 @@ def _parts(N, group_size, axis_name):
   if mapped:
     raise ValueError(
       f'norm.group_size = {group_size}: {G} groups do not lie evenly on '
-      f'{devices} devices. Choose a size of which each device has several, or '
-      "several devices one, or parallel.backend = 'jit'."
+      f'{devices} devices. Choose a size that gives each device whole groups, '
+      "or each group whole devices, or parallel.backend = 'jit'."
     )
   return G, 1, 1

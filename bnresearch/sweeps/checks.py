@@ -15,7 +15,7 @@ def check_points(
 ) -> None:
   """Raises what training would, before a directory is touched.
 
-  Points that would fail alike are looked at once.
+  Of points that would fail alike, it checks one.
 
   Args:
     points: of a sweep.
@@ -43,14 +43,14 @@ def check_points(
 
 
 def _of_data(config):
-  """Returns what decides what is done with the data."""
+  """Returns all knobs that decide what is done with the data."""
   groups = config.data, config.augment, config.start
   train = config.train
   return *(g.to_json() for g in groups), train.batch_size, train.scan
 
 
 def _of_network(config):
-  """Returns what decides how a network is made, and applied to a batch.
+  """Returns all that decides how a network is made and applied to a batch.
 
   Numbers that only scale something count by whether they are set.
   """

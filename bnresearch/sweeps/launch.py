@@ -20,7 +20,7 @@ class Options(NamedTuple):
     processes: local: points at a time.
     at_once: vectorized: points in a program; 0 for as many as fit.
     wait: slurm: whether to follow the jobs to their end.
-    retry_failed: whether points that have failed run again.
+    retry_failed: whether points run again whose runs have failed.
   """
 
   launcher: str = 'local'
@@ -49,8 +49,8 @@ def run(
 ) -> dict[str, str]:
   """Runs the points that have not ended, by a launcher.
 
-  A point that has failed stays as it is, and is named, unless its config has
-  changed or it is to be tried again.
+  A point whose run has failed stays as it is, and is named, unless its config
+  has changed or it is to be tried again.
 
   Returns:
     {name: status} of all points.
@@ -96,7 +96,7 @@ def statuses_of(
 def tell_failed(
   points: Sequence[Point], workdir: Path, console: Console
 ) -> None:
-  """Prints why each of these points has failed."""
+  """Prints why the run of each of these points has failed."""
   for point in points:
     status = run_directory.read_status(point.directory(workdir))
     why = status.get('message', '')

@@ -150,7 +150,7 @@ def _train_in_processes(points, workdir, processes, devices):
 
 
 def _begin_worker(parent, devices):
-  """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
+  """Sets up a worker: a terminal's Ctrl-C reaches it through its parent."""
   os.setpgrp()
   for number in set(interruptions.asked()) - {signal.SIGINT}:
     signal.signal(number, _stop)
@@ -162,8 +162,8 @@ def _stop(number, frame):
   """Keeps an idle worker from beginning a point; a second signal ends it.
 
   It must not end at the first: the pool would take itself for broken, and end
-  the workers that are saving their runs. While it trains, the run's own
-  handler stands in place of this one.
+  the workers that are saving their runs. While it trains, the run's own handler
+  replaces this one.
   """
   global _stopped
   if _stopped:
@@ -172,7 +172,7 @@ def _stop(number, frame):
 
 
 def _follow(parent):
-  """Stops this process, its run saved, once its parent is gone."""
+  """Has this process save its run and stop, once its parent is gone."""
   while os.getppid() == parent:
     time.sleep(1)
   if not _training:
@@ -197,7 +197,7 @@ def _train_in_worker(config_json, path, parent):
 
 @contextlib.contextmanager
 def _signals_to_children(pool) -> Iterator[None]:
-  """Hands what asks to stop to the workers as SIGTERM, and begins no more."""
+  """Hands signals to stop on to the workers, as SIGTERM; begins no more."""
 
   def hand_on(number, frame):
     for child in multiprocessing.active_children():
