@@ -1,6 +1,6 @@
 """Many hosts: processes of `jax.distributed` that train one run together.
 
-Each runs the same program on its share of every batch. The first of them
+Each runs the same program on its shards of every batch. The first of them
 writes; all read the same files, so the run directory is on a disk that they
 share. Where there is one process only, all here does nothing.
 """

@@ -35,8 +35,8 @@ def prepare(devices: int = 1) -> None:
       jax.config.update('jax_num_cpu_devices', devices)
   give_threads(max(1, jax.config.jax_num_cpu_devices))
   _keep_freed_memory()
-  # To trace a network makes millions of objects that stay: looked through at
-  # every 700th, they take 12% of the start of an Inception.
+  # Tracing a network makes millions of objects that stay. To look through them
+  # at every 700th takes 12% of the start of an Inception.
   gc.set_threshold(100_000)
   _keep_programs()
 
