@@ -122,15 +122,15 @@ class _Finder:
         self.problems.append((_LINK_OUT, path))
         return
     try:
-      state = entry.stat()
+      info = entry.stat()
     except OSError as error:
       broken = entry.is_symlink() and not isinstance(error, PermissionError)
       self.problems.append(('broken link' if broken else why(error), path))
       return
-    if stat.S_ISDIR(state.st_mode):
+    if stat.S_ISDIR(info.st_mode):
       inside.folders.append(path)
-    elif stat.S_ISREG(state.st_mode):
-      file = File(path, real, state.st_size, state.st_mtime_ns)
+    elif stat.S_ISREG(info.st_mode):
+      file = File(path, real, info.st_size, info.st_mtime_ns)
       inside.files.append(file)
     else:  # to read a pipe would wait for ever
       self.problems.append(('neither a file nor a folder', path))
