@@ -28,8 +28,8 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
 
   N examples   H W space   C channels   D features   K classes   T steps
-  G groups of the batch, in P parts, J of each group   M examples of a part
-  S positions of an example   V values of a channel   Q percentiles
+  G groups, of examples or of channels   P parts of a batch, J of each group
+  M examples of a part   S positions   V values of a channel   Q percentiles
 """
 
 import importlib
