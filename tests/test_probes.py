@@ -88,22 +88,22 @@ def test_percentiles_of_negative_numbers_and_ties_are_numpys(M, assert_close):
     np.where(np.arange(M) % 2, 0.0, -0.0),
     random.choice([-3e37, -1e-30, 1e-30, 3e37], M),
   ]
-  x_VC = np.stack(columns, axis=1).astype(np.float32)
+  x_MC = np.stack(columns, axis=1).astype(np.float32)
   percentiles = (0.0, 15.0, 50.0, 85.0, 100.0)
   measured = activation_percentiles.measure(
-    IDENTITY, holding(x_VC), percentiles=percentiles
+    IDENTITY, holding(x_MC), percentiles=percentiles
   )['tap']
-  exact = np.percentile(x_VC.astype(np.float64), percentiles, axis=0)
-  assert measured.shape == (5, x_VC.shape[1])
-  for c in range(x_VC.shape[1]):
+  exact = np.percentile(x_MC.astype(np.float64), percentiles, axis=0)
+  assert measured.shape == (5, x_MC.shape[1])
+  for c in range(x_MC.shape[1]):
     assert_close(measured[:, c], exact[:, c], rtol=1e-6)
 
 
 def test_moments_are_numpys(small, assert_close):
   view, batch, taps = small
   expected = {}
-  for name, x_VC in taps.items():
-    expected |= {f'{name}/mean': x_VC.mean(0), f'{name}/std': x_VC.std(0)}
+  for name, x_MC in taps.items():
+    expected |= {f'{name}/mean': x_MC.mean(0), f'{name}/std': x_MC.std(0)}
   assert_close(activation_moments.measure(view, batch), expected, rtol=1e-5)
 
 
@@ -116,9 +116,9 @@ def test_saturation_is_numpys(small, threshold, assert_close):
 
 
 def test_saturation_counts_both_sides_and_not_the_threshold_itself():
-  x_VC = np.float32([[-5, -4, 0, 4], [5, 3.9, -3.9, 4.1]])
+  x_MC = np.float32([[-5, -4, 0, 4], [5, 3.9, -3.9, 4.1]])
   measured = saturation.measure(
-    IDENTITY, holding(x_VC), saturation_threshold=4.0
+    IDENTITY, holding(x_MC), saturation_threshold=4.0
   )
   assert float(measured['tap']) == 3 / 8
 
@@ -191,21 +191,21 @@ def test_probes_have_the_options_of_the_config():
     'probes.saturation_threshold': 1.5,
   }
   assert configs.override(config, values) == []
-  x_VC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  measured = build.probes(config)(IDENTITY, holding(x_VC))
+  x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
+  measured = build.probes(config)(IDENTITY, holding(x_MC))
   assert set(measured) == {
     'probe/activation_percentiles/tap',
     'probe/saturation/tap',
   }
   np.testing.assert_allclose(
     measured['probe/activation_percentiles/tap'],
-    np.percentile(x_VC, (10, 90), axis=0),
+    np.percentile(x_MC, (10, 90), axis=0),
     rtol=1e-5,
   )
-  share = (np.abs(x_VC) > 1.5).mean()
+  share = (np.abs(x_MC) > 1.5).mean()
   assert float(measured['probe/saturation/tap']) == pytest.approx(share)
 
 
 def test_without_names_nothing_is_measured():
-  x_VC = np.ones((5, 3), np.float32)
-  assert build.probes(default.get_config())(IDENTITY, holding(x_VC)) == {}
+  x_MC = np.ones((5, 3), np.float32)
+  assert build.probes(default.get_config())(IDENTITY, holding(x_MC)) == {}
