@@ -31,9 +31,9 @@ The tour, in the order of imports; each room's own text says what it promises.
 Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
 
-  N examples   H W space   C channels   D features   K classes
-  G groups, in P parts where these lie on several devices   M examples of a part
-  S positions   T steps
+  N examples   H W space   C channels   D features   K classes   T steps
+  G groups, of examples or of channels   P parts of a batch, J of each group
+  M examples of a part   S positions   V values of a channel   Q percentiles
 """
 
 import importlib

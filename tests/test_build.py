@@ -9,7 +9,7 @@ from bnresearch import config as configs
 from bnresearch import data, knobs, lookup, models
 from bnresearch.assembly import assemble
 from bnresearch.models import _activations, _initializers
-from bnresearch.models._call import OWN
+from bnresearch.models._layer_options import OWN
 from bnresearch.preflight import sites
 from configs import default
 

@@ -20,7 +20,7 @@ from bnresearch.runs import (
   run_directory,
   session,
 )
-from bnresearch.sweeps import unfinished
+from bnresearch.sweeps import statuses
 from bnresearch.sweeps.points import points
 from bnresearch.training import state
 from configs import default
@@ -245,7 +245,7 @@ def test_a_path_under_which_nothing_can_be_kept_is_refused(tmp_path):
   with pytest.raises(run_directory.Refused, match=message):
     session.train(assemble(default.get_config()), path)
   with pytest.raises(run_directory.Refused, match=message):
-    unfinished.states(points(default.get_config(), {}), path)
+    statuses.of_points(points(default.get_config(), {}), path)
   assert not [*tmp_path.iterdir()]
 
 

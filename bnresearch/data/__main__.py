@@ -31,7 +31,7 @@ look at what a network would see, and get the channels' means and deviations
 """
 _PICTURES = ('.png', '.jpg', '.svg', '.pdf')
 _SHOWN = 24  # images of each half of the sheet
-_MEASURED = 5000  # images, at most, of which means and deviations are taken
+_MEASURED = 5000  # images, at most, that make means and deviations
 
 
 @command.line()

@@ -65,7 +65,7 @@ def make_add_batch(
 
   def add_batch(sums, params, collections, *batch):
     if parts == 1:
-      return add(sums, params, collections, *shards.spread(batch))
+      return add(sums, params, collections, *shards.split(batch))
     split = [accumulation.split(x, parts) for x in batch]
     carry = lambda sums, part: (add(sums, params, collections, *part), None)
     return jax.lax.scan(carry, sums, split)[0]

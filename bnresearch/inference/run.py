@@ -265,7 +265,7 @@ class Run:
     pixels = self.parts.images.pixels
 
     def probabilities(params, collections, images):
-      logits_NK, _ = forward(params, collections, pixels(shards.spread(images)))
+      logits_NK, _ = forward(params, collections, pixels(shards.split(images)))
       return shards.undivided(jax.nn.softmax(logits_NK))
 
     return jax.jit(probabilities)

@@ -46,9 +46,9 @@ class Norm(nn.Module):
     running_variance: 'unbiased' averages `m/(m-1) * covariance` of m values,
       as `batch.py`; 'biased' averages the covariance.
     group_size: consecutive examples that share statistics; 0 for the batch.
-    group_variance: what the running covariance is of where there are groups:
-      'within' or 'pooled', see `batch.py`.
-    whitened_channels: most channels that are whitened together. 64 is our
+    group_variance: how groups make the running covariance, 'within' or
+      'pooled', see `batch.py`.
+    whitened_channels: how many are whitened together, at most. 64 is our
       default; 1 is batch normalization.
     whitening_iterations: Newton's. The paper's 5.
     frozen_affine: whether scale and bias get no gradient.

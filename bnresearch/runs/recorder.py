@@ -51,7 +51,7 @@ class Recorder:
     it lacks are named by a warning, and in provenance.json.
     """
     state, step = None, -1
-    with hosts.together():
+    with hosts.all_or_none():
       if self._run.writes:
         state = self._checkpoints.restore_newest_whole(template)
         step = -1 if state is None else int(state.step)

@@ -71,7 +71,7 @@ def _claimed(path: pathlib.Path, config: Config) -> Iterator[RunDirectory]:
   """Holds a run directory for all hosts; the first one writes."""
   with contextlib.ExitStack() as stack:
     run = None
-    with hosts.together():
+    with hosts.all_or_none():
       if hosts.first():
         run = stack.enter_context(run_directory.claim(path, config))
     yield run or RunDirectory(path, writes=False)
@@ -83,7 +83,7 @@ class _Session:
   def __init__(self, parts: Parts, run: RunDirectory):
     """Makes everything ready to go on where the run stopped."""
     self._parts = parts
-    with hosts.together():
+    with hosts.all_or_none():
       note_data(run, parts)
       self._mesh = parts.mesh()
     fresh, self._recorder = parts.fresh_state(), Recorder(run, parts)

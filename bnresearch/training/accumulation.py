@@ -73,7 +73,7 @@ def split(x: jax.Array, microbatches: int) -> jax.Array:
       f'train.microbatches = {microbatches}: a part of {n} examples does not '
       f'lie evenly on {D} devices. Set parallel.devices to a divisor of {n}.'
     )
-  return shards.spread(x.reshape(microbatches, n, *x.shape[1:]), axis=1)
+  return shards.split(x.reshape(microbatches, n, *x.shape[1:]), axis=1)
 
 
 def _of_all_parts(x):

@@ -60,7 +60,7 @@ def make_train_step(
   ]
 
   def train_step(state, batch, key):
-    batch = shards.spread(batch)
+    batch = shards.split(batch)
     x_NHWC, targets_NK = inputs(
       inputs_key(key, state.step), batch.images, batch.labels
     )
