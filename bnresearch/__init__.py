@@ -34,6 +34,7 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
   N examples   H W space   C channels   D features   K classes   T steps
   G groups, of examples or of channels   P parts of a batch, J of each group
   M examples of a part   S positions   V values of a channel   Q percentiles
+  R runs of a program
 """
 
 import importlib

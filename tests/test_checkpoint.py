@@ -282,7 +282,7 @@ def logged(tmp_path):
   config = default.get_config()
   config.train.steps, config.train.log_every = 1000, 100
   config.eval.every = config.checkpoint.every = 200
-  plan = assemble(config).plan
+  plan = assemble(config).training.plan
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
     records = recorder.Recorder(run, assemble(config))

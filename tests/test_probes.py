@@ -153,7 +153,7 @@ def assert_all_are_finite(view, batch):
 
   def measure(params, collections, batch):
     own = NetworkView(params, collections, view.forward)
-    return measured(assemble(config).probes, own, batch)
+    return measured(assemble(config).evaluation.probes, own, batch)
 
   found = jax.jit(measure)(view.params, view.collections, batch)
   for probe in names:
@@ -193,7 +193,7 @@ def test_probes_have_the_options_of_the_config():
   }
   assert configs.override(config, values) == []
   x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  found = measured(assemble(config).probes, IDENTITY, holding(x_MC))
+  found = measured(assemble(config).evaluation.probes, IDENTITY, holding(x_MC))
   assert set(found) == {
     'probe/activation_percentiles/tap',
     'probe/saturation/tap',
@@ -209,5 +209,5 @@ def test_probes_have_the_options_of_the_config():
 
 def test_without_names_nothing_is_measured():
   x_MC = np.ones((5, 3), np.float32)
-  probes = assemble(default.get_config()).probes
+  probes = assemble(default.get_config()).evaluation.probes
   assert measured(probes, IDENTITY, holding(x_MC)) == {}

@@ -169,7 +169,7 @@ class Run:
     collections = saved.statistics(folder, state, self._template, statistics)
     if collections is None:
       self.source('train')  # compares it with what was used
-      collections = self.parts.estimate(
+      collections = self.parts.evaluation.estimate(
         state, statistics, progress, averaged=average
       )
     return state.replace(collections=collections)
@@ -223,12 +223,9 @@ class Run:
 
     Its splits are had by `source`, which compares them with what was used.
     """
-    config = self.config
-    read_spec = functools.partial(_spec_of, self.path)
-    return Parts(
-      config,
-      DataSet(config.data, dry_run=config.dry_run, read_spec=read_spec),
-    )
+    group, dry = self.config.data, self.config.dry_run
+    own = DataSet(group, dry_run=dry, read_spec=self._read_spec)
+    return Parts(self.config, own)
 
   @property
   def spec(self) -> Spec:
@@ -245,7 +242,7 @@ class Run:
     made = functools.partial(
       states.traceable,
       self.model,
-      self.parts.optimizer,
+      self.parts.training.optimizer,
       averaged=self.config.train.average > 0,
     )
     x_NHWC = jnp.zeros((1, *self.spec.image_shape))
@@ -270,6 +267,10 @@ class Run:
 
     return jax.jit(probabilities)
 
+  def _read_spec(self):
+    image_shape, class_names, about = run_directory.read_data(self.path)
+    return Spec(image_shape, class_names, about['examples'])
+
   def _load_source(self, split):
     source = self.parts.data.source(split)
     run_directory.check_source(self.path, split, source)
@@ -281,18 +282,14 @@ class Run:
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
   def _make_evaluator(self, statistics, split, batch_size):
-    add_batch = jax.jit(self.parts.add_batch(statistics))
-    return self.parts.evaluator(self.source(split), add_batch, batch_size)
+    add_batch = jax.jit(self.parts.evaluation.add_batch(statistics))
+    return self.parts.evaluation.evaluator(
+      self.source(split), add_batch, batch_size
+    )
 
   def _statistics_folder(self, estimator, average):
     name = f'average_{estimator}' if average else estimator
     return self.path / 'statistics' / name
-
-
-def _spec_of(path):
-  """Returns what a run directory notes of its data set."""
-  image_shape, class_names, about = run_directory.read_data(path)
-  return Spec(image_shape, class_names, about['examples'])
 
 
 def open_run(path: str | os.PathLike, **moved: str | int) -> Run:

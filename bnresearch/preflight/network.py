@@ -49,7 +49,7 @@ def check_network(
 
 def _problems(parts, machine, resident, swept):
   config, values = parts.config, knobs.leaves(parts.config)
-  devices = parts.device_count(machine.devices, machine.platform)
+  devices = parts.training.device_count(machine.devices, machine.platform)
   fresh = _fresh(parts)
   sites.check(parts)
   logits_NK, taps = _forward(parts, fresh, devices)
@@ -90,7 +90,7 @@ def _fresh(parts):
   create = functools.partial(
     state.traceable,
     parts.network.model,
-    parts.optimizer,
+    parts.training.optimizer,
     averaged=parts.config.train.average > 0,
   )
   x_NHWC = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.float32)
@@ -167,6 +167,10 @@ def _look(parts: Parts, fresh: state.State) -> bool:
   labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
   with nn.intercept_methods(note):
     jax.eval_shape(
-      parts.measure, fresh.params, fresh.collections, images, labels_N
+      parts.evaluation.measure,
+      fresh.params,
+      fresh.collections,
+      images,
+      labels_N,
     )
   return bool(asked) or not parts.config.probes.names

@@ -35,7 +35,11 @@ class Recorder:
       parts: whose run it is.
     """
     config = parts.config
-    self._run, self._plan, self._network = run, parts.plan, parts.network
+    self._run, self._plan, self._network = (
+      run,
+      parts.training.plan,
+      parts.network,
+    )
     self._digest = config_file.digest(config)
     self._chooses = parts.data.chooses
     keep = config.checkpoint.keep if run.writes else None

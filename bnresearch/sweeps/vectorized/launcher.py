@@ -117,7 +117,7 @@ def _train(program, points, parts, workdir, stop, console):
       # Where a kill came between the checkpoints of two, they are apart.
       for step, some in sorted(by_step.items()):
         session = _Session(program, some)
-        plan = some[0].parts.plan
+        plan = some[0].parts.training.plan
         status = make_steps(plan, session, step, stop)
         for lane in some:
           lane.end(status)
@@ -216,7 +216,7 @@ class _Session:
     def read():
       of_all = jax.device_get(metrics)
       for k, lane in self._live():
-        own = {name: value_TP[:, k] for name, value_TP in of_all.items()}
+        own = {name: value_TR[:, k] for name, value_TR in of_all.items()}
         try:
           lane.recorder.log_training(steps, own)
         except Diverged as error:
@@ -243,7 +243,7 @@ class _Session:
     def read():
       of_all = jax.device_get(measured)
       for k, lane in self._live():
-        own = {name: np.asarray(value_P[k]) for name, value_P in of_all.items()}
+        own = {name: np.asarray(value_R[k]) for name, value_R in of_all.items()}
         lane.recorder.log_probes(done, own)
 
     return read
