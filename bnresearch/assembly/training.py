@@ -125,6 +125,18 @@ class Training:
       averaged=self._config.train.average > 0,
     )
 
+  def shapes(self) -> State:
+    """Returns the shapes of the run's states; nothing is computed."""
+    create = functools.partial(
+      state.traceable,
+      self._network.model,
+      self.optimizer,
+      averaged=self._config.train.average > 0,
+    )
+    image_shape = self._data.spec.image_shape
+    x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return jax.eval_shape(create, jax.random.key(0), x_NHWC)
+
   def device_count(self, there: int, platform: str) -> int:
     """Returns how many devices share a batch, see `parallel.count`."""
     config = self._config

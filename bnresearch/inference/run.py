@@ -19,7 +19,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import config as configs
@@ -35,7 +34,6 @@ from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
 from bnresearch.training import parallel
-from bnresearch.training import state as states
 from bnresearch.training.state import State
 
 
@@ -239,14 +237,7 @@ class Run:
 
   @functools.cached_property
   def _template(self):
-    made = functools.partial(
-      states.traceable,
-      self.model,
-      self.parts.training.optimizer,
-      averaged=self.config.train.average > 0,
-    )
-    x_NHWC = jnp.zeros((1, *self.spec.image_shape))
-    return jax.eval_shape(made, jax.random.key(0), x_NHWC)
+    return self.parts.training.shapes()
 
   @functools.cached_property
   def _checkpoints(self):

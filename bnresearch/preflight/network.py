@@ -14,7 +14,8 @@ from bnresearch.assembly import Parts, assemble
 from bnresearch.config import ConfigError
 from bnresearch.models import AUXILIARY
 from bnresearch.preflight import Machine, changed, memory, sites
-from bnresearch.training import parallel, state
+from bnresearch.training import parallel
+from bnresearch.training.state import State
 
 _ADDRESS = re.compile(r'0x[0-9a-f]+')
 
@@ -50,7 +51,7 @@ def check_network(
 def _problems(parts, machine, resident, swept):
   config, values = parts.config, knobs.leaves(parts.config)
   devices = parts.training.device_count(machine.devices, machine.platform)
-  fresh = _fresh(parts)
+  fresh = parts.training.shapes()
   sites.check(parts)
   logits_NK, taps = _forward(parts, fresh, devices)
 
@@ -83,18 +84,6 @@ def _problems(parts, machine, resident, swept):
     taps={'logits': logits_NK, **taps},
   ):
     yield why
-
-
-def _fresh(parts):
-  """Returns the state before the first update, for its shapes."""
-  create = functools.partial(
-    state.traceable,
-    parts.network.model,
-    parts.training.optimizer,
-    averaged=parts.config.train.average > 0,
-  )
-  x_NHWC = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.float32)
-  return jax.eval_shape(create, jax.random.key(0), x_NHWC)
 
 
 def _forward(parts, fresh, devices):
@@ -154,7 +143,7 @@ def _fingerprint(parts):
   return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
 
 
-def _look(parts: Parts, fresh: state.State) -> bool:
+def _look(parts: Parts, fresh: State) -> bool:
   """Says whether a probe applies the network to images."""
   asked = []
 
