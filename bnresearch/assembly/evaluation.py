@@ -35,7 +35,7 @@ class Evaluation:
     self._network, self._training = network, training
 
   def add_batch(self, statistics: str = '') -> Callable[..., dict]:
-    """Returns the pure function by which evaluation adds a batch to sums.
+    """Returns the pure function that adds a batch to the sums.
 
     By `config.eval.statistics`, unless others are given.
     """

@@ -151,7 +151,7 @@ class Training:
     )
 
   def mesh(self) -> jax.sharding.Mesh:
-    """Returns the devices that share a batch, of those that there are."""
+    """Returns the devices here that share a batch."""
     found = jax.devices()
     count = self.device_count(len(found), found[0].platform)
     return parallel.mesh_of(found[:count])

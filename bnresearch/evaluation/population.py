@@ -39,7 +39,7 @@ ESTIMATORS = {
 
 
 def of_one_batch(estimator: str) -> dict[str, Any]:
-  """Returns the options by which norms leave one batch's own statistics.
+  """Returns options that make norms leave one batch's own statistics.
 
   Raises:
     ValueError: there is no such estimator.

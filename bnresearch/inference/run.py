@@ -247,7 +247,7 @@ class Run:
   def probabilities(self) -> Callable[..., jax.Array]:
     """Of `params, collections, images`: (N, K), by running statistics.
 
-    The images, uint8 (N, H, W, C), are spread over the mesh in use.
+    The images, uint8 (N, H, W, C), are split over the mesh in use.
     """
     forward = evaluate.make_forward(self.model, 'ema')
     pixels = self.parts.images.pixels

@@ -36,7 +36,7 @@ def check_network(
       of the network, one without an effect may have it at another point.
 
   Raises:
-    ConfigError: the network cannot be made, applied to a batch, or spread over
+    ConfigError: the network cannot be made, applied to a batch, or split over
       the devices; a pattern or a knob changes nothing of it; or it surely does
       not fit into memory.
   """

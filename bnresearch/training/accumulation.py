@@ -27,7 +27,7 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
   A part is `N / microbatches` consecutive examples, on all devices.
 
   Args:
-    gradient: of a batch, already spread over the devices.
+    gradient: of a batch, already split over the devices.
     microbatches: how many parts.
 
   Raises:

@@ -1,7 +1,7 @@
 """Many runs as one program: those that differ in numbers only.
 
 The step of one run is made a step of R runs by `jax.vmap`: what they differ in
-is traced, the rest is compiled once. The members are spread over the devices,
+is traced, the rest is compiled once. The members lie on all devices,
 which need not speak to each other. Each run keeps its directory and records,
 as if it had been trained alone, and its numbers, up to the order of additions.
 """
@@ -50,7 +50,7 @@ class Program:
     Args:
       parts: of any of the runs.
       runs: see above.
-      devices: over which the members are spread.
+      devices: that share the members.
     """
     self._parts, self.runs = parts, runs
     self.count = -(-runs // len(devices)) * len(devices)
