@@ -79,7 +79,7 @@ class Evaluation:
       if split != 'train'
     }
 
-  @property
+  @functools.cached_property
   def probes(self) -> dict[str, measure.Probe]:
     """The probes by name, with their options."""
     group = self._config.probes
@@ -89,7 +89,7 @@ class Evaluation:
       for name, function in found.items()
     }
 
-  @property
+  @functools.cached_property
   def measure(self) -> Callable[..., dict[str, jax.Array]]:
     """The probes as a pure function of params, collections and a batch."""
     return measure.make_measure(

@@ -35,7 +35,7 @@ class Training:
     self._config, self._data = config, data
     self._images, self._network = images, network
 
-  @property
+  @functools.cached_property
   def order(self) -> Order:
     """Which examples make which training batch."""
     config = self._config
@@ -60,7 +60,7 @@ class Training:
       host,
     )
 
-  @property
+  @functools.cached_property
   def plan(self) -> Plan:
     """What is due when."""
     config = self._config
@@ -83,13 +83,13 @@ class Training:
       )
     return objective.passes(heads, own.auxiliary, own.auxiliary_weight)
 
-  @property
+  @functools.cached_property
   def optimizer(self) -> optax.GradientTransformation:
     """The optimizer, its schedule included."""
     config = self._config
     return optimizer.make(config.train.steps, len(self.passes), **config.optim)
 
-  @property
+  @functools.cached_property
   def train_step(self) -> step.TrainStep:
     """The training step, pure."""
     train = self._config.train
