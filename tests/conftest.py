@@ -71,7 +71,7 @@ _peaks = {}
 
 
 def _kept(config):
-  """Returns the folder of the programs of all sessions; None without a cache."""
+  """Returns where programs are kept between sessions; None without a cache."""
   cache = getattr(config, 'cache', None)
   return pathlib.Path(cache.mkdir('programs')) if cache and _scratch else None
 
