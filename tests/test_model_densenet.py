@@ -72,6 +72,7 @@ def test_normalizers_follow_the_concatenated_channels():
   assert channels == counted('121', 1000)[1] == 41_824
 
 
+@pytest.mark.foreign
 def test_it_is_keras_network():
   theirs = keras.applications.DenseNet121(
     weights=None, classifier_activation=None

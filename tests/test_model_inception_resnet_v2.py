@@ -73,6 +73,7 @@ def test_the_number_of_parameters_is_that_of_the_table_and_keras(theirs):
   assert parameters(model, SIZE) == without_scale + channels
 
 
+@pytest.mark.foreign
 def test_it_is_keras_network(theirs):
   model = network('inception_resnet_v2', WITHOUT_SCALE)
   assert_same_as_keras(theirs, model, SIZE)

@@ -129,6 +129,7 @@ def test_its_maps_are_the_published_ones():
   assert taps['auxiliary_1/conv_2'] == (1, 1, 768)
 
 
+@pytest.mark.foreign
 def test_it_is_keras_network():
   theirs = keras_network(keras.applications.InceptionV3)
   model = network('inception_v3', WITHOUT_SCALE)

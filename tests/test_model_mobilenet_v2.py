@@ -70,6 +70,7 @@ def test_no_layer_is_narrower_than_min_width_unless_published_so():
   assert params['stage_2_block_1']['project']['kernel'].shape[-1] == 20
 
 
+@pytest.mark.foreign
 def test_it_is_keras_network():
   theirs = keras.applications.MobileNetV2(
     weights=None, classifier_activation=None

@@ -70,6 +70,7 @@ def test_with_all_biases_the_number_of_parameters_is_keras():
     (keras.applications.ResNet50V2, 'v2', 'last'),
   ],
 )
+@pytest.mark.foreign
 def test_it_is_keras_network(make, version, strides_at):
   theirs = make(weights=None, classifier_activation=None)
   model = network(
