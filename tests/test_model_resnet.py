@@ -12,6 +12,7 @@ from tests.published import (
   batch_norm,
   drawn,
   images,
+  keras_network,
   network,
   parameters,
 )
@@ -72,7 +73,7 @@ def test_with_all_biases_the_number_of_parameters_is_keras():
 )
 @pytest.mark.foreign
 def test_it_is_keras_network(make, version, strides_at):
-  theirs = make(weights=None, classifier_activation=None)
+  theirs = keras_network(make)
   model = network(
     'resnet',
     batch_norm(KERAS_EPSILON),
