@@ -1,17 +1,26 @@
-# make demo: Figure 1 of the BN paper on real digits. make test: all tests.
-# Both make .venv first, with uv where it is, else with pip.
+# make demo: Figure 1 of the BN paper on real digits. make test: the daily tests.
+# make test-slow: all other tests. Each makes .venv first, with uv where it is,
+# else with pip.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test test-slow lint lock clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.ioffe2015_figure1 --output=figure1
 	@echo 'Look at figure1.png.'
 
+# What these markers stand for is in pyproject.toml. A file stays on one worker,
+# and with it its fixtures and compiled programs.
+SLOW := foreign or grid or hosts or kills or slurm or study
+PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile
+
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist=worksteal
+	$(PYTEST) -m 'not ($(SLOW))'
+
+test-slow: .venv/.test
+	$(PYTEST) -m '$(SLOW)'
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

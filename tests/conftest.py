@@ -4,6 +4,8 @@ import gc
 import json
 import os
 import pathlib
+import resource
+import sys
 import tempfile
 from unittest import mock
 
@@ -17,7 +19,7 @@ from bnresearch.machine import process
 from bnresearch.runs import config_file
 from bnresearch.runs.logbook import Logbook
 from configs import default
-from tests import slurm_cluster
+from tests import programs, slurm_cluster
 
 # Eight devices on the CPU, also where there is a GPU, so that the tests are the
 # same everywhere. A subprocess inherits the platform by the environment.
@@ -51,12 +53,76 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
   os.environ['TFDS_DATA_DIR'] = f'{_scratch.name}/tensorflow_datasets'
   os.environ['XDG_CACHE_HOME'] = f'{_scratch.name}/cache'
   os.environ['KERAS_HOME'] = f'{_scratch.name}/keras'
+  # All programs, however small: there are thousands. Workers and subprocesses
+  # have it from the environment; see tests/programs.py.
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{_scratch.name}/programs'
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+  os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+  # With these, which are of GPUs, the folder's name enters each program's.
+  os.environ['JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES'] = 'none'
+_programs = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])
+jax.config.update('jax_compilation_cache_dir', str(_programs))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+jax.config.update('jax_persistent_cache_enable_xla_caches', 'none')
+
+_memory = programs.Memory()
+_peaks = {}
 
 
-def pytest_unconfigure():
-  """Removes the scratch folder when the session is over."""
+def _kept(config):
+  """Returns where programs are kept between sessions; None without a cache."""
+  cache = getattr(config, 'cache', None)
+  return pathlib.Path(cache.mkdir('programs')) if cache and _scratch else None
+
+
+def pytest_configure(config):
+  """Lends the session what earlier ones have compiled."""
+  if folder := _kept(config):
+    programs.lend(folder, _programs)
+
+
+def pytest_unconfigure(config):
+  """Keeps the session's programs; removes its scratch folder."""
+  if folder := _kept(config):
+    programs.keep(_programs, folder)
   if _scratch:
     _scratch.cleanup()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+  """Lets go of programs where there are many."""
+  _memory.check()
+
+
+def pytest_sessionfinish(session):
+  """Takes the peak of this process's memory, and of its children's, in GB."""
+  unit = 1 if sys.platform == 'darwin' else 1024
+  peak = [
+    resource.getrusage(who).ru_maxrss * unit / 1e9
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+  ]
+  worker = os.environ.get('PYTEST_XDIST_WORKER')
+  if worker:
+    session.config.workeroutput['peak'] = peak
+  _peaks.setdefault(worker or 'main', peak)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+  """Takes that of a worker; one that has crashed has none."""
+  if peak := getattr(node, 'workeroutput', {}).get('peak'):
+    _peaks[node.gateway.id] = peak
+
+
+def pytest_terminal_summary(terminalreporter):
+  """Says how much memory the tests took."""
+  of_all = ', '.join(
+    f'{name} {own:.1f} GB (its largest child {child:.1f})'
+    for name, (own, child) in sorted(_peaks.items())
+  )
+  terminalreporter.write_line(f'Peak of memory: {of_all}')
 
 
 @pytest.fixture(scope='session')

@@ -4,6 +4,7 @@ Their weights, random and different everywhere, are mapped onto our tree by the
 names that serve pretrained weights.
 """
 
+import contextlib
 import functools
 import importlib
 import math
@@ -180,8 +181,8 @@ def assert_takes_all(theirs, model):
 def keras_network(make):
   """Returns one of `keras.applications` that ends with random logits.
 
-  Names that Keras makes by counting begin anew. Its initializer is replaced, as
-  to compile it for each shape takes longer than all the rest.
+  Names that Keras makes by counting begin anew. Its initializers are replaced,
+  as to compile them for each shape takes longer than all the rest.
   """
   import keras
 
@@ -192,9 +193,31 @@ def keras_network(make):
     return jnp.asarray(random.normal(0, fan_in**-0.5, shape), jnp.float32)
 
   keras.utils.clear_session()
-  glorot = keras.initializers.GlorotUniform
-  with mock.patch.object(glorot, '__call__', kernel):
+  ours = {'GlorotUniform': kernel} | {
+    kind: lambda self, shape, dtype=None, fill=fill: jnp.asarray(
+      fill(shape, np.float32)
+    )
+    for kind, fill in (('Zeros', np.zeros), ('Ones', np.ones))
+  }
+  with contextlib.ExitStack() as replaced:
+    for kind, init in ours.items():
+      cls = getattr(keras.initializers, kind)
+      replaced.enter_context(mock.patch.object(cls, '__call__', init))
     return make(weights=None, classifier_activation=None)
+
+
+def taken_from_keras(theirs, model, size):
+  """Returns a Keras network's variables in our tree.
+
+  So each layer has its name and its shape. Where one is left over or lacks,
+  `pretrained.convert` raises.
+  """
+  return pretrained.convert(
+    {weight.path: np.asarray(weight) for weight in theirs.weights},
+    pretrained.SOURCES['keras'],
+    pretrained.check('keras', model, size),
+    models.shapes(model, size),
+  )
 
 
 def assert_same_as_keras(theirs, model, size, rtol=RTOL):
@@ -206,12 +229,7 @@ def assert_same_as_keras(theirs, model, size, rtol=RTOL):
   random = np.random.RandomState(0)
   for weight in theirs.weights:
     weight.assign(shaken(weight.path, weight.shape, random, of_norm=False))
-  variables = pretrained.convert(
-    {weight.path: np.asarray(weight) for weight in theirs.weights},
-    pretrained.SOURCES['keras'],
-    pretrained.check('keras', model, size),
-    models.shapes(model, size),
-  )
+  variables = taken_from_keras(theirs, model, size)
   trainable, other = (
     [variable.value for variable in variables]
     for variables in (

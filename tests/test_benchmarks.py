@@ -11,6 +11,7 @@ BENCHMARKS = studies.names('benchmarks')
 
 
 @pytest.mark.parametrize('name', BENCHMARKS)
+@pytest.mark.study
 def test_a_benchmark_passes_its_dry_run(name, tmp_path):
   arguments = []
   if name == 'data':

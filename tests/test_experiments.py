@@ -28,6 +28,7 @@ def dry_run(name, tmp_path, *arguments):
 
 
 @pytest.mark.parametrize('name', sorted({*EXPERIMENTS} - {*DRY_RUN_BELOW}))
+@pytest.mark.study
 def test_an_experiment_passes_its_dry_run(name, tmp_path):
   arguments = []
   if name == 'flowers':
@@ -36,6 +37,7 @@ def test_an_experiment_passes_its_dry_run(name, tmp_path):
   dry_run(name, tmp_path, *arguments)
 
 
+@pytest.mark.study
 def test_figures_2_and_3_pass_their_dry_run_with_the_same_runs(tmp_path):
   workdir = f'--workdir={tmp_path / "runs"}'
   first, second = (

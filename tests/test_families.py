@@ -35,7 +35,16 @@ def train(workdir, **knobs):
   return read('status.json'), read('provenance.json')[-1]
 
 
-@pytest.mark.parametrize('name', lookup.names('models'))
+# One with convolutions and one without are of each day.
+@pytest.mark.parametrize(
+  'name',
+  [
+    name
+    if name in ('lenet', 'mlp')
+    else pytest.param(name, marks=pytest.mark.grid)
+    for name in lookup.names('models')
+  ],
+)
 def test_a_family_trains_on_the_devices_that_a_user_has(name, tmp_path):
   model = lookup.find('models', name).Model
   fields = {field.name: field.default for field in dataclasses.fields(model)}
@@ -61,6 +70,7 @@ def test_a_family_trains_on_the_devices_that_a_user_has(name, tmp_path):
   )
 
 
+@pytest.mark.grid
 def test_a_thousand_quick_steps_on_all_cores_end(tmp_path):
   # On two quiet cores XLA aborted every such run, after 40 s without a thread
   # for the second device.

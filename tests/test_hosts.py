@@ -213,7 +213,10 @@ def assert_same_run(assert_close):
   return compare
 
 
-@pytest.mark.parametrize(('count', 'on_device'), [(2, 'always'), (4, 'never')])
+@pytest.mark.parametrize(
+  ('count', 'on_device'),
+  [(2, 'always'), pytest.param(4, 'never', marks=pytest.mark.hosts)],
+)
 def test_hosts_leave_what_one_process_leaves(
   file, alone, tmp_path, assert_same_run, count, on_device
 ):
@@ -236,6 +239,7 @@ def test_hosts_leave_what_one_process_leaves(
   ]
 
 
+@pytest.mark.hosts
 def test_photographs_reach_the_devices_of_hosts_byte_for_byte(
   photographs, tmp_path, file, assert_same_run
 ):
@@ -267,6 +271,7 @@ def test_photographs_reach_the_devices_of_hosts_byte_for_byte(
   assert set(bnr.open_run(two).metrics['test/examples'].values) == {6}
 
 
+@pytest.mark.hosts
 def test_a_signal_to_any_host_saves_all_and_one_alone_continues(
   file, alone, tmp_path, assert_same_run
 ):
@@ -290,6 +295,7 @@ def test_a_signal_to_any_host_saves_all_and_one_alone_continues(
 
 
 @pytest.mark.parametrize('lost', [0, 1])
+@pytest.mark.hosts
 def test_a_host_that_is_killed_ends_the_others_and_the_run_continues(
   file, alone, tmp_path, assert_same_run, lost
 ):
@@ -316,6 +322,7 @@ def test_a_host_that_is_killed_ends_the_others_and_the_run_continues(
   assert 20 <= continued_at < 100
 
 
+@pytest.mark.slurm
 def test_srun_makes_hosts_of_its_tasks(
   slurm, file, alone, tmp_path, assert_same_run
 ):
@@ -330,6 +337,7 @@ def test_srun_makes_hosts_of_its_tasks(
   assert sessions(tmp_path, 'hosts') == [2]
 
 
+@pytest.mark.slurm
 def test_a_job_that_is_one_task_joins_no_other(slurm, tmp_path):
   """Within an allocation for two: without srun, and as srun's only task."""
   script = tmp_path / 'joining.py'
@@ -365,6 +373,7 @@ def test_wrong_variables_are_named(file, tmp_path, monkeypatch):
       hosts.join()
 
 
+@pytest.mark.hosts
 def test_a_batch_that_hosts_do_not_divide_is_refused_on_all(file, tmp_path):
   with begun(
     2,
@@ -380,6 +389,7 @@ def test_a_batch_that_hosts_do_not_divide_is_refused_on_all(file, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.hosts
 def test_a_directory_of_another_config_is_refused_on_all(file, alone):
   before = {f: f.stat().st_mtime_ns for f in alone.rglob('*')}
   with begun(
@@ -391,6 +401,7 @@ def test_a_directory_of_another_config_is_refused_on_all(file, alone):
   assert before == {f: f.stat().st_mtime_ns for f in alone.rglob('*')}
 
 
+@pytest.mark.hosts
 def test_what_one_host_refuses_ends_all(photographs, file, tmp_path):
   """The first one finds the run in use; another time, the last has no data."""
   config = configs.load(str(file))

@@ -214,7 +214,7 @@ def test_imagenet_passes_a_dry_run_without_its_data():
   assert 'bn_x5,seed=0: done, its checkpoint restored' in dry.stdout, dry.stderr
 
 
-@pytest.mark.parametrize('seed', [1, 2])
+@pytest.mark.parametrize('seed', [1, pytest.param(2, marks=pytest.mark.kills)])
 def test_a_killed_run_continues_bit_for_bit(finished, tmp_path, seed):
   """SIGKILL at three random rows; the last session ends the run."""
   workdir, _ = finished
@@ -246,6 +246,7 @@ def test_a_killed_run_continues_bit_for_bit(finished, tmp_path, seed):
 
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.kills
 def test_an_interrupted_sweep_saves_and_continues(finished, tmp_path, number):
   """Two points in two processes; the signal goes to the parent."""
   workdir, _ = finished

@@ -93,7 +93,11 @@ def torchs(features, groups=(1, 1, 1, 1, 1), lrn=False):
 @pytest.mark.parametrize(
   ('variant', 'table'),
   [
-    ('one_weird_trick', {'features': (64, 192, 384, 256, 256)}),
+    pytest.param(
+      'one_weird_trick',
+      {'features': (64, 192, 384, 256, 256)},
+      marks=pytest.mark.foreign,
+    ),
     (
       '2012_groups',
       {

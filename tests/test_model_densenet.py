@@ -18,8 +18,10 @@ from tests.published import (
   assert_takes_all,
   batch_norm,
   images,
+  keras_network,
   network,
   parameters,
+  taken_from_keras,
 )
 
 KERAS_EPSILON = 1.001e-5
@@ -72,12 +74,18 @@ def test_normalizers_follow_the_concatenated_channels():
   assert channels == counted('121', 1000)[1] == 41_824
 
 
+def keras_and_ours():
+  theirs = keras_network(keras.applications.DenseNet121)
+  return theirs, network('densenet', batch_norm(KERAS_EPSILON))
+
+
+def test_all_variables_of_keras_network_are_ours():
+  taken_from_keras(*keras_and_ours(), 224)
+
+
+@pytest.mark.foreign
 def test_it_is_keras_network():
-  theirs = keras.applications.DenseNet121(
-    weights=None, classifier_activation=None
-  )
-  model = network('densenet', batch_norm(KERAS_EPSILON))
-  assert_same_as_keras(theirs, model, 224)
+  assert_same_as_keras(*keras_and_ours(), 224)
 
 
 def torchvisions(variant, blocks):

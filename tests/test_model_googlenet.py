@@ -154,6 +154,7 @@ def _torch_network(window, last_pooling, normalized, num_classes):
 
 
 @pytest.mark.parametrize('variant', ['torchvision', 'paper'])
+@pytest.mark.foreign
 def test_it_is_pytorchs_network_and_so_are_its_heads(variant):
   """Torchvision's with BN, and the paper's without."""
   pytest.importorskip('torch', reason='PyTorch is not installed')

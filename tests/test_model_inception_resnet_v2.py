@@ -21,6 +21,7 @@ from tests.published import (
   network,
   parameters,
   small,
+  taken_from_keras,
 )
 
 SIZE = 299
@@ -73,6 +74,12 @@ def test_the_number_of_parameters_is_that_of_the_table_and_keras(theirs):
   assert parameters(model, SIZE) == without_scale + channels
 
 
+def test_all_variables_of_keras_network_are_ours(theirs):
+  model = network('inception_resnet_v2', WITHOUT_SCALE)
+  taken_from_keras(theirs, model, SIZE)
+
+
+@pytest.mark.foreign
 def test_it_is_keras_network(theirs):
   model = network('inception_resnet_v2', WITHOUT_SCALE)
   assert_same_as_keras(theirs, model, SIZE)

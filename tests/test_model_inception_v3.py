@@ -24,6 +24,7 @@ from tests.published import (
   network,
   parameters,
   small,
+  taken_from_keras,
 )
 
 SIZE = 299
@@ -129,10 +130,18 @@ def test_its_maps_are_the_published_ones():
   assert taps['auxiliary_1/conv_2'] == (1, 1, 768)
 
 
-def test_it_is_keras_network():
+def keras_and_ours():
   theirs = keras_network(keras.applications.InceptionV3)
-  model = network('inception_v3', WITHOUT_SCALE)
-  assert_same_as_keras(theirs, model, SIZE)
+  return theirs, network('inception_v3', WITHOUT_SCALE)
+
+
+def test_all_variables_of_keras_network_are_ours():
+  taken_from_keras(*keras_and_ours(), SIZE)
+
+
+@pytest.mark.foreign
+def test_it_is_keras_network():
+  assert_same_as_keras(*keras_and_ours(), SIZE)
 
 
 def test_torchvisions_weights_fit():

@@ -190,6 +190,7 @@ def pytorch():
   return Network()
 
 
+@pytest.mark.foreign
 def test_it_is_the_network_of_the_table_in_pytorch():
   torch = pytest.importorskip('torch', reason='PyTorch is not installed')
   torch.manual_seed(0)

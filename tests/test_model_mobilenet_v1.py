@@ -19,6 +19,7 @@ from tests.published import (
   batch_norm,
   depthwise_sizes,
   images,
+  keras_network,
   network,
   parameters,
 )
@@ -85,9 +86,8 @@ def test_a_separable_convolution_has_795_weights_for_6912():
 
 
 def test_it_is_keras_network():
-  theirs = keras.applications.MobileNet(
-    weights=None, classifier_activation=None, dropout=0
-  )
+  make = functools.partial(keras.applications.MobileNet, dropout=0)
+  theirs = keras_network(make)
   model = network(
     'mobilenet_v1', batch_norm(KERAS_EPSILON), layers={'activation': 'relu6'}
   )

@@ -16,8 +16,10 @@ from tests.published import (
   assert_takes_all,
   batch_norm,
   depthwise_sizes,
+  keras_network,
   network,
   parameters,
+  taken_from_keras,
 )
 
 KERAS_EPSILON = 1e-3
@@ -70,12 +72,18 @@ def test_no_layer_is_narrower_than_min_width_unless_published_so():
   assert params['stage_2_block_1']['project']['kernel'].shape[-1] == 20
 
 
+def keras_and_ours():
+  theirs = keras_network(keras.applications.MobileNetV2)
+  return theirs, network('mobilenet_v2', batch_norm(KERAS_EPSILON))
+
+
+def test_all_variables_of_keras_network_are_ours():
+  taken_from_keras(*keras_and_ours(), 224)
+
+
+@pytest.mark.foreign
 def test_it_is_keras_network():
-  theirs = keras.applications.MobileNetV2(
-    weights=None, classifier_activation=None
-  )
-  model = network('mobilenet_v2', batch_norm(KERAS_EPSILON))
-  assert_same_as_keras(theirs, model, 224)
+  assert_same_as_keras(*keras_and_ours(), 224)
 
 
 def torchvisions(stages):

@@ -12,6 +12,7 @@ from tests.published import (
   batch_norm,
   drawn,
   images,
+  keras_network,
   network,
   parameters,
 )
@@ -70,8 +71,9 @@ def test_with_all_biases_the_number_of_parameters_is_keras():
     (keras.applications.ResNet50V2, 'v2', 'last'),
   ],
 )
+@pytest.mark.foreign
 def test_it_is_keras_network(make, version, strides_at):
-  theirs = make(weights=None, classifier_activation=None)
+  theirs = keras_network(make)
   model = network(
     'resnet',
     batch_norm(KERAS_EPSILON),

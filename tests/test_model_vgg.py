@@ -54,6 +54,7 @@ def test_with_bn_the_number_is_with_or_without_the_biases(
 
 
 @pytest.mark.parametrize('depth', ['16', '19'])
+@pytest.mark.foreign
 def test_it_is_keras_network(depth):
   make = getattr(keras.applications, f'VGG{depth}')
   shape = SIZE, SIZE, 3
@@ -89,6 +90,7 @@ def torchs(blocks, *, batch_norm):
   return network
 
 
+@pytest.mark.foreign
 def test_with_bn_it_is_pytorchs_network():
   pytest.importorskip('torch', reason='PyTorch is not installed')
   model = network(

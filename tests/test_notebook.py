@@ -53,6 +53,7 @@ def test_the_notebook_finds_the_root_of_the_clone(folder, monkeypatch):
   assert pathlib.Path.cwd() == COLAB.parent
 
 
+@pytest.mark.study
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
   monkeypatch.setenv('BNRESEARCH_RUNS', str(tmp_path / 'runs'))
   monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))

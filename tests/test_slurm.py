@@ -19,6 +19,8 @@ from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, slurm, slurm_queue
 from bnresearch.sweeps.points import points
 
+pytestmark = pytest.mark.slurm
+
 ROOT = pathlib.Path(__file__).parent.parent
 # Four short runs for an array, three long ones that are interrupted, and one
 # that fails. None saves itself before its end unless it is told to.

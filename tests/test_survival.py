@@ -176,6 +176,7 @@ def compare(expected, path):
 
 
 @pytest.mark.parametrize('count', [24])
+@pytest.mark.kills
 def test_a_sweep_survives_sigterm_sigkill_and_a_loss_of_power(tmp_path, count):
   collected = survive(tmp_path, count)
   assert {row['status'] for row in collected} == {'done'}
