@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import random
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +44,12 @@ def test_a_wrong_list_is_refused_by_name(flag, capsys):
 
 def test_compilations_are_counted_in_the_log_of_this_jax(caplog):
   def scanned(x):
-    return 3 * x - 1
+    return 3 * x - new  # no program that the tests have kept
 
   with caplog.at_level(logging.WARNING), jax.log_compiles():
     x = jnp.ones(3)
     for _ in range(2):
+      new = random.random()
       jax.jit(lambda x: scanned(x))(x)
       jax.jit(scanned)(x)
       jax.clear_caches()
