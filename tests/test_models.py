@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 import pickle
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -34,6 +35,28 @@ OWN_SHAPES = ('prelu', 'maxout')
 NO_MAXOUT = ('densenet', 'inception_resnet_v2', 'lstm', 'resnet')
 
 
+def kind(norm):
+  """Returns what models see of a norm: how it is named, called and limited."""
+  cls = lookup.find('norms', norm).Norm
+  fields = {field.name for field in dataclasses.fields(cls)}
+  return (
+    cls.cancels_bias,
+    cls.activates,
+    cls.needs_positions,
+    *(
+      option in fields for option in ('activates', 'initial_scale', 'use_bias')
+    ),
+  )
+
+
+# The first norm of each kind is of each day, as `Bare` below is.
+OF_EACH_KIND = {kind(norm): norm for norm in reversed(NORMS)}.values()
+ALL_NORMS = [
+  norm if norm in OF_EACH_KIND else pytest.param(norm, marks=pytest.mark.grid)
+  for norm in NORMS
+]
+
+
 def fits(model, norm):
   return not (
     lookup.find('norms', norm).Norm.needs_positions and model in DENSE
@@ -53,7 +76,8 @@ def shapes(model, x_NHWC):
   return variables, output
 
 
-@pytest.mark.parametrize(('model', 'norm'), [*itertools.product(MODELS, NORMS)])
+@pytest.mark.parametrize('norm', ALL_NORMS)
+@pytest.mark.parametrize('model', MODELS)
 def test_every_model_runs_with_every_norm(model, norm):
   N = 4
   if not fits(model, norm):
@@ -69,7 +93,28 @@ def test_every_model_runs_with_every_norm(model, norm):
     assert x.ndim >= 2, name
 
 
-@pytest.mark.parametrize('norm', ['none', 'batch'])
+class Bare(nn.Module):
+  """A norm of which there is nothing but what all norms promise to models."""
+
+  cancels_bias: ClassVar[bool] = True
+  activates: ClassVar[bool] = False
+
+  def __call__(self, x, *, train, mask=None):
+    assert train is True
+    assert mask is None
+    return x
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_models_see_of_a_norm_no_more_than_all_norms_promise(model):
+  _, (logits_NK, _) = shapes(small(model, Bare), images(size_of(model)))
+  assert logits_NK.shape == (2, 10)
+
+
+# Without a norm, some layers have biases that they have not with one.
+@pytest.mark.parametrize(
+  'norm', [pytest.param('none', marks=pytest.mark.grid), 'batch']
+)
 @pytest.mark.parametrize('model', MODELS)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
   network, (x_NHWC, variables) = small(model, norm), initial(model, norm)
