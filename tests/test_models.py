@@ -21,6 +21,7 @@ from bnresearch.models import (
   smallest_size,
 )
 from configs import default
+from tests.daily import some
 from tests.published import drawn, images, network, size_of, small
 
 MODELS = lookup.names('models')
@@ -51,10 +52,6 @@ def kind(norm):
 
 # The first norm of each kind is of each day, as `Bare` below is.
 OF_EACH_KIND = {kind(norm): norm for norm in reversed(NORMS)}.values()
-ALL_NORMS = [
-  norm if norm in OF_EACH_KIND else pytest.param(norm, marks=pytest.mark.grid)
-  for norm in NORMS
-]
 
 
 def fits(model, norm):
@@ -76,7 +73,7 @@ def shapes(model, x_NHWC):
   return variables, output
 
 
-@pytest.mark.parametrize('norm', ALL_NORMS)
+@pytest.mark.parametrize('norm', some(NORMS, *OF_EACH_KIND))
 @pytest.mark.parametrize('model', MODELS)
 def test_every_model_runs_with_every_norm(model, norm):
   N = 4
@@ -112,9 +109,7 @@ def test_models_see_of_a_norm_no_more_than_all_norms_promise(model):
 
 
 # Without a norm, some layers have biases that they have not with one.
-@pytest.mark.parametrize(
-  'norm', [pytest.param('none', marks=pytest.mark.grid), 'batch']
-)
+@pytest.mark.parametrize('norm', some(['none', 'batch'], 'batch'))
 @pytest.mark.parametrize('model', MODELS)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
   network, (x_NHWC, variables) = small(model, norm), initial(model, norm)
