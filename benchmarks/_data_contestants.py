@@ -50,7 +50,7 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
       'augment.crop': 'resized',
     }
     configs.override(config, values)
-    yield from assemble(config).batches(range(count + 1))
+    yield from assemble(config).training.batches(range(count + 1))
     return
   values |= {
     'augment.crop': 'padded',
@@ -71,7 +71,7 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
 
   key = jax.random.key(0)
   for t in range(count + 1):
-    (indices_N,) = parts.order.indices(range(t, t + 1))
+    (indices_N,) = parts.training.order.indices(range(t, t + 1))
     made = batch_at(images, labels, indices_N, jax.random.fold_in(key, t))
     yield jax.block_until_ready(made)
 

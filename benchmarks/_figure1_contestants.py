@@ -179,4 +179,4 @@ def _host_data(args):
 
   x, y = arrays(test)
   pieces = [(x[i : i + 1000], y[i : i + 1000]) for i in range(0, len(x), 1000)]
-  return arrays(train), pieces, parts.order.indices(range(args.steps))
+  return arrays(train), pieces, parts.training.order.indices(range(args.steps))

@@ -150,8 +150,8 @@ def _waiting(network, args):
   for place, on_device in (('device', 'always'), ('host', 'never')):
     config.data.on_device = on_device
     parts = assemble(config, sources=sources)
-    now = parts.fresh_state()
-    made = parts.feed(now)
+    now = parts.training.fresh_state()
+    made = parts.training.feed(now)
     now, _ = jax.block_until_ready(made.advance(now, range(steps), key))
     before, began = made.waited, time.perf_counter()
     for k in range(1, 1 + args.rounds):

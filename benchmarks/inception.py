@@ -119,11 +119,14 @@ def _training(point: Point) -> _timing.Call:
   batch = Examples(images.astype(np.uint8), labels_N)
   source = data.Arrays(*batch, tuple(map(str, range(_CLASSES))))
   parts = assemble(config, sources={'train': source})
-  mesh = parts.mesh()
+  mesh = parts.training.mesh()
   with jax.set_mesh(mesh):
-    states = [parallel.shared(parts.fresh_state())]
+    states = [parallel.shared(parts.training.fresh_state())]
     batch = parallel.split(batch)
-  compiled, key = jax.jit(parts.train_step, donate_argnums=0), jax.random.key(0)
+  compiled, key = (
+    jax.jit(parts.training.train_step, donate_argnums=0),
+    jax.random.key(0),
+  )
 
   def play():
     with jax.set_mesh(mesh):

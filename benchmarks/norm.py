@@ -12,7 +12,7 @@ All contestants make the output, the new running statistics and the gradients
 of input, scale and bias, in turns, all cores each. Three numbers of memory,
 over the input's: what the forward pass keeps for the backward pass (the input
 itself is 1); the temporaries of the compiled program; and the bytes that it
-accesses, of which 8 are the least: read x twice, write y; read x and dy twice,
+accesses; 8 are the least: read x twice, write y; read x and dy twice,
 write dx. On an accelerator, 'of copy' is the bandwidth that these 8 mean over
 that of a copy.
 

@@ -8,28 +8,33 @@ The tour, in the order of imports; each room's own text says what it promises.
   terminal          what is said; names in it are text, and no markup
   lookup            a file is an entry
   paths  command    paths that users give; one message of what they can mend
-  shards  moments  groups   a batch over devices and in groups; its statistics
+  statistics        moments, groups of examples, a batch over devices
+  machine           this process: devices, other hosts, signals, memory
   images            files decoded and cropped on the host
   conventions       what momentum, epsilon and variance mean elsewhere
   ops               fast forms of operations
   norms  models  data  probes   rooms: one file per choice of a config
   augment           training images changed at random on the device
-  records           what a run leaves on disk
-  knobs  config     all that is known of each; a config loaded (config_code) and
-                    overridden
-  build             a config's names turned into objects
+  training          state, objective, optimizer, step, feed: begin with loop.py
+  evaluation        exact evaluation; statistics of the population
+  knobs  config     all that is known of a knob; a config loaded (config_code)
+                    and overridden
+  assembly          a config's parts, each made once: the only place that turns
+                    names into things
   zoo  pretrained   networks as published; weights that others have trained
-  engine            training: begin with engine/loop.py
+  runs              what a run leaves on disk: begin with session.py
   inference         a run opened again; several as an ensemble
+  preflight         what a run would stumble over, found before it begins
   sweeps  reports   many runs; tables of them
-  main              python -m bnresearch.main --help
+  main  selftest    python -m bnresearch.main --help
 
 Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
 
-  N examples   H W space   C channels   D features   K classes
-  G groups, in P parts where these lie on several devices   M examples of a part
-  S positions   T steps
+  N examples   H W space   C channels   D features   K classes   T steps
+  G groups, of examples or of channels   P parts of a batch, J of each group
+  M examples of a part   S positions   V values of a channel   Q percentiles
+  R runs of a program
 """
 
 import importlib

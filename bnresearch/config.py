@@ -44,7 +44,7 @@ def from_flags(
 
   Args:
     arguments: those that a command's parser does not know.
-    parser: knows the command's flags, of which the nearest one is named.
+    parser: knows the command's flags; the nearest one is named.
 
   Raises:
     ConfigError: something else is among them.

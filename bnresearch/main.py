@@ -15,8 +15,8 @@ from bnresearch.reports import (
   evaluation,
   predictions,
   results,
+  side_by_side,
   summary,
-  together,
 )
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, local
@@ -93,34 +93,34 @@ def _train(args, values):
     return _look(args, chosen, workdir, console)
   if dry:
     return _dry_run(chosen, console)
-  how = launch.How(
+  options = launch.Options(
     flags.launcher(args),
-    args.processes or process.points_at_a_time(),
+    args.processes or process.runs_at_a_time(),
     args.at_once or 0,
     args.wait,
     args.retry_failed,
   )
-  result = launch.run(chosen, workdir, console, how)
+  result = launch.run(chosen, workdir, console, options)
   console.print(summary.table(chosen, workdir, result, args.target))
-  return _conclude(result, how, console)
+  return _conclude(result, options, console)
 
 
 def _look(args, chosen, workdir, console):
   """Prints or writes how far the points are, and starts nothing."""
-  states = launch.states(chosen, workdir, console)
+  statuses = launch.statuses_of(chosen, workdir, console)
   if args.status:
-    console.print(summary.table(chosen, workdir, states, args.target))
-    failed = [p for p in chosen if states[p.name] == 'failed']
+    console.print(summary.table(chosen, workdir, statuses, args.target))
+    failed = [p for p in chosen if statuses[p.name] == 'failed']
     launch.tell_failed(failed, workdir, console)
   if args.collect:
-    rows = results.rows(chosen, workdir, states, args.target)
+    rows = results.rows(chosen, workdir, statuses, args.target)
     results.write(args.collect, rows)
-    ended = sum(state in run_directory.ENDED for state in states.values())
+    ended = sum(s in run_directory.ENDED for s in statuses.values())
     say(f'Wrote {args.collect}: {len(chosen)} points, {ended} have ended.')
   return 0
 
 
-def _conclude(result, how, console):
+def _conclude(result, options, console):
   """Says what is to be done next; returns the exit status."""
   left = [s for s in result.values() if s not in run_directory.ENDED]
   tell = functools.partial(console.print, soft_wrap=True)
@@ -136,7 +136,8 @@ def _conclude(result, how, console):
     tell(f'{going} queued or running: --status shows how far.')
   if failed + refused + going < len(left):
     tell('The same command again continues.')
-  submitted = how.launcher == 'slurm' and not how.wait and going == len(left)
+  follows = options.launcher != 'slurm' or options.wait
+  submitted = not follows and going == len(left)
   return 0 if submitted or not left else 1
 
 
@@ -203,10 +204,10 @@ def _evaluate(args, runs):
   if args.save_statistics and (why := paths.unwritable_folder(runs[0].path)):
     raise configs.ConfigError([f'--save_statistics: {runs[0].path} {why}'])
   networks = [(run, run.restore(args.step or 'latest')) for run in runs]
-  if not flags.together(args):
+  if not flags.side_by_side(args):
     evaluation.show(*networks[0], save=args.save_statistics)
     return 0
-  together.show(
+  side_by_side.show(
     networks,
     crop_count=args.crops or 1,
     predictions=args.predictions,

@@ -108,7 +108,7 @@ def cases(devices: int) -> list[Case]:
 def step(
   case: Case, backend: str, devices: Sequence[jax.Device], N: int
 ) -> Result:
-  """Makes one step of `case` on N examples, spread over the devices."""
+  """Makes one step of `case` on N examples, split over the devices."""
   cls = lookup.find('norms', case.norm).Norm
   norm = functools.partial(cls, **case.options)
   layers = Layers(norm=lambda site: norm)

@@ -45,7 +45,7 @@ CURVES = {
   ),
 }
 Runs = dict[str, list[bnr.Run]]  # by label, each of all seeds
-Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (S,)
+Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (R,)
 
 
 def parse(
@@ -166,7 +166,7 @@ def learned(run: bnr.Run) -> bool:
 
 
 def to_match(runs: Runs, label: str) -> np.ndarray:
-  """Returns, for each seed, the steps to Inception's highest accuracy, (S,).
+  """Returns, for each seed, the steps to Inception's highest accuracy, (R,).
 
   That is the highest of Inception's run of the same seed. Between evaluations
   the accuracy is taken for linear; a run that never reaches it has inf. Where
@@ -183,23 +183,23 @@ def to_match(runs: Runs, label: str) -> np.ndarray:
 
 
 def match_text(runs: Runs, label: str) -> str:
-  """Writes the mean of steps to match, their spread, and how many never did."""
-  steps_S = to_match(runs, label)
-  S, given = len(steps_S), runs[label][0].config.train.steps
-  never, without = np.isinf(steps_S).sum(), np.isnan(steps_S).sum()
+  """Writes the steps to match, their mean and deviation, and who never did."""
+  steps_R = to_match(runs, label)
+  R, given = len(steps_R), runs[label][0].config.train.steps
+  never, without = np.isinf(steps_R).sum(), np.isnan(steps_R).sum()
   parts = []
-  if never + without < S:
-    reached = _study.spread(steps_S[np.isfinite(steps_S)], ',.0f')
+  if never + without < R:
+    reached = _study.plus_minus(steps_R[np.isfinite(steps_R)], ',.0f')
     parts.append(f'{reached} steps')
   if never:
-    parts.append(f'{_some(never, S)}not in {given:,} steps')
+    parts.append(f'{_some(never, R)}not in {given:,} steps')
   if without:
-    parts.append(f'{_some(without, S)}Inception has not learned')
+    parts.append(f'{_some(without, R)}Inception has not learned')
   return '; '.join(parts)
 
 
-def _some(count, S):
-  return '' if count == S else f'{count} of {S} seeds: '
+def _some(count, R):
+  return '' if count == R else f'{count} of {R} seeds: '
 
 
 def rows(runs: Runs) -> list[dict]:

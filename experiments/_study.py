@@ -66,7 +66,7 @@ def parser(
     '--seeds',
     type=int,
     default=seeds,
-    help=f'runs of each point; default {seeds}',
+    help=f'runs of each setting; default {seeds}',
   )
   if launcher == 'local':
     _add_processes(result)
@@ -89,7 +89,7 @@ def parser(
 
 
 def picture(text: str) -> pathlib.Path:
-  """Reads --output, of which PNG, SVG and JSON are made; a type of arguments.
+  """Reads --output, the path of a PNG, an SVG and a JSON; a type of arguments.
 
   Raises:
     Unusable: one of them cannot be written.
@@ -101,7 +101,7 @@ def picture(text: str) -> pathlib.Path:
 
 
 def _add_processes(to):
-  at_a_time = process.points_at_a_time()
+  at_a_time = process.runs_at_a_time()
   to.add_argument(
     '--processes',
     type=at_least_one,
@@ -129,10 +129,10 @@ def conduct(
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
-  A run that has diverged is a result like another, one that has failed is
-  tried again. What `measure` makes of the runs, or else the runs, is what
-  `judge`, `draw` and `notes` get; the latter are written beside the claims. The
-  overrides are of knobs, with __ for the dot.
+  A run that has diverged is a result like another; one that has failed is tried
+  again. `judge`, `draw` and `notes` get what `measure` makes of the runs, or
+  else the runs. The notes are written beside the claims. The overrides are of
+  knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -141,14 +141,14 @@ def conduct(
     workdir = args.workdir or default
     try:
       chosen = _points(get_config(arg), overrides, args.dry_run)
-      how = launch.How(args.launcher, args.processes, retry_failed=True)
-      states = launch.run(chosen, workdir, console, how)
+      options = launch.Options(args.launcher, args.processes, retry_failed=True)
+      statuses = launch.run(chosen, workdir, console, options)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
       say(explain(error), sys.stderr)
       return 2
     if len(chosen) <= _ROWS:
       console.print(summary.table(chosen, workdir))
-    if not set(states.values()) <= set(run_directory.ENDED):
+    if not set(statuses.values()) <= set(run_directory.ENDED):
       say('Not all runs have ended: the same command continues them.')
       return 1
     runs = [bnr.open_run(point.directory(workdir)) for point in chosen]
@@ -192,10 +192,10 @@ def _row(point: Point, run: bnr.Run) -> dict[str, Any]:
 
 
 def _made_by(runs: Sequence[bnr.Run]) -> dict[str, Any]:
-  """Returns by what the runs were made, not by what they are reported.
+  """Returns the commit, versions and so on that made the runs, not the report.
 
-  That is the date of the last, and the value that all have or, if they differ,
-  a list of those that there are.
+  The date is the last run's. All else is the value that they share or, where
+  they differ, the list of their values.
   """
   found: dict[str, set] = {}
   for run in runs:
@@ -254,8 +254,8 @@ def grouped(
   return result
 
 
-def spread(values: Sequence[float] | np.ndarray, form: str) -> str:
-  """Writes the mean, and the standard deviation if there are several."""
+def plus_minus(values: Sequence[float] | np.ndarray, form: str) -> str:
+  """Writes the mean, and ± the standard deviation if there are several."""
   mean = format(np.mean(values), form)
   if len(values) == 1:
     return mean

@@ -93,8 +93,8 @@ def judge(measured: Measured) -> list[claims.Claim]:
       model,
       'after the same few steps the network with BN is better',
       'of Inception on ImageNet, Figure 2',
-      f'{_study.spread(by_norm["batch"], ".1%")} with BN, '
-      f'{_study.spread(by_norm["none"], ".1%")} without',
+      f'{_study.plus_minus(by_norm["batch"], ".1%")} with BN, '
+      f'{_study.plus_minus(by_norm["none"], ".1%")} without',
       tuple(bool(h) for h in by_norm['batch'] > by_norm['none']),
     )
     for model, by_norm in measured.items()

@@ -45,8 +45,8 @@ def judge(found: _inception.Accuracies) -> list[claims.Claim]:
       network: by_way[way] - by_way['none'] for network, by_way in found.items()
     }
     points = {
-      network: f'{_study.spread(100 * gained_S, "+.2f")} points'
-      for network, gained_S in gained.items()
+      network: f'{_study.plus_minus(100 * gained_R, "+.2f")} points'
+      for network, gained_R in gained.items()
     }
     result += [
       claims.Claim(

@@ -121,7 +121,8 @@ def judge(errors: Errors) -> list[claims.Claim]:
       'groups of 1',
       'BN fails',
       'yes, R50, one example a GPU',
-      f'error {_study.spread(batch[1], ".1%")}; we call more than half failed',
+      f'error {_study.plus_minus(batch[1], ".1%")}; we call more than half '
+      'failed',
       tuple(bool(error > 0.5) for error in batch[1]),
     ),
   ]
@@ -134,7 +135,9 @@ def _larger(setting, words, published, errors):
     setting,
     words,
     published,
-    ', '.join(f'{_study.spread(e, ".1%")} {of}' for of, e in errors.items()),
+    ', '.join(
+      f'{_study.plus_minus(e, ".1%")} {of}' for of, e in errors.items()
+    ),
     tuple(bool(a > b) for a, b in zip(first, second)),
   )
 
@@ -146,7 +149,7 @@ def _table(errors):
     table.add_column(name, justify='right')
   for size in sorted({s for sizes in errors.values() for s in sizes}):
     ours = [
-      _study.spread(100 * sizes[size], '.1f') if size in sizes else ''
+      _study.plus_minus(100 * sizes[size], '.1f') if size in sizes else ''
       for sizes in errors.values()
     ]
     published = [str(rows.get(size, '')) for rows in PUBLISHED.values()]

@@ -103,8 +103,8 @@ def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
         model,
         'higher accuracy',
         'section 4.2: 72.7% against 72.2% on ImageNet, BN alone',
-        f'best on validation {_study.spread(highest[0], ".1%")} with BN, '
-        f'{_study.spread(highest[1], ".1%")} without',
+        f'best on validation {_study.plus_minus(highest[0], ".1%")} with BN, '
+        f'{_study.plus_minus(highest[1], ".1%")} without',
         tuple(a > b for a, b in zip(*highest)),
       ),
       claims.Claim(
@@ -112,8 +112,8 @@ def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
         'trains faster',
         'section 4.2: 13.3M steps instead of 31M on ImageNet, BN alone',
         f'steps to the best of the plain network: '
-        f'{_study.spread(needed[0], ",.0f")} with BN, '
-        f'{_study.spread(needed[1], ",.0f")} without',
+        f'{_study.plus_minus(needed[0], ",.0f")} with BN, '
+        f'{_study.plus_minus(needed[1], ",.0f")} without',
         tuple(a < b for a, b in zip(*needed)),
       ),
     ]

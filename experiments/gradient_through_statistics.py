@@ -80,9 +80,9 @@ def judge_one(
       setting,
       'without it, b grows indefinitely',
       'yes, section 2',
-      f'|b| is {_study.spread(moved, ".3g")} at the end, '
-      f'{_study.spread(growth, ".2f")} times that at half of the run: it grows '
-      f'as step^p, p = {_study.spread(np.log2(growth), ".2f")}',
+      f'|b| is {_study.plus_minus(moved, ".3g")} at the end, '
+      f'{_study.plus_minus(growth, ".2f")} times that at half of the run: it '
+      f'grows as step^p, p = {_study.plus_minus(np.log2(growth), ".2f")}',
       tuple(bool(g >= GROWS) for g in growth),
     ),
     *_loss_unmoved(setting, [*through, *stopped]),
@@ -163,11 +163,11 @@ def _harm(setting, through, stopped):
       setting,
       'without it, the network learns less',
       'not in the paper',
-      f'test accuracy {_study.spread(accuracy[1], ".2%")} without'
+      f'test accuracy {_study.plus_minus(accuracy[1], ".2%")} without'
       f'{_by_batch_statistics(stopped)}, '
-      f'{_study.spread(accuracy[0], ".2%")} with; training loss '
-      f'{_study.spread(loss[1], ".3g")} without, '
-      f'{_study.spread(loss[0], ".3g")} with',
+      f'{_study.plus_minus(accuracy[0], ".2%")} with; training loss '
+      f'{_study.plus_minus(loss[1], ".3g")} without, '
+      f'{_study.plus_minus(loss[0], ".3g")} with',
       tuple(bool(a[1] < a[0]) for a in zip(*accuracy)),
     ),
     claims.Claim(
@@ -175,7 +175,7 @@ def _harm(setting, through, stopped):
       'without it, the model blows up',
       '"observed empirically in initial experiments", section 2',
       f'diverged {diverged.sum()} of {len(diverged)} times; last training loss '
-      f'{_study.spread(loss[1], ".3g")} where guessing has '
+      f'{_study.plus_minus(loss[1], ".3g")} where guessing has '
       f'{np.log(classes):.3g}',
       tuple(bool(b) for b in diverged | ~(loss[1] < np.log(classes))),
     ),
@@ -190,7 +190,7 @@ def _by_batch_statistics(runs):
     if run.checkpoints
   ]
   return (
-    f' ({_study.spread(accuracy, ".2%")} under batch statistics)'
+    f' ({_study.plus_minus(accuracy, ".2%")} under batch statistics)'
     if accuracy
     else ''
   )

@@ -101,8 +101,8 @@ def _judge_one(setting, plain, normed):
       setting,
       'higher test accuracy',
       'yes, Fig. 1(a)',
-      f'{_study.spread(final["normed"], ".2%")} with BN, '
-      f'{_study.spread(final["plain"], ".2%")} without',
+      f'{_study.plus_minus(final["normed"], ".2%")} with BN, '
+      f'{_study.plus_minus(final["plain"], ".2%")} without',
       tuple(bool(h) for h in final['normed'] > final['plain']),
     ),
     claims.Claim(
@@ -110,10 +110,10 @@ def _judge_one(setting, plain, normed):
       'more stable distributions',
       'yes, Fig. 1(b, c)',
       'inputs to the last sigmoids over the run: median moves by '
-      f'{_study.spread(moved["normed"][:, 0], ".2f")} with BN, '
-      f'{_study.spread(moved["plain"][:, 0], ".2f")} without; spread changes '
-      f'{_study.spread(moved["normed"][:, 1], ".3g")}-fold with BN, '
-      f'{_study.spread(moved["plain"][:, 1], ".3g")}-fold without',
+      f'{_study.plus_minus(moved["normed"][:, 0], ".2f")} with BN, '
+      f'{_study.plus_minus(moved["plain"][:, 0], ".2f")} without; spread '
+      f'changes {_study.plus_minus(moved["normed"][:, 1], ".3g")}-fold with '
+      f'BN, {_study.plus_minus(moved["plain"][:, 1], ".3g")}-fold without',
       tuple(
         bool((n < p).all()) for n, p in zip(moved['normed'], moved['plain'])
       ),
@@ -172,9 +172,9 @@ def _draw_accuracy(panel, groups):
 
 def _draw_percentiles(panel, run):
   unit, layer = drift.typical_unit(run), drift.layers(run)[-1]
-  steps, values_TPC = run.metrics[f'{drift.PERCENTILES}/{layer}']
+  steps, values_TQC = run.metrics[f'{drift.PERCENTILES}/{layer}']
   color = COLORS[run.config.norm.name]
-  low_T, median_T, high_T = values_TPC[:, :, unit].T
+  low_T, median_T, high_T = values_TQC[:, :, unit].T
   panel.fill_between(steps, low_T, high_T, color=color, alpha=0.15)
   for values_T, width in ((low_T, 0.8), (median_T, 1.6), (high_T, 0.8)):
     panel.plot(steps, values_T, color=color, linewidth=width)

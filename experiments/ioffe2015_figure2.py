@@ -44,7 +44,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
   }
   x5 = runs['inception_x5']
   diverged = [_study.diverged(run) for run in x5]
-  spread = lambda label: _study.spread(highest[label], '.2%')
+  percent = lambda label: _study.plus_minus(highest[label], '.2%')
   return [
     *(_matches(runs, label) for label in ('bn_baseline', 'bn_x5', 'bn_x30')),
     claims.Claim(
@@ -52,7 +52,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
       'reaches the highest accuracy of all',
       '74.8% against 73.0% (x5), 72.7% (BN-Baseline), 72.2% (Inception)',
       ', '.join(
-        f'{spread(label)} ({CURVES[label].title})'
+        f'{percent(label)} ({CURVES[label].title})'
         for label in ('bn_x30', 'bn_x5', 'bn_baseline', 'inception')
       ),
       tuple(
@@ -68,7 +68,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
       'sigmoid',
       'can be trained with BN, not without',
       '69.8% with BN, chance (0.1%) without',
-      f'{spread("bn_x5_sigmoid")} with BN, {spread("inception_sigmoid")} '
+      f'{percent("bn_x5_sigmoid")} with BN, {percent("inception_sigmoid")} '
       f'without; chance is {chance:.0%}',
       tuple(
         _inception.learned(normed) and not _inception.learned(plain)
@@ -82,7 +82,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
       'cannot be trained at 5 times its learning rate',
       'its parameters reach machine infinity',
       f'{sum(diverged)} of {len(diverged)} diverged; highest accuracy '
-      f'{spread("inception_x5")}, {spread("inception")} at its own',
+      f'{percent("inception_x5")}, {percent("inception")} at its own',
       tuple(
         lost or not _inception.learned(run) for lost, run in zip(diverged, x5)
       ),
@@ -92,7 +92,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
 
 def _matches(runs, label):
   """Returns the claim that a network is as good as Inception sooner."""
-  steps_S, plain_S = (
+  steps_R, plain_R = (
     _inception.to_match(runs, name) for name in (label, 'inception')
   )
   return claims.Claim(
@@ -101,7 +101,7 @@ def _matches(runs, label):
     f'{CURVES[label].steps:g}M steps instead of 31M',
     f'{_inception.match_text(runs, label)}; Inception '
     f'{_inception.match_text(runs, "inception")}',
-    tuple((steps_S < plain_S)[~np.isnan(plain_S)].tolist()),
+    tuple((steps_R < plain_R)[~np.isnan(plain_R)].tolist()),
   )
 
 
@@ -113,17 +113,17 @@ def draw(runs: _inception.Runs, args) -> None:
     series = [run.metrics['test/accuracy'] for run in group]
     T = min(len(s.steps) for s in series)  # one that diverges ends early
     steps_T = series[0].steps[:T]
-    values_ST = np.stack([s.values[:T] for s in series])
+    values_RT = np.stack([s.values[:T] for s in series])
     options = {'color': curve.color, 'zorder': 3}
     panel.plot(
-      steps_T, values_ST.mean(0), curve.line, label=curve.title, **options
+      steps_T, values_RT.mean(0), curve.line, label=curve.title, **options
     )
     panel.fill_between(
-      steps_T, values_ST.min(0), values_ST.max(0), color=curve.color, alpha=0.15
+      steps_T, values_RT.min(0), values_RT.max(0), color=curve.color, alpha=0.15
     )
     needed = np.mean(_inception.to_match(runs, label))
     if needed <= steps_T[-1]:
-      at = np.interp(needed, steps_T, values_ST.mean(0))
+      at = np.interp(needed, steps_T, values_RT.mean(0))
       panel.plot(needed, at, 'D', markersize=7, **options)
   panel.plot([], [], 'D', color='#222222', label='steps to match Inception')
   seeds = len(runs['inception'])

@@ -41,9 +41,9 @@ def ratios(runs: _inception.Runs, label: str) -> np.ndarray:
   0 is that of a run that never gets there. Seeds in which Inception has not
   learned are left out.
   """
-  plain_S = _inception.to_match(runs, 'inception')
-  ratio_S = plain_S / _inception.to_match(runs, label)
-  return ratio_S[~np.isnan(plain_S)]
+  plain_R = _inception.to_match(runs, 'inception')
+  ratio_R = plain_R / _inception.to_match(runs, label)
+  return ratio_R[~np.isnan(plain_R)]
 
 
 def judge(runs: _inception.Runs) -> list[claims.Claim]:
@@ -68,7 +68,7 @@ def judge(runs: _inception.Runs) -> list[claims.Claim]:
         curve.title,
         "a highest accuracy above Inception's",
         f'by {curve.accuracy - plain.accuracy:.1%}',
-        f'by {_study.spread(gained, ".2%")}',
+        f'by {_study.plus_minus(gained, ".2%")}',
         tuple(g > 0 for g in gained),
       ),
     ]
@@ -119,24 +119,24 @@ def _table(runs):
     table.add_column(f'{what}, published', justify='right')
     table.add_column('ours', justify='right')
   for label, curve in CURVES.items():
-    times, ratio_S = plain.steps / curve.steps, ratios(runs, label)
+    times, ratio_R = plain.steps / curve.steps, ratios(runs, label)
     bound = 'under ' if label == 'inception_sigmoid' else ''
     table.add_row(
       curve.title,
       _published(curve.steps, f'{curve.steps:g}M'),
       _inception.match_text(runs, label),
       _published(curve.steps, f'{times:.1f}'),
-      _times(ratio_S),
+      _times(ratio_R),
       _published(curve.accuracy, f'{bound}{curve.accuracy:.1%}'),
-      _study.spread([_study.best(run) for run in runs[label]], '.2%'),
+      _study.plus_minus([_study.best(run) for run in runs[label]], '.2%'),
     )
   return table
 
 
-def _times(ratio_S):
-  if ratio_S.any():
-    return f'{_median(ratio_S):.1f}'
-  return 'never' if len(ratio_S) else ''
+def _times(ratio_R):
+  if ratio_R.any():
+    return f'{_median(ratio_R):.1f}'
+  return 'never' if len(ratio_R) else ''
 
 
 def _published(value, text):

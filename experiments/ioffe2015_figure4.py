@@ -157,8 +157,9 @@ def judge(errors: Errors) -> list[claims.Claim]:
           subject,
           f'a lower {what} error',
           f'{published[1]:g}% instead of {published[0]:g}%, 144 crops',
-          f'{_study.spread(new, ".2f")}% instead of '
-          f'{_study.spread(old, ".2f")}%, {errors[_MANY][0]["crops"]} crops',
+          f'{_study.plus_minus(new, ".2f")}% instead of '
+          f'{_study.plus_minus(old, ".2f")}%, {errors[_MANY][0]["crops"]} '
+          'crops',
           tuple((new < old).tolist()),
         )
       )
@@ -206,7 +207,7 @@ def _table(errors):
     for metric in ('top1', 'top5'):
       published = getattr(row, metric)
       cells.append('' if np.isnan(published) else f'{published:g}')
-      cells.append(_study.spread(_of(errors[name], metric), '.2f'))
+      cells.append(_study.plus_minus(_of(errors[name], metric), '.2f'))
     members = np.mean([of_seed['members'] for of_seed in errors[name]], axis=0)
     cells.append(f'{members.min():.2f} to {members.max():.2f}')
     table.add_row(name, *cells)

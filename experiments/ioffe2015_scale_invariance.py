@@ -156,8 +156,8 @@ def judge(
   for (dtype, epsilon), error in errors.items():
     bound = ROUNDING * float(np.finfo(dtype).eps)
     for k, equation in enumerate(EQUATIONS.values()):
-      error_SA = error[:, :, k]
-      worst_A = error_SA.max(axis=0)
+      error_RA = error[:, :, k]
+      worst_A = error_RA.max(axis=0)
       at = int(worst_A.argmax())
       result.append(
         claims.Claim(
@@ -167,7 +167,7 @@ def judge(
           f'error at most {worst_A[at]:.1e}, at a = {factors_A[at]:.3g}; '
           f'{worst_A[-1]:.1e} at a = {factors_A[-1]:.3g}; rounding is up to '
           f'{bound:.0e}',
-          tuple(bool(e) for e in (error_SA <= bound).all(axis=1)),
+          tuple(bool(e) for e in (error_RA <= bound).all(axis=1)),
         )
       )
   return result

@@ -87,13 +87,13 @@ def trains(accuracies: Accuracies) -> Accuracies:
   }
 
 
-def largest_rates(trained_RIS: np.ndarray) -> np.ndarray:
+def largest_rates(trained_LIR: np.ndarray) -> np.ndarray:
   """Returns the largest learning rate that trains, (deviations, seeds).
 
   0 where none does.
   """
-  rates_R11 = np.asarray(study.RATES)[: len(trained_RIS), None, None]
-  return (rates_R11 * trained_RIS).max(0)
+  rates_L11 = np.asarray(study.RATES)[: len(trained_LIR), None, None]
+  return (rates_L11 * trained_LIR).max(0)
 
 
 def _print_and_judge(runs):
@@ -111,11 +111,11 @@ def judge(trained: Accuracies) -> list[claims.Claim]:
   """
   rates = {norm: largest_rates(value) for norm, value in trained.items()}
   # Of the best initialization for each, so that care is no part of it.
-  with_bn_S, without_S = rates['batch'].max(0), rates['none'].max(0)
+  with_bn_R, without_R = rates['batch'].max(0), rates['none'].max(0)
   wide = {norm: (value > 0).sum(0) for norm, value in rates.items()}
-  ratio_S = with_bn_S / np.maximum(without_S, min(study.RATES))
-  factor = f'{_study.spread(ratio_S, ".3g")} times'
-  common_S = _common(rates['batch']) / np.maximum(
+  ratio_R = with_bn_R / np.maximum(without_R, min(study.RATES))
+  factor = f'{_study.plus_minus(ratio_R, ".3g")} times'
+  common_R = _common(rates['batch']) / np.maximum(
     _common(rates['none']), min(study.RATES)
   )
   count = trained['batch'].shape[1]
@@ -124,9 +124,9 @@ def judge(trained: Accuracies) -> list[claims.Claim]:
       'each from its best initialization',
       'BN trains by a larger learning rate',
       f'{PUBLISHED_FACTOR} times, BN-x5; even 30 times',
-      f'up to {_study.spread(with_bn_S, ".3g")}, without it '
-      f'{_study.spread(without_S, ".3g")}: {factor}',
-      tuple(bool(r > 1) for r in ratio_S),
+      f'up to {_study.plus_minus(with_bn_R, ".3g")}, without it '
+      f'{_study.plus_minus(without_R, ".3g")}: {factor}',
+      tuple(bool(r > 1) for r in ratio_R),
     ),
     claims.Claim(
       'over all initializations',
@@ -134,22 +134,22 @@ def judge(trained: Accuracies) -> list[claims.Claim]:
       'BN "allows us to use much higher learning rates and be less careful '
       'about initialization"',
       'median over the initializations of the largest rate: '
-      f'{_study.spread(common_S, ".3g")} times',
-      tuple(bool(r > 1) for r in common_S),
+      f'{_study.plus_minus(common_R, ".3g")} times',
+      tuple(bool(r > 1) for r in common_R),
     ),
     claims.Claim(
       'by its best learning rate',
       'BN trains from more initializations',
       'the same',
-      f'{_study.spread(wide["batch"], ".1f")} of {count} deviations, without '
-      f'it {_study.spread(wide["none"], ".1f")}',
+      f'{_study.plus_minus(wide["batch"], ".1f")} of {count} deviations, '
+      f'without it {_study.plus_minus(wide["none"], ".1f")}',
       tuple(bool(a > b) for a, b in zip(wide['batch'], wide['none'])),
     ),
   ]
 
 
-def _common(rates_IS):
-  return np.median(rates_IS, axis=0)
+def _common(rates_IR):
+  return np.median(rates_IR, axis=0)
 
 
 def _table(trained):
@@ -194,12 +194,12 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
     1, len(accuracies), (3.3 * len(accuracies) + 0.6, 3.4), sharey=True
   )
   rates, stds, _ = accuracies['batch'].shape
-  for panel, (norm, value_RIS) in zip(panels[0], accuracies.items()):
-    mean_RI = np.nan_to_num(value_RIS).mean(-1)
+  for panel, (norm, value_LIR) in zip(panels[0], accuracies.items()):
+    mean_LI = np.nan_to_num(value_LIR).mean(-1)
     image = panel.imshow(
-      mean_RI, origin='lower', cmap='viridis', vmin=0.1, vmax=1, aspect='auto'
+      mean_LI, origin='lower', cmap='viridis', vmin=0.1, vmax=1, aspect='auto'
     )
-    diverged = np.argwhere(np.isnan(value_RIS).any(-1))
+    diverged = np.argwhere(np.isnan(value_LIR).any(-1))
     panel.plot(*diverged.T[::-1], 'x', color='white', markersize=5)
     for i in range(stds):
       most = np.flatnonzero(trained[norm][:, i].mean(-1) > 0.5)

@@ -40,7 +40,7 @@ def judge(found: _inception.Accuracies) -> list[claims.Claim]:
     network: by_strength[_LESS] - by_strength[_FULL]
     for network, by_strength in found.items()
   }
-  points = {k: _study.spread(100 * v, '+.2f') for k, v in gained.items()}
+  points = {k: _study.plus_minus(100 * v, '+.2f') for k, v in gained.items()}
   published = 'distortions are reduced, no number'
   return [
     claims.Claim(
@@ -65,10 +65,10 @@ def draw(found: _inception.Accuracies, args) -> None:
   figure, ((panel,),) = _study.canvas(1, 1, (5.5, 3.8))
   for network, by_strength in found.items():
     strengths, curve = [*map(float, by_strength)], CURVES[network]
-    values_PS = np.stack(list(by_strength.values()))
+    values_AR = np.stack(list(by_strength.values()))
     panel.plot(
       strengths,
-      values_PS.mean(1),
+      values_AR.mean(1),
       curve.line,
       marker='o',
       color=curve.color,
@@ -76,8 +76,8 @@ def draw(found: _inception.Accuracies, args) -> None:
     )
     panel.fill_between(
       strengths,
-      values_PS.min(1),
-      values_PS.max(1),
+      values_AR.min(1),
+      values_AR.max(1),
       color=curve.color,
       alpha=0.15,
     )

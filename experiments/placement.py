@@ -80,7 +80,8 @@ def judge(measured: Accuracies) -> list[claims.Claim]:
   result = []
   for (model, activation), by_place in measured.items():
     numbers = {
-      place: _study.spread(values, '.2%') for place, values in by_place.items()
+      place: _study.plus_minus(values, '.2%')
+      for place, values in by_place.items()
     }
     before, after = by_place['before'], by_place['after']
     result += [

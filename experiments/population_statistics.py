@@ -112,8 +112,8 @@ def judge(measured: Measured) -> list[claims.Claim]:
         first,
         f'an average of momentum {average[0]} is worse than the population',
         f'{left:.0%} of the initial mean 0 and variance 1 are left in it',
-        f'test loss {_study.spread(ema[:, 0], ".3f")} against '
-        f'{_study.spread(population[:, 0], ".3f")}',
+        f'test loss {_study.plus_minus(ema[:, 0], ".3f")} against '
+        f'{_study.plus_minus(population[:, 0], ".3f")}',
         tuple(bool(h) for h in ema[:, 0] > population[:, 0]),
       )
     )
@@ -123,16 +123,16 @@ def judge(measured: Measured) -> list[claims.Claim]:
       first,
       f'debiased, {LONG[0]} is at most 5% worse than the population',
       'the initial 0 and 1 have no part in it',
-      f'test loss {_study.spread(debiased, ".3f")} against '
-      f'{_study.spread(population[:, 0], ".3f")}',
+      f'test loss {_study.plus_minus(debiased, ".3f")} against '
+      f'{_study.plus_minus(population[:, 0], ".3f")}',
       tuple(bool(h) for h in debiased < 1.05 * population[:, 0]),
     ),
     claims.Claim(
       last,
       f'an average of {DEFAULT[0]} is at most 5% worse than the population',
       'the moving average tracks the model (section 3.1)',
-      f'test loss {_study.spread(late, ".4f")} against '
-      f'{_study.spread(population[:, -1], ".4f")}',
+      f'test loss {_study.plus_minus(late, ".4f")} against '
+      f'{_study.plus_minus(population[:, -1], ".4f")}',
       tuple(bool(h) for h in late < 1.05 * population[:, -1]),
     ),
     claims.Claim(
@@ -140,7 +140,8 @@ def judge(measured: Measured) -> list[claims.Claim]:
       'statistics of small evaluation batches are worse than the population',
       'the output should depend on the input only (section 3.1)',
       ', '.join(
-        f'{n}: {_study.spread(sizes[:, k], ".3f")}' for k, n in enumerate(SIZES)
+        f'{n}: {_study.plus_minus(sizes[:, k], ".3f")}'
+        for k, n in enumerate(SIZES)
       ),
       tuple(bool(h) for h in sizes[:, 0] > population[:, -1]),
     ),

@@ -38,12 +38,12 @@ class Found(NamedTuple):
   """Last accuracies of one point.
 
   Attributes:
-    test_S: of each seed, on the test images.
-    gap_S: by how much that on the training images is higher.
+    test_R: of each seed, on the test images.
+    gap_R: by how much that on the training images is higher.
   """
 
-  test_S: np.ndarray
-  gap_S: np.ndarray
+  test_R: np.ndarray
+  gap_R: np.ndarray
 
 
 Grid = dict[tuple[str, float, float], Found]  # by norm, dropout rate, L2
@@ -72,9 +72,9 @@ def measure(runs: Sequence[bnr.Run]) -> Grid:
   }
   found = {}
   for point, group in _study.grouped(runs, *keys).items():
-    test_S = np.array([_study.final(run) for run in group])
-    train_S = np.array([trained[run.path] for run in group])
-    found[point] = Found(test_S, train_S - test_S)
+    test_R = np.array([_study.final(run) for run in group])
+    train_R = np.array([trained[run.path] for run in group])
+    found[point] = Found(test_R, train_R - test_R)
   return found
 
 
@@ -88,18 +88,18 @@ def judge(grid: Grid) -> list[claims.Claim]:
   """Returns whether a network with BN can do without the two."""
   none, most = study.DROPOUT[0], study.DROPOUT[-1]
   gain = {
-    norm: grid[norm, most, 0.0].test_S - grid[norm, none, 0.0].test_S
+    norm: grid[norm, most, 0.0].test_R - grid[norm, none, 0.0].test_R
     for norm in NORMS
   }
   weaker = (
-    grid['batch', none, _WEAK].test_S - grid['batch', none, _STRONG].test_S
+    grid['batch', none, _WEAK].test_R - grid['batch', none, _STRONG].test_R
   )
-  gap_S = grid['batch', none, _WEAK].gap_S - grid['none', most, _WEAK].gap_S
+  gap_R = grid['batch', none, _WEAK].gap_R - grid['none', most, _WEAK].gap_R
   best = {
-    norm: np.max([grid[norm, *rest].test_S for _, *rest in grid], axis=0)
+    norm: np.max([grid[norm, *rest].test_R for _, *rest in grid], axis=0)
     for norm in NORMS
   }
-  points = lambda value_S: f'{_study.spread(100 * value_S, "+.2f")} points'
+  points = lambda value_R: f'{_study.plus_minus(100 * value_R, "+.2f")} points'
   return [
     claims.Claim(
       'dropout',
@@ -120,8 +120,8 @@ def judge(grid: Grid) -> list[claims.Claim]:
       'dropout',
       f'BN without it overfits no more than a rate of {most:g} without BN',
       'no number',
-      f'{points(gap_S)} between the gaps of training and test, L2 {_WEAK:g}',
-      tuple((gap_S <= 0).tolist()),
+      f'{points(gap_R)} between the gaps of training and test, L2 {_WEAK:g}',
+      tuple((gap_R <= 0).tolist()),
     ),
     claims.Claim(
       'L2',
@@ -134,8 +134,8 @@ def judge(grid: Grid) -> list[claims.Claim]:
       'both',
       'the best point with BN is better than the best without',
       'no number',
-      f'{_study.spread(best["batch"], ".2%")} with BN, '
-      f'{_study.spread(best["none"], ".2%")} without',
+      f'{_study.plus_minus(best["batch"], ".2%")} with BN, '
+      f'{_study.plus_minus(best["none"], ".2%")} without',
       tuple((best['batch'] > best['none']).tolist()),
     ),
   ]
@@ -144,7 +144,7 @@ def judge(grid: Grid) -> list[claims.Claim]:
 def draw(grid: Grid, args) -> None:
   """Writes the grid as a map for each norm, one scale of colours for both."""
   figure, panels = _study.canvas(1, len(NORMS), (8, 3.4))
-  mean = {point: found.test_S.mean() for point, found in grid.items()}
+  mean = {point: found.test_R.mean() for point, found in grid.items()}
   low, high = min(mean.values()), max(mean.values())
   for panel, (norm, title) in zip(panels[0], NORMS.items()):
     table = [
@@ -154,7 +154,7 @@ def draw(grid: Grid, args) -> None:
     for y, rate in enumerate(study.DROPOUT):
       for x, l2 in enumerate(study.L2):
         found = grid[norm, rate, l2]
-        text = f'{mean[norm, rate, l2]:.2%}\ngap {found.gap_S.mean():+.1%}'
+        text = f'{mean[norm, rate, l2]:.2%}\ngap {found.gap_R.mean():+.1%}'
         dark = mean[norm, rate, l2] < (low + high) / 2
         color = 'white' if dark else 'black'
         panel.text(x, y, text, ha='center', va='center', color=color)
@@ -179,8 +179,8 @@ def _rows(grid):
         'norm': norm,
         'dropout_rate': rate,
         'l2': weight,
-        'test_accuracy': found.test_S.tolist(),
-        'gap': found.gap_S.tolist(),
+        'test_accuracy': found.test_R.tolist(),
+        'gap': found.gap_R.tolist(),
       }
       for (norm, rate, weight), found in grid.items()
     ]

@@ -79,7 +79,7 @@ def _imports(tree, *, functions=True):
 def _room(file):
   """Returns the room of a library file: the folder, or the file itself.
 
-  A room's command line may import all that `main` may.
+  A room's command line is no part of it: it stands on the top floor, as `main`.
   """
   if file.name == '__main__.py':
     return 'main'
@@ -125,6 +125,19 @@ def test_imports_inside_the_library_point_one_way():
       there = rest.split('.')[0]
       earlier = FLOOR_OF.get(there, 99) < FLOOR_OF.get(here, -1)
       if there != here and not earlier:
+        wrong.append(f'{file.relative_to(ROOT)} imports {name}')
+  _assert_none(wrong)
+
+
+def test_a_rooms_command_line_stands_on_the_top_floor():
+  """It imports from the floors below, and nothing imports it."""
+  wrong = []
+  for file in _files('bnresearch'):
+    for name in _imports(_tree(file)):
+      package, _, rest = name.partition('.')
+      top = FLOOR_OF.get(rest.split('.')[0], 0) == len(FLOORS) - 1
+      above = file.name == '__main__.py' and package == 'bnresearch' and top
+      if above or '.__main__' in name:
         wrong.append(f'{file.relative_to(ROOT)} imports {name}')
   _assert_none(wrong)
 

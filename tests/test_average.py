@@ -139,12 +139,12 @@ def test_its_statistics_owe_nothing_to_those_of_training(norm, estimator):
     params=jax.tree.map(lambda p: p + 1, made.params), collections=raw
   )
   averaged = average.instead(made, estimator)
-  found = parts.estimate(averaged, estimator, averaged=True)
+  found = parts.evaluation.estimate(averaged, estimator, averaged=True)
   plain = config_of()
   begun = states.create(
     assemble(plain).network.model, optax.sgd(0.1), (8, 8, 1), 0
   ).replace(params=made.average)
-  expected = assemble(plain).estimate(begun, estimator)
+  expected = assemble(plain).evaluation.estimate(begun, estimator)
   for layer, statistics in expected['batch_stats'].items():
     for name, value in statistics['norm'].items():
       np.testing.assert_allclose(
@@ -171,7 +171,7 @@ def test_a_run_applies_it_by_its_own_statistics(trained):
   state, images = run.restore(), run.source('test').images_NHWC[:5]
   found, _ = run.apply(state, images, 'population', average=True)
   averaged = average.instead(state, 'population')
-  collections = run.parts.estimate(averaged)
+  collections = run.parts.evaluation.estimate(averaged)
   forward = evaluate.make_forward(run.parts.network.evaluated, 'ema')
   expected, _ = forward(
     state.average, collections, run.parts.images.pixels(images)
@@ -202,10 +202,12 @@ def test_saved_statistics_of_both_stand_side_by_side(trained, caplog):
 def at_the_end(config, made):
   """Returns the row of a state at the end of training."""
   parts = assemble(config)
-  evaluator = parts.evaluators(jax.jit(parts.add_batch()))['test']
+  evaluator = parts.evaluation.evaluators(
+    jax.jit(parts.evaluation.add_batch())
+  )['test']
 
   def estimate(state):
-    return parts.estimate(state, averaged=True)
+    return parts.evaluation.estimate(state, averaged=True)
 
   by_batch = config.eval.statistics == 'batch'
   return average.evaluate(made, evaluator, None if by_batch else estimate)

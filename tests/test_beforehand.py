@@ -15,7 +15,7 @@ from bnresearch.preflight import Machine, memory, this_machine
 from bnresearch.preflight.images import check_images
 from bnresearch.preflight.network import check_network
 from bnresearch.runs import session
-from bnresearch.sweeps import local, slurm, unfinished
+from bnresearch.sweeps import checks, local, notes, slurm
 from bnresearch.sweeps.points import points
 from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.training.state import State
@@ -156,7 +156,7 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   sweep = tuple({'norm.name': name} for name in ('batch', 'none'))
   chosen = points(config_of(values, sweep), {})
   console = Console(file=io.StringIO())
-  unfinished.tell(unfinished.check(chosen, this_machine()), console)
+  notes.tell(checks.check_points(chosen), console)
   shown = console.file.getvalue()
   assert 'norm.momentum = 0.9: without effect at 1 of 2 points.' in shown
   alone = {'norm.name': 'none'} | values
@@ -171,7 +171,7 @@ def test_a_point_may_have_in_vain_what_its_neighbours_have_to_an_effect():
   with pytest.raises(
     configs.ConfigError, match=r'^A problem:\n  model\.keep_bi'
   ):
-    unfinished.check([point], this_machine())
+    checks.check_points([point])
 
 
 # Memory.

@@ -20,7 +20,7 @@ from bnresearch.runs import (
   run_directory,
   session,
 )
-from bnresearch.sweeps import unfinished
+from bnresearch.sweeps import statuses
 from bnresearch.sweeps.points import points
 from bnresearch.training import state
 from configs import default
@@ -245,7 +245,7 @@ def test_a_path_under_which_nothing_can_be_kept_is_refused(tmp_path):
   with pytest.raises(run_directory.Refused, match=message):
     session.train(assemble(default.get_config()), path)
   with pytest.raises(run_directory.Refused, match=message):
-    unfinished.states(points(default.get_config(), {}), path)
+    statuses.of_points(points(default.get_config(), {}), path)
   assert not [*tmp_path.iterdir()]
 
 
@@ -282,7 +282,7 @@ def logged(tmp_path):
   config = default.get_config()
   config.train.steps, config.train.log_every = 1000, 100
   config.eval.every = config.checkpoint.every = 200
-  plan = assemble(config).plan
+  plan = assemble(config).training.plan
   with run_directory.claim(tmp_path / 'run', config) as run:
     run.update(status='running')
     records = recorder.Recorder(run, assemble(config))

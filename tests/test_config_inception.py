@@ -7,7 +7,7 @@ from bnresearch import config as configs
 from bnresearch import knobs, models
 from bnresearch.assembly import assemble
 from bnresearch.runs import run_directory
-from bnresearch.sweeps import unfinished
+from bnresearch.sweeps import statuses
 from bnresearch.sweeps.points import points
 from configs import inception
 
@@ -117,7 +117,7 @@ def test_the_ensemble_is_of_six_networks_like_bn_x30_with_the_variations():
 def test_studies_share_a_directory(studies, tmp_path):
   for study in studies:
     chosen = points(configs.load(f'configs/inception.py:study={study}'), {})
-    unfinished.states(chosen, tmp_path)
+    statuses.of_points(chosen, tmp_path)
     for point in chosen:
       with run_directory.claim(point.directory(tmp_path), point.config):
         pass
@@ -130,7 +130,7 @@ def test_a_network_of_another_seed_and_config_is_refused(tmp_path):
     pass
   others = points(configs.load(study), {'optim.momentum': '0.8'})
   with pytest.raises(run_directory.Refused, match=r'0\.9 -> 0\.8'):
-    unfinished.states(others[len(others) // 2 :], tmp_path)
+    statuses.of_points(others[len(others) // 2 :], tmp_path)
 
 
 def test_tuning_varies_the_learning_rate_of_inception_and_nothing_else():

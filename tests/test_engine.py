@@ -40,9 +40,9 @@ def trained(config, steps=STEPS, scan='always'):
   """Returns the first state, the last, and the metrics of each step."""
   config.train.scan, config.train.steps = scan, steps
   parts = assemble(config)
-  first = parts.fresh_state()
+  first = parts.training.fresh_state()
   copy = jax.tree.map(jnp.copy, first)
-  chosen = parts.feed(first)
+  chosen = parts.training.feed(first)
   last, metrics = chosen.advance(copy, range(steps), jax.random.key(0))
   return first, last, metrics
 
@@ -155,7 +155,7 @@ def test_a_step_that_is_not_scanned_is_traced_once():
     now = parallel.shared(state.create(model, updates, (8, 8, 1), 0))
     train_step = step.make_train_step(model, updates, inputs)
     source = parts.data.source('train')
-    made = feed.Resident(train_step, source, parts.order, now)
+    made = feed.Resident(train_step, source, parts.training.order, now)
     for steps in range(2), range(2, 4):
       now, _ = made.advance(now, steps, jax.random.key(0))
   assert len(traces) == 1
@@ -266,8 +266,8 @@ def evaluator_of(config, statistics, batch_size=0):
   """Returns the test split, and what evaluates on it."""
   parts = assemble(config)
   source = parts.data.source('test')
-  add_batch = jax.jit(parts.add_batch(statistics))
-  return source, parts.evaluator(source, add_batch, batch_size)
+  add_batch = jax.jit(parts.evaluation.add_batch(statistics))
+  return source, parts.evaluation.evaluator(source, add_batch, batch_size)
 
 
 @pytest.mark.parametrize('batch_size', [7, 50, 1000])

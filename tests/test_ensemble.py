@@ -17,7 +17,7 @@ from bnresearch.assembly import assemble
 from bnresearch.data import Arrays
 from bnresearch.evaluation.scores import Scores
 from bnresearch.inference import ensemble, predict
-from bnresearch.reports import reliability, together
+from bnresearch.reports import reliability, side_by_side
 from bnresearch.runs import session
 from bnresearch.runs.run_directory import Refused
 from bnresearch.training import parallel
@@ -408,7 +408,7 @@ def summary_of(K):
 @pytest.mark.parametrize(('K', 'rows'), [(100, 100), (101, 10)])
 def test_of_many_classes_the_worst_are_shown(K, rows):
   names = [f'name {k}' for k in range(K)]
-  table = together._classes(names, summary_of(K), 'run')
+  table = side_by_side._classes(names, summary_of(K), 'run')
   assert table.row_count == rows
   first = next(table.columns[0].cells)
   assert str(first) == ('name 0' if K == 100 else 'name 100')

@@ -263,4 +263,4 @@ def test_a_diverged_run_guesses_on_all_images(recorded):
   }
   lost = recorded('lost', config, 'diverged', **{'test/accuracy': [0.1, 0.6]})
   (found,) = regularization.measure([lost]).values()  # there is no checkpoint
-  assert (*found.test_S, *found.gap_S) == (0.1, 0)
+  assert (*found.test_R, *found.gap_R) == (0.1, 0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.probes import Batch, View, parameter_norm
+from bnresearch.probes import Batch, NetworkView, parameter_norm
 from configs import batch_size as batch_size_config
 from configs import gradient_through_statistics as gradient_config
 from configs import placement as placement_config
@@ -29,7 +29,7 @@ def test_parameter_norms_are_numpys_by_path(assert_close):
     for shape in ((3, 3, 4, 5), (5,), (7,))
   )
   params = {'conv': {'kernel': kernel, 'bias': bias}, 'norm': {'scale': scale}}
-  view = View(jax.tree.map(jnp.asarray, params), {}, None)
+  view = NetworkView(jax.tree.map(jnp.asarray, params), {}, None)
   expected = {
     'conv/kernel': np.linalg.norm(kernel.ravel().astype(np.float64)),
     'conv/bias': np.linalg.norm(bias.astype(np.float64)),
@@ -41,10 +41,10 @@ def test_parameter_norms_are_numpys_by_path(assert_close):
 # What the experiments share.
 
 
-def test_a_spread_is_a_mean_and_a_deviation_of_several():
-  assert _study.spread([0.25], '.1%') == '25.0%'
-  assert _study.spread([1.0, 3.0], '.2f') == '2.00 ± 1.41'
-  assert _study.spread([1.0, 3.0], '+.2f') == '+2.00 ± 1.41'
+def test_plus_minus_is_the_mean_and_deviation_of_several():
+  assert _study.plus_minus([0.25], '.1%') == '25.0%'
+  assert _study.plus_minus([1.0, 3.0], '.2f') == '2.00 ± 1.41'
+  assert _study.plus_minus([1.0, 3.0], '+.2f') == '+2.00 ± 1.41'
 
 
 def test_runs_are_grouped_by_their_config_in_the_order_of_the_sweep(recorded):

@@ -443,10 +443,10 @@ def test_hosts_know_no_pmap(monkeypatch):
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   config = config_of(**{'parallel.backend': 'pmap'})
   with pytest.raises(ValueError, match="'pmap': 2 hosts need jit or shard_map"):
-    assemble(config).mesh()
+    assemble(config).training.mesh()
   config = config_of(**{'parallel.devices': 4})
   with pytest.raises(ValueError, match='2 hosts use all their 8 devices'):
-    assemble(config).mesh()
+    assemble(config).training.mesh()
 
 
 def test_hosts_are_not_vectorized(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bnresearch import data
-from bnresearch.data import _folder, _folder_check, count_of, image_folder
+from bnresearch.data import _folder_check, _folder_split, count_of, image_folder
 from bnresearch.images import decoding
 from configs import default
 from tests.folders import fill, load, photo, refused, save
@@ -81,10 +81,10 @@ def test_a_part_of_each_class_is_held_out(tmp_path):
 def test_a_tenth_is_held_out_rounded_down_but_at_least_one(images, held_out):
   paths = [f'{i}.jpg' for i in range(images)]
   options = {'validation': 0.1, 'split_seed': 0, 'class_name': 'roses'}
-  test = _folder.held_out(paths, **options)
+  test = _folder_split.held_out(paths, **options)
   assert len(test) == held_out
   assert test <= set(paths)
-  assert _folder.held_out(paths[::-1], **options) == test
+  assert _folder_split.held_out(paths[::-1], **options) == test
 
 
 def test_a_fraction_is_the_decimal_that_is_written():
@@ -96,7 +96,7 @@ def test_a_fraction_is_the_decimal_that_is_written():
 
 def test_what_is_held_out_is_the_same_in_years_to_come():
   options = {'validation': 0.3, 'split_seed': 5, 'class_name': 'roses'}
-  assert _folder.held_out('abcdefghij', **options) == set('bfh')
+  assert _folder_split.held_out('abcdefghij', **options) == set('bfh')
 
 
 def test_the_split_does_not_depend_on_the_order_of_the_file_system(
@@ -136,8 +136,8 @@ def test_a_class_that_is_added_leaves_the_split_of_the_others_alone(tmp_path):
 def test_an_image_that_is_added_moves_hardly_any_other():
   options = {'validation': 0.1, 'split_seed': 0, 'class_name': 'cat'}
   names = [f'{i}.jpg' for i in range(100)]
-  before = _folder.held_out(names, **options)
-  after = _folder.held_out([*names, 'new.jpg'], **options)
+  before = _folder_split.held_out(names, **options)
+  after = _folder_split.held_out([*names, 'new.jpg'], **options)
   assert len(before) == len(after) == 10
   assert len(before & after) >= 9
 

@@ -95,9 +95,13 @@ class Looked:
     parts, averaged = self.parts, self.config.train.average > 0
 
     def create(key):
-      x_NHWC = parts.initial_batch()
+      x_NHWC = parts.training.initial_batch()
       return state.traceable(
-        parts.network.model, parts.optimizer, key, x_NHWC, averaged=averaged
+        parts.network.model,
+        parts.training.optimizer,
+        key,
+        x_NHWC,
+        averaged=averaged,
       )
 
     return jax.make_jaxpr(create, return_shape=True)(jax.random.key(0))
@@ -108,11 +112,11 @@ class Looked:
 
   @functools.cached_property
   def mesh(self):
-    return self.parts.mesh()
+    return self.parts.training.mesh()
 
   @functools.cached_property
   def train_step(self):
-    return self.parts.train_step
+    return self.parts.training.train_step
 
   def batch(self, N):
     return stream.Examples(
@@ -155,7 +159,9 @@ def of_inputs(looked):
 
 def of_updates(looked):
   params, opt_state = looked.fresh.params, looked.fresh.opt_state
-  return traced(looked.parts.optimizer.update, params, opt_state, params)
+  return traced(
+    looked.parts.training.optimizer.update, params, opt_state, params
+  )
 
 
 def of_network(looked):
@@ -215,7 +221,7 @@ def of_batches(looked):
   steps = range(looked.config.train.steps)[:2]
   config = looked.config.copy_and_resolve_references()
   config.data.workers = 0
-  batches = assemble(config, looked.parts).batches(steps)
+  batches = assemble(config, looked.parts).training.batches(steps)
   image = np.random.RandomState(0).randint(
     256, size=(30, 40, 3), dtype=np.uint8
   )
@@ -235,13 +241,13 @@ def of_loop(looked):
 
       return called
 
-  make_steps(looked.parts.plan, Session(), 0, lambda: False)
+  make_steps(looked.parts.training.plan, Session(), 0, lambda: False)
   return done
 
 
 def of_feed(looked):
   """Whether images live on the device, and how a call's steps are made."""
-  if not looked.parts.is_resident():
+  if not looked.parts.training.is_resident():
     return 'streamed'
   source, N = looked.source, looked.config.train.batch_size
   split = stream.Examples(source.images_NHWC, source.labels_N)
@@ -257,7 +263,7 @@ def of_feed(looked):
 def of_evaluation(looked):
   config = looked.config
   N = config.eval.batch_size
-  add = looked.parts.add_batch()
+  add = looked.parts.evaluation.add_batch()
   sums = {'loss': 0.0, 'correct': 0, 'examples': 0}
   fresh, mask_N = looked.fresh, jax.ShapeDtypeStruct((N,), bool)
   return traced(
@@ -278,14 +284,14 @@ def of_population(looked):
 
   at_first = types.SimpleNamespace(step=0, params={}, collections={})
   with pytest.raises(Asked) as asked:
-    looked.parts.estimate(at_first, progress=ask)
+    looked.parts.evaluation.estimate(at_first, progress=ask)
   return asked.value.args
 
 
 def of_probes(looked):
   if not looked.config.probes.names:
     return ''
-  made = looked.parts.measure
+  made = looked.parts.evaluation.measure
   batch = looked.batch(looked.config.probes.examples)
   return traced(made, looked.fresh.params, looked.fresh.collections, *batch)
 

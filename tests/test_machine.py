@@ -26,7 +26,7 @@ def test_an_accelerator_trains_one_point_at_a_time(
   jax.config.update('jax_platforms', platforms)
   try:
     expected = 1 if one else process.cores()
-    assert process.points_at_a_time() == expected
+    assert process.runs_at_a_time() == expected
   finally:
     jax.config.update('jax_platforms', before)
 

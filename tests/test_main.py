@@ -66,7 +66,7 @@ def wait_for_rows(process, run, rows):
 def finished(tmp_path_factory):
   """A workdir in which a sweep of two points was trained to its end."""
   workdir = tmp_path_factory.mktemp('finished')
-  done = bnresearch(f'{FIGURE1}:steps=1200', f'--workdir={workdir}', *SHORT)
+  done = bnresearch(f'{FIGURE1}:steps=4800', f'--workdir={workdir}', *SHORT)
   assert done.returncode == 0, done.stderr
   return workdir, done.stdout
 
@@ -82,7 +82,7 @@ def test_a_sweep_trains_every_point_and_prints_a_summary(finished):
   for name in names:
     run = bnr.open_run(workdir / name)
     assert run.status['status'] == 'done'
-    assert run.metrics['test/accuracy'].steps.tolist() == [*range(0, 1201, 100)]
+    assert run.metrics['test/accuracy'].steps.tolist() == [*range(0, 4801, 100)]
     assert run.metrics['train/loss'].steps.tolist() == [*range(20, 1201, 20)]
   assert run.metrics['test/examples'].values.tolist() == [355] * 13
   with_bn = bnr.open_run(workdir / names[0])
@@ -92,7 +92,7 @@ def test_a_sweep_trains_every_point_and_prints_a_summary(finished):
 def test_the_same_command_again_says_that_it_is_done(finished):
   workdir, _ = finished
   before = {f: f.stat().st_mtime_ns for f in workdir.rglob('*.json*')}
-  again = bnresearch(f'{FIGURE1}:steps=1200', f'--workdir={workdir}', *SHORT)
+  again = bnresearch(f'{FIGURE1}:steps=4800', f'--workdir={workdir}', *SHORT)
   assert again.returncode == 0
   assert 'All is done.' in again.stdout
   assert before == {f: f.stat().st_mtime_ns for f in workdir.rglob('*.json*')}
@@ -102,7 +102,7 @@ def test_another_config_is_refused_and_nothing_is_touched(finished):
   workdir, _ = finished
   before = {f: f.stat().st_mtime_ns for f in workdir.rglob('*')}
   other = bnresearch(
-    f'{FIGURE1}:steps=1200',
+    f'{FIGURE1}:steps=4800',
     f'--workdir={workdir}',
     *SHORT,
     '--config.optim.learning_rate=0.5',
@@ -111,14 +111,14 @@ def test_another_config_is_refused_and_nothing_is_touched(finished):
   assert other.returncode == 2
   assert 'seed: this config sweeps it' in other.stderr
   other = bnresearch(
-    f'{FIGURE1}:steps=2400',
+    f'{FIGURE1}:steps=9600',
     f'--workdir={workdir}',
     *SHORT,
     '--config.optim.learning_rate=0.5',
   )
   assert other.returncode == 2
   assert 'optim.learning_rate: 0.1 -> 0.5' in other.stderr
-  assert 'train.steps: 1200 -> 2400' in other.stderr
+  assert 'train.steps: 4800 -> 9600' in other.stderr
   assert before == {f: f.stat().st_mtime_ns for f in workdir.rglob('*')}
 
 
@@ -127,16 +127,16 @@ def test_a_sweep_may_grow_but_not_mix_with_another(finished, tmp_path):
   shutil.copytree(workdir, tmp_path / 'grown')
   arguments = (f'--workdir={tmp_path / "grown"}', *SHORT)
   mixed = bnresearch(
-    f'{FIGURE1}:steps=1200,init=easy', *arguments, '--config.norm.momentum=0.9'
+    f'{FIGURE1}:steps=4800,init=easy', *arguments, '--config.norm.momentum=0.9'
   )
   assert mixed.returncode == 2
   assert 'norm.momentum: 0.99 -> 0.9' in mixed.stderr
-  grown = bnresearch(f'{FIGURE1}:steps=1200,seeds=2', *arguments)
+  grown = bnresearch(f'{FIGURE1}:steps=4800,seeds=2', *arguments)
   assert grown.returncode == 0, grown.stderr
   assert len(list((tmp_path / 'grown').iterdir())) == 4
 
   run = workdir / 'init_std=0.01,norm=none,seed=0'
-  inside = bnresearch(f'{FIGURE1}:steps=1200', f'--workdir={run}', *SHORT)
+  inside = bnresearch(f'{FIGURE1}:steps=4800', f'--workdir={run}', *SHORT)
   assert inside.returncode == 2
   assert 'is a run, not the directory of a sweep' in inside.stderr
 
@@ -222,7 +222,7 @@ def test_a_killed_run_continues_bit_for_bit(finished, tmp_path, seed):
   point = ('init_std=0.01,norm=none,seed=0', 'init_std=0.01,norm=batch,seed=0')
   run = tmp_path / point[1]
   arguments = (
-    f'{FIGURE1}:steps=1200',
+    f'{FIGURE1}:steps=4800',
     '--point=1',
     f'--workdir={tmp_path}',
     *SHORT,
@@ -252,7 +252,7 @@ def test_an_interrupted_sweep_saves_and_continues(finished, tmp_path, number):
   """Two points in two processes; the signal goes to the parent."""
   workdir, _ = finished
   arguments = (
-    f'{FIGURE1}:steps=1200',
+    f'{FIGURE1}:steps=4800',
     '--processes=2',
     f'--workdir={tmp_path}',
     *SHORT,

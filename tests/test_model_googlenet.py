@@ -255,14 +255,14 @@ def test_dropout_is_before_all_logits_and_0_is_none():
     )[0]
     return jax.eval_shape(apply, jax.random.key(0))
 
-  drop = googlenet.Call.dropout
+  drop = googlenet.NetworkCall.dropout
 
   def spy(self, x, rate):
     rates.append(rate)
     return drop(self, x, rate)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(googlenet.Call, 'dropout', spy)
+    patch.setattr(googlenet.NetworkCall, 'dropout', spy)
     logits(0.4)
     logits(0.0)
   assert rates == [0.7, 0.7, 0.4, 0, 0, 0]

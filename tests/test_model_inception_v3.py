@@ -172,7 +172,7 @@ def test_all_of_torchvisions_modules_are_named():
     *(f'Mixed_6{letter}' for letter in 'abcde'),
     *(f'Mixed_7{letter}' for letter in 'abc'),
   }
-  assert names['mixed_6e/branch_3/conv_2'] == pretrained.Theirs(
+  assert names['mixed_6e/branch_3/conv_2'] == pretrained.SourceLayer(
     'Mixed_6e.branch7x7dbl_2.conv', 'Mixed_6e.branch7x7dbl_2.bn'
   )
 

@@ -12,8 +12,8 @@ import pytest
 
 from bnresearch import lookup, models
 from bnresearch.models import Layers, mobilenet_v1, smallest_size
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Conv
+from bnresearch.models._network_call import NetworkCall
 from tests.published import (
   assert_same_as_keras,
   batch_norm,
@@ -75,7 +75,7 @@ def test_a_separable_convolution_has_795_weights_for_6912():
 
     @nn.compact
     def __call__(self, x, *, train, mask=None):
-      call = Call(self, x, train=train, mask=mask)
+      call = NetworkCall(self, x, train=train, mask=mask)
       Conv(256, 3, name='plain')(x, call)
       mobilenet_v1._Separable(256, 1, name='separable')(x, call)
 

@@ -9,8 +9,8 @@ import pytest
 
 from bnresearch import lookup
 from bnresearch.models import AUXILIARY, Layers
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Dense, Logits
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.training import objective, optimizer, state, step, stream
 from configs import default
 from tests.published import images
@@ -27,7 +27,7 @@ class TwoHeaded(nn.Module):
 
   @nn.compact
   def __call__(self, x_NHWC, *, train, mask=None):
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     x = call.images_NHWC
     for k in (1, 2, 3):
       x = Dense(5, name=f'layer_{k}')(x, call)

@@ -44,7 +44,9 @@ def setting(**values):
   """Returns parts, a random state that is said to be of step 20, data."""
   config = config_of(**values)
   parts = assemble(config)
-  made = state.create(parts.network.model, parts.optimizer, (8, 8, 1), 3)
+  made = state.create(
+    parts.network.model, parts.training.optimizer, (8, 8, 1), 3
+  )
   made = made.replace(step=jnp.asarray(20, jnp.int32))
   return parts, made, parts.data.source('train')
 
@@ -53,7 +55,7 @@ def first_layer(parts, state, source):
   """Returns the first layer's values, (batches, examples, channels)."""
   kernel = np.asarray(state.params['hidden_1']['kernel'], np.float64)
   first = int(state.step)
-  indices_TN = parts.order.indices(range(first, first + BATCHES))
+  indices_TN = parts.training.order.indices(range(first, first + BATCHES))
   pixels = source.images_NHWC[indices_TN].reshape(BATCHES, BATCH, -1) / 255
   return pixels @ kernel
 
@@ -62,7 +64,7 @@ def first_layer(parts, state, source):
 def test_population_is_algorithm_2(group_size):
   """Mean of batch means; mean of m/(m-1) times batch variances; in float64."""
   parts, before, source = setting(norm__group_size=group_size)
-  found = parts.estimate(before)['batch_stats']['hidden_1']['norm']
+  found = parts.evaluation.estimate(before)['batch_stats']['hidden_1']['norm']
   x = first_layer(parts, before, source)
   groups = x.reshape(-1, group_size or BATCH, 9)
   np.testing.assert_allclose(found['mean'], x.mean((0, 1)), rtol=1e-5)
@@ -82,7 +84,7 @@ def test_pooled_is_the_variance_of_all_values(norm):
     labels_N=source.labels_N[order],
   )
   parts = assemble(parts.config, sources={'train': source})
-  found = parts.estimate(before, 'pooled')
+  found = parts.evaluation.estimate(before, 'pooled')
   found = found['batch_stats']['hidden_1']['norm']
   assert (
     found.keys() == before.collections['batch_stats']['hidden_1']['norm'].keys()
@@ -99,7 +101,7 @@ def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
   parts, before, source = setting(
     norm__name='iterative_whitening', norm__group_size=group_size
   )
-  found = parts.estimate(before, 'pooled')
+  found = parts.evaluation.estimate(before, 'pooled')
   found = found['batch_stats']['hidden_1']['norm']
   x = first_layer(parts, before, source).reshape(-1, 9)
   expected = np.cov(x.T, ddof=0).reshape(found['covariance'].shape)
@@ -110,7 +112,7 @@ def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
 def test_what_is_no_statistic_of_a_batch_stays(estimator):
   parts, before, _ = setting(norm__name='batch_renorm')
   old = before.collections['batch_stats']['hidden_1']['norm']
-  new = parts.estimate(before, estimator)
+  new = parts.evaluation.estimate(before, estimator)
   new = new['batch_stats']['hidden_1']['norm']
   assert new.keys() == old.keys()
   for name in old:
@@ -118,13 +120,13 @@ def test_what_is_no_statistic_of_a_batch_stays(estimator):
   assert new['updates'] == old['updates'] == 0
 
   parts, before, _ = setting(norm__debias=True)
-  new = parts.estimate(before, estimator)
+  new = parts.evaluation.estimate(before, estimator)
   assert new['batch_stats']['hidden_1']['norm']['weight'] == 0
 
 
 def test_frozen_statistics_are_estimated_all_the_same():
   parts, before, source = setting(norm__frozen_statistics=True)
-  new = parts.estimate(before)
+  new = parts.evaluation.estimate(before)
   mean = new['batch_stats']['hidden_1']['norm']['mean']
   x = first_layer(parts, before, source)
   np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-5)
@@ -133,7 +135,7 @@ def test_frozen_statistics_are_estimated_all_the_same():
 def test_an_unknown_estimator_is_refused():
   parts, before, _ = setting()
   with pytest.raises(ValueError, match="'ema': needs one of population, pool"):
-    parts.estimate(before, 'ema')
+    parts.evaluation.estimate(before, 'ema')
 
 
 # Their distance.
@@ -181,7 +183,7 @@ def test_distances_come_in_the_order_of_numbers():
 )
 def test_every_kind_of_statistics_has_a_distance_or_none(norm):
   parts, before, _ = setting(norm__name=norm)
-  new = parts.estimate(before)
+  new = parts.evaluation.estimate(before)
   found = distances.distances(new, before.collections, 1e-5)
   assert list(found) == (
     [] if norm == 'none' else ['hidden_1/norm', 'hidden_2/norm']
@@ -199,7 +201,7 @@ def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
     model__units=4,
     norm__name=norm,
   )
-  new = parts.estimate(before, estimator)
+  new = parts.evaluation.estimate(before, estimator)
   old = before.collections
   shape = lambda tree: jax.tree.map(np.shape, tree)
   assert shape(new) == shape(old)
@@ -221,14 +223,14 @@ def test_devices_and_parts_of_a_batch_change_nothing(
   estimator, parts, devices, monkeypatch, assert_close
 ):
   alone, made, _ = setting(norm__group_size=3)
-  expected = alone.estimate(made, estimator)
+  expected = alone.evaluation.estimate(made, estimator)
   monkeypatch.setattr(parallel.models, 'convolves', lambda model: True)
   placed, split = [], parallel.split
   monkeypatch.setattr(
     parallel, 'split', lambda batch: placed.append(split(batch)) or placed[-1]
   )
   config = config_of(norm__group_size=3, train__microbatches=parts)
-  found = assemble(config).estimate(made, estimator)
+  found = assemble(config).evaluation.estimate(made, estimator)
   assert_close(found, expected, rtol=1e-5)
   sizes = {x.sharding.shard_shape(x.shape)[0] for x in placed[-1]}
   assert sizes == {BATCH // devices}
@@ -269,7 +271,7 @@ def test_saved_statistics_are_used_at_their_step_only(
     'Stale statistics: population of step 40, beside parameters of step 20. '
     'They are not used, but estimated anew.'
   ]
-  anew = run.parts.estimate(old)
+  anew = run.parts.evaluation.estimate(old)
   jax.tree.map(np.testing.assert_array_equal, other.collections, anew)
 
 
@@ -280,7 +282,7 @@ def test_saved_statistics_are_not_those_of_changed_parameters(trained, caplog):
   changed = state.replace(params=jax.tree.map(lambda p: 2 * p, state.params))
   found = run.with_statistics(changed, 'population').collections
   assert 'of other parameters' in caplog.messages[-1]
-  anew = run.parts.estimate(changed)
+  anew = run.parts.evaluation.estimate(changed)
   jax.tree.map(np.testing.assert_array_equal, found, anew)
 
 

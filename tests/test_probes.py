@@ -15,7 +15,7 @@ from bnresearch.evaluation import evaluate
 from bnresearch.evaluation.measure import measured
 from bnresearch.probes import (
   Batch,
-  View,
+  NetworkView,
   activation_moments,
   activation_percentiles,
   saturation,
@@ -26,7 +26,9 @@ from tests.daily import some
 
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
 # A network whose one tap is its input, so that a test chooses the tap.
-IDENTITY = View({}, {}, lambda params, collections, x: (None, {'tap': x}))
+IDENTITY = NetworkView(
+  {}, {}, lambda params, collections, x: (None, {'tap': x})
+)
 
 
 def holding(x):
@@ -52,7 +54,9 @@ def viewed(module, size, channels):
   follow = functools.partial(module.apply, train=True, mutable=list(variables))
   _, collections = jax.jit(follow)({'params': params, **variables}, x_NHWC)
   forward = evaluate.make_forward(module, 'ema')
-  return View(params, collections, forward), Batch(x_NHWC, jnp.zeros(30, int))
+  return NetworkView(params, collections, forward), Batch(
+    x_NHWC, jnp.zeros(30, int)
+  )
 
 
 @pytest.fixture(scope='module')
@@ -149,8 +153,8 @@ def assert_all_are_finite(view, batch):
   assert configs.override(config, {'probes.names': names}) == []
 
   def measure(params, collections, batch):
-    own = View(params, collections, view.forward)
-    return measured(assemble(config).probes, own, batch)
+    own = NetworkView(params, collections, view.forward)
+    return measured(assemble(config).evaluation.probes, own, batch)
 
   found = jax.jit(measure)(view.params, view.collections, batch)
   for probe in names:
@@ -180,7 +184,7 @@ def test_every_probe_is_finite_on_every_model(model):
   params = variables.pop('params')
   forward = evaluate.make_forward(module, 'ema')
   batch = Batch(published.images(size, N=4), jnp.zeros(4, int))
-  assert_all_are_finite(View(params, variables, forward), batch)
+  assert_all_are_finite(NetworkView(params, variables, forward), batch)
 
 
 def test_probes_have_the_options_of_the_config():
@@ -192,7 +196,7 @@ def test_probes_have_the_options_of_the_config():
   }
   assert configs.override(config, values) == []
   x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  found = measured(assemble(config).probes, IDENTITY, holding(x_MC))
+  found = measured(assemble(config).evaluation.probes, IDENTITY, holding(x_MC))
   assert set(found) == {
     'probe/activation_percentiles/tap',
     'probe/saturation/tap',
@@ -208,5 +212,5 @@ def test_probes_have_the_options_of_the_config():
 
 def test_without_names_nothing_is_measured():
   x_MC = np.ones((5, 3), np.float32)
-  probes = assemble(default.get_config()).probes
+  probes = assemble(default.get_config()).evaluation.probes
   assert measured(probes, IDENTITY, holding(x_MC)) == {}

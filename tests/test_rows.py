@@ -9,7 +9,7 @@ import pytest
 
 from bnresearch import lookup, models
 from bnresearch.models import Layers, _rows
-from bnresearch.models._call import Call
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row, Step, parse
 from tests.published import images
 
@@ -25,7 +25,7 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, x_NHWC, *, train):
-    call = Call(self, x_NHWC, train=train, mask=None)
+    call = NetworkCall(self, x_NHWC, train=train, mask=None)
     return Row(self.row, name='row')(call.images_NHWC, call), call.taps
 
 

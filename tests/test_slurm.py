@@ -16,7 +16,7 @@ import bnresearch as bnr
 from bnresearch import config as configs
 from bnresearch.main import main
 from bnresearch.runs import run_directory
-from bnresearch.sweeps import launch, slurm
+from bnresearch.sweeps import launch, slurm, slurm_queue
 from bnresearch.sweeps.points import points
 
 pytestmark = pytest.mark.slurm
@@ -133,7 +133,7 @@ def test_an_array_leaves_what_the_local_launcher_leaves(
   assert job._timeout_countdown == 7  # times that it comes again
 
   # What is queued or running is not submitted again.
-  going = launch.states(short, tmp_path, QUIET)
+  going = launch.statuses_of(short, tmp_path, QUIET)
   assert set(going.values()) <= {'queued', 'running'}
   slurm.run([*short, bad], tmp_path, QUIET)
   assert json.loads((tmp_path / 'slurm' / 'jobs.json').read_text()) == jobs
@@ -164,29 +164,29 @@ def test_interrupted_jobs_are_queued_again_and_continue_bit_for_bit(
   """By SLURM's warning, by its operator, and by a job that is more urgent."""
   _, _, long = study
   slurm.run(long, tmp_path, QUIET)
-  jobs = slurm.active(tmp_path)
+  jobs = slurm_queue.active(tmp_path)
   paths = [point.directory(tmp_path) for point in long]
   wait_until(lambda: all(rows(path) > 3 for path in paths))
 
-  def states():
-    return launch.states(long, tmp_path, QUIET)
+  def statuses():
+    return launch.statuses_of(long, tmp_path, QUIET)
 
   def queued():
-    return {name for name, state in states().items() if state == 'queued'}
+    return {name for name, s in statuses().items() if s == 'queued'}
 
   # One CPU is free, so that one of the three jobs has to go.
   options = ['--partition=urgent', f'--cpus-per-task={here.cpus - 2}']
   here.run('sbatch', *options, '--output=/dev/null', '--wrap=sleep 5')
   wait_until(queued)
-  warned, requeued = (n for n, s in states().items() if s == 'running')
+  warned, requeued = (n for n, s in statuses().items() if s == 'running')
   here.run('scancel', '--signal=USR2', jobs[warned])
   here.run('scontrol', 'requeue', jobs[requeued])
   # The first may have begun again before the last has saved itself.
   seen = set()
   wait_until(lambda: seen.update(queued()) or seen == {*jobs})
   slurm.run(long, tmp_path, QUIET)
-  assert slurm.active(tmp_path) == jobs
-  wait_until(lambda: set(states().values()) == {'done'})
+  assert slurm_queue.active(tmp_path) == jobs
+  wait_until(lambda: set(statuses().values()) == {'done'})
   assert_same_runs(long, tmp_path, local_runs)
   for path in paths:
     sessions = json.loads((path / 'provenance.json').read_text())
@@ -202,8 +202,8 @@ def test_a_cancelled_job_saves_itself_and_does_not_come_again(
   slurm.run([point], tmp_path, QUIET)
   path = point.directory(tmp_path)
   wait_until(lambda: rows(path) > 3)
-  here.run('scancel', slurm.active(tmp_path)[point.name])
-  wait_until(lambda: not slurm.active(tmp_path))
+  here.run('scancel', slurm_queue.active(tmp_path)[point.name])
+  wait_until(lambda: not slurm_queue.active(tmp_path))
   status = bnr.open_run(path).status
   assert status['status'] == 'preempted'
   assert bnr.open_run(path).checkpoints == [status['step']]

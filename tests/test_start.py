@@ -44,7 +44,9 @@ def run(tmp_path_factory):
 def begun(config, image_shape=(8, 8, 1), classes=10):
   """Returns the fresh state, and the one that training begins with."""
   parts = parts_of(config, image_shape, CLASSES[:classes])
-  return parts.fresh_state(), start.into(parts.fresh_state(), parts)
+  return parts.training.fresh_state(), start.into(
+    parts.training.fresh_state(), parts
+  )
 
 
 def parts_of(config, image_shape, names):
@@ -98,7 +100,7 @@ def test_a_head_for_other_classes_is_refused_though_its_shape_fits(run):
   config = config_of(start__path=str(run.path))
   parts = parts_of(config, (8, 8, 1), 'abcdefghij')
   with pytest.raises(RestoreError, match=r'tells 0, 1, .* shall tell a, b, '):
-    start.into(parts.fresh_state(), parts)
+    start.into(parts.training.fresh_state(), parts)
 
 
 def test_what_only_they_have_can_be_left_out(run):

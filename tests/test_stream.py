@@ -37,7 +37,7 @@ def main(folder):
   configs.override(config, {
     'data.name': 'image_folder', 'data.folder': folder, 'data.workers': 1,
   })
-  batches = assemble(config).batches(range(9))
+  batches = assemble(config).training.batches(range(9))
   next(batches)
   print(*(p.pid for p in multiprocessing.active_children()), flush=True)
   time.sleep(600)
@@ -85,7 +85,7 @@ def digests(folder, workers=0, devices=1, seed=0, start=0):
   change = jax.jit(parts.images.augmented)
   key = jax.random.key(seed)
   steps, found = range(start, 9), {}
-  for t, batch in zip(steps, parts.batches(steps)):
+  for t, batch in zip(steps, parts.training.batches(steps)):
     placed = spread(batch, devices)
     made = (*batch, *change(step.inputs_key(key, t), *placed))
     whole = b''.join(np.asarray(x).tobytes() for x in made)
@@ -131,7 +131,7 @@ def test_devices_round_colours_alike(photographs, assert_close):
     augment__mixup=0.2,
   )
   parts = assemble(config)
-  batch = next(parts.batches(range(1)))
+  batch = next(parts.training.batches(range(1)))
   change = jax.jit(parts.images.augmented)
   key = jax.random.key(0)
   one, eight = (change(key, *spread(batch, devices)) for devices in (1, 8))
@@ -169,8 +169,10 @@ def lives(pid):
 
 def test_hosts_make_their_parts_of_one_batch(photographs):
   parts = assemble(config_of(photographs, augment__crop='resized'))
-  whole = list(parts.batches(range(3)))
-  shares = [list(parts.batches(range(3), stream.Host(k, 4))) for k in range(4)]
+  whole = list(parts.training.batches(range(3)))
+  shares = [
+    list(parts.training.batches(range(3), stream.Host(k, 4))) for k in range(4)
+  ]
   for t, batch in enumerate(whole):
     for part, expected in zip(zip(*(s[t] for s in shares)), batch):
       np.testing.assert_array_equal(np.concatenate(part), expected)
@@ -179,7 +181,7 @@ def test_hosts_make_their_parts_of_one_batch(photographs):
 def test_hosts_must_divide_the_batch(photographs):
   parts = assemble(config_of(photographs))
   with pytest.raises(ValueError, match=r'batch_size = 8: .* of the 3 hosts'):
-    next(parts.batches(range(1), stream.Host(0, 3)))
+    next(parts.training.batches(range(1), stream.Host(0, 3)))
 
 
 def test_a_file_that_cannot_be_read_any_more_is_named(photographs, tmp_path):
@@ -189,7 +191,7 @@ def test_a_file_that_cannot_be_read_any_more_is_named(photographs, tmp_path):
   )
   parts = assemble(config)
   batches = stream.training(
-    source, parts.order, parts.images.random_crop, range(1)
+    source, parts.training.order, parts.images.random_crop, range(1)
   )
   with pytest.raises(ValueError, match=r'train/[ab]/\d\d.png was in order'):
     next(batches)
@@ -201,8 +203,8 @@ def test_a_file_that_cannot_be_read_any_more_is_named(photographs, tmp_path):
 def advanced(config, calls=(range(3), range(3, 5))):
   """Returns what five steps of training make, and the feed."""
   parts = assemble(config)
-  now = parts.fresh_state()
-  made = parts.feed(now)
+  now = parts.training.fresh_state()
+  made = parts.training.feed(now)
   for steps in calls:
     now, _ = made.advance(now, steps, jax.random.key(0))
   made.close()
@@ -250,8 +252,10 @@ def test_photographs_are_evaluated_each_once(
     monkeypatch.setattr(stream, 'RESIDENT_BYTES', 0)
   config = config_of(photographs, eval__crop='whole', eval__batch_size=4)
   parts = assemble(config)
-  source, now = parts.data.source('test'), parts.fresh_state()
-  evaluator = parts.evaluator(source, jax.jit(parts.add_batch('ema')))
+  source, now = parts.data.source('test'), parts.training.fresh_state()
+  evaluator = parts.evaluation.evaluator(
+    source, jax.jit(parts.evaluation.add_batch('ema'))
+  )
   for _ in range(2):
     means = evaluator.means(evaluator.sums(now.params, now.collections))
     assert means['examples'] == 6

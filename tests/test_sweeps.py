@@ -21,7 +21,7 @@ from bnresearch.machine import interruptions
 from bnresearch.main import _conclude, main
 from bnresearch.runs import run_directory
 from bnresearch.runs.checkpoint import Checkpoints
-from bnresearch.sweeps import launch, local, progress, slurm
+from bnresearch.sweeps import launch, local, progress, slurm, slurm_queue
 from bnresearch.sweeps.points import _name, directory_name, points
 from configs import default
 from tests.test_checkpoint import make_state, save_all
@@ -331,7 +331,7 @@ def test_a_damaged_list_of_jobs_is_named(tmp_path):
   (tmp_path / 'slurm' / 'jobs.json').write_text('["1_0"]')
   message = r'jobs\.json is damaged: it needs a dict of the job of each point'
   with pytest.raises(run_directory.Refused, match=message):
-    slurm.active(tmp_path)
+    slurm_queue.active(tmp_path)
 
 
 def test_a_sweep_over_resources_is_no_array(study, monkeypatch):
@@ -446,7 +446,7 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
   console = Console(file=io.StringIO(), width=1000)
   result = local.run(chosen, tmp_path, processes, console)
   assert sorted(result.values()) == ['done', 'refused']
-  (refused,) = (name for name, state in result.items() if state == 'refused')
+  (refused,) = (name for name, s in result.items() if s == 'refused')
   why = r'was made by a different config:|belongs to process \d+ on '
   told = rf'{refused}: {tmp_path}/{refused} ({why})'
   assert re.search(told, console.file.getvalue())
@@ -455,7 +455,7 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
 
 
 @pytest.mark.parametrize(
-  ('states', 'status', 'lines'),
+  ('statuses', 'status', 'lines'),
   [
     (['done', 'diverged'], 0, ['All is done.']),
     (
@@ -474,10 +474,10 @@ def test_a_point_whose_directory_is_taken_meanwhile_is_refused_not_done(
     ),
   ],
 )
-def test_the_end_says_what_is_to_be_done_next(states, status, lines):
+def test_the_end_says_what_is_to_be_done_next(statuses, status, lines):
   console = Console(file=io.StringIO(), width=1000)
-  result = dict(enumerate(states))
-  assert _conclude(result, launch.How(), console) == status
+  result = dict(enumerate(statuses))
+  assert _conclude(result, launch.Options(), console) == status
   assert console.file.getvalue().splitlines() == lines
 
 

@@ -53,7 +53,7 @@ class Images:
       fraction=self._eval.crop_fraction,
     )
 
-  @property
+  @functools.cached_property
   def random_crop(self) -> RandomCrop:
     """The same for training: of an image and draws, uniform in [0, 1).
 
@@ -68,13 +68,13 @@ class Images:
       )
     return functools.partial(_without_draws, self.crop())
 
-  @property
+  @functools.cached_property
   def pixels(self) -> Callable[[jax.Array], jax.Array]:
     """The function from images to the network's input."""
     own = lookup.keywords(pixels, self._data)
     return functools.partial(pixels, **own)
 
-  @property
+  @functools.cached_property
   def augmented(self) -> Inputs:
     """The device's part of the augmentation of training batches.
 
@@ -98,7 +98,7 @@ class Images:
 
     return make
 
-  @property
+  @functools.cached_property
   def inputs(self) -> Inputs:
     """The same, but with the network's input in place of the images."""
     change, to_pixels = self.augmented, self.pixels

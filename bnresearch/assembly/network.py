@@ -74,7 +74,7 @@ class Network:
     own = {**self._norm, 'per_activation': apart, **changed}
     return functools.partial(cls, **lookup.picked(cls, own))
 
-  @property
+  @functools.cached_property
   def norm_patterns(self) -> list[tuple[str, str]]:
     """All (pattern of paths, name of a norm); the first one fits all layers."""
     sites = [site.rpartition('=')[::2] for site in self._norm.sites]
@@ -89,7 +89,7 @@ class Network:
       options |= lookup.picked(cls, self._norm)
     return options
 
-  @property
+  @functools.cached_property
   def conventions(self) -> list[str]:
     """Lines that say what the options of the norms mean, and warnings."""
     steps = self._train.steps

@@ -156,7 +156,7 @@ def _turn(planes, names, amounts, order):
 
 
 def _amounts(key, reach):
-  """Draws by how much to change what is to change at all."""
+  """Draws the amount of each change that is made at all."""
   reach_4 = np.array(list(reach.values()), np.float32)
   added_4 = np.array([name in ('brightness', 'hue') for name in reach])
   low_4 = np.where(added_4, -reach_4, np.maximum(0, 1 - reach_4))

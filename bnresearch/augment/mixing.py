@@ -72,7 +72,7 @@ def mixup(
 
 
 def smooth(targets_NK: jax.Array, label_smoothing: float) -> jax.Array:
-  """Returns targets of which a part is spread evenly over all K classes.
+  """Returns targets that give a part of the probability to all K classes alike.
 
   Szegedy et al. 2015, section 7, arXiv 1512.00567.
 

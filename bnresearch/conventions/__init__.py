@@ -2,8 +2,8 @@
 
 Every framework of `frameworks.py` normalizes by `sqrt(var + epsilon)` with the
 biased variance of the batch (Ioffe & Szegedy 2015, Algorithm 1, 1502.03167).
-They differ in what they average for evaluation, and in which value their
-parameter of that average is the weight of.
+They differ in what they average for evaluation, and in whether the parameter of
+that average weighs the old value or the new one.
 
   python -m bnresearch.conventions --help
 """
@@ -90,8 +90,8 @@ def describe(norm: Any, options: Collection[str]) -> str:
 
   Args:
     norm: the group `config.norm`, or what has its attributes.
-    options: the names of those that this norm has; one without momentum keeps
-      no running statistics.
+    options: the names of the options that this norm has; one without momentum
+      keeps no running statistics.
   """
   if 'momentum' not in options:
     epsilon = f'; epsilon {norm.epsilon:g}' if 'epsilon' in options else ''
@@ -175,7 +175,7 @@ def _check(name, value, least, why=''):
 
 
 def _factor(source, target, count):
-  """Returns by what the average of variances is multiplied."""
+  """Returns the factor on the average of variances."""
   if source.running_variance == target.running_variance:
     return 1.0
   if count is None:

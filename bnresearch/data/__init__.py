@@ -69,7 +69,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-  """A source in memory, all of whose images have one size.
+  """A source in memory, with images of one size.
 
   Attributes:
     images_NHWC: uint8, 0 to 255.
@@ -215,7 +215,7 @@ def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
 def count_of(examples: int, fraction: float) -> int:
   """Returns how many examples a fraction is, rounded down, but at least one.
 
-  Of the decimal that is written: 0.29 of 100 are 29, though the float is less.
+  The decimal as written counts: 0.29 of 100 are 29, though the float is less.
   """
   return max(1, int(decimal.Decimal(str(fraction)) * examples))
 
@@ -239,7 +239,7 @@ def pixels(
     std: what they are divided by then, likewise.
 
   Raises:
-    ValueError: there are other numbers of means or deviations than that.
+    ValueError: means or deviations are neither one nor as many as channels.
   """
   C = images.shape[-1]
   for name, values in (('mean', mean), ('std', std)):

@@ -31,7 +31,7 @@ look at what a network would see, and get the channels' means and deviations
 """
 _PICTURES = ('.png', '.jpg', '.svg', '.pdf')
 _SHOWN = 24  # images of each half of the sheet
-_MEASURED = 5000  # images, at most, of which means and deviations are taken
+_MEASURED = 5000  # images, at most, that make means and deviations
 
 
 @command.line()
@@ -198,10 +198,10 @@ def _print_moments(source):
 def _augmented(parts):
   """Returns the first training images, as the network gets them, and words."""
   found, names = [], parts.data.spec.class_names
-  key = jax.random.key(parts.order.seed)
-  steps = range(-(-_SHOWN // parts.order.batch_size))
+  key = jax.random.key(parts.training.order.seed)
+  steps = range(-(-_SHOWN // parts.training.order.batch_size))
   augment = jax.jit(parts.images.augmented)
-  for step, batch in zip(steps, list(parts.batches(steps))):
+  for step, batch in zip(steps, list(parts.training.batches(steps))):
     images, targets_NK = augment(inputs_key(key, step), *batch)
     for image, target_K in zip(np.asarray(images), np.asarray(targets_NK)):
       top = np.argsort(-target_K, kind='stable')[:2]

@@ -3,14 +3,12 @@
 Only names, links and sizes are looked at here, not what the files hold.
 """
 
-import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from bnresearch.data import DamagedData, MissingData, count_of
+from bnresearch.data import DamagedData, MissingData
 
 EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
 _HIDDEN = ('thumbs.db', 'desktop.ini', '__macosx')
@@ -77,29 +75,6 @@ def find(root: str, *, follow_links: bool) -> Listing:
   return Listing(parts, files, finder.problems, finder.hidden, unused)
 
 
-def held_out(
-  names: Sequence[str], *, validation: float, split_seed: int, class_name: str
-) -> set[str]:
-  """Returns which images of a class are kept for evaluation.
-
-  The fraction of them, rounded down, at least 1: those whose names have the
-  smallest digests. So an image or a class that is added moves hardly any other.
-
-  Args:
-    names: of the images, in any order.
-    validation: a fraction, between 0 and 1.
-    split_seed: chooses another split.
-    class_name: what the images show.
-  """
-
-  def rank(name):
-    text = f'{split_seed}/{class_name}/{name}'
-    return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
-
-  count = count_of(len(names), validation)
-  return set(sorted(names, key=rank)[:count])
-
-
 class _Inside(NamedTuple):
   folders: list[str]
   files: list[File]
@@ -147,15 +122,15 @@ class _Finder:
         self.problems.append((_LINK_OUT, path))
         return
     try:
-      state = entry.stat()
+      info = entry.stat()
     except OSError as error:
       broken = entry.is_symlink() and not isinstance(error, PermissionError)
       self.problems.append(('broken link' if broken else why(error), path))
       return
-    if stat.S_ISDIR(state.st_mode):
+    if stat.S_ISDIR(info.st_mode):
       inside.folders.append(path)
-    elif stat.S_ISREG(state.st_mode):
-      file = File(path, real, state.st_size, state.st_mtime_ns)
+    elif stat.S_ISREG(info.st_mode):
+      file = File(path, real, info.st_size, info.st_mtime_ns)
       inside.files.append(file)
     else:  # to read a pipe would wait for ever
       self.problems.append(('neither a file nor a folder', path))

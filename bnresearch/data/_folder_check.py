@@ -17,7 +17,7 @@ from rich.progress import track
 
 from bnresearch import paths
 from bnresearch.data._folder import File, why
-from bnresearch.images import decoding
+from bnresearch.images import decoding, formats
 from bnresearch.terminal import Console
 
 _VERSION = 2  # of the verdicts: to be raised when others may come out
@@ -96,8 +96,8 @@ def _judge_all(root, files):
 def _judge(root, file):
   try:
     with open(os.path.join(root, file.path), 'rb') as stream:
-      head = stream.read(decoding.HEAD)
-      if head and not decoding.format_of(head):
+      head = stream.read(formats.HEAD)
+      if head and not formats.format_of(head):
         return Verdict('', (), decoding.NO_IMAGE)  # maybe a film of 10 GB
       content = head + stream.read()
   except OSError as error:

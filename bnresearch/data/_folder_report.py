@@ -121,7 +121,7 @@ def _each(used):
 
 
 def notices(notes: Mapping[str, Any]) -> list[str]:
-  """Says what is worth knowing and stops nothing, of a source's notes."""
+  """Says what in a source's notes is worth knowing, but stops nothing."""
   lines = []
   if notes['hidden']:
     lines.append(f'hidden, so ignored: {notes["hidden"]:,}')
@@ -139,7 +139,7 @@ def notices(notes: Mapping[str, Any]) -> list[str]:
 
 
 def _first(paths):
-  """Returns a line of each path, but not of too many."""
+  """Returns a line for each of the first paths, and one for the rest."""
   lines = [f'    {path}' for path in paths[:_LISTED]]
   if len(paths) > _LISTED:
     lines.append(f'    and {len(paths) - _LISTED:,} more')

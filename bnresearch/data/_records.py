@@ -156,7 +156,7 @@ def load(
   image_size: int,
   numbers: np.ndarray | None = None,
 ) -> Records:
-  """Returns a split of a prepared folder, of which one example has been read.
+  """Returns a split of a prepared folder, after reading one example of it.
 
   Args:
     folder: of a prepared version.

@@ -1,7 +1,7 @@
 """Your own photographs: a folder of images for each class, checked beforehand.
 
-FOLDER/<class>/*, of which a part of each class is held out, or FOLDER/train/
-and FOLDER/val/ (or validation/, valid/, test/) with a folder of each class.
+FOLDER/<class>/*, where a part of each class is held out, or FOLDER/train/ and
+FOLDER/val/ (or validation/, valid/, test/) with a folder of each class.
 JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
 """
 
@@ -10,7 +10,6 @@ import functools
 import json
 import logging
 import os
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,13 +26,9 @@ from bnresearch.data import (
   digest_of,
 )
 from bnresearch.data._folder_report import shown
+from bnresearch.data._folder_split import divided, unfit
 from bnresearch.images import decoding
 from bnresearch.paths import local
-
-_TWO_FORMS = (
-  'class whose name has another Unicode form in the other split, where systems '
-  'differ: é is one character (NFC) or two (NFD); rename one'
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +115,7 @@ def load(
   """Returns the split 'train' or 'test', after a check of every file.
 
   The check decodes each file once; one that it knows already is not read
-  again. What it finds is in the source's notes, and warned of with 'train':
+  again. What it finds is in the source's notes, and with 'train' a warning:
   `files` of each split and class, `skipped` and `converted` ones, `duplicates`,
   `hidden` and `unused` ones, and the `digest` of what each split has.
 
@@ -137,7 +132,7 @@ def load(
 
   Raises:
     MissingData: there is no such folder, or nothing in it.
-    DamagedData: something cannot be trained on, all of which is listed; or
+    DamagedData: something cannot be trained on, and the message lists all; or
       fewer than two classes are left.
   """
   found = _scan(
@@ -177,13 +172,13 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
   if not listing.parts:
     # Without the bad files, so that to skip them and to remove them divides
     # the others alike.
-    good = _divide(good, validation, split_seed)
+    good = divided(good, validation, split_seed)
   names = sorted({name for _, name in good})
   whole = tuple(n for n in names if all(good.get((s, n)) for s in SPLITS))
   problems = [
     *listing.problems,
     *((v.problem, path) for path, v in verdicts.items() if v.problem),
-    *(why for n in names if n not in whole for why in _unfit(n, good, listing)),
+    *(why for n in names if n not in whole for why in unfit(n, good, listing)),
   ]
   _refuse(folder, whole, problems, skip_bad)
 
@@ -199,48 +194,6 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
   if not listing.parts:
     notes |= {'validation': validation, 'split_seed': split_seed}
   return {s: _files(folder, of_class, notes) for s, of_class in used.items()}
-
-
-def _divide(good, validation, split_seed):
-  """Returns the same paths by (split, class), not by ('', class)."""
-  divided = {}
-  for (_, name), paths in good.items():
-    test = _folder.held_out(
-      paths, validation=validation, split_seed=split_seed, class_name=name
-    )
-    divided['train', name] = [path for path in paths if path not in test]
-    divided['test', name] = [path for path in paths if path in test]
-  return divided
-
-
-def _unfit(name, good, listing):
-  """Yields (reason, path) for a class that lacks images in a split."""
-  refused = {path for _, path in listing.problems}
-  for split, part in listing.parts.items() or [('', '')]:
-    path = f'{part}/{name}' if part else name
-    files = listing.files.get((split, name))
-    if path in refused or part in refused:
-      continue  # for which there is another reason
-    if files is None:
-      (other,) = set(listing.parts.values()) - {part}
-      twins = [n for s, n in listing.files if s == split and _alike(n, name)]
-      if twins:
-        # Written so that the difference is seen.
-        yield _TWO_FORMS, f'{other}/{name!a}, {part}/{twins[0]!a}'
-      else:
-        yield 'class in one split only', f'{other}/{name}, no {path}'
-    elif not files:
-      yield 'empty class', path
-    elif not part and len(good['test', name]) == 1:
-      yield 'class with one image, too few for two splits', path
-    elif not good.get((split or 'test', name)):
-      yield 'class without one image that can be trained on', path
-
-
-def _alike(name, other):
-  """Says whether two names are one to the eye."""
-  one, two = (unicodedata.normalize('NFC', n) for n in (name, other))
-  return one == two
 
 
 def _refuse(folder, whole, problems, skip_bad):
@@ -272,7 +225,7 @@ def _files(folder, of_class, notes):
 
 
 def _digest(used):
-  """Returns a digest of which images each split and class has."""
+  """Returns a digest of each split's and class's list of images."""
   text = json.dumps([[s, list(of.items())] for s, of in used.items()])
   return digest_of(text.encode())
 

@@ -89,7 +89,7 @@ def load(
 
 
 def ready(tfds_name: str = '') -> str:
-  """Returns '' if the data set, by default any one, is prepared, or a line."""
+  """Returns '' if the data set, or by default any, is prepared; or a line."""
   if tfds_name:
     return _tfds.missing(tfds_name)
   if _tfds.names():

@@ -32,7 +32,7 @@ def instead(state: State, statistics: str) -> State:
 
   Args:
     state: one that has an average.
-    statistics: by which it is to be normalized.
+    statistics: that are to normalize it.
 
   Raises:
     ValueError: there is no average, or the statistics would be of others.

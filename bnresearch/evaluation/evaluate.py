@@ -65,7 +65,7 @@ def make_add_batch(
 
   def add_batch(sums, params, collections, *batch):
     if parts == 1:
-      return add(sums, params, collections, *shards.spread(batch))
+      return add(sums, params, collections, *shards.split(batch))
     split = [accumulation.split(x, parts) for x in batch]
     carry = lambda sums, part: (add(sums, params, collections, *part), None)
     return jax.lax.scan(carry, sums, split)[0]
@@ -128,7 +128,7 @@ class Evaluator:
       batch_size: N of a call, at most.
       microbatches: parts of a batch, in which it is to lie evenly.
       workers: see `stream.in_order`.
-      members: (P,) for P networks at once; each of the sums is of this shape.
+      members: (R,) for R networks at once; each of the sums is of this shape.
     """
     self._add_batch, self._source, self._members = add_batch, source, members
     self._crop, self._workers = crop, workers

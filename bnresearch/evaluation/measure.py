@@ -7,13 +7,13 @@ import jax
 
 from bnresearch.evaluation import evaluate
 from bnresearch.models import AUXILIARY
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 
-Probe = Callable[[View, Batch], dict[str, jax.Array]]
+Probe = Callable[[NetworkView, Batch], dict[str, jax.Array]]
 
 
 def measured(
-  probes: Mapping[str, Probe], view: View, batch: Batch
+  probes: Mapping[str, Probe], view: NetworkView, batch: Batch
 ) -> dict[str, jax.Array]:
   """Returns what probes measure: 'probe/<probe>/<what the probe names>'."""
   return {
@@ -45,7 +45,7 @@ def make_measure(
     return logits_NK, {k: x for k, x in taps.items() if k not in heads}
 
   def measure(params, collections, images, labels_N):
-    view = View(params, collections, forward)
+    view = NetworkView(params, collections, forward)
     return measured(probes, view, Batch(pixels(images), labels_N))
 
   return measure

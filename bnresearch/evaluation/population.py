@@ -39,7 +39,7 @@ ESTIMATORS = {
 
 
 def of_one_batch(estimator: str) -> dict[str, Any]:
-  """Returns the options by which norms leave one batch's own statistics.
+  """Returns options that make norms leave one batch's own statistics.
 
   Raises:
     ValueError: there is no such estimator.
@@ -110,7 +110,7 @@ def _statistics_of_parts(model, inputs, parts):
   """Returns the pure function from a batch to the collections of its parts."""
 
   def statistics_of(params, collections, batch, key):
-    batch = shards.spread(batch)
+    batch = shards.split(batch)
     x_NHWC, _ = inputs(key, batch.images, batch.labels)
 
     def of_part(x_NHWC):

@@ -13,7 +13,7 @@ def to_rgb(image, kind, content):
 
   Args:
     image: opened by Pillow, not yet decoded.
-    kind: its format, as `decoding.format_of` calls it.
+    kind: its format, as `formats.format_of` calls it.
     content: the bytes of its file.
 
   Raises:

@@ -5,7 +5,6 @@ same pixels: grey, progressive and turned ones exactly, CMYK within 2 levels.
 """
 
 import contextlib
-import io
 import struct
 import threading
 import warnings
@@ -14,13 +13,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from bnresearch.images import formats
 from bnresearch.images._rgb import to_rgb
 
 MIN_SIDE = 8  # pixels
 MAX_PIXELS = 100_000_000
 _MILLIONS = f'{MAX_PIXELS // 10**6} million'
 NO_IMAGE = 'no image of JPEG, PNG, WebP, GIF, BMP or TIFF'
-HEAD = 16  # bytes that tell the format
 DETAIL = 4  # times the side of what a network sees: crops of 8% stay sharp
 _LARGE = 2**17  # bytes of a JPEG whose size is worth a look
 _REDUCED = {
@@ -68,7 +67,7 @@ def decode(content: bytes, detail: int = 0) -> np.ndarray:
   Raises:
     Unreadable: there is a problem, which is the message; see `inspect`.
   """
-  if format_of(content) == 'JPEG':
+  if formats.format_of(content) == 'JPEG':
     with contextlib.suppress(cv2.error):
       image_HWC = _jpeg(content, detail)
       # None for what only Pillow can decode, and for what is truncated.
@@ -95,7 +94,7 @@ def _reduction(content, detail):
     return None
   try:
     with _quiet_pillow():
-      shorter = min(_open('JPEG', content).size)
+      shorter = min(formats.opened('JPEG', content).size)
   except Exception:  # it is damaged, as decoding will tell
     return None
   for part, flag in _REDUCED.items():
@@ -113,43 +112,24 @@ def inspect(content: bytes) -> Found:
   return _examine(content)[0]
 
 
-def format_of(content: bytes) -> str:
-  """Returns the format that the first `HEAD` bytes of a file tell, or ''."""
-  if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
-    return 'WebP'
-  signatures = {
-    b'\xff\xd8\xff': 'JPEG',
-    b'\x89PNG\r\n\x1a\n': 'PNG',
-    b'GIF87a': 'GIF',
-    b'GIF89a': 'GIF',
-    b'BM': 'BMP',
-    b'II*\0': 'TIFF',
-    b'MM\0*': 'TIFF',
-    b'II+\0': 'TIFF',  # with 64-bit offsets
-    b'MM\0+': 'TIFF',
-  }
-  fits = (f for s, f in signatures.items() if content.startswith(s))
-  return next(fits, '')
-
-
 def _examine(content):
   """Returns what was found and, unless that is a problem, the RGB image."""
   if not content:
     return Found(problem='empty file'), None
-  kind = format_of(content)
+  kind = formats.format_of(content)
   if not kind:
     return Found(problem=NO_IMAGE), None
   size, oddities, image = (0, 0), (), None
   with _quiet_pillow():
     try:
-      size = _declared_size(kind, content)
+      size = formats.declared_size(kind, content)
       _refuse_size(size)
-      opened = _open(kind, content)
+      opened = formats.opened(kind, content)
       size = opened.size
       _refuse_size(size)
       _refuse_frames(opened, kind)
       if kind == 'PNG':  # whose checksums Pillow skips where pixels are
-        _open(kind, content).verify()
+        formats.opened(kind, content).verify()
       image, oddities = to_rgb(opened, kind, content)
     except Exception as error:  # the decoders raise anything on damaged files
       return Found(size, kind, (), _reason(error, kind, content)), None
@@ -158,16 +138,6 @@ def _examine(content):
 
 class _Refused(ValueError):
   """The file is sound, but nothing to train on."""
-
-
-def _declared_size(kind, content):
-  """Returns what the header of PNG and GIF declares, else (0, 0).
-
-  Their plugins read on after the size, which may fail.
-  """
-  if kind == 'PNG':
-    return struct.unpack_from('>II', content, 16)
-  return struct.unpack_from('<HH', content, 6) if kind == 'GIF' else (0, 0)
 
 
 def _refuse_size(size):
@@ -192,32 +162,6 @@ def _refuse_frames(image, kind):
     raise _Refused(several.format(frames))
 
 
-def _open(kind, content):
-  """Reads the header, by the format's own class.
-
-  `Image.open` judges sizes itself, by limits of the process and without
-  telling the sides, and takes a JPEG with a preview for a series of frames.
-  """
-  from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-  )
-
-  opener = {
-    'JPEG': JpegImagePlugin.JpegImageFile,
-    'PNG': PngImagePlugin.PngImageFile,
-    'WebP': WebPImagePlugin.WebPImageFile,
-    'GIF': GifImagePlugin.GifImageFile,
-    'BMP': BmpImagePlugin.BmpImageFile,
-    'TIFF': TiffImagePlugin.TiffImageFile,
-  }[kind]
-  return opener(io.BytesIO(content))
-
-
 def _reason(error, kind, content):
   """Returns one phrase for what opening or decoding raised."""
   from PIL.Image import DecompressionBombError
@@ -231,26 +175,12 @@ def _reason(error, kind, content):
   if (
     isinstance(cause, EOFError | struct.error)
     or 'truncated' in text.lower()
-    or _declared_length(kind, content) > len(content)
+    or formats.declared_length(kind, content) > len(content)
   ):
     return 'truncated'
   if isinstance(cause, LookupError | TypeError):  # its text is a number
     return 'unreadable: damaged header'
   return f'unreadable: {text}'
-
-
-def _declared_length(kind, content):
-  """Returns how long WebP and TIFF files say they are, at least; else 0.
-
-  Their decoders do not tell a missing end from other damage.
-  """
-  if kind == 'WebP':
-    return int.from_bytes(content[4:8], 'little') + 8
-  if kind == 'TIFF':  # the directory, often at the end
-    order = 'little' if content[:2] == b'II' else 'big'
-    start = int.from_bytes(content[4:8], order)
-    return start + 2 + 12 * int.from_bytes(content[start : start + 2], order)
-  return 0
 
 
 _quiet_lock = threading.Lock()

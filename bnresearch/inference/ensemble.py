@@ -28,7 +28,7 @@ _CHUNK = 2048  # examples whose probabilities are held at a time
 Keep = Callable[[np.ndarray, np.ndarray], None]
 
 
-class Together(NamedTuple):
+class EnsembleScores(NamedTuple):
   """What was found.
 
   Attributes:
@@ -47,7 +47,7 @@ def evaluate_together(
   *,
   progress: Callable[[Iterable], Iterable] = iter,
   keep: Keep | None = None,
-) -> Together:
+) -> EnsembleScores:
   """Evaluates networks and their ensemble on a whole split, exactly.
 
   The networks may be of any architectures and image sizes. Images, and their
@@ -85,7 +85,7 @@ def evaluate_together(
     ensemble.add(mean_NK, labels_N)
     if keep:
       keep(mean_NK, labels_N)
-  found = Together(tuple(s.result() for s in alone), ensemble.result())
+  found = EnsembleScores(tuple(s.result() for s in alone), ensemble.result())
   count, N = found.ensemble.examples, len(sources[0])
   assert count == N, f'{count} of {N}'
   return found

@@ -132,7 +132,7 @@ def of_networks(
     crop_count: how many `crop` makes of an image. If several, their
       probabilities are averaged.
     batch_size: the most that a network gets at a time, but for padding: the
-      images are spread over all devices of this host. All batches have one
+      images are split over all devices of this host. All batches have one
       size, the last one padded: what is computed for an image must not depend
       on how many others there are.
   """

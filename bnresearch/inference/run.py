@@ -19,7 +19,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bnresearch import config as configs
@@ -35,7 +34,6 @@ from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
 from bnresearch.training import parallel
-from bnresearch.training import state as states
 from bnresearch.training.state import State
 
 
@@ -169,7 +167,7 @@ class Run:
     collections = saved.statistics(folder, state, self._template, statistics)
     if collections is None:
       self.source('train')  # compares it with what was used
-      collections = self.parts.estimate(
+      collections = self.parts.evaluation.estimate(
         state, statistics, progress, averaged=average
       )
     return state.replace(collections=collections)
@@ -223,12 +221,9 @@ class Run:
 
     Its splits are had by `source`, which compares them with what was used.
     """
-    config = self.config
-    read_spec = functools.partial(_spec_of, self.path)
-    return Parts(
-      config,
-      DataSet(config.data, dry_run=config.dry_run, read_spec=read_spec),
-    )
+    group, dry = self.config.data, self.config.dry_run
+    own = DataSet(group, dry_run=dry, read_spec=self._read_spec)
+    return Parts(self.config, own)
 
   @property
   def spec(self) -> Spec:
@@ -242,14 +237,7 @@ class Run:
 
   @functools.cached_property
   def _template(self):
-    made = functools.partial(
-      states.traceable,
-      self.model,
-      self.parts.optimizer,
-      averaged=self.config.train.average > 0,
-    )
-    x_NHWC = jnp.zeros((1, *self.spec.image_shape))
-    return jax.eval_shape(made, jax.random.key(0), x_NHWC)
+    return self.parts.training.shapes()
 
   @functools.cached_property
   def _checkpoints(self):
@@ -259,16 +247,20 @@ class Run:
   def probabilities(self) -> Callable[..., jax.Array]:
     """Of `params, collections, images`: (N, K), by running statistics.
 
-    The images, uint8 (N, H, W, C), are spread over the mesh in use.
+    The images, uint8 (N, H, W, C), are split over the mesh in use.
     """
     forward = evaluate.make_forward(self.model, 'ema')
     pixels = self.parts.images.pixels
 
     def probabilities(params, collections, images):
-      logits_NK, _ = forward(params, collections, pixels(shards.spread(images)))
+      logits_NK, _ = forward(params, collections, pixels(shards.split(images)))
       return shards.undivided(jax.nn.softmax(logits_NK))
 
     return jax.jit(probabilities)
+
+  def _read_spec(self):
+    image_shape, class_names, about = run_directory.read_data(self.path)
+    return Spec(image_shape, class_names, about['examples'])
 
   def _load_source(self, split):
     source = self.parts.data.source(split)
@@ -281,18 +273,14 @@ class Run:
     return jax.jit(lambda params, c, images: forward(params, c, pixels(images)))
 
   def _make_evaluator(self, statistics, split, batch_size):
-    add_batch = jax.jit(self.parts.add_batch(statistics))
-    return self.parts.evaluator(self.source(split), add_batch, batch_size)
+    add_batch = jax.jit(self.parts.evaluation.add_batch(statistics))
+    return self.parts.evaluation.evaluator(
+      self.source(split), add_batch, batch_size
+    )
 
   def _statistics_folder(self, estimator, average):
     name = f'average_{estimator}' if average else estimator
     return self.path / 'statistics' / name
-
-
-def _spec_of(path):
-  """Returns what a run directory notes of its data set."""
-  image_shape, class_names, about = run_directory.read_data(path)
-  return Spec(image_shape, class_names, about['examples'])
 
 
 def open_run(path: str | os.PathLike, **moved: str | int) -> Run:

@@ -19,7 +19,7 @@ SHOWN_BY = {
 
 
 class Group(NamedTuple):
-  """The knobs of a part of the config, of which `text` says what that is."""
+  """The knobs of a part of the config; `text` says what that part is."""
 
   name: str
   text: str

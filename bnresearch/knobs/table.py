@@ -359,7 +359,7 @@ TABLE = (
        "others of sbatch, as ('account=x', 'exclusive')", before=()),
 
   Group('parallel',
-        'How a step is spread; it changes no result beyond rounding.'),
+        'How a step is split; it changes no result beyond rounding.'),
   Knob('parallel.backend', 'jit', choice('jit', 'shard_map', 'pmap'),
        'jit, shard_map or pmap', shown_by='devices', before='jit'),
   Knob('parallel.devices', 0, whole(0),

@@ -1,6 +1,6 @@
 """Many hosts: processes of `jax.distributed` that train one run together.
 
-Each runs the same program on its share of every batch. The first of them
+Each runs the same program on its shards of every batch. The first of them
 writes; all read the same files, so the run directory is on a disk that they
 share. Where there is one process only, all here does nothing.
 """
@@ -122,7 +122,7 @@ def of_first(value: int) -> int:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def all_or_none() -> Iterator[None]:
   """Lets no host go on alone: what the body raises on one, ends it on all.
 
   Raises:

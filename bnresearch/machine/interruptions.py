@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# SLURM's, before it takes the machine away: submitit's is the second, batch
-# scripts often have the first. They are sent again and again, or with SIGTERM,
-# and nobody means by that what a second Ctrl-C means.
+# SLURM sends one of these before it takes the machine away: submitit uses the
+# second, batch scripts often the first. They come again and again, or with
+# SIGTERM, and never mean what a second Ctrl-C means.
 WARNED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def asked() -> tuple[signal.Signals, ...]:
-  """Returns `ASKED`, without the end of the terminal where nohup ignores it."""
+  """Returns `ASKED`, without SIGHUP where nohup ignores it."""
   ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
   return tuple(s for s in ASKED if not (ignored and s == signal.SIGHUP))
 

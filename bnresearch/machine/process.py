@@ -35,8 +35,8 @@ def prepare(devices: int = 1) -> None:
       jax.config.update('jax_num_cpu_devices', devices)
   give_threads(max(1, jax.config.jax_num_cpu_devices))
   _keep_freed_memory()
-  # To trace a network makes millions of objects that stay: looked through at
-  # every 700th, they take 12% of the start of an Inception.
+  # Tracing a network makes millions of objects that stay. To look through them
+  # at every 700th takes 12% of the start of an Inception.
   gc.set_threshold(100_000)
   _keep_programs()
 
@@ -72,7 +72,7 @@ def cores() -> int:
   )
 
 
-def points_at_a_time() -> int:
+def runs_at_a_time() -> int:
   """Returns how many runs to train side by side, each in its own process.
 
   On a CPU one a core. On an accelerator one: JAX gives a process most of its

@@ -15,15 +15,16 @@ what was published. `VARIANTS` of a file are what its field `variant` may be,
 `CHOICES` what others may be that are words.
 
 A network without convolutions says so, `convolves = False`, because on a CPU it
-is spread over the cores in another way.
+shares the cores in another way.
 
 `python -m bnresearch.models` prints the networks, and the layers of one.
 """
 
 import flax.linen as nn
 
-from bnresearch.models._call import AUXILIARY, Layers
 from bnresearch.models._cost import measure
+from bnresearch.models._layer_options import Layers
+from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [

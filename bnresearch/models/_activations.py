@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-PIECES = 2  # of maxout: linear maps, of which the largest is taken
+PIECES = 2  # linear maps of a maxout unit, which takes the largest
 
 _FUNCTIONS = {
   name: getattr(nn, name)

@@ -3,8 +3,8 @@
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Conv, Dense, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 
 
 class Auxiliary(nn.Module):
@@ -22,7 +22,7 @@ class Auxiliary(nn.Module):
   dropout: bool = True
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: Call) -> None:
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
     """Leaves logits (N, K) with `call`."""
     N, H, W, _ = x_NHWC.shape
     window, strides = (min(5, H), min(5, W)), 3 if min(H, W) > 1 else 1

@@ -3,8 +3,8 @@
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Conv, Dense
+from bnresearch.models._network_call import NetworkCall
 
 
 def connect(
@@ -12,7 +12,7 @@ def connect(
   name: str,
   features: int,
   x: jax.Array,
-  call: Call,
+  call: NetworkCall,
   *,
   head: str,
   **options,
@@ -30,7 +30,7 @@ def connect(
     name: of the layer.
     features: its units at width 1.
     x: its input, (N, h, w, C), or (N, C) for 'dense'.
-    call: see `Call`.
+    call: see `NetworkCall`.
     head: 'dense' or 'conv'.
     **options: of `Dense`.
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row
 
 # Slim's, Keras's and PyTorch's, of V3 and Inception-ResNet-v2.
@@ -58,7 +58,7 @@ def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
 
 
 def apply(
-  model: nn.Module, table: Mapping[str, str | Branches], call: Call
+  model: nn.Module, table: Mapping[str, str | Branches], call: NetworkCall
 ) -> jax.Array:
   """Returns logits (N, K) by rows; those of an auxiliary head are a tap.
 
@@ -80,7 +80,7 @@ def apply(
 class AuxiliaryHead(nn.Module):
   """Pooling, two convolutions, logits, which are left to the call.
 
-  Published for 17x17 maps, of which it makes 5x5 and 1x1. On smaller maps its
+  Published for 17x17 maps, which become 5x5 and then 1x1. On smaller maps its
   windows are as large as these, so that the second kernel depends on the size
   of the images; on larger ones its result is averaged over positions.
 
@@ -91,7 +91,7 @@ class AuxiliaryHead(nn.Module):
   num_classes: int
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: Call) -> None:
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
     """Leaves logits (N, K) of a map among the taps."""
     x = pool('avg', x_NHWC, _at_most_5x5(x_NHWC), 3, 'VALID', call)
     x = Conv(128, name='conv_1')(x, call)

@@ -1,11 +1,11 @@
-"""The layers of which the networks are made."""
+"""The layers that networks are made of."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bnresearch.models import _activations
-from bnresearch.models._call import Call
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.ops import convolution, pooling
 
 Window = int | tuple[int, int]
@@ -20,7 +20,7 @@ class Conv(nn.Module):
     window: size of the kernel, (height, width) or one number for both.
     strides: of both axes.
     padding: 'SAME', 'VALID', or a number of pixels on each side.
-    groups: of channels that are convolved apart.
+    groups: how many groups of channels are convolved apart.
     depthwise: whether each input channel is convolved apart.
     exact: whether there are `features` channels at any width.
     normalized: whether there is a normalizer.
@@ -46,7 +46,7 @@ class Conv(nn.Module):
   init: nn.initializers.Initializer | None = None
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns (N, h, w, features)."""
     window, site = pair(self.window), '/'.join(self.path)
     call.check_window(site, x_NHWC, window, self.strides, self.padding)
@@ -81,7 +81,7 @@ class Dense(nn.Module):
   init: nn.initializers.Initializer | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns (N, features)."""
     x_NC = call.layer(
       self,
@@ -98,7 +98,7 @@ class NormActivation(nn.Module):
   """Normalizer and activation alone, of pre-activation (He et al. 2016)."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns the shape of `x`."""
     _refuse_maxout(self, call)
     norm, site = call.norm(self), '/'.join(self.path)
@@ -109,7 +109,7 @@ class Activation(nn.Module):
   """The network's nonlinearity alone, as after the sum of two branches."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns the shape of `x`."""
     _refuse_maxout(self, call)
     site = '/'.join(self.path)
@@ -132,7 +132,7 @@ class Logits(nn.Module):
   init: nn.initializers.Initializer | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns (N, K) from (N, C), and also from a map (N, h, w, C).
 
     They are at least float32, whatever the layers compute in.
@@ -162,15 +162,16 @@ def pool(
   window: Window,
   strides: int,
   padding: str | int,
-  call: Call,
+  call: NetworkCall,
 ) -> jax.Array:
   """Returns the maxima ('max') or averages ('avg') of windows.
 
-  An average is that of the pixels that there are; padding is not counted,
-  unless `call.layers` wants it.
+  An average is that of the window's pixels; padding is not counted, unless
+  `call.layers` wants it.
 
   Raises:
-    TooSmall: the map is smaller than the window, see `Call.check_window`.
+    TooSmall: the map is smaller than the window, see
+      `NetworkCall.check_window`.
   """
   window = pair(window)
   site = f'{kind} pooling'

@@ -20,8 +20,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch.models._call import Call
 from bnresearch.models._layers import Conv, pool
+from bnresearch.models._network_call import NetworkCall
 
 _STEP = re.compile(
   r'(?:(?P<kind>max|avg) )?(?P<height>N)x(?P<width>N)(?:/(?P<strides>N))?'
@@ -138,7 +138,7 @@ class Row(nn.Module):
   row: str | Branches
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: Call) -> jax.Array:
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns (N, h, w, the sum of the branches' channels)."""
     branches = parse(self.row)
     if len(branches) > 1:

@@ -6,9 +6,10 @@ import flax.linen as nn
 import jax
 
 from bnresearch.models import _local_response
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._connected import connect
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 
 WINDOWS = (11, 5, 3, 3, 3)  # of the convolutions, pooled after 1, 2 and 5
 HIDDEN = (4096, 4096)
@@ -78,8 +79,8 @@ class Model(nn.Module):
       'slim_v2', that of TF-Slim.
     stem: 'paper', 11x11/4, or 'small', 3x3, with pooling that halves 8 pixels
       to 1. For the latter nothing is published.
-    head: of the hidden layers: 'dense', or 'conv', fully convolutional, equal,
-      but for larger images. None for the variant's: slim's is 'conv'.
+    head: of the hidden layers: 'dense', or 'conv', fully convolutional, the
+      same for larger images too. None for the variant's: slim's is 'conv'.
     lrn: local response normalization, after the activation of the first two
       convolutions. None for the variant's: those of 2012 have it.
     dropout_rate: of what both hidden layers take in for 'one_weird_trick', of
@@ -99,7 +100,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     own = VARIANTS[self.variant]
     lrn = own.lrn if self.lrn is None else self.lrn
     small, x = self.stem == 'small', call.images_NHWC

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, NormActivation, pool
+from bnresearch.models._network_call import NetworkCall
 
 # {variant: (layers of each dense block, growth)}: those for ImageNet by depth,
 # and those for CIFAR by depth and growth, all of them DenseNet-BC.
@@ -39,7 +40,7 @@ class Model(nn.Module):
     num_classes: K, the width of the logits.
     layers: what all layers have in common; own: ReLU, Kaiming. Its `width`
       multiplies the growth and the stem, and so all channels; a transition
-      halves those that there are.
+      halves what comes in.
     variant: one of `VARIANTS`.
     stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3, normalized only by
       what comes next. That of the variants 'bc_...' is always small.
@@ -60,7 +61,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     blocks, growth = VARIANTS[self.variant]
     blocks = self.blocks or blocks
     small = self.variant.startswith('bc') or self.stem == 'small'

@@ -8,13 +8,14 @@ import jax
 
 from bnresearch.models import _local_response
 from bnresearch.models._auxiliary import Auxiliary
-from bnresearch.models._call import OWN, Call, Layers
+from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
 
 class Variant(NamedTuple):
-  """In what published networks differ: `Model`'s options, and a window.
+  """How published networks differ: in options of `Model`, and in a window.
 
   `last_pooling` is the window of the pooling between 4e and 5a.
   """
@@ -61,8 +62,8 @@ class Model(nn.Module):
     variant: one of `VARIANTS`: 'paper', or 'torchvision', which has 3x3 instead
       of 5x5, no local response normalization, and pools 2x2 before 5a, all as
       slim has it.
-    blocks: how many modules there are on the maps of 3a, of 4a and of 5a: those
-      that come first.
+    blocks: how many modules the maps of 3a, of 4a and of 5a have: the first
+      ones.
     stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
       of 8 to 64 pixels.
     five_by_five: the branches with windows of 5x5: '5x5', the paper's;
@@ -92,7 +93,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     variant, small = VARIANTS[self.variant], self.stem == 'small'
     windows = _FIVE_BY_FIVE[
       variant.five_by_five if self.five_by_five == OWN else self.five_by_five
@@ -131,7 +132,7 @@ def stages(
 
   Args:
     table: their names, of the published network.
-    blocks: how many there are of each stage, those that come first.
+    blocks: how many each stage has, the first ones.
     always: those that are there besides.
 
   Raises:

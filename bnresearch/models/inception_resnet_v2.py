@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._inception import STEM, AuxiliaryHead, counts
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Activation, Conv, Logits
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row, unstrided
 
 # For images of 299 pixels; slim's and Keras's rows. The stem is V3's.
@@ -56,7 +57,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     x = call.images_NHWC
     for name, row in rows(self).items():
       if name == 'mixed_7a' and self.auxiliary_heads:

@@ -8,8 +8,9 @@ import jax
 
 from bnresearch.models import _local_response
 from bnresearch.models._auxiliary import Auxiliary
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 from bnresearch.models.googlenet import stages
 
@@ -53,8 +54,8 @@ class Model(nn.Module):
     num_classes: K, the width of the logits.
     layers: what all layers have in common; own: ReLU, Kaiming, as the paper
       says nothing of initial kernels.
-    blocks: how many modules there are on the maps of 3a, of 4a and of 5a, those
-      that come first, besides 3c and 4e, which end the first two.
+    blocks: how many modules the maps of 3a, of 4a and of 5a have, the first
+      ones, besides 3c and 4e, which end the first two.
     stem: 'paper', 7x7/2 and two poolings; 'medium', 3x3 and one, for images of
       16 to 96 pixels; or 'small', 3x3 and none, of 8 to 64.
     pool_projection: channels of the pooled branch of 4c and 4d: 128, as
@@ -93,7 +94,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     pooled = lambda x: pool('max', x, 3, 2, 'SAME', call)
     normalized = lambda x: _local_response.normalize(x) if self.lrn else x
 

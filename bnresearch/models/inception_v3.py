@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._inception import STEM, apply, counts, modules
+from bnresearch.models._layer_options import Layers
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Step, parse, unstrided
 
 # For images of 299 pixels; slim's, Keras's and PyTorch's rows.
@@ -65,7 +66,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask, init=_KERNELS)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask, init=_KERNELS)
     return apply(self, rows(self), call), call.taps
 
 

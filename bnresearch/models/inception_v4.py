@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._inception import apply, counts, modules
+from bnresearch.models._layer_options import Layers
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, unstrided
 
 # For images of 299 pixels; slim's rows.
@@ -59,7 +60,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     return apply(self, rows(self), call), call.taps
 
 

@@ -3,9 +3,10 @@
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._connected import connect
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._network_call import NetworkCall
 
 # Variance 1 / inputs: LeCun et al. 1998, Efficient BackProp, for tanh.
 _INIT = nn.initializers.lecun_normal()
@@ -31,7 +32,7 @@ class Model(nn.Module):
       first one is for 32x32 pixels, where digits of 28x28 have a border:
       smaller images than 32 get the same border of two zeros.
     head: of the layer of 120 units, 'dense', or 'conv', the paper's
-      convolution with a map of 5x5: equal, but for larger images.
+      convolution with a map of 5x5, the same for larger images too.
     dropout_rate: before the logits. The paper has none.
   """
 
@@ -46,7 +47,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(
+    call = NetworkCall(
       self, x_NHWC, train=train, mask=mask, activation='tanh', init=_INIT
     )
     x = call.images_NHWC

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.models import _remat
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Logits
+from bnresearch.models._network_call import NetworkCall
 
 
 class Model(nn.Module):
@@ -53,7 +54,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps (N, T, C): gates, and the cell's."""
-    call = Call(
+    call = NetworkCall(
       self,
       x_NHWC,
       train=train,
@@ -85,7 +86,7 @@ class Model(nn.Module):
 class _Cell(nn.Module):
   """One time step. It returns its taps: they are arrays of the loop's."""
 
-  call: Call
+  call: NetworkCall
   units: int
   recurrent_scale: float
   forget_bias: float

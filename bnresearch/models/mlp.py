@@ -11,8 +11,9 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Dense, Logits
+from bnresearch.models._network_call import NetworkCall
 
 
 class Model(nn.Module):
@@ -43,7 +44,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
-    call = Call(
+    call = NetworkCall(
       self,
       x_NHWC,
       train=train,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits
+from bnresearch.models._network_call import NetworkCall
 
 # Table 1: channels, strides of the first unit, units of each stage.
 STAGES = (
@@ -48,7 +49,7 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     init = nn.initializers.truncated_normal(0.09)
-    call = Call(self, x_NHWC, train=train, mask=mask, init=init)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask, init=init)
     small = self.stem == 'small'
 
     stem = Conv(32, 3, 1 if small else 2, name='stem')

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models.mobilenet_v1 import counts
 
 # Table 2: expansion, channels, units of each stage, strides of its first unit.
@@ -23,7 +24,7 @@ STAGES = (
 VARIANTS = ('paper', 'imgclsmob')
 CHOICES = {'padding': ('same', 'symmetric')}
 
-_MULTIPLE = 8  # of which all numbers of channels are, whatever the width
+_MULTIPLE = 8  # whatever the width, all layers have a multiple of it
 
 
 class Model(nn.Module):
@@ -66,7 +67,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(
+    call = NetworkCall(
       self,
       x_NHWC,
       train=train,
@@ -104,7 +105,7 @@ class Model(nn.Module):
 
 
 def _rounded(own, layers):
-  """Returns how many channels a layer has that is published with `own`."""
+  """Returns the channels of a layer that is published with `own`."""
   wide = own * layers.width
   features = _MULTIPLE * max(1, int(wide / _MULTIPLE + 0.5))
   if features < 0.9 * wide:

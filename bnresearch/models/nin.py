@@ -3,8 +3,9 @@
 import flax.linen as nn
 import jax
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Logits
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
 # {stem: (blocks, the numbers of those with dropout before them)}, as in Caffe's
@@ -59,7 +60,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     blocks, dropped = _BLOCKS[self.stem]
     x = call.images_NHWC
     for n, row in enumerate(blocks, start=1):

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bnresearch.models._call import Call, Layers
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import (
   Activation,
   Conv,
@@ -15,6 +15,7 @@ from bnresearch.models._layers import (
   NormActivation,
   pool,
 )
+from bnresearch.models._network_call import NetworkCall
 
 # {variant: (units of each stage, whether a unit is a bottleneck)}. Those for
 # CIFAR have three stages, from 16 channels, and the small stem (section 4.2).
@@ -85,7 +86,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     blocks, bottleneck = VARIANTS[self.variant]
     cifar = self.variant.startswith('cifar')
     v2 = self.version == 'v2'

@@ -4,9 +4,10 @@ import flax.linen as nn
 import jax
 
 from bnresearch.models import _local_response
-from bnresearch.models._call import Call, Layers
 from bnresearch.models._connected import connect
+from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Logits, pool
+from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
 # Table 1: the windows of each block's convolutions, '331' is 3x3, 3x3, 1x1.
@@ -42,8 +43,8 @@ class Model(nn.Module):
     stem: 'paper', or 'small', usual for CIFAR: no hidden layers, but logits of
       the last map, averaged. There a map of a single pixel is pooled no more:
       32 pixels are pooled five times, 28 four times and 8 three times.
-    head: of the hidden layers: 'dense', or 'conv', fully convolutional, equal,
-      but for larger images. Without effect where there are none.
+    head: of the hidden layers: 'dense', or 'conv', fully convolutional, the
+      same for larger images too. Without effect where there are none.
     dropout_rate: of what both hidden layers give; if there are none, of what
       the logits take in.
   """
@@ -60,7 +61,7 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = Call(self, x_NHWC, train=train, mask=mask)
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     small, x = self.stem == 'small', call.images_NHWC
     blocks = zip(FEATURES, VARIANTS[self.variant], strict=True)
     for n, (features, windows) in enumerate(blocks, start=1):

@@ -1,7 +1,7 @@
 """Normalizers: one per file, each a `class Norm(nn.Module)`.
 
 A model receives a function from a layer's path to a `Norm` or, with options, a
-`functools.partial` of one; what it makes of it, it applies as
+`functools.partial` of one. It makes the module, and applies it as
 `module(x, train=train, mask=mask_N)`. What every `Norm` promises:
 
 - its fields are its options, and bear the names of `config.norm`;
@@ -14,7 +14,7 @@ A model receives a function from a layer's path to a `Norm` or, with options, a
   statistics are float32;
 - parameters are in `params`, `scale` and `bias` among them where it has an
   affine; running statistics in `batch_stats`, through `_running.py`;
-- its class says three things of it, which models read:
+- its class says three things that models read:
   `cancels_bias`, whether a constant added to each channel before it is without
   effect, so that the layer below needs no bias;
   `activates`, whether it contains the nonlinearity that would follow; where it

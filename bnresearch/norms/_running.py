@@ -95,7 +95,7 @@ def of_the_batch(
   unbiased = running_variance == 'unbiased'
   pooled = group_variance == 'pooled'
   P, M, S, _ = groups.x_PMSC.shape
-  if unbiased and (P if pooled else groups.parts) * M * S == 1:
+  if unbiased and (P if pooled else groups.parts_per_group) * M * S == 1:
     raise ValueError(
       f'A {"batch" if pooled or P == 1 else "group"} of the shape '
       f'{groups.x_PMSC.shape} (groups, examples, positions, channels) has '

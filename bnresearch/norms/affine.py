@@ -15,7 +15,7 @@ class Norm(nn.Module):
   `y = scale * x + bias`
 
   It has no statistics: a network with it has the parameters of one with
-  another normalizer, and tells what these do from what normalizing does.
+  another normalizer, and shows what these do without normalizing.
   Scale and bias are each channel's. Training and evaluation are the same.
 
   Attributes:

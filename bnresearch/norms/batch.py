@@ -47,9 +47,8 @@ class Norm(nn.Module):
     group_size: examples that share statistics, consecutive ones (ghost
       batches, Hoffer et al. 2017, 1705.08741); 0 for the whole batch. It is
       independent of the number of devices.
-    group_variance: what the running variance is of where there are groups:
-      'within' averages the groups' variances, 'pooled' adds the variance of
-      their means.
+    group_variance: how groups make the running variance: 'within' averages
+      their variances, 'pooled' adds the variance of their means.
     variance: 'two_pass', or 'one_pass', an ablation, see `moments`.
     per_activation: whether each position has statistics and parameters of its
       own, shape (..., C) without the examples, as in a fully connected layer,

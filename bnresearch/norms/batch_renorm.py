@@ -50,8 +50,8 @@ class Norm(nn.Module):
       channel, as `batch.py`; 'biased' averages `var`.
     group_size: consecutive examples that share statistics, and so r and d; 0
       for the whole batch. The paper's are 32, the examples of one worker.
-    group_variance: what the running variance is of where there are groups:
-      'within' or 'pooled', see `batch.py`.
+    group_variance: how groups make the running variance, 'within' or
+      'pooled', see `batch.py`.
     r_max: most that r becomes, at least 1. The paper's 3.
     d_max: most that |d| becomes, in running deviations. The paper's 5.
     renorm_start: updates with r = 1 and d = 0. The paper's 5000.

@@ -17,7 +17,7 @@ from bnresearch.statistics.groups import MEANS, grouped
 
 
 class Norm(nn.Module):
-  """Divides by the larger of two deviations, one of which knows the input.
+  """Divides by the larger of two deviations; one depends on the input itself.
 
   `y = scale * x / max(sqrt(var + epsilon), v * x + sqrt(var_I + epsilon))
   + bias`
@@ -38,8 +38,8 @@ class Norm(nn.Module):
     running_variance: 'unbiased' averages `m/(m-1) * var` of m values, as
       `batch.py`; 'biased' averages `var`.
     group_size: consecutive examples that share `var`; 0 for the whole batch.
-    group_variance: what the running variance is of where there are groups:
-      'within' or 'pooled', see `batch.py`.
+    group_variance: how groups make the running variance, 'within' or
+      'pooled', see `batch.py`.
     frozen_affine: whether scale and bias get no gradient; `v` does.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.

@@ -46,9 +46,9 @@ class Norm(nn.Module):
     running_variance: 'unbiased' averages `m/(m-1) * covariance` of m values,
       as `batch.py`; 'biased' averages the covariance.
     group_size: consecutive examples that share statistics; 0 for the batch.
-    group_variance: what the running covariance is of where there are groups:
-      'within' or 'pooled', see `batch.py`.
-    whitened_channels: most channels that are whitened together. 64 is our
+    group_variance: how groups make the running covariance, 'within' or
+      'pooled', see `batch.py`.
+    whitened_channels: how many are whitened together, at most. 64 is our
       default; 1 is batch normalization.
     whitening_iterations: Newton's. The paper's 5.
     frozen_affine: whether scale and bias get no gradient.
@@ -116,14 +116,7 @@ class Norm(nn.Module):
     whitening_GBDD = _inverse_root(
       covariance_GBDD + self.epsilon * eye_BDD[None], self.whitening_iterations
     )
-    y = jnp.einsum(
-      'pmsbd,pbde->pmsbe',
-      centred.reshape(*centred.shape[:3], B, D),
-      jnp.broadcast_to(
-        groups.rows(whitening_GBDD), (centred.shape[0], B, D, D)
-      ),
-      precision='highest',
-    ).reshape(centred.shape)
+    y = _whitened(centred, groups.rows(whitening_GBDD))
     y = y * scale_C[None, None, None] + bias_C[None, None, None]
     if train and running.follows:
       mean_C, covariance_BDD, enough = of_the_batch(
@@ -153,6 +146,24 @@ def _covariance(centred_PMSC, groups, D):
   count_G111 = groups.count_G[:, None, None, None]
   eye = jnp.broadcast_to(jnp.eye(D), products.shape)
   return jnp.where(count_G111 > 0, products / jnp.maximum(count_G111, 1), eye)
+
+
+def _whitened(centred_PMSC, whitening_PBDD):
+  """Returns the product of both, of the shape of the first one.
+
+  The whitening matrices may be one row, for all parts.
+  """
+  P, M, S, _ = centred_PMSC.shape
+  _, B, D, _ = whitening_PBDD.shape
+  whitening_PBDD = jnp.broadcast_to(whitening_PBDD, (P, B, D, D))
+  if shards.typed(centred_PMSC):  # a product wants both split alike
+    split = shards.first_axis_of(centred_PMSC)
+    whitening_PBDD = jax.sharding.reshard(whitening_PBDD, split)
+  blocks = centred_PMSC.reshape(P, M, S, B, D)
+  y = jnp.einsum(
+    'pmsbd,pbde->pmsbe', blocks, whitening_PBDD, precision='highest'
+  )
+  return y.reshape(centred_PMSC.shape)
 
 
 def _inverse_root(covariance, iterations):

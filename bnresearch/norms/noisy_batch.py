@@ -47,8 +47,8 @@ class Norm(nn.Module):
     initial_scale: of gamma.
     noise_shift: largest mean of the shift m, in units of the output. The
       paper's 0.5.
-    noise_scale: most by which the mean of the factor s exceeds 1. The paper's
-      0.25.
+    noise_scale: how far the mean of the factor s exceeds 1, at most. The
+      paper's 0.25.
     noise_jitter: half the width of m around its mean, and the deviation of s.
       The paper's 0.1.
     axis_name: along which devices share a batch inside a map (`jax.shard_map`,

@@ -18,9 +18,9 @@ class Norm(nn.Module):
   `y = scale * x / sqrt(mean(x**2) + epsilon)`
 
   The mean is that of an example, over its positions and channels: the axes of
-  `layer.py`, of which this is the ablation without the mean, so that the two
-  differ in nothing else. Scale is each channel's; there is no bias. Training
-  and evaluation are the same.
+  `layer.py`. This is its ablation without the mean: the two differ in nothing
+  else. Scale is each channel's; there is no bias. Training and evaluation are
+  the same.
 
   *Differs from the paper:* it adds no epsilon to the mean square. Where there
   are positions, a feature map has one scale; the paper has one per neuron.

@@ -40,8 +40,8 @@ class Norm(nn.Module):
 
   *Differs from the authors' code*, which is not the paper here: of S positions,
   its variance of an instance is S/(S-1) times ours, and it makes those of layer
-  and batch from it; without positions, theirs are unbiased. So its output is
-  another one, the more the smaller the feature map. It averages the variance
+  and batch from it; without positions, theirs are unbiased. So its output
+  differs, and the more so the smaller the feature map. It averages the variance
   that normalizes, and starts from 0, where ours starts from 1.
 
   Attributes:
@@ -53,8 +53,8 @@ class Norm(nn.Module):
       `batch.py`; 'biased' averages `var`, as the authors do with theirs.
     group_size: consecutive examples that share the batch's statistics; 0 for
       the whole batch. The paper's are the examples of one device.
-    group_variance: what the running variance is of where there are groups:
-      'within' or 'pooled', see `batch.py`.
+    group_variance: how groups make the running variance, 'within' or
+      'pooled', see `batch.py`.
     frozen_affine: whether scale and bias get no gradient.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.

@@ -117,9 +117,9 @@ def _repeated(x_NHWC, times):
 
 def _product(x_NHWC, kernel_11CD, where, precision):
   [(_, x_NhwC)] = where.slices(x_NHWC)
-  x_RC, kernel_CD = _rows(x_NhwC), kernel_11CD[0, 0]
-  y_RD = jnp.dot(x_RC, kernel_CD, precision=precision)
-  return y_RD.reshape(*x_NhwC.shape[:3], -1)
+  x_VC, kernel_CD = _rows(x_NhwC), kernel_11CD[0, 0]
+  y_VD = jnp.dot(x_VC, kernel_CD, precision=precision)
+  return y_VD.reshape(*x_NhwC.shape[:3], -1)
 
 
 def _product_and_inputs(x_NHWC, kernel_11CD, where, precision):
@@ -129,13 +129,13 @@ def _product_and_inputs(x_NHWC, kernel_11CD, where, precision):
 
 def _product_backward(where, precision, inputs, dy_NhwD):
   x_NHWC, kernel_11CD = inputs
-  dy_RD = _rows(dy_NhwD)
+  dy_VD = _rows(dy_NhwD)
   [(_, x_NhwC)] = where.slices(x_NHWC)
-  x_RC = _rows(x_NhwC)
-  dx_RC = jnp.dot(dy_RD, kernel_11CD[0, 0].T, precision=precision)
-  dx_NhwC = dx_RC.reshape(*dy_NhwD.shape[:3], -1)
+  x_VC = _rows(x_NhwC)
+  dx_VC = jnp.dot(dy_VD, kernel_11CD[0, 0].T, precision=precision)
+  dx_NhwC = dx_VC.reshape(*dy_NhwD.shape[:3], -1)
   dx_NHWC = where.gather(lambda tap, dx: dx, (dx_NhwC, 0))
-  d_kernel_CD = _transposed_product(x_RC, dy_RD, precision)
+  d_kernel_CD = _transposed_product(x_VC, dy_VD, precision)
   return dx_NHWC, d_kernel_CD[None, None]
 
 
@@ -148,19 +148,19 @@ def _rows(x_NHWC):
   return x_NHWC.reshape(-1, x_NHWC.shape[-1])
 
 
-def _transposed_product(x_RC, dy_RD, precision):
-  """Returns `x.T @ dy`, of rows that are many.
+def _transposed_product(x_VC, dy_VD, precision):
+  """Returns `x.T @ dy`, where there are many rows.
 
   XLA would turn any transposition into a product of the columns, which is half
   as fast as one of rows. A barrier has it copy the narrower matrix.
   """
-  C, D = x_RC.shape[1], dy_RD.shape[1]
+  C, D = x_VC.shape[1], dy_VD.shape[1]
   dot = functools.partial(jnp.dot, precision=precision)
   if C <= FEW_CHANNELS:
-    return dot(x_RC.T, dy_RD)
+    return dot(x_VC.T, dy_VD)
   if C <= D:
-    return dot(lax.optimization_barrier(x_RC.T), dy_RD)
-  product_DC = dot(lax.optimization_barrier(dy_RD.T), x_RC)
+    return dot(lax.optimization_barrier(x_VC.T), dy_VD)
+  product_DC = dot(lax.optimization_barrier(dy_VD.T), x_VC)
   return lax.optimization_barrier(product_DC).T
 
 

@@ -28,7 +28,7 @@ def by_moments(
   Everything is computed in the moments' dtype; the result has that of `x`.
   """
   gain_PC = scale_C[None] * jax.lax.rsqrt(var_PC + epsilon)
-  y = (x_PMSC.astype(mean_PC.dtype) - _spread(mean_PC)) * _spread(gain_PC)
+  y = (x_PMSC.astype(mean_PC.dtype) - _as_P11C(mean_PC)) * _as_P11C(gain_PC)
   return (y + bias_C[None, None, None]).astype(x_PMSC.dtype)
 
 
@@ -65,8 +65,8 @@ def by_own_moments(
     )
   if backward == 'autodiff' or variance != 'two_pass' or reference.wanted():
     return _forward(groups, scale_C, bias_C, epsilon, variance)
-  # Inside a map the parameters are made each device's own: their gradients are
-  # then added up by whoever shares them.
+  # Inside a map each device gets parameters of its own, and whoever shares them
+  # adds up their gradients.
   inputs = groups.x_PMSC, groups.where_PM11, scale_C, bias_C, epsilon
   inputs = shards.alike(jax.tree.map(jnp.asarray, inputs))
   y, *moments = _by_own_moments(*inputs, *groups[2:])
@@ -89,20 +89,20 @@ def _forward(groups, scale_C, bias_C, epsilon, variance='two_pass'):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
-def _by_own_moments(x_PMSC, where_PM11, scale_C, bias_C, epsilon, *spread):
-  groups = Groups(x_PMSC, where_PM11, *spread)
+def _by_own_moments(x_PMSC, where_PM11, scale_C, bias_C, epsilon, *layout):
+  groups = Groups(x_PMSC, where_PM11, *layout)
   return _forward(groups, scale_C, bias_C, epsilon)
 
 
-def _forward_and_residuals(x_PMSC, where, scale_C, bias_C, epsilon, *spread):
-  groups = Groups(x_PMSC, where, *spread)
+def _forward_and_residuals(x_PMSC, where, scale_C, bias_C, epsilon, *layout):
+  groups = Groups(x_PMSC, where, *layout)
   y, mean_GC, var_GC = _forward(groups, scale_C, bias_C, epsilon)
   inverse_GC = jax.lax.rsqrt(var_GC + epsilon)
   residuals = x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC
   return (y, mean_GC, var_GC), residuals
 
 
-def _backward(parts, devices, axis_name, residuals, cotangents):
+def _backward(parts_per_group, devices, axis_name, residuals, cotangents):
   """The six equations.
 
   The last two are put together, `dx = gain * dy + slope * (x - mean) +
@@ -112,10 +112,10 @@ def _backward(parts, devices, axis_name, residuals, cotangents):
   """
   x_PMSC, where, scale_C, bias_C, epsilon, mean_GC, inverse_GC = residuals
   dy_PMSC, d_mean_GC, d_var_GC = cotangents
-  groups = Groups(x_PMSC, where, parts, devices, axis_name)
+  groups = Groups(x_PMSC, where, parts_per_group, devices, axis_name)
   m_G1 = jnp.maximum(groups.count_G, 1)[:, None]
   dy = dy_PMSC.astype(mean_GC.dtype)
-  centred = x_PMSC.astype(mean_GC.dtype) - _spread(groups.rows(mean_GC))
+  centred = x_PMSC.astype(mean_GC.dtype) - _as_P11C(groups.rows(mean_GC))
 
   gain_GC = scale_C[None] * inverse_GC
   of_parts = dy.sum((1, 2)), (dy * centred).sum((1, 2))
@@ -127,11 +127,11 @@ def _backward(parts, devices, axis_name, residuals, cotangents):
   slope, offset, gain, inverse_PC = map(
     groups.rows, (slope_GC, offset_GC, gain_GC, inverse_GC)
   )
-  through_moments = _spread(slope) * centred + _spread(offset)
+  through_moments = _as_P11C(slope) * centred + _as_P11C(offset)
   if where is not None:
     through_moments = jnp.where(where, through_moments, 0)
-  dx = _spread(gain) * dy + through_moments
-  # Inside a map, what a device gives to these; else all.
+  dx = _as_P11C(gain) * dy + through_moments
+  # Inside a map, a device's part of these sums; else the sums.
   if shards.mapped(axis_name):
     d_bias_GC, dy_centred_GC = of_parts
     inverse_GC = inverse_PC
@@ -148,5 +148,5 @@ def _backward(parts, devices, axis_name, residuals, cotangents):
 _by_own_moments.defvjp(_forward_and_residuals, _backward)
 
 
-def _spread(value_PC):
+def _as_P11C(value_PC):
   return value_PC[:, None, None]

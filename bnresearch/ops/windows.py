@@ -1,9 +1,9 @@
 """Windows that slide over a map, as slices of it: one for each tap.
 
 What convolution and pooling have in common. A tap is a place in the window; its
-slice is what all windows have there, so that they are worked on tap by tap. XLA
-makes one vectorized loop of a sum of slices on a CPU, where it takes the
-windows themselves number by number.
+slice is what all windows have there, so that one works tap by tap. On a CPU,
+XLA makes one vectorized loop of a sum of slices, but takes the windows
+themselves number by number.
 """
 
 import itertools
@@ -107,7 +107,7 @@ class Windows(NamedTuple):
 
     Args:
       term: from a tap, and `values` at its windows, to what is summed.
-      *values: (N, h, w, C) of the windows, and of those that there are not.
+      *values: (N, h, w, C) of the windows, and of those that are missing.
 
     Returns:
       (N, H, W, C).

@@ -40,7 +40,7 @@ def check_images(parts: Parts) -> int:
   images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
   labels_N = jax.ShapeDtypeStruct((N,), np.int32)
   try:
-    resident = parts.is_resident()
+    resident = parts.training.is_resident()
     jax.eval_shape(parts.images.inputs, jax.random.key(0), images, labels_N)
   except ValueError as error:
     raise ConfigError([str(error)]) from error

@@ -14,7 +14,8 @@ from bnresearch.assembly import Parts, assemble
 from bnresearch.config import ConfigError
 from bnresearch.models import AUXILIARY
 from bnresearch.preflight import Machine, changed, memory, sites
-from bnresearch.training import parallel, state
+from bnresearch.training import parallel
+from bnresearch.training.state import State
 
 _ADDRESS = re.compile(r'0x[0-9a-f]+')
 
@@ -35,7 +36,7 @@ def check_network(
       of the network, one without an effect may have it at another point.
 
   Raises:
-    ConfigError: the network cannot be made, applied to a batch, or spread over
+    ConfigError: the network cannot be made, applied to a batch, or split over
       the devices; a pattern or a knob changes nothing of it; or it surely does
       not fit into memory.
   """
@@ -49,8 +50,8 @@ def check_network(
 
 def _problems(parts, machine, resident, swept):
   config, values = parts.config, knobs.leaves(parts.config)
-  devices = parts.device_count(machine.devices, machine.platform)
-  fresh = _fresh(parts)
+  devices = parts.training.device_count(machine.devices, machine.platform)
+  fresh = parts.training.shapes()
   sites.check(parts)
   logits_NK, taps = _forward(parts, fresh, devices)
 
@@ -83,18 +84,6 @@ def _problems(parts, machine, resident, swept):
     taps={'logits': logits_NK, **taps},
   ):
     yield why
-
-
-def _fresh(parts):
-  """Returns the state before the first update, for its shapes."""
-  create = functools.partial(
-    state.traceable,
-    parts.network.model,
-    parts.optimizer,
-    averaged=parts.config.train.average > 0,
-  )
-  x_NHWC = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.float32)
-  return jax.eval_shape(create, jax.random.key(0), x_NHWC)
 
 
 def _forward(parts, fresh, devices):
@@ -154,7 +143,7 @@ def _fingerprint(parts):
   return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
 
 
-def _look(parts: Parts, fresh: state.State) -> bool:
+def _look(parts: Parts, fresh: State) -> bool:
   """Says whether a probe applies the network to images."""
   asked = []
 
@@ -167,6 +156,10 @@ def _look(parts: Parts, fresh: state.State) -> bool:
   labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
   with nn.intercept_methods(note):
     jax.eval_shape(
-      parts.measure, fresh.params, fresh.collections, images, labels_N
+      parts.evaluation.measure,
+      fresh.params,
+      fresh.collections,
+      images,
+      labels_N,
     )
   return bool(asked) or not parts.config.probes.names

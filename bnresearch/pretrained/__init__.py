@@ -4,96 +4,45 @@
   variables = pretrained.load('r50.safetensors', 'torchvision', model, 224)
 
 Here one file serves one architecture, with a function for each source that has
-it, `keras(model)` or `torchvision(model)`. It returns `Names`: for the path of
-each of our layers, what they call it. Its `OPTIONS` say what our network must
-be so that its logits are theirs. Nothing is downloaded, and no pickle is read.
+it, `keras(model)` or `torchvision(model)`. It returns `Names`: by the path of
+each of our layers, how the source names it. The file's `OPTIONS` say what our
+network must be to have the source's logits. Nothing is downloaded, and no
+pickle is read.
 
 What neither names nor shapes nor options show cannot be seen: the weights of a
 ResNet with blur pooling, such as timm's, are taken for those of one without.
 """
 
-import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax
 import flax.linen as nn
-import numpy as np
-import safetensors.numpy
 
 from bnresearch import lookup
 from bnresearch.models import shapes
 from bnresearch.pretrained import _options
+from bnresearch.pretrained._convert import (
+  SOURCES,
+  Names,
+  Source,
+  SourceLayer,
+  Unmatched,
+  convert,
+  read,
+)
 
-
-class Theirs(NamedTuple):
-  """What others call one of our layers.
-
-  Attributes:
-    layer: the name of what has kernel and bias, if it has.
-    norm: the name of its normalizer, if it has one.
-    maps: (C, H, W) of the maps that PyTorch flattens before this layer.
-    has_bias: whether it has a bias. If not, ours is 0, where we have one.
-  """
-
-  layer: str | None = None
-  norm: str | None = None
-  maps: tuple[int, int, int] | None = None
-  has_bias: bool = True
-
-
-Names = dict[str, Theirs]
-Arrays = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """How a framework names and lays out what it has trained.
-
-  Attributes:
-    separator: between the name of a layer and that of its variable.
-    layer: {our variable: theirs}; a kernel may have one of several names.
-    norm: {(our collection, our variable): theirs}.
-    ignored: variables of theirs that are not needed.
-  """
-
-  separator: str
-  layer: dict[str, tuple[str, ...]]
-  norm: dict[tuple[str, str], str]
-  ignored: tuple[str, ...] = ()
-
-
-SOURCES = {
-  'keras': Source(
-    separator='/',
-    layer={'kernel': ('kernel', 'depthwise_kernel'), 'bias': ('bias',)},
-    norm={
-      ('params', 'scale'): 'gamma',
-      ('params', 'bias'): 'beta',
-      ('batch_stats', 'mean'): 'moving_mean',
-      ('batch_stats', 'var'): 'moving_variance',
-    },
-    ignored=('seed_generator_state',),
-  ),
-  'torchvision': Source(
-    separator='.',
-    layer={'kernel': ('weight',), 'bias': ('bias',)},
-    norm={
-      ('params', 'scale'): 'weight',
-      ('params', 'bias'): 'bias',
-      ('batch_stats', 'mean'): 'running_mean',
-      ('batch_stats', 'var'): 'running_var',
-    },
-    ignored=('num_batches_tracked',),
-  ),
-}
-SOURCES['timm'] = SOURCES['torchvision']  # both are PyTorch's
-
-
-class Unmatched(ValueError):
-  """Weights do not fit a network; the message lists all that is at fault."""
+__all__ = [
+  'SOURCES',
+  'Names',
+  'Source',
+  'SourceLayer',
+  'Unmatched',
+  'check',
+  'convert',
+  'load',
+  'read',
+]
 
 
 def check(
@@ -178,106 +127,3 @@ def load(
   names = check(source, model, size, layers.__contains__)
   template = shapes(model, size)
   return convert(read(path), SOURCES[source], names, template, excluded)
-
-
-def read(path: str | os.PathLike) -> Arrays:
-  """Returns the arrays of a `.safetensors` or `.npz` file by their names.
-
-  Raises:
-    ValueError: it is another kind of file.
-  """
-  ending = pathlib.Path(path).suffix
-  if ending == '.npz':
-    with np.load(path, allow_pickle=False) as arrays:
-      return dict(arrays)
-  if ending == '.safetensors':
-    return safetensors.numpy.load_file(path)
-  raise ValueError(
-    f'{path}: needs .safetensors or .npz. A pickle may run any program when it '
-    'is read; save it anew where it was made.'
-  )
-
-
-def convert(
-  arrays: Arrays,
-  source: Source,
-  names: Names,
-  template: Any,
-  excluded: Collection[str] = (),
-) -> dict[str, Any]:
-  """Returns arrays in the tree and layout of `template`.
-
-  Raises:
-    Unmatched: see `load`.
-  """
-  left, problems, found = dict(arrays), [], {}
-  for path, leaf in flax.traverse_util.flatten_dict(template, sep='/').items():
-    collection, _, inside = path.partition('/')
-    candidates, maps = _candidates(source, names, collection, inside)
-    name = next((name for name in candidates if name in left), None)
-    if path in excluded:
-      left.pop(name, None)
-    elif name is not None:
-      found[path] = _as_ours(name, left.pop(name), maps, leaf.shape)
-      problems += _faults(name, found[path], path, leaf.shape)
-    elif _has_none(names, inside):
-      found[path] = np.zeros(leaf.shape, leaf.dtype)
-    else:
-      wanted = ' or '.join(candidates) or 'of a name that is not known'
-      problems.append(f'{path}: {wanted}, is missing')
-  problems += [
-    f'{name}: belongs to no layer of ours'
-    for name in left
-    if not name.endswith(source.ignored)
-  ]
-  if problems:
-    raise Unmatched('\n  '.join(['These variables do not fit:', *problems]))
-  return flax.traverse_util.unflatten_dict(found, sep='/')
-
-
-def _faults(name, value, path, shape):
-  """Yields what is wrong with an array that shall be ours."""
-  if value.shape != shape:
-    yield f'{name}: {value.shape} in our layout, {path} is {shape}'
-  if wrong := np.count_nonzero(~np.isfinite(value)):
-    yield f'{name}: {wrong} of {value.size} values are not finite'
-  if path.endswith('/norm/var') and (wrong := np.count_nonzero(value < 0)):
-    yield f'{name}: {wrong} of {value.size} variances are negative'
-
-
-def _has_none(names, inside):
-  """Returns whether a variable is the bias of a layer that has none there."""
-  path, _, variable = inside.rpartition('/')
-  return variable == 'bias' and not names.get(path, Theirs()).has_bias
-
-
-def _candidates(source, names, collection, inside):
-  """Returns the names that a variable of ours may have there, and its maps."""
-  path, _, variable = inside.rpartition('/')
-  if path.endswith('/norm'):
-    prefix = names.get(path.removesuffix('/norm'), Theirs()).norm
-    variables = [source.norm.get((collection, variable))]
-    maps = None
-  else:
-    prefix, _, maps, _ = names.get(path, Theirs())
-    variables = source.layer.get(variable, ())
-  found = [f'{prefix}{source.separator}{v}' for v in variables if prefix and v]
-  return found, maps
-
-
-def _as_ours(name, value, maps, shape):
-  """Returns an array in our layout: channels last, outputs last."""
-  if name.endswith('.weight') and value.ndim == 4:  # (O, I, h, w)
-    value = value.transpose(2, 3, 1, 0)
-  elif name.endswith('.weight') and value.ndim == 2:
-    if maps:
-      value = value.reshape(-1, *maps).transpose(0, 2, 3, 1)
-    value = value.reshape(len(value), -1).T
-  if value.shape == (1, 1, *shape):  # logits by a 1x1
-    value = value[0, 0]
-  elif value.ndim == 4:
-    h, w, C, outputs = value.shape  # of each channel, if it is depthwise
-    if shape == (h, w, 1, C * outputs):
-      value = value.reshape(shape)
-  with np.errstate(over='ignore'):  # what becomes infinite is refused
-    return np.asarray(value, np.float32)

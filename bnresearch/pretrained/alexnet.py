@@ -1,7 +1,7 @@
 """AlexNet of torchvision, the variant 'one_weird_trick' without a norm."""
 
 from bnresearch.models import alexnet
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {'torchvision': {'model.lrn': (None, False)}}
 
@@ -14,10 +14,11 @@ def torchvision(model: alexnet.Model) -> Names:
   It has the dense head.
   """
   names = {
-    f'conv_{n}': Theirs(f'features.{k}') for n, k in enumerate(_CONVS, start=1)
+    f'conv_{n}': SourceLayer(f'features.{k}')
+    for n, k in enumerate(_CONVS, start=1)
   }
   channels = alexnet.VARIANTS[model.variant].features[-1]
-  names['hidden_1'] = Theirs('classifier.1', maps=(channels, 6, 6))
-  names['hidden_2'] = Theirs('classifier.4')
-  names['logits'] = Theirs('classifier.6')
+  names['hidden_1'] = SourceLayer('classifier.1', maps=(channels, 6, 6))
+  names['hidden_2'] = SourceLayer('classifier.4')
+  names['logits'] = SourceLayer('classifier.6')
   return names

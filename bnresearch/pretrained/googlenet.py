@@ -1,7 +1,7 @@
 """GoogLeNet of torchvision."""
 
 from bnresearch.models import googlenet
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {
   'torchvision': {
@@ -25,7 +25,7 @@ def torchvision(model: googlenet.Model) -> Names:
   auxiliary heads, which are not trained, and average over windows of 4x4, ours
   over 5x5.
   """
-  names = {'logits': Theirs('fc')}
+  names = {'logits': SourceLayer('fc')}
   for n in (1, 2, 3):
     names[f'stem_{n}'] = _basic(f'conv{n}')
   for module in googlenet.ROWS:
@@ -39,11 +39,11 @@ def torchvision(model: googlenet.Model) -> Names:
   for n in (1, 2):
     ours, theirs = f'auxiliary_{n}', f'aux{n}'
     names[f'{ours}/conv'] = _basic(f'{theirs}.conv')
-    names[f'{ours}/hidden'] = Theirs(f'{theirs}.fc1', maps=(128, 4, 4))
-    names[f'{ours}/logits'] = Theirs(f'{theirs}.fc2')
+    names[f'{ours}/hidden'] = SourceLayer(f'{theirs}.fc1', maps=(128, 4, 4))
+    names[f'{ours}/logits'] = SourceLayer(f'{theirs}.fc2')
   return names
 
 
 def _basic(layer):
   """Returns the names of a convolution and its norm."""
-  return Theirs(f'{layer}.conv', f'{layer}.bn')
+  return SourceLayer(f'{layer}.conv', f'{layer}.bn')

@@ -1,7 +1,7 @@
 """Inception-ResNet-v2 of Keras."""
 
 from bnresearch.models import _rows, inception_resnet_v2
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 from bnresearch.pretrained.inception_v3 import numbered
 
 OPTIONS = {'keras': {'norm.epsilon': 1e-3, 'norm.use_scale': False}}
@@ -18,10 +18,10 @@ def keras(model: inception_resnet_v2.Model) -> Names:
   return {
     **numbered(paths),
     **{
-      f'{name}/linear': Theirs(f'{name}_conv')
+      f'{name}/linear': SourceLayer(f'{name}_conv')
       for name in table
       if name.startswith('block')
     },
-    'conv_7b': Theirs('conv_7b', 'conv_7b_bn'),
-    'logits': Theirs('predictions'),
+    'conv_7b': SourceLayer('conv_7b', 'conv_7b_bn'),
+    'logits': SourceLayer('predictions'),
   }

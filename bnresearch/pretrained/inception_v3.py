@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bnresearch.models import _rows, inception_v3
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {
   'torchvision': {'model.count_padding': True, 'norm.epsilon': 1e-3},
@@ -49,10 +49,14 @@ def torchvision(model: inception_v3.Model) -> Names:
   Its weights have auxiliary heads, and are for images from -1 to 1.
   """
   names = {
-    'auxiliary_1/conv_1': Theirs('AuxLogits.conv0.conv', 'AuxLogits.conv0.bn'),
-    'auxiliary_1/conv_2': Theirs('AuxLogits.conv1.conv', 'AuxLogits.conv1.bn'),
-    'auxiliary_1/logits': Theirs('AuxLogits.fc'),
-    'logits': Theirs('fc'),
+    'auxiliary_1/conv_1': SourceLayer(
+      'AuxLogits.conv0.conv', 'AuxLogits.conv0.bn'
+    ),
+    'auxiliary_1/conv_2': SourceLayer(
+      'AuxLogits.conv1.conv', 'AuxLogits.conv1.bn'
+    ),
+    'auxiliary_1/logits': SourceLayer('AuxLogits.fc'),
+    'logits': SourceLayer('fc'),
   }
   special = {'stem': _STEM, 'mixed_6a': _6A, 'mixed_7a': _7A}
   groups = {'mixed_5': _5, 'mixed_6': _6, 'mixed_7': _7}
@@ -62,7 +66,7 @@ def torchvision(model: inception_v3.Model) -> Names:
     paths = [path for path, _ in _rows.convolutions(row)]
     for path, layer in zip(paths, layers, strict=True):
       theirs = f'{inside}{layer}'
-      names[f'{name}/{path}'] = Theirs(f'{theirs}.conv', f'{theirs}.bn')
+      names[f'{name}/{path}'] = SourceLayer(f'{theirs}.conv', f'{theirs}.bn')
   return names
 
 
@@ -73,7 +77,7 @@ def keras(model: inception_v3.Model) -> Names:
     for name, row in inception_v3.rows(model).items()
     for path, _ in _rows.convolutions(row)
   )
-  return {**numbered(paths), 'logits': Theirs('predictions')}
+  return {**numbered(paths), 'logits': SourceLayer('predictions')}
 
 
 def numbered(paths: Iterable[str]) -> Names:
@@ -83,7 +87,7 @@ def numbered(paths: Iterable[str]) -> Names:
   after `keras.utils.clear_session()`.
   """
   return {
-    path: Theirs(f'conv2d{number}', f'batch_normalization{number}')
+    path: SourceLayer(f'conv2d{number}', f'batch_normalization{number}')
     for n, path in enumerate(paths)
     for number in [f'_{n}' if n else '']
   }

@@ -1,7 +1,7 @@
 """Inception V4 of timm."""
 
 from bnresearch.models import _rows, inception_v4
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {'timm': {'norm.epsilon': 1e-3}}
 
@@ -23,7 +23,7 @@ def timm(model: inception_v4.Model) -> Names:
 
   Its weights are for images from -1 to 1.
   """
-  names, place = {'logits': Theirs('last_linear')}, 0
+  names, place = {'logits': SourceLayer('last_linear')}, 0
   for name, row in inception_v4.rows(model).items():
     branches = _rows.parse(row)
     paths = [path for path, _ in _rows.convolutions(branches)]
@@ -35,7 +35,7 @@ def timm(model: inception_v4.Model) -> Names:
       layers = [f'{place}.{layer}' for layer in inside]
     for path, layer in zip(paths, layers, strict=True):
       theirs = f'features.{layer}'
-      names[f'{name}/{path}'] = Theirs(f'{theirs}.conv', f'{theirs}.bn')
+      names[f'{name}/{path}'] = SourceLayer(f'{theirs}.conv', f'{theirs}.bn')
     place += len(layers) if name == 'stem' else 1
   return names
 

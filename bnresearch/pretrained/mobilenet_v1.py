@@ -1,14 +1,17 @@
 """MobileNet of Keras."""
 
 from bnresearch.models import mobilenet_v1
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {'keras': {'model.activation': 'relu6', 'norm.epsilon': 1e-3}}
 
 
 def keras(model: mobilenet_v1.Model) -> Names:
   """Returns Keras's names of `MobileNet`, whose units it counts in a row."""
-  names = {'stem': Theirs('conv1', 'conv1_bn'), 'logits': Theirs('conv_preds')}
+  names = {
+    'stem': SourceLayer('conv1', 'conv1_bn'),
+    'logits': SourceLayer('conv_preds'),
+  }
   at = 0
   for stage, count in enumerate(
     mobilenet_v1.counts(model.blocks, mobilenet_v1.STAGES), start=1
@@ -17,5 +20,5 @@ def keras(model: mobilenet_v1.Model) -> Names:
       ours, at = f'stage_{stage}_block_{block}', at + 1
       for layer, theirs in (('depthwise', 'dw'), ('pointwise', 'pw')):
         theirs = f'conv_{theirs}_{at}'
-        names[f'{ours}/{layer}'] = Theirs(theirs, f'{theirs}_bn')
+        names[f'{ours}/{layer}'] = SourceLayer(theirs, f'{theirs}_bn')
   return names

@@ -2,7 +2,7 @@
 
 from bnresearch.models import mobilenet_v2
 from bnresearch.models.mobilenet_v1 import counts
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 _ACTIVATION = {'model.activation': ('own', 'relu6')}
 OPTIONS = {
@@ -13,17 +13,19 @@ OPTIONS = {
 
 def torchvision(model: mobilenet_v2.Model) -> Names:
   """Returns torchvision's names of `mobilenet_v2`."""
-  names, at = {'stem': Theirs('features.0.0', 'features.0.1')}, 0
+  names, at = {'stem': SourceLayer('features.0.0', 'features.0.1')}, 0
   for ours, widened in _units(model):
     at += 1
     inside = f'features.{at}.conv'
     for n, layer in enumerate(('expand', 'depthwise')[not widened :]):
-      names[f'{ours}/{layer}'] = Theirs(f'{inside}.{n}.0', f'{inside}.{n}.1')
-    names[f'{ours}/project'] = Theirs(
+      names[f'{ours}/{layer}'] = SourceLayer(
+        f'{inside}.{n}.0', f'{inside}.{n}.1'
+      )
+    names[f'{ours}/project'] = SourceLayer(
       f'{inside}.{1 + widened}', f'{inside}.{2 + widened}'
     )
-  names['head'] = Theirs(f'features.{at + 1}.0', f'features.{at + 1}.1')
-  names['logits'] = Theirs('classifier.1')
+  names['head'] = SourceLayer(f'features.{at + 1}.0', f'features.{at + 1}.1')
+  names['logits'] = SourceLayer('classifier.1')
   return names
 
 
@@ -34,15 +36,15 @@ def keras(model: mobilenet_v2.Model) -> Names:
   `min_width`.
   """
   names = {
-    'stem': Theirs('Conv1', 'bn_Conv1'),
-    'head': Theirs('Conv_1', 'Conv_1_bn'),
-    'logits': Theirs('predictions'),
+    'stem': SourceLayer('Conv1', 'bn_Conv1'),
+    'head': SourceLayer('Conv_1', 'Conv_1_bn'),
+    'logits': SourceLayer('predictions'),
   }
   for at, (ours, _) in enumerate(_units(model)):
     inside = f'block_{at}' if at else 'expanded_conv'
     for layer in ('expand', 'depthwise', 'project'):
       theirs = f'{inside}_{layer}'
-      names[f'{ours}/{layer}'] = Theirs(theirs, f'{theirs}_BN')
+      names[f'{ours}/{layer}'] = SourceLayer(theirs, f'{theirs}_BN')
   return names
 
 

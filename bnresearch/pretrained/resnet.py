@@ -1,7 +1,7 @@
 """ResNets of torchvision and of Keras; ours and theirs count from 1 and 0."""
 
 from bnresearch.models import resnet
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 # A small stem shows in the shape of its kernel.
 _STEM = {'model.stem': ('paper', 'small')}
@@ -20,13 +20,13 @@ OPTIONS = {
 
 def torchvision(model: resnet.Model) -> Names:
   """Returns torchvision's names of `resnet18` to `resnet152`."""
-  names = {'stem': Theirs('conv1', 'bn1'), 'logits': Theirs('fc')}
+  names = {'stem': SourceLayer('conv1', 'bn1'), 'logits': SourceLayer('fc')}
   for stage, block, count in _units(model):
     ours, theirs = f'stage_{stage}_block_{block}', f'layer{stage}.{block - 1}'
     for k in range(1, count + 1):
       layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
-      names[layer] = Theirs(f'{theirs}.conv{k}', f'{theirs}.bn{k}')
-    names[f'{ours}/shortcut'] = Theirs(
+      names[layer] = SourceLayer(f'{theirs}.conv{k}', f'{theirs}.bn{k}')
+    names[f'{ours}/shortcut'] = SourceLayer(
       f'{theirs}.downsample.0', f'{theirs}.downsample.1'
     )
   return names
@@ -39,9 +39,9 @@ def keras(model: resnet.Model) -> Names:
   of a unit.
   """
   names = {
-    'stem': Theirs('conv1_conv', 'conv1_bn'),
-    'head': Theirs(norm='post_bn'),
-    'logits': Theirs('predictions'),
+    'stem': SourceLayer('conv1_conv', 'conv1_bn'),
+    'head': SourceLayer(norm='post_bn'),
+    'logits': SourceLayer('predictions'),
   }
   for stage, block, count in _units(model):
     ours, theirs = (
@@ -50,13 +50,15 @@ def keras(model: resnet.Model) -> Names:
     )
     for k in range(1, count + 1):
       layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
-      names[layer] = Theirs(
+      names[layer] = SourceLayer(
         f'{theirs}_{k}_conv',
         f'{theirs}_{k}_bn',
         has_bias=model.version != 'v2' or k == count,
       )
-    names[f'{ours}/shortcut'] = Theirs(f'{theirs}_0_conv', f'{theirs}_0_bn')
-    names[f'{ours}/pre'] = Theirs(norm=f'{theirs}_preact_bn')
+    names[f'{ours}/shortcut'] = SourceLayer(
+      f'{theirs}_0_conv', f'{theirs}_0_bn'
+    )
+    names[f'{ours}/pre'] = SourceLayer(norm=f'{theirs}_preact_bn')
   return names
 
 

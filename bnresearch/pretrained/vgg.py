@@ -2,7 +2,7 @@
 
 from bnresearch.models import vgg
 from bnresearch.norms import none
-from bnresearch.pretrained import Names, Theirs
+from bnresearch.pretrained import Names, SourceLayer
 
 
 def torchvision(model: vgg.Model) -> Names:
@@ -17,12 +17,12 @@ def torchvision(model: vgg.Model) -> Names:
       layer = f'block_{block}/conv_{n}'
       normalized = _is_normalized(model, layer)
       norm = f'features.{at + 1}' if normalized else None
-      names[layer] = Theirs(f'features.{at}', norm)
+      names[layer] = SourceLayer(f'features.{at}', norm)
       at += 3 if normalized else 2
     at += 1
-  names['hidden_1'] = Theirs('classifier.0', maps=(vgg.FEATURES[-1], 7, 7))
-  names['hidden_2'] = Theirs('classifier.3')
-  names['logits'] = Theirs('classifier.6')
+  names['hidden_1'] = SourceLayer('classifier.0', maps=(vgg.FEATURES[-1], 7, 7))
+  names['hidden_2'] = SourceLayer('classifier.3')
+  names['logits'] = SourceLayer('classifier.6')
   return names
 
 
@@ -32,12 +32,12 @@ def keras(model: vgg.Model) -> Names:
   They have the dense head, and no norm.
   """
   names = {
-    f'block_{block}/conv_{n}': Theirs(f'block{block}_conv{n}')
+    f'block_{block}/conv_{n}': SourceLayer(f'block{block}_conv{n}')
     for block, windows in enumerate(vgg.VARIANTS[model.variant], start=1)
     for n in range(1, len(windows) + 1)
   }
-  names['hidden_1'], names['hidden_2'] = Theirs('fc1'), Theirs('fc2')
-  names['logits'] = Theirs('predictions')
+  names['hidden_1'], names['hidden_2'] = SourceLayer('fc1'), SourceLayer('fc2')
+  names['logits'] = SourceLayer('predictions')
   return names
 
 

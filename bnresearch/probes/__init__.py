@@ -1,9 +1,8 @@
 """Probes: one measurement per file, each a `measure(view, batch, **options)`.
 
 A probe is a pure function, compiled together with its neighbours. It receives
-a `View` of the network and a fixed batch of test images, and returns {name:
-array}, in most cases one array per tap. Its options bear the names of
-`config.probes`.
+a `NetworkView` and a fixed batch of test images, and returns {name: array}, in
+most cases one array per tap. Its options bear the names of `config.probes`.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 
-class View(NamedTuple):
+class NetworkView(NamedTuple):
   """A network at one step, as pure functions and arrays.
 
   Attributes:
@@ -28,7 +27,7 @@ class View(NamedTuple):
   forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
   def taps(self, images_NHWC: jax.Array) -> dict[str, jax.Array]:
-    """Returns every pre-activation of every layer, each made (M, C)."""
+    """Returns every pre-activation of every layer, as V values a channel."""
     _, taps = self.forward(self.params, self.collections, images_NHWC)
     return {name: x.reshape(-1, x.shape[-1]) for name, x in taps.items()}
 

@@ -9,24 +9,24 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 
 
 def measure(
-  view: View, batch: Batch, *, percentiles: tuple[float, ...]
+  view: NetworkView, batch: Batch, *, percentiles: tuple[float, ...]
 ) -> dict[str, jax.Array]:
   """Returns {tap: (percentiles, C)}, in the units of the pre-activation.
 
   Between two values it interpolates linearly, as `np.percentile` does.
   """
   result = {}
-  for name, x_MC in view.taps(batch.images_NHWC).items():
-    sorted_CM = _sort(x_MC.T.astype(jnp.float32))
+  for name, x_VC in view.taps(batch.images_NHWC).items():
+    sorted_CV = _sort(x_VC.T.astype(jnp.float32))
     rows = []
     for percentile in percentiles:
-      position = percentile / 100 * (x_MC.shape[0] - 1)
+      position = percentile / 100 * (x_VC.shape[0] - 1)
       low, high = math.floor(position), math.ceil(position)
-      low_C, high_C = sorted_CM[:, low], sorted_CM[:, high]
+      low_C, high_C = sorted_CV[:, low], sorted_CV[:, high]
       rows.append(low_C + (position - low) * (high_C - low_C))
     result[name] = jnp.stack(rows)
   return result

@@ -7,10 +7,10 @@ get no gradient grows without bound.
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 
 
-def measure(view: View, batch: Batch) -> dict[str, jax.Array]:
+def measure(view: NetworkView, batch: Batch) -> dict[str, jax.Array]:
   """Returns {path: sqrt(sum of squares)}, in the parameter's units.
 
   The path is that in `view.params`, as 'hidden_1/kernel'. No image is looked

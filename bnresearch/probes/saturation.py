@@ -7,14 +7,14 @@ vanishing gradients". At |x| = 4 the sigmoid's slope is 0.018, 7% of its most.
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, View
+from bnresearch.probes import Batch, NetworkView
 
 
 def measure(
-  view: View, batch: Batch, *, saturation_threshold: float
+  view: NetworkView, batch: Batch, *, saturation_threshold: float
 ) -> dict[str, jax.Array]:
   """Returns {tap: fraction of values with |x| > saturation_threshold}."""
   return {
-    name: (jnp.abs(x_MC) > saturation_threshold).mean()
-    for name, x_MC in view.taps(batch.images_NHWC).items()
+    name: (jnp.abs(x_VC) > saturation_threshold).mean()
+    for name, x_VC in view.taps(batch.images_NHWC).items()
   }

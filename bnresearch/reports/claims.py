@@ -17,7 +17,7 @@ class Claim:
     setting: under which assumption, such as an initialization.
     claim: what is claimed, in few words.
     published: the paper's number or words.
-    measured: ours, with spread over seeds.
+    measured: ours, with the deviation over seeds.
     holds: for each seed, or round, whether the claim holds.
   """
 
@@ -36,7 +36,7 @@ class Claim:
 def verdict(holds: Sequence[bool]) -> str:
   """Returns 'reproduced' or 'not reproduced', or in how many of the seeds.
 
-  What was tried once says so.
+  It says so where something was tried once only.
   """
   if not holds:
     return 'not tested'

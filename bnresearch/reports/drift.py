@@ -1,7 +1,7 @@
 """Drift: how the inputs to nonlinearities move during training.
 
-Read from what the probe `activation_percentiles` recorded. The first probe,
-before the first step, is left out: running statistics are no estimate of
+It is read from what the probe `activation_percentiles` recorded. The first
+probe, before the first step, is left out: running statistics are no estimate of
 anything yet.
 """
 
@@ -46,8 +46,8 @@ def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
   The distance is the mean of |change| over the percentiles since the first
   probe after the start, in units of the nonlinearity's input.
   """
-  steps, values_TPC = run.metrics[f'{PERCENTILES}/{layer}']
-  return steps[1:], np.abs(values_TPC[1:] - values_TPC[1]).mean(axis=1)
+  steps, values_TQC = run.metrics[f'{PERCENTILES}/{layer}']
+  return steps[1:], np.abs(values_TQC[1:] - values_TQC[1]).mean(axis=1)
 
 
 def typical_unit(run: Run) -> int:
@@ -64,8 +64,8 @@ def movement(run: Run) -> tuple[float, float]:
   - smallest median), and the median over units of the largest over the
   smallest distance between the outer percentiles.
   """
-  _, values_TPC = run.metrics[f'{PERCENTILES}/{layers(run)[-1]}']
-  low_TC, median_TC, high_TC = np.moveaxis(values_TPC[1:], 1, 0)
+  _, values_TQC = run.metrics[f'{PERCENTILES}/{layers(run)[-1]}']
+  low_TC, median_TC, high_TC = np.moveaxis(values_TQC[1:], 1, 0)
   spread_TC = high_TC - low_TC
   ratio_C = spread_TC.max(axis=0) / np.maximum(spread_TC.min(axis=0), 1e-12)
   return float(np.ptp(median_TC, axis=0).mean()), float(np.median(ratio_C))

@@ -18,8 +18,8 @@ from bnresearch.training.state import State
 def show(run: Run, state: State, *, save: bool) -> None:
   """Evaluates on the whole test split and prints the tables.
 
-  Of averaged parameters there are rows of their own, and none by the running
-  statistics, which are of others.
+  Averaged parameters have rows of their own, and none by the running
+  statistics, which belong to the others.
 
   Args:
     run: the run.

@@ -46,23 +46,23 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def rows(
   points: Sequence[Point],
   workdir: Path,
-  states: Mapping[str, str],
+  statuses: Mapping[str, str],
   target: targets.Target | None = None,
 ) -> list[dict[str, Any]]:
   """Returns one row a point, read from its run directory.
 
-  Columns: the run's name; the swept knobs by their dotted keys; status, step
-  and steps, seconds of training; the split that chose the best step, that step
-  and its test accuracy; of each number that training and evaluation log, the
-  last value as final/NAME, and of accuracies and losses best/NAME with
-  best_step/NAME, see `best.value`; and by which commit, versions and device the
-  run's last session was made. A point that has not begun has the first few
-  only, and one whose logbook is not what the run wrote has no metrics.
+  Columns: run, the point's name; the swept knobs by their dotted keys; status,
+  step and steps, seconds of training; the split that chose the best step, that
+  step and its test accuracy; for each number that training and evaluation log,
+  the last value as final/NAME, and for accuracies and losses best/NAME with
+  best_step/NAME, see `best.value`; and the commit, versions and device of the
+  run's last session. A point that has not begun has the first few only, and
+  one whose logbook is not what the run wrote has no metrics.
 
   Args:
     points: of one sweep.
     workdir: of the sweep.
-    states: {name: state} of the points.
+    statuses: {name: status} of the points.
     target: whose steps get a column steps_to/METRIC=VALUE, empty where it is
       not reached.
   """
@@ -70,7 +70,7 @@ def rows(
     {
       'run': point.name,
       **_swept(point),
-      'status': states[point.name],
+      'status': statuses[point.name],
       **_progress(point.directory(workdir)),
       **_metrics(point, point.directory(workdir), target),
       **made_by(point.directory(workdir)),
@@ -114,9 +114,9 @@ def _metrics(point, path, target):
 
 
 def made_by(path: Path) -> dict[str, Any]:
-  """Returns by which commit, versions and device a run's last session was made.
+  """Returns the commit, versions and device of a run's last session.
 
-  {} if that is not known.
+  {} if they are not known.
   """
   *_, last = [{}, *provenance.sessions(path)]
   return {key: value for key, value in last.items() if key not in _LEFT_OUT}

@@ -1,4 +1,4 @@
-"""The summary of a sweep: one row a run."""
+"""The summary of a sweep: one row a point."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,17 +9,17 @@ from rich.table import Table
 from bnresearch.data import choosing_split
 from bnresearch.reports import best, targets
 from bnresearch.runs import logbook, run_directory
-from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps import progress, statuses
 from bnresearch.sweeps.points import Point
 
 
 def table(
   points: Sequence[Point],
   workdir: Path,
-  states: Mapping[str, str] | None = None,
+  known: Mapping[str, str] | None = None,
   target: targets.Target | None = None,
 ) -> Table:
-  """Returns each point's state, last and best test accuracy, and time.
+  """Returns each point's status, last and best test accuracy, and time.
 
   The best is that of the checkpoint which `--step=best` restores; the caption
   says which split chose it. Where the logbook is not what the run wrote, there
@@ -28,7 +28,7 @@ def table(
   Args:
     points: of a sweep.
     workdir: of the sweep.
-    states: {name: state}, by a launcher; else those of the run directories.
+    known: {name: status}, by a launcher; else those of the run directories.
     target: whose steps get a column.
   """
   chose = ' or '.join(
@@ -42,21 +42,21 @@ def table(
     box=box.SIMPLE_HEAD,
   )
   result.add_column('run', overflow='fold')
-  for column in ('state', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
+  for column in ('status', 'step', 'accuracy', 'best (step)', 'time', 'ETA'):
     result.add_column(column, justify='right')
   if target:
     result.add_column(f'steps to {target}', justify='right')
   for point in points:
     path = point.directory(workdir)
-    state = (states or {}).get(point.name) or unfinished.state(path)
-    result.add_row(point.name, state, *_row(point, path, state, target))
+    status = (known or {}).get(point.name) or statuses.of_run(path)
+    result.add_row(point.name, status, *_row(point, path, status, target))
   return result
 
 
-def _row(point, path, state, target):
-  status = run_directory.read_status(path)
+def _row(point, path, status, target):
+  told = run_directory.read_status(path)
   file = path / 'metrics.jsonl'
-  is_whole = logbook.is_whole(file, status)
+  is_whole = logbook.is_whole(file, told)
   metrics = logbook.read(file) if is_whole else {}
   accuracy = metrics.get('test/accuracy')
   last = highest = '-' if is_whole else '?'
@@ -64,15 +64,15 @@ def _row(point, path, state, target):
     last = f'{accuracy.values[-1]:.2%}'
   if chosen := best.of(path, point.config, metrics):
     highest = f'{chosen.accuracy:.2%} ({chosen.step:,})'
-  step = f'{status.get("step", 0):,}'
-  if 'steps' in status and state not in run_directory.ENDED:
-    step = f'{step} of {status["steps"]:,}'
+  step = f'{told.get("step", 0):,}'
+  if 'steps' in told and status not in run_directory.ENDED:
+    step = f'{step} of {told["steps"]:,}'
   return (
     step,
     last,
     highest,
-    f'{status.get("seconds", 0):.0f} s',
-    progress.eta(status) if state == 'running' else '',
+    f'{told.get("seconds", 0):.0f} s',
+    progress.eta(told) if status == 'running' else '',
     *([_steps(targets.steps_to_target(metrics, target))] if target else []),
   )
 

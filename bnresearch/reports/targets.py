@@ -6,7 +6,7 @@ import numpy as np
 
 from bnresearch.runs.logbook import Series
 
-# What has one value at a step, as `records.logbook` names it.
+# What has one value at a step, as `runs.logbook` names it.
 METRICS = tuple(
   f'{of}/{what}'
   for of in ('validation', 'test', 'average', 'train')

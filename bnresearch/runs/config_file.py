@@ -1,6 +1,6 @@
 """config.json: a run's config on disk, and how two configs differ.
 
-Its `format` says by which rules it is read; there was none at first. A run
+Its `format` says which rules read it; there was none at first. A run
 that was made before a knob was there opens with what was done then.
 """
 

@@ -194,7 +194,7 @@ def sealed(meta: dict) -> dict:
 
 
 def _alone():
-  """Returns the options by which Orbax waits for no other host.
+  """Returns options that let Orbax wait for no other host.
 
   A state is whole on each of them: the first one saves, all restore.
   """

@@ -35,7 +35,11 @@ class Recorder:
       parts: whose run it is.
     """
     config = parts.config
-    self._run, self._plan, self._network = run, parts.plan, parts.network
+    self._run, self._plan, self._network = (
+      run,
+      parts.training.plan,
+      parts.network,
+    )
     self._digest = config_file.digest(config)
     self._chooses = parts.data.chooses
     keep = config.checkpoint.keep if run.writes else None
@@ -51,7 +55,7 @@ class Recorder:
     it lacks are named by a warning, and in provenance.json.
     """
     state, step = None, -1
-    with hosts.together():
+    with hosts.all_or_none():
       if self._run.writes:
         state = self._checkpoints.restore_newest_whole(template)
         step = -1 if state is None else int(state.step)

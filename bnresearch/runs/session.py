@@ -71,7 +71,7 @@ def _claimed(path: pathlib.Path, config: Config) -> Iterator[RunDirectory]:
   """Holds a run directory for all hosts; the first one writes."""
   with contextlib.ExitStack() as stack:
     run = None
-    with hosts.together():
+    with hosts.all_or_none():
       if hosts.first():
         run = stack.enter_context(run_directory.claim(path, config))
     yield run or RunDirectory(path, writes=False)
@@ -83,25 +83,27 @@ class _Session:
   def __init__(self, parts: Parts, run: RunDirectory):
     """Makes everything ready to go on where the run stopped."""
     self._parts = parts
-    with hosts.together():
+    with hosts.all_or_none():
       note_data(run, parts)
-      self._mesh = parts.mesh()
-    fresh, self._recorder = parts.fresh_state(), Recorder(run, parts)
+      self._mesh = parts.training.mesh()
+    fresh, self._recorder = parts.training.fresh_state(), Recorder(run, parts)
     restored = self._recorder.restored(fresh)
     if restored is None and parts.config.start.path:
       fresh = start.into(fresh, parts)
     self._agree = hosts.Agreement(self._mesh)
     with jax.set_mesh(self._mesh):
       self._state = parallel.shared(fresh if restored is None else restored)
-      self._feed = parts.feed(self._state)
-      self._evaluators = parts.evaluators(jax.jit(parts.add_batch()))
-      if parts.plan.probe:
-        self._measure = jax.jit(parts.measure)
-        self._probe_batch = parts.probe_batch()
+      self._feed = parts.training.feed(self._state)
+      self._evaluators = parts.evaluation.evaluators(
+        jax.jit(parts.evaluation.add_batch())
+      )
+      if parts.training.plan.probe:
+        self._measure = jax.jit(parts.evaluation.measure)
+        self._probe_batch = parts.evaluation.probe_batch()
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
-    start, plan = int(self._state.step), self._parts.plan
+    start, plan = int(self._state.step), self._parts.training.plan
     self._recorder.begin(
       start,
       devices=self._mesh.size,
@@ -142,7 +144,7 @@ class _Session:
     return lambda: self._recorder.log_average(done, row)
 
   def _estimate_of_average(self, state):
-    return self._parts.estimate(state, averaged=True)
+    return self._parts.evaluation.estimate(state, averaged=True)
 
   def agreed(self, stop: bool) -> bool:
     return self._agree(stop)

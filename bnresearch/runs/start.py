@@ -26,7 +26,7 @@ def into(fresh: State, parts: Parts) -> State:
   those of a beginning.
 
   Args:
-    fresh: from `parts.fresh_state`.
+    fresh: from `parts.training.fresh_state`.
     parts: of the run that begins.
 
   Raises:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from bnresearch.statistics import moments, shards
@@ -18,35 +17,50 @@ MEANS = 'batch_means'
 
 
 class Groups(NamedTuple):
-  """A batch in groups, each of which has statistics of its own.
+  """A batch in groups of consecutive examples, each with its own statistics.
 
-  A group that lies on several devices is in parts, one on each, whose
-  statistics are put together by one collective. Elsewhere a part is a group.
+  A group that lies on one device is one part. A group that lies on several has
+  a part on each, and one collective merges their statistics. So do 16 examples
+  lie on 4 devices, in groups of 2 or of 8:
+
+    device    |    0    |    1    |    2    |    3    |
+    example   | 0 1 2 3 | 4 5 6 7 | 8 9 . . | . . . . |
+
+    group     |  0   1  |  2   3  |  4   5  |  6   7  |  G = 8
+    part      |  0   1  |  2   3  |  4   5  |  6   7  |  P = 8, M = 2
+
+    group     |         0         |         1         |  G = 2
+    part      |    0    |    1    |    2    |    3    |  P = 4, M = 4
+
+  The former has 1 part per group, the latter 2. Under `jax.jit`, x holds all P
+  parts. Inside a map it holds those of one device: 2 of the 8, 1 of the 4.
 
   Attributes:
     x_PMSC: P parts of M examples with S positions and C channels. Where
       every activation has statistics of its own, S is 1 and C counts
       activations.
     where_PM11: which examples count; None for all.
-    parts: of a group.
-    devices: over which the groups are spread, see `shards.py`.
-    axis_name: along which they are spread.
+    parts_per_group: one on each of the devices of a group.
+    devices: how many share the batch, see `shards.py`.
+    axis_name: along which they share it.
   """
 
   x_PMSC: jax.Array
   where_PM11: jax.Array | None
-  parts: int = 1
+  parts_per_group: int = 1
   devices: int = 1
   axis_name: str | None = shards.AXIS
 
   @property
   def count_G(self) -> jax.Array:
     """How many values each group has of each channel, float32."""
-    if self.where_PM11 is None and self.parts > 1:
+    if self.where_PM11 is None and self.parts_per_group > 1:
       P, M, S, _ = self.x_PMSC.shape
       mapped = shards.mapped(self.axis_name)
       here = P * self.devices if mapped else P
-      return jnp.full(here // self.parts, self.parts * M * S, jnp.float32)
+      return jnp.full(
+        here // self.parts_per_group, self.parts_per_group * M * S, jnp.float32
+      )
     (count_G,) = self.totals(self._count_P)
     return count_G
 
@@ -60,8 +74,8 @@ class Groups(NamedTuple):
   def moments(self, variance: str = 'two_pass') -> tuple[jax.Array, jax.Array]:
     """Returns each group's mean and biased variance, both (G, C).
 
-    A group of which no example counts has mean 0 and variance 1, so that
-    what is normalized by them stays finite.
+    A group without an example that counts has mean 0 and variance 1, so that
+    what they normalize stays finite.
     """
     return checkpoint_name(self._moments(variance), STATISTICS)
 
@@ -70,53 +84,53 @@ class Groups(NamedTuple):
       self.x_PMSC, (1, 2), self.where_PM11, variance
     )
     count_P = self._count_P
-    if self.parts == 1:
+    if self.parts_per_group == 1:
       return mean_PC, jnp.where(count_P[:, None] > 0, var_PC, 1)
     # Each part's mean of squares keeps what an inaccurate variance lost.
     squares = variance == 'one_pass'
     if squares:
       square = jnp.square(self.x_PMSC.astype(mean_PC.dtype))
       var_PC, _ = moments.moments(square, (1, 2), self.where_PM11)
-    mean_GKC, var_GKC, count_GK = self._of_all_parts(mean_PC, var_PC, count_P)
+    mean_GJC, var_GJC, count_GJ = self._of_all_parts(mean_PC, var_PC, count_P)
     if squares:
-      part_GK1 = (count_GK / jnp.maximum(count_GK.sum(1), 1)[:, None])[
+      share_GJ1 = (count_GJ / jnp.maximum(count_GJ.sum(1), 1)[:, None])[
         ..., None
       ]
-      mean_GC = (part_GK1 * mean_GKC).sum(1)
-      var_GC = (part_GK1 * var_GKC).sum(1) - jnp.square(mean_GC)
+      mean_GC = (share_GJ1 * mean_GJC).sum(1)
+      var_GC = (share_GJ1 * var_GJC).sum(1) - jnp.square(mean_GC)
       var_GC = jnp.maximum(var_GC, 0)
     else:
       merge = functools.partial(moments.combine, pooled=True, unbiased=False)
-      mean_GC, var_GC, _ = jax.vmap(merge)(mean_GKC, var_GKC, count_GK)
-    var_GC = jnp.where(count_GK.sum(1)[:, None] > 0, var_GC, 1)
+      mean_GC, var_GC, _ = jax.vmap(merge)(mean_GJC, var_GJC, count_GJ)
+    var_GC = jnp.where(count_GJ.sum(1)[:, None] > 0, var_GC, 1)
     undivided = lambda x: shards.undivided(x, self.axis_name)
     return undivided(mean_GC), undivided(var_GC)
 
   def totals(self, *values_P: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns sums over the parts of each group, by one collective.
+    """Returns the sums over the parts of each group, by one collective.
 
     Args:
-      *values_P: each (P, ...), of each part.
+      *values_P: each (P, ...), a value of each part.
     """
-    if self.parts == 1:
+    if self.parts_per_group == 1:
       return values_P
     return tuple(
-      shards.undivided(x_GK.sum(1), self.axis_name)
-      for x_GK in self._of_all_parts(*values_P)
+      shards.undivided(x_GJ.sum(1), self.axis_name)
+      for x_GJ in self._of_all_parts(*values_P)
     )
 
   def most(self, value_PC: jax.Array) -> jax.Array:
     """Returns the maximum over the parts of each group."""
-    if self.parts == 1:
+    if self.parts_per_group == 1:
       return value_PC
-    (value_GKC,) = self._of_all_parts(value_PC)
-    return value_GKC.max(1)
+    (value_GJC,) = self._of_all_parts(value_PC)
+    return value_GJC.max(1)
 
   def rows(self, value_GC: jax.Array) -> jax.Array:
-    """Returns each part's row of what each group has, to be used with `x`."""
-    if self.parts == 1 or value_GC.shape[0] == 1:
+    """Returns for each part, so for `x`, the row of its group."""
+    if self.parts_per_group == 1 or value_GC.shape[0] == 1:
       return value_GC
-    rows_PC = jnp.repeat(value_GC, self.parts, axis=0)
+    rows_PC = jnp.repeat(value_GC, self.parts_per_group, axis=0)
     return shards.own(rows_PC, self.axis_name)
 
   def combine(
@@ -130,37 +144,22 @@ class Groups(NamedTuple):
     """Returns the moments of all groups merged, see `moments.combine`.
 
     Raises:
-      ValueError: inside a map over another axis than `axis_name`, of whose
-        devices each would merge its own.
+      ValueError: inside a map over another axis than `axis_name`, where each
+        device would merge its own.
     """
     what = 'running statistics of the batch'
     _refuse_foreign_axes(self.x_PMSC, self.axis_name, what)
     groups = mean_GC, var_GC, self.count_G
-    if self.parts == 1 and self.devices > 1:
-      groups = self._everywhere(groups)
+    if self.parts_per_group == 1 and self.devices > 1:
+      groups = shards.everywhere(groups, self.axis_name)
     return moments.combine(*groups, pooled=pooled, unbiased=unbiased)
 
   def _of_all_parts(self, *values_P):
-    """Returns each value as (G, K, ...), K parts of every group."""
+    """Returns each value as (G, J, ...), of the J parts of every group."""
     return (
-      x.reshape(-1, self.parts, *x.shape[1:])
-      for x in self._everywhere(values_P)
+      x.reshape(-1, self.parts_per_group, *x.shape[1:])
+      for x in shards.everywhere(values_P, self.axis_name)
     )
-
-  def _everywhere(self, values_R):
-    """Returns the rows of all devices of several arrays, by one collective."""
-    if any(map(shards.typed, values_R)):  # which cannot be packed
-      return [shards.undivided(x, self.axis_name) for x in values_R]
-    R = values_R[0].shape[0]
-    packed = shards.everywhere(
-      jnp.concatenate([x.reshape(R, -1) for x in values_R], axis=1),
-      self.axis_name,
-    )
-    ends = np.cumsum([math.prod(x.shape[1:]) for x in values_R])[:-1]
-    return [
-      piece.reshape(-1, *x.shape[1:])
-      for piece, x in zip(jnp.split(packed, ends, axis=1), values_R)
-    ]
 
 
 def grouped(
@@ -175,14 +174,14 @@ def grouped(
   """Splits a batch into groups of consecutive examples.
 
   Args:
-    x: (N, ..., C). Inside a map, see `shards.py`, a device's share of it.
+    x: (N, ..., C). Inside a map, see `shards.py`, one device's shard of it.
     mask_N: which examples count, bool; None for all. Of the others, what is
       not finite is taken for 0.
     group_size: examples in a group; 0 for one group of all, on all devices.
     axis_name: along which devices share the batch, inside a map or on a mesh,
       if there is such an axis; None if what is here is the whole batch.
     by_batch: whether groups are to have statistics; if not, `x` is one part,
-      and how it is spread does not matter.
+      on however many devices.
     per_activation: whether each position is a channel of its own (the paper's
       fully connected form), instead of a value of its feature map's.
 
@@ -195,18 +194,18 @@ def grouped(
     raise ValueError(f'x is {x.dtype}: needs floating, see data.pixels.')
   N, *positions, C = x.shape
   x = moments.finite(x, mask_N)
-  P, parts, devices = 1, 1, 1
+  P, parts_per_group, devices = 1, 1, 1
   if by_batch:
     if not group_size:
       what = 'norm.group_size = 0, the whole batch'
       _refuse_foreign_axes(x, axis_name, what)
-    P, parts, devices = _parts(N, group_size, axis_name)
+    P, parts_per_group, devices = _parts(N, group_size, axis_name)
   M = N // P
   S = 1 if per_activation else math.prod(positions)
   C = C * math.prod(positions) if per_activation else C
   where = None if mask_N is None else shards.reshaped(mask_N, (P, M, 1, 1))
   x_PMSC = shards.reshaped(x, (P, M, S, C))
-  return Groups(x_PMSC, where, parts, devices, axis_name)
+  return Groups(x_PMSC, where, parts_per_group, devices, axis_name)
 
 
 def _refuse_foreign_axes(x, axis_name, what):
@@ -222,7 +221,7 @@ def _refuse_foreign_axes(x, axis_name, what):
 
 
 def _parts(N, group_size, axis_name):
-  """Returns how many parts are here, the parts of a group, and the devices."""
+  """Returns how many parts are here, how many a group has, and the devices."""
   devices, mapped = shards.count(axis_name), shards.mapped(axis_name)
   total = N * devices if mapped else N
   M = group_size or total
@@ -240,7 +239,7 @@ def _parts(N, group_size, axis_name):
   if mapped:
     raise ValueError(
       f'norm.group_size = {group_size}: {G} groups do not lie evenly on '
-      f'{devices} devices. Choose a size of which each device has several, or '
-      "several devices one, or parallel.backend = 'jit'."
+      f'{devices} devices. Choose a size that gives each device whole groups, '
+      "or each group whole devices, or parallel.backend = 'jit'."
     )
   return G, 1, 1

@@ -1,8 +1,8 @@
-"""A batch that is spread over devices, as the inside of a network sees it.
+"""A batch in shards, one a device, as the inside of a network sees it.
 
-There are two ways to spread one. `jax.jit` over a mesh, made known by
+There are two ways to shard one. `jax.jit` over a mesh, made known by
 `jax.set_mesh`: arrays are those of the whole batch, and XLA splits them. A map,
-`jax.shard_map` or `jax.pmap`: arrays are one device's share. The axis along
+`jax.shard_map` or `jax.pmap`: arrays are one device's shard. The axis along
 which the batch is split has a name; where there is none of that name, a batch
 is on one device, and all here does nothing.
 """
@@ -13,13 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 AXIS = 'data'  # along which batches are split, unless another one is named
 RUNS = 'members'  # along which devices have runs of their own: it splits none
 
 
 def mapped(axis: str | None = AXIS) -> bool:
-  """Returns whether arrays are one device's share of the batch."""
+  """Returns whether arrays are one device's shard of the batch."""
   if axis is None:
     return False
   try:
@@ -30,25 +31,42 @@ def mapped(axis: str | None = AXIS) -> bool:
 
 
 def count(axis: str | None = AXIS) -> int:
-  """Returns over how many devices a batch is spread."""
+  """Returns how many shards a batch has, one a device."""
   if mapped(axis):
     return jax.lax.axis_size(axis)
   return jax.sharding.get_abstract_mesh().shape.get(axis, 1)
 
 
-def everywhere(x_R: jax.Array, axis: str | None = AXIS) -> jax.Array:
-  """Returns the rows of all devices, on every device: one collective.
+def everywhere(
+  values: Sequence[jax.Array], axis: str | None = AXIS
+) -> list[jax.Array]:
+  """Returns the rows of all devices, on every device, by one collective.
 
   Args:
-    x_R: inside a map a device's own rows, else all rows already.
+    values: arrays of as many rows, (rows, ...), which may differ in the rest of
+      their shapes: inside a map a device's own rows, else all rows already.
     axis: along which the batch is split.
   """
+  if any(map(typed, values)):  # which cannot be packed
+    return [undivided(x, axis) for x in values]
+  rows = values[0].shape[0]
+  packed = _everywhere(
+    jnp.concatenate([x.reshape(rows, -1) for x in values], axis=1), axis
+  )
+  ends = np.cumsum([math.prod(x.shape[1:]) for x in values])[:-1]
+  return [
+    piece.reshape(-1, *x.shape[1:])
+    for piece, x in zip(jnp.split(packed, ends, axis=1), values)
+  ]
+
+
+def _everywhere(x, axis):
   if not mapped(axis):
-    return undivided(x_R, axis)
+    return undivided(x, axis)
   axes = _varying(jax.lax.axis_index(axis))
   if not axes:  # types do not tell here what is the same on every device
-    return jax.lax.all_gather(x_R, axis, tiled=True)
-  return jax.lax.all_gather(_vary(x_R, axes), axis, tiled=True, to='invarying')
+    return jax.lax.all_gather(x, axis, tiled=True)
+  return jax.lax.all_gather(_vary(x, axes), axis, tiled=True, to='invarying')
 
 
 def undivided(x: jax.Array, axis: str | None = AXIS) -> jax.Array:
@@ -60,13 +78,13 @@ def undivided(x: jax.Array, axis: str | None = AXIS) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, jax.P())
 
 
-def own(x_R: jax.Array, axis: str | None = AXIS) -> jax.Array:
-  """Returns, of the rows of all devices, those that belong to this one."""
+def own(x: jax.Array, axis: str | None = AXIS) -> jax.Array:
+  """Returns this device's rows of `x`, which has the rows of all devices."""
   if not mapped(axis):
-    return x_R
-  share = x_R.shape[0] // count(axis)
-  start = jax.lax.axis_index(axis) * share
-  return jax.lax.dynamic_slice_in_dim(x_R, start, share)
+    return x
+  rows = x.shape[0] // count(axis)
+  start = jax.lax.axis_index(axis) * rows
+  return jax.lax.dynamic_slice_in_dim(x, start, rows)
 
 
 def reshaped(
@@ -74,9 +92,9 @@ def reshaped(
 ) -> jax.Array:
   """Returns `x` in another shape, also where its type says how it is split.
 
-  So it does on a mesh of Explicit axes, where `jnp.reshape` asks how the result
-  shall be. It is split as `like`; or, without one, along the first or the
-  second axis as `x` is along its first, if that divides them.
+  It does on a mesh of Explicit axes, where `jnp.reshape` asks how to split the
+  result. It is split as `like`; or, without one, along the first or the second
+  axis as `x` is along its first, if that divides them.
   """
   if not typed(x) and (like is None or not typed(like)):
     return jnp.reshape(x, shape)
@@ -101,8 +119,8 @@ def drawn(
 ) -> jax.Array:
   """Returns random numbers for the examples that are here.
 
-  They are those of the whole batch, so that an example gets the same ones on
-  any number of devices. Inside a map each device draws for all of them.
+  The numbers are drawn for the whole batch, so that an example gets the same
+  ones on any number of devices. Inside a map each device draws for all.
 
   Args:
     draw: makes them in a shape.
@@ -114,7 +132,7 @@ def drawn(
   return own(draw((shape[0] * count(axis), *shape[1:])), axis)
 
 
-def spread(batch: Any, axis: int = 0) -> Any:
+def split(batch: Any, axis: int = 0) -> Any:
   """Returns a batch split over the devices along an axis, outside a map.
 
   One that they do not divide stays whole.
@@ -122,8 +140,9 @@ def spread(batch: Any, axis: int = 0) -> Any:
   if count() == 1 or jax.tree.leaves(batch)[0].shape[axis] % count():
     return batch
   where = jax.P(*[None] * axis, AXIS)
-  split = lambda x: jax.lax.with_sharding_constraint(x, where)
-  return jax.tree.map(split, batch)
+  return jax.tree.map(
+    lambda x: jax.lax.with_sharding_constraint(x, where), batch
+  )
 
 
 def typed(x: jax.Array) -> bool:
@@ -140,8 +159,8 @@ def alike(tree: Any, *others: jax.Array) -> Any:
   """Returns `tree` with each array varying as any of them and `others` does.
 
   A function with its own gradient, or a loop that adds to what it began with,
-  needs it inside a `jax.shard_map`: the gradients of what all devices share
-  are then added up by JAX.
+  needs it inside a `jax.shard_map`: JAX then adds up the gradients of what all
+  devices share.
   """
   axes = frozenset().union(*map(_varying, (*jax.tree.leaves(tree), *others)))
   return jax.tree.map(lambda x: _vary(x, axes), tree)
@@ -150,8 +169,8 @@ def alike(tree: Any, *others: jax.Array) -> Any:
 def foreign_axes(x: jax.Array, axis: str | None = AXIS) -> list[str]:
   """Returns the axes of a map, but for `axis`, that may split the batch.
 
-  They are those along which `x` differs by its type. Where types do not tell,
-  as inside `jax.pmap`, they are all, unless `axis` is among them.
+  By its type, `x` differs along them. Where types do not tell, as inside
+  `jax.pmap`, they are all axes, unless `axis` is among them.
 
   Args:
     x: of the batch.

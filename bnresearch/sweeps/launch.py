@@ -6,21 +6,21 @@ from typing import NamedTuple
 
 from bnresearch import paths
 from bnresearch.runs import run_directory
-from bnresearch.sweeps import local, slurm, unfinished
+from bnresearch.sweeps import local, slurm, slurm_queue, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.terminal import Console
 
 
-class How(NamedTuple):
-  """How points are run.
+class Options(NamedTuple):
+  """How points are launched.
 
   Attributes:
     launcher: one of `LAUNCHERS`.
     processes: local: points at a time.
     at_once: vectorized: points in a program; 0 for as many as fit.
     wait: slurm: whether to follow the jobs to their end.
-    retry_failed: whether points that have failed run again.
+    retry_failed: whether points run again whose runs have failed.
   """
 
   launcher: str = 'local'
@@ -30,39 +30,39 @@ class How(NamedTuple):
   retry_failed: bool = False
 
 
-# Each returns {name: state} of the points it gets.
+# Each returns {name: status} of the points it gets.
 LAUNCHERS = {
-  'local': lambda points, workdir, console, how: local.run(
-    points, workdir, how.processes, console
+  'local': lambda points, workdir, console, options: local.run(
+    points, workdir, options.processes, console
   ),
-  'vectorized': lambda points, workdir, console, how: vectorized.run(
-    points, workdir, console, how.at_once
+  'vectorized': lambda points, workdir, console, options: vectorized.run(
+    points, workdir, console, options.at_once
   ),
-  'slurm': lambda points, workdir, console, how: slurm.run(
-    points, workdir, console, wait=how.wait
+  'slurm': lambda points, workdir, console, options: slurm.run(
+    points, workdir, console, wait=options.wait
   ),
 }
 
 
 def run(
-  points: Sequence[Point], workdir: Path, console: Console, how: How
+  points: Sequence[Point], workdir: Path, console: Console, options: Options
 ) -> dict[str, str]:
   """Runs the points that have not ended, by a launcher.
 
-  A point that has failed stays as it is, and is named, unless its config has
-  changed or it is to be tried again.
+  A point whose run has failed stays as it is, and is named, unless its config
+  has changed or it is to be tried again.
 
   Returns:
-    {name: state} of all points.
+    {name: status} of all points.
 
   Raises:
     What the launchers do.
   """
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   failed = [
     point
     for point in points
-    if not how.retry_failed
+    if not options.retry_failed
     and run_directory.has_failed(point.directory(workdir), point.config)
   ]
   tell_failed(failed, workdir, console)
@@ -73,22 +73,22 @@ def run(
   ):
     raise run_directory.Refused(f'--workdir={workdir}: {why}')
   if todo:
-    result |= LAUNCHERS[how.launcher](todo, workdir, console, how)
+    result |= LAUNCHERS[options.launcher](todo, workdir, console, options)
   return result
 
 
-def states(
+def statuses_of(
   points: Sequence[Point], workdir: Path, console: Console
 ) -> dict[str, str]:
-  """Returns {name: state} of points, without starting anything.
+  """Returns {name: status} of points, without starting anything.
 
   Raises:
     Refused: a directory was made by another config.
   """
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   try:
-    return slurm.with_queue(result, workdir)
-  except run_directory.Refused as error:  # the rest is worth to be seen
+    return slurm_queue.with_queue(result, workdir)
+  except run_directory.Refused as error:  # the rest is worth seeing
     console.print(str(error))
     return result
 
@@ -96,7 +96,7 @@ def states(
 def tell_failed(
   points: Sequence[Point], workdir: Path, console: Console
 ) -> None:
-  """Prints why each of these points has failed."""
+  """Prints why the run of each of these points has failed."""
   for point in points:
     status = run_directory.read_status(point.directory(workdir))
     why = status.get('message', '')

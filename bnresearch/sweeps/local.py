@@ -17,12 +17,12 @@ from bnresearch.assembly import assemble
 from bnresearch.config import ConfigError
 from bnresearch.machine import hosts, interruptions, process
 from bnresearch.runs import config_file, run_directory, session
-from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps import checks, notes, progress, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, explain
 
 # Devices of a core, at most. Their threads wait for each other: XLA ends a
-# process that has a thousand on two cores.
+# process with a thousand of them on two cores.
 _OF_A_CORE = 8
 
 # In a worker: whether it shall begin no other point; whether it trains one.
@@ -35,9 +35,9 @@ def run(
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
-  Each point lives in its own directory of `workdir`. A point that fails does
-  not stop the others, unless there are several hosts. SIGINT, SIGTERM or SIGHUP
-  saves what runs, and begins no more.
+  Each run lives in its own directory of `workdir`. One that fails does not stop
+  the others, unless there are several hosts. SIGINT, SIGTERM or SIGHUP saves
+  what runs, and begins no more.
 
   Args:
     points: of a sweep.
@@ -52,20 +52,22 @@ def run(
   Raises:
     Refused: a directory was made by another config, before any is touched.
     MissingData: a data set is not here.
-    ConfigError: a run would fail, see `unfinished.check`.
+    ConfigError: a run would fail, see `checks`.
   """
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
-  # Of all points, so that who continues some has as many devices as before.
+  # Counted over all points, so that the rest of a sweep gets as many devices as
+  # the whole.
   devices = _devices_each(points, min(processes, len(points)))
   processes = min(processes, len(todo))
   process.prepare(devices)
   if jax.distributed.is_initialized():
     processes, console.quiet = 1, not hosts.first()
-  with hosts.together():
-    parts = unfinished.announce(todo, console)
+  with hosts.all_or_none():
+    parts = checks.check_points(todo)
+    notes.tell(parts, console)
   with progress.shown(todo, workdir, console):
     if processes > 1:
       outcomes = _train_in_processes(todo, workdir, processes, devices)
@@ -78,20 +80,20 @@ def run(
         if jax.distributed.is_initialized():
           hosts.leave(message)
         console.print(message, soft_wrap=True)
-        outcome = unfinished.after(outcome, point.directory(workdir))
+        outcome = statuses.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
 
 
 def _devices_each(points, processes):
-  """Returns as how many devices a process shall take the cores of a CPU.
+  """Returns how many devices a process shall make of the cores of a CPU.
 
-  As many as a config asks for; else one if no network convolves: to have
-  several changes the last digits.
+  As many as a config asks for; else one if no network convolves, as several
+  change the last digits.
 
   Raises:
-    ConfigError: it asks for more than threads of these cores can be; of
-      accelerators, `parallel.mesh` knows how many there are.
+    ConfigError: a config asks for more than the threads of these cores can be.
+      How many accelerators there are, `parallel.mesh` knows.
   """
   wanted = max(point.config.parallel.devices for point in points)
   most = _OF_A_CORE * process.cores()
@@ -152,7 +154,7 @@ def _train_in_processes(points, workdir, processes, devices):
 
 
 def _begin_worker(parent, devices):
-  """Makes this process one that a terminal's Ctrl-C reaches by its parent."""
+  """Sets up a worker: a terminal's Ctrl-C reaches it through its parent."""
   os.setpgrp()
   for number in set(interruptions.asked()) - {signal.SIGINT}:
     signal.signal(number, _stop)
@@ -164,8 +166,8 @@ def _stop(number, frame):
   """Keeps an idle worker from beginning a point; a second signal ends it.
 
   It must not end at the first: the pool would take itself for broken, and end
-  the workers that are saving their runs. While it trains, the run's own
-  handler stands in place of this one.
+  the workers that are saving their runs. While it trains, the run's own handler
+  replaces this one.
   """
   global _stopped
   if _stopped:
@@ -174,7 +176,7 @@ def _stop(number, frame):
 
 
 def _follow(parent):
-  """Stops this process, its run saved, once its parent is gone."""
+  """Has this process save its run and stop, once its parent is gone."""
   while os.getppid() == parent:
     time.sleep(1)
   if not _training:
@@ -185,7 +187,7 @@ def _follow(parent):
 def _train_in_worker(config_json, path, parent):
   global _stopped, _training
   if _stopped:
-    return unfinished.state(path)
+    return statuses.of_run(path)
   _training = True
   try:
     parts = assemble(config_file.from_json(config_json))
@@ -200,7 +202,7 @@ def _train_in_worker(config_json, path, parent):
 
 @contextlib.contextmanager
 def _signals_to_children(pool) -> Iterator[None]:
-  """Hands what asks to stop to the workers as SIGTERM, and begins no more."""
+  """Hands signals to stop on to the workers, as SIGTERM; begins no more."""
 
   def hand_on(number, frame):
     for child in multiprocessing.active_children():

@@ -10,20 +10,20 @@ from bnresearch import config as configs
 from bnresearch import knobs
 from bnresearch.runs import run_directory
 
-# What separates folders, and what a pattern of files is made of: whoever looks
-# for files in a folder of such a name finds none, or those of a neighbour.
+# These separate folders, or belong to patterns of files: who looks for files in
+# a folder of such a name finds none, or those of a neighbour.
 _UNSAFE = '/\\[]*?'
 _LONGEST = 255  # bytes of a name, by every common file system
 _KEPT = 200  # bytes of a longer one
 
 
 class Point(NamedTuple):
-  """A run of a sweep.
+  """A config of a sweep, with a name. Its directory holds the run.
 
   Attributes:
     name: its overrides, as 'init_std=0.01,norm=none,seed=0', or its label and
-      its seed, as 'bn_x5,seed=0', which is its directory too, see
-      `directory_name`; '.' for the only point of a config without sweep.
+      its seed, as 'bn_x5,seed=0'; also of its directory, see `directory_name`.
+      '.' for the only point of a config without sweep.
     config: complete, without sweep.
     swept: the dotted keys in which the points of the sweep differ.
   """
@@ -33,7 +33,7 @@ class Point(NamedTuple):
   swept: tuple[str, ...] = ()
 
   def directory(self, workdir: pathlib.Path) -> pathlib.Path:
-    """Returns where in `workdir` the run lives."""
+    """Returns where in `workdir` the point's run lives."""
     return workdir / self.name
 
 
@@ -83,11 +83,11 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
 
 
 def directory_name(text: str) -> str:
-  """Returns a name of a directory that says `text`, for any text.
+  """Returns a directory's name that says `text`, for any text.
 
-  That is the text itself where it is safe. Else '_' stands for each character
-  that is not, a long one is cut off, and a digest of the text follows, so that
-  no two texts have one name.
+  It is the text itself where that is safe. Else '_' stands for each character
+  that is not, a long text is cut off, and a digest of it follows, so that no
+  two texts have one name.
   """
   safe = ''.join(
     c if c.isprintable() and c not in _UNSAFE else '_' for c in text

@@ -48,7 +48,7 @@ def describe(status: dict[str, Any]) -> str:
 
 
 def eta(status: dict[str, Any]) -> str:
-  """Says how long a run will take for the steps it lacks; '' if unknown."""
+  """Says how long a run needs for its remaining steps; '' if unknown."""
   speed = status.get('steps_per_second', 0)
   left = status.get('steps', 0) - status.get('step', 0)
   return _clock(left / speed) if speed and left else ''

@@ -6,13 +6,10 @@ and the job is queued again, to continue bit for bit. WORKDIR/slurm holds what
 submitit writes, the logs among it, and which job has which point.
 """
 
-import json
-import os
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +19,11 @@ from bnresearch.assembly import assemble
 from bnresearch.config import ConfigError
 from bnresearch.machine import process
 from bnresearch.preflight import Machine
-from bnresearch.runs import config_file, json_file, run_directory, session
-from bnresearch.sweeps import progress, unfinished
+from bnresearch.runs import config_file, run_directory, session
+from bnresearch.sweeps import checks, notes, progress, slurm_queue, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console
 
-_JOBS = 'jobs.json'
 _POLL_SECONDS = 5
 
 
@@ -46,21 +42,21 @@ class Job(NamedTuple):
     """Trains the run, or continues it; returns its status.
 
     While the run trains, it catches the signals itself, and saves. Before and
-    after, submitit does: it queues the job again at SIGUSR2, and lets SIGTERM
-    pass. So a run that has stopped hands SIGUSR2 on, unless SLURM has ended
-    the job: after `scancel` it shall not come again, and after `scontrol
-    requeue` it does by itself. But one that stops in the grace of a preemption
-    would count as completed.
+    after, submitit catches them: it queues the job again at SIGUSR2, and
+    ignores SIGTERM. So a run that has stopped hands SIGUSR2 on; otherwise one
+    that stops in the grace of a preemption would count as completed. It does
+    not where SLURM has ended the job: after `scancel` the job shall not come
+    again, and after `scontrol requeue` it does by itself.
     """
     config = config_file.from_json(self.config_json)
     process.prepare(config.slurm.cpus)
     status = session.train(assemble(config), self.path)
-    if status == 'preempted' and _is_still_running():
+    if status == 'preempted' and slurm_queue.is_running():
       signal.raise_signal(signal.SIGUSR2)
     return status
 
   def checkpoint(self) -> Any:
-    """Returns what submitit shall queue again: the same, as the disk has all.
+    """Returns what submitit shall queue again: the same, all is on disk.
 
     The return type is submitit's DelayedSubmission.
     """
@@ -86,7 +82,7 @@ def run(
       following; the jobs go on.
 
   Returns:
-    {name: state}; 'queued' for a point whose job has not begun.
+    {name: status}; 'queued' for a point whose job has not begun.
 
   Raises:
     Refused: there is no SLURM, it refuses the job, or a directory was made by
@@ -95,14 +91,14 @@ def run(
   """
   _check(points)
   workdir = workdir.absolute()
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   left = [p for p in points if result[p.name] not in run_directory.ENDED]
   folder = workdir / run_directory.SLURM
   if left:
-    parts = unfinished.check(left, _of_a_job(left[0].config.slurm))
+    parts = checks.check_points(left, _of_a_job(left[0].config.slurm))
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / '.lock'):
-      jobs = active(workdir)
+      jobs = slurm_queue.active(workdir)
       todo = [
         p for p in left if p.name not in jobs and result[p.name] != 'running'
       ]
@@ -110,50 +106,21 @@ def run(
         there = f'{len(left) - len(todo)} of {len(left)} points'
         console.print(f'{there}: queued or running already.')
       if todo:
-        unfinished.tell({p.name: parts[p.name] for p in todo}, console)
+        notes.tell({p.name: parts[p.name] for p in todo}, console)
         _tell(console, _submit(todo, workdir), folder)
   if left and wait:
     _follow(left, workdir, console)
-  return with_queue(unfinished.states(points, workdir), workdir)
+  return slurm_queue.with_queue(statuses.of_points(points, workdir), workdir)
 
 
 def _of_a_job(resources):
-  """Returns the machine of a job; how large the memory of a GPU is, it tells.
+  """Returns the machine of a job; only a GPU itself tells its memory.
 
   Each core of a job without a GPU is a device, see `process.prepare`.
   """
   if resources.gpus:
     return Machine(resources.gpus, 'gpu', 0)
   return Machine(resources.cpus, 'cpu', resources.memory * 2**30)
-
-
-def with_queue(states: Mapping[str, str], workdir: Path) -> dict[str, str]:
-  """Returns {name: state}, 'queued' where a job has a run that stands still.
-
-  Raises:
-    Refused: SLURM does not answer.
-  """
-  jobs = active(workdir)
-  going = (*run_directory.ENDED, 'running')
-  return {
-    name: 'queued' if name in jobs and state not in going else state
-    for name, state in states.items()
-  }
-
-
-def active(workdir: Path) -> dict[str, str]:
-  """Returns {point name: job id} of the jobs that are queued or running.
-
-  {} where nothing was submitted, or there is no SLURM.
-
-  Raises:
-    Refused: SLURM does not answer.
-  """
-  jobs = _noted(workdir)
-  if not jobs or not shutil.which('squeue'):
-    return {}
-  there = set(_squeue('--me', '--array', '--format=%i').split())
-  return {name: job for name, job in jobs.items() if job in there}
 
 
 def _check(points):
@@ -200,8 +167,7 @@ def _submit(points, workdir):
     raise run_directory.Refused(
       f'SLURM refuses the job: {error} config.slurm has its resources.'
     ) from error
-  noted = json.dumps(_noted(workdir) | ids, indent=2)
-  json_file.replace(folder / _JOBS, noted)
+  slurm_queue.note(ids, workdir)
   return ids
 
 
@@ -247,13 +213,15 @@ def _follow(points, workdir, console):
   names = {point.name for point in points}
   try:
     with progress.shown(points, workdir, console):
-      while _are_left(points, workdir) and names & active(workdir).keys():
+      while _left(points, workdir):
+        if not names & slurm_queue.active(workdir).keys():
+          break
         time.sleep(_POLL_SECONDS)
   except KeyboardInterrupt:
     console.print('Following no longer: the jobs go on.')
     return
-  jobs = _noted(workdir)
-  for point in _are_left(points, workdir):
+  jobs = slurm_queue.noted(workdir)
+  for point in _left(points, workdir):
     status = run_directory.read_status(point.directory(workdir))
     log = workdir / run_directory.SLURM / f'{jobs.get(point.name)}_0_log.err'
     why = status.get('message') or 'its job ended before it did'
@@ -263,32 +231,9 @@ def _follow(points, workdir, console):
     )
 
 
-def _are_left(points, workdir):
+def _left(points, workdir):
   return [
     p
     for p in points
-    if unfinished.state(p.directory(workdir)) not in run_directory.ENDED
+    if statuses.of_run(p.directory(workdir)) not in run_directory.ENDED
   ]
-
-
-def _noted(workdir):
-  file = workdir / run_directory.SLURM / _JOBS
-  needs = 'a dict of the job of each point'
-  return json_file.read(file, needs, lambda v: isinstance(v, dict)) or {}
-
-
-def _is_still_running():
-  """Says whether SLURM takes the job of this process for a running one."""
-  this = os.environ['SLURM_JOB_ID']
-  return _squeue(f'--jobs={this}', '--format=%T').strip() == 'RUNNING'
-
-
-def _squeue(*arguments):
-  done = subprocess.run(
-    ['squeue', '--noheader', *arguments], capture_output=True, text=True
-  )
-  if done.returncode:
-    raise run_directory.Refused(
-      f'SLURM does not answer: squeue says {done.stderr.strip()!r}.'
-    )
-  return done.stdout

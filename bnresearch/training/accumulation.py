@@ -27,7 +27,7 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
   A part is `N / microbatches` consecutive examples, on all devices.
 
   Args:
-    gradient: of a batch, already spread over the devices.
+    gradient: of a batch, already split over the devices.
     microbatches: how many parts.
 
   Raises:
@@ -73,7 +73,7 @@ def split(x: jax.Array, microbatches: int) -> jax.Array:
       f'train.microbatches = {microbatches}: a part of {n} examples does not '
       f'lie evenly on {D} devices. Set parallel.devices to a divisor of {n}.'
     )
-  return shards.spread(x.reshape(microbatches, n, *x.shape[1:]), axis=1)
+  return shards.split(x.reshape(microbatches, n, *x.shape[1:]), axis=1)
 
 
 def _of_all_parts(x):

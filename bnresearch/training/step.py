@@ -20,7 +20,7 @@ TrainStep = Callable[[State, Examples, jax.Array], tuple[State, Metrics]]
 
 
 def inputs_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
-  """Returns the key by which a step makes its batch ready, from the run's."""
+  """Returns the key that makes a step's batch ready, from the run's."""
   return jax.random.fold_in(jax.random.fold_in(key, step), _INPUTS)
 
 
@@ -43,11 +43,11 @@ def make_train_step(
   own logits in the first pass, before any update: mean 'loss' in nats; by the
   labels, also where these are mixed, 'accuracy', and 'top5_accuracy' of K > 5.
 
-  Under `jax.set_mesh` the batch is spread over its devices.
+  Under `jax.set_mesh` the batch is split over its devices.
 
   Args:
     model, optimizer, inputs, passes: what a step is made of, see above.
-    backend: how the batch is spread, see `parallel.py`.
+    backend: how the batch is split, see `parallel.py`.
     microbatches: parts in which each pass is made, see `accumulation.py`.
     average: decay of the average of the parameters, which follows once a
       step, see `average.py`; 0 for none.
@@ -60,7 +60,7 @@ def make_train_step(
   ]
 
   def train_step(state, batch, key):
-    batch = shards.spread(batch)
+    batch = shards.split(batch)
     x_NHWC, targets_NK = inputs(
       inputs_key(key, state.step), batch.images, batch.labels
     )
@@ -105,7 +105,7 @@ def _followed(state, decay):
 
 
 def _gradient(model, weights):
-  """Returns the gradient of a pass, in which the heads' losses weigh so."""
+  """Returns the gradient of a pass, where the heads' losses weigh so."""
 
   def gradient(params, collections, batch, key):
     x_NHWC, targets_NK = batch

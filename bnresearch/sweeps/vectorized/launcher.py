@@ -15,7 +15,7 @@ from bnresearch.machine import interruptions, process
 from bnresearch.runs import run_directory
 from bnresearch.runs.recorder import Diverged, Recorder
 from bnresearch.runs.session import note_data
-from bnresearch.sweeps import progress, unfinished
+from bnresearch.sweeps import checks, notes, progress, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.sweeps.vectorized import rounds, traced
 from bnresearch.sweeps.vectorized.program import Program
@@ -47,7 +47,7 @@ def run(
       trained so; nothing was begun that could not be continued.
     MissingData: a data set is not here.
   """
-  result = unfinished.states(points, workdir)
+  result = statuses.of_points(points, workdir)
   todo = [p for p in points if result[p.name] not in run_directory.ENDED]
   if not todo:
     return result
@@ -57,7 +57,8 @@ def run(
       f'--launcher=vectorized: this is one of {jax.process_count()} hosts, and '
       'it uses one only. Use --launcher=local.'
     )
-  parts = unfinished.announce(todo, console)
+  parts = checks.check_points(todo)
+  notes.tell(parts, console)
   kinds = _kinds(todo, parts)
   with progress.shown(todo, workdir, console), interruptions.noted() as stop:
     for of_a_kind in kinds:
@@ -105,7 +106,7 @@ def _train(program, points, parts, workdir, stop, console):
       try:
         run = stack.enter_context(run_directory.claim(path, point.config))
       except run_directory.Refused as error:
-        refused[point.name] = unfinished.after(error, path)
+        refused[point.name] = statuses.after(error, path)
         text = f'{point.name}: {error}'
         console.print(text, highlight=False, markup=False, soft_wrap=True)
         continue
@@ -116,7 +117,7 @@ def _train(program, points, parts, workdir, stop, console):
       # Where a kill came between the checkpoints of two, they are apart.
       for step, some in sorted(by_step.items()):
         session = _Session(program, some)
-        plan = some[0].parts.plan
+        plan = some[0].parts.training.plan
         status = make_steps(plan, session, step, stop)
         for lane in some:
           lane.end(status)
@@ -127,7 +128,7 @@ def _train(program, points, parts, workdir, stop, console):
       for lane in lanes:
         lane.end('preempted')
       raise
-  states = {p.name: unfinished.state(p.directory(workdir)) for p in points}
+  states = {p.name: statuses.of_run(p.directory(workdir)) for p in points}
   return states | refused
 
 
@@ -215,7 +216,7 @@ class _Session:
     def read():
       of_all = jax.device_get(metrics)
       for k, lane in self._live():
-        own = {name: value_TP[:, k] for name, value_TP in of_all.items()}
+        own = {name: value_TR[:, k] for name, value_TR in of_all.items()}
         try:
           lane.recorder.log_training(steps, own)
         except Diverged as error:
@@ -242,7 +243,7 @@ class _Session:
     def read():
       of_all = jax.device_get(measured)
       for k, lane in self._live():
-        own = {name: np.asarray(value_P[k]) for name, value_P in of_all.items()}
+        own = {name: np.asarray(value_R[k]) for name, value_R in of_all.items()}
         lane.recorder.log_probes(done, own)
 
     return read

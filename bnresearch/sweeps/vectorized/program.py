@@ -1,7 +1,7 @@
 """Many runs as one program: those that differ in numbers only.
 
-The step of one run is made a step of P runs by `jax.vmap`: what they differ in
-is traced, the rest is compiled once. The members are spread over the devices,
+The step of one run is made a step of R runs by `jax.vmap`: what they differ in
+is traced, the rest is compiled once. The members lie on all devices,
 which need not speak to each other. Each run keeps its directory and records,
 as if it had been trained alone, and its numbers, up to the order of additions.
 """
@@ -29,7 +29,7 @@ _GATHERED_BYTES = 2**26  # of images that are gathered at a time, about
 
 
 class Member(NamedTuple):
-  """One run: its values of `traced.KEYS`, and its state; or P runs, stacked."""
+  """One run: its values of `traced.KEYS`, and its state; or R runs, stacked."""
 
   values: dict[str, jax.Array]
   state: State
@@ -40,7 +40,7 @@ class Program:
 
   Attributes:
     runs: how many at most are trained at a time.
-    count: P, the members: `runs`, rounded up to a multiple of the devices.
+    count: R, the members: `runs`, rounded up to a multiple of the devices.
     evaluators: of the splits that are not trained on.
   """
 
@@ -50,7 +50,7 @@ class Program:
     Args:
       parts: of any of the runs.
       runs: see above.
-      devices: over which the members are spread.
+      devices: that share the members.
     """
     self._parts, self.runs = parts, runs
     self.count = -(-runs // len(devices)) * len(devices)
@@ -61,7 +61,7 @@ class Program:
       devices=devices,
     )
     train_set = parts.data.source('train')
-    self._initial_batch = parts.initial_batch()
+    self._initial_batch = parts.training.initial_batch()
     self._split = self._put(
       Examples(train_set.images_NHWC, train_set.labels_N), jax.P()
     )
@@ -72,24 +72,24 @@ class Program:
       self._example(),
       self._compiled_advance,
     )
-    self.evaluators = parts.evaluators(
+    self.evaluators = parts.evaluation.evaluators(
       self._compiled(self._add_batch, 3), members=(self.count,)
     )
-    if parts.plan.probe:
-      self._probe_batch = self._put(parts.probe_batch(), jax.P())
+    if parts.training.plan.probe:
+      self._probe_batch = self._put(parts.evaluation.probe_batch(), jax.P())
       self._measured = self._compiled(self._measure, 2)
 
   def fresh(self, configs: Sequence[Config]) -> Member:
     """Returns all members before their first update.
 
     Args:
-      configs: P or fewer; the last one is repeated for members that only fill.
+      configs: R or fewer; the last one is repeated for members that only fill.
     """
     values = self._put(traced.values_of(self.filled(configs)), jax.P(_AXIS))
     return Member(values, self._fresh(values))
 
   def filled(self, items: Sequence) -> list:
-    """Returns P items, the last one repeated as often as need be."""
+    """Returns R items, the last one repeated as often as need be."""
     return [*items, *[items[-1]] * (self.count - len(items))]
 
   def restored(
@@ -103,26 +103,26 @@ class Program:
   def advance(
     self, members: Member, configs: Sequence[Config], steps: range
   ) -> tuple[Member, dict[str, jax.Array]]:
-    """Makes T steps of all; returns them anew, and metrics (T, P).
+    """Makes T steps of all; returns them anew, and metrics (T, R).
 
     The members that it is given are donated: use the returned ones.
     """
     rows = []
     for part in self._gathered_together(steps):
-      indices_TPN = self._indices(self.filled(configs), part)
+      indices_TRN = self._indices(self.filled(configs), part)
       members, metrics = self._advance(
-        members, self._split, indices_TPN, jax.random.key(0)
+        members, self._split, indices_TRN, jax.random.key(0)
       )
       rows.append(metrics)
     return members, jax.tree.map(lambda *m: jnp.concatenate(m), *rows)
 
   def sums(self, members: Member) -> dict[str, dict[str, jax.Array]]:
-    """Returns what evaluation adds up over each split, all (P,)."""
+    """Returns what evaluation adds up over each split, all (R,)."""
     network = members.values, members.state.params, members.state.collections
     return {s: e.sums(*network) for s, e in self.evaluators.items()}
 
   def measure(self, members: Member) -> dict[str, jax.Array]:
-    """Returns what the probes measure, each (P, ...)."""
+    """Returns what the probes measure, each (R, ...)."""
     return self._measured(members, *self._probe_batch)
 
   def bytes_of_one(self) -> int:
@@ -163,7 +163,7 @@ class Program:
   def _fresh_one(self, values):
     parts, key = traced.at(self._parts, values), jax.random.key(values['seed'])
     return state.traceable(
-      parts.network.model, parts.optimizer, key, self._initial_batch
+      parts.network.model, parts.training.optimizer, key, self._initial_batch
     )
 
   def _one_member(self):
@@ -173,17 +173,17 @@ class Program:
     return Member(values, self._fresh_one(values))
 
   def _train_step(self, member, batch, key):
-    train_step = traced.at(self._parts, member.values).train_step
+    train_step = traced.at(self._parts, member.values).training.train_step
     key = jax.random.key(member.values['seed'])
     new, metrics = train_step(member.state, batch, key)
     return member._replace(state=new), metrics
 
   def _add_batch(self, sums, values, params, collections, *batch):
-    add = traced.at(self._parts, values).add_batch()
+    add = traced.at(self._parts, values).evaluation.add_batch()
     return add(sums, params, collections, *batch)
 
   def _measure(self, member, *batch):
-    measure = traced.at(self._parts, member.values).measure
+    measure = traced.at(self._parts, member.values).evaluation.measure
     return measure(member.state.params, member.state.collections, *batch)
 
   # Of all members.
@@ -192,7 +192,7 @@ class Program:
     """Returns members, the split and the indices of a step, for the shapes."""
     values = traced.values_of(self.filled([self._parts.config]))
     members = Member(values, jax.eval_shape(self._fresh, values))
-    N = self._parts.order.batch_size
+    N = self._parts.training.order.batch_size
     return members, self._split, np.zeros((self.count, N), np.int32)
 
   def _compiled(self, function, shared, options=None):
@@ -230,8 +230,11 @@ class Program:
     return jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
 
   def _indices(self, configs, steps):
-    """Returns which examples each member's batches have, (T, P, N)."""
-    seeds, order = [config.seed for config in configs], self._parts.order
+    """Returns which examples each member's batches have, (T, R, N)."""
+    seeds, order = (
+      [config.seed for config in configs],
+      self._parts.training.order,
+    )
     of_seed = {
       seed: order._replace(seed=seed).indices(steps)
       for seed in dict.fromkeys(seeds)
@@ -242,7 +245,7 @@ class Program:
     """Cuts a call into equal parts, whose images are gathered at a time."""
     T, image_bytes = len(steps), math.prod(self._split.images.shape[1:])
     most = _GATHERED_BYTES // (
-      self.count * self._parts.order.batch_size * image_bytes
+      self.count * self._parts.training.order.batch_size * image_bytes
     )
     length = max(d for d in range(1, T + 1) if T % d == 0 and d <= max(1, most))
     return [steps[k : k + length] for k in range(0, T, length)]

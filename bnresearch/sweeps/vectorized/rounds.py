@@ -27,7 +27,7 @@ def program(
   Args:
     parts: of any of the runs.
     runs: how many there are.
-    devices: over which the members are spread.
+    devices: that share the members.
     at_once: no more than this; 0 for no limit.
   """
   # A run that is being saved has about five files open.

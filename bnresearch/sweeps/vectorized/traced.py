@@ -42,13 +42,13 @@ def why_not(parts: Parts) -> str:
     return 'it shares its batches among devices (parallel.*), members do not'
   if config.train.average:
     return 'it averages parameters, whose statistics are estimated'
-  if not parts.is_resident():
+  if not parts.training.is_resident():
     return 'its images do not live on the device (data.on_device)'
   return ''
 
 
 def values_of(configs: Sequence[Config]) -> dict[str, np.ndarray]:
-  """Returns {key of `KEYS`: (P,)}, float32; seeds uint32."""
+  """Returns {key of `KEYS`: (R,)}, float32; seeds uint32."""
   flat = [leaves(config) for config in configs]
   return {
     key: np.asarray(

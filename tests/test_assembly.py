@@ -1,4 +1,6 @@
-"""From a config to a network: knobs that are left out, sites, other models'."""
+"""From a config to its parts: each once; knobs that are left out; sites."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +8,16 @@ import numpy as np
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import knobs, lookup, models
+from bnresearch import data, knobs, lookup, models
 from bnresearch.assembly import assemble
+from bnresearch.assembly.network import Network
+from bnresearch.data import synthetic
 from bnresearch.models import _activations, _initializers
-from bnresearch.models._call import OWN
+from bnresearch.models._layer_options import OWN
 from bnresearch.preflight import sites
+from bnresearch.sweeps import local
+from bnresearch.sweeps.points import points
+from bnresearch.terminal import Console
 from configs import default
 
 
@@ -163,10 +170,12 @@ def test_statistics_of_each_position_are_for_the_layers_that_are_named():
   last = stats['stage_4_block_2']['conv_1']['norm']
   assert last['mean'].shape == (4, 4, 512)
   config = config_of(**SMALL, norm__per_activation=(*paths, 'stage_9*'))
+  images, labels = np.zeros((1, 32, 32, 1), np.uint8), np.zeros(1, np.int32)
+  source = data.Arrays(images, labels, ('a', 'b'))
   with pytest.raises(
     ValueError, match=r"norm\.per_activation: 'stage_9\*' fit"
   ):
-    sites.check(assemble(config))
+    sites.check(assemble(config, sources={'train': source}))
 
 
 def test_evaluation_keeps_the_sites():
@@ -188,3 +197,44 @@ def test_a_gain_is_of_the_initial_kernels_of_convolutions():
     np.testing.assert_allclose(
       larger[name]['kernel'], times * layer['kernel'], rtol=1e-6
     )
+
+
+def test_a_run_loads_each_split_and_makes_each_network_once(
+  tmp_path, monkeypatch
+):
+  loaded, made = [], []
+  load, with_norms = synthetic.load, Network.with_norms
+
+  @functools.wraps(load)
+  def noted_load(split, **options):
+    loaded.append(split)
+    return load(split, **options)
+
+  def noted_network(network, **changed):
+    made.append('evaluated' if changed else 'trained')
+    return with_norms(network, **changed)
+
+  monkeypatch.setattr(synthetic, 'load', noted_load)
+  monkeypatch.setattr(Network, 'with_norms', noted_network)
+  config = config_of(
+    data__name='synthetic',
+    train__steps=2,
+    train__log_every=2,
+    eval__every=2,
+    checkpoint__every=2,
+    probes__every=2,
+    probes__names=('saturation',),
+  )
+  todo = points(config, {})
+  result = local.run(todo, tmp_path / 'run', 1, Console(quiet=True))
+  assert [*result.values()] == ['done']
+  assert sorted(loaded) == ['test', 'train']
+  assert sorted(made) == ['evaluated', 'trained']
+
+
+def test_parts_of_configs_with_the_same_data_share_it():
+  first = assemble(config_of(data__name='synthetic'))
+  alike = assemble(config_of(data__name='synthetic', seed=1), first)
+  assert alike.data is first.data
+  other = config_of(data__name='synthetic', data__examples=30)
+  assert len(assemble(other, first).data.source('train')) == 30

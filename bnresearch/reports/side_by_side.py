@@ -32,8 +32,8 @@ def show(
     crop_count: of each image, see `Images.crop`.
     predictions: where the probabilities of each example are written, see
       `prediction_file`.
-    figure: where the reliability diagram is drawn. Both are of the ensemble,
-      or of the one network.
+    figure: where the reliability diagram is drawn. Both show the ensemble, or
+      the one network.
   """
   console, (run, _) = Console(), networks[0]
   names = run.source('test').class_names

@@ -1,13 +1,6 @@
-"""What one call of a network tells all its layers, and what they leave behind.
-
-A network is `Model(num_classes, layers, ...)`: `Layers` is what all its layers
-have in common, whatever the architecture; the rest is the architecture's own.
-"""
+"""What a call of a network tells all its layers, and what they leave there."""
 
 import copy
-import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,77 +15,13 @@ from bnresearch.models import (
   _standardized,
 )
 from bnresearch.models._dropout import Dropout
+from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._size import TooSmall
 
-FORMATS = ('NHWC', 'NCHW')
-POSITIONS = ('before', 'after')
 AUXILIARY = 'auxiliary_logits_'
-OWN = 'own'  # what the architecture has in its publication
 
 
-@dataclasses.dataclass(frozen=True)
-class Layers:
-  """What all layers of a network have in common.
-
-  Attributes:
-    norm: from a layer's path, such as 'mixed_5b/branch_1/conv_1', to its
-      normalizer: a class of `bnresearch.norms` or a partial of one. So
-      `lambda path: functools.partial(batch.Norm, momentum=0.9)`.
-    activation: a name in `_activations.py`, or 'own', the architecture's.
-    norm_position: 'before' the activation, the paper's, or 'after' it.
-    keep_bias: whether a layer keeps its bias where a normalizer cancels it.
-      The paper leaves it out (section 3.2).
-    weight_standardization: 'none', or how kernels are standardized, 'standard'
-      or 'scaled', see `_standardized.py`. Not those of the logits.
-    initializer: of the kernels, a name in `_initializers.py`, or 'own'.
-    init_std: of the initializers 'normal' and 'truncated_normal'.
-    init_gain: multiplies the initial kernels of convolutions.
-    width: multiplies the channels of every layer but the logits (Howard et al.
-      2017, 1704.04861; slim's `depth_multiplier`).
-    min_width: no layer gets narrower than this by `width`. Slim's 16.
-    count_padding: whether average pooling counts padding as pixels, which are
-      0, as Caffe and PyTorch do; TensorFlow and Keras do not.
-    input_format: 'NHWC', or 'NCHW', which is converted.
-    squeeze: whether logits are (N, K). If not, they are (N, h, w, K), a map
-      where the network is applied to more than one position.
-    dtype: in which layers compute, and of the taps; None for that of images
-      and parameters. Parameters, statistics and logits keep at least float32.
-    remat: what is kept for the way back, see `_remat.py`: 'none' makes nothing
-      again and keeps all.
-  """
-
-  norm: Callable[[str], Callable[..., nn.Module]]
-  activation: str = OWN
-  norm_position: str = 'before'
-  keep_bias: bool = False
-  weight_standardization: str = 'none'
-  initializer: str = OWN
-  init_std: float = 0.1
-  init_gain: float = 1.0
-  width: float = 1.0
-  min_width: int = 16
-  count_padding: bool = False
-  input_format: str = 'NHWC'
-  squeeze: bool = True
-  dtype: Any = None
-  remat: str = 'none'
-
-  def __post_init__(self):
-    for name, allowed in (
-      ('activation', (OWN, *_activations.NAMES)),
-      ('norm_position', POSITIONS),
-      ('weight_standardization', _standardized.KINDS),
-      ('initializer', (OWN, *_initializers.NAMES)),
-      ('input_format', FORMATS),
-      ('remat', _remat.KINDS),
-    ):
-      value = getattr(self, name)
-      if value not in allowed:
-        known = ', '.join(allowed)
-        raise ValueError(f'{name} = {value!r}: needs one of {known}.')
-
-
-class Call:
+class NetworkCall:
   """One call of a network: all layers read it, and write their taps to it.
 
   Attributes:
@@ -144,7 +73,7 @@ class Call:
     return self._own_activation if name == OWN else name
 
   def features(self, own: int) -> int:
-    """Returns how many channels a layer has that is published with `own`."""
+    """Returns the channels of a layer that is published with `own`."""
     layers = self.layers
     return max(int(own * layers.width), min(layers.min_width, own))
 
@@ -192,7 +121,7 @@ class Call:
     return checkpoint_name(layer(x), _remat.LINEAR)
 
   def block(self, module: nn.Module, x: jax.Array) -> jax.Array:
-    """Returns `module(x, call)`, of which is kept what `layers.remat` says."""
+    """Returns `module(x, call)`; `layers.remat` says what of it is kept."""
     if self.layers.remat == 'none':
       return module(x, self)
 
@@ -258,7 +187,7 @@ class Call:
     x = _activations.apply(self.activation, x, name=name)
     return x if before else normalize(x)
 
-  def with_own_taps(self) -> 'Call':
+  def with_own_taps(self) -> 'NetworkCall':
     """Returns the same call with no taps yet, for the body of a loop."""
     inside = copy.copy(self)
     inside.taps = {}
@@ -272,7 +201,7 @@ class Call:
   def dropout(self, x: jax.Array, rate: float) -> jax.Array:
     """Zeroes a fraction `rate` in training, where there is an rng 'dropout'.
 
-    So statistics can be estimated by the network as it is without dropout.
+    Without one, statistics are estimated by the network without dropout.
     """
     return Dropout(rate)(x, train=self.train)
 

@@ -1,0 +1,146 @@
+"""The flags of `python -m bnresearch.main`, and which of them go together.
+
+`table.py` declares each flag, with the modes and the launcher that have it: the
+parser, its help and the refusals follow from there.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+from bnresearch import paths
+from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
+
+_EXAMPLES = """
+train every point of a config's sweep; the same command again continues it
+  python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
+choose the data, change any knob; what a knob is, and which a group has
+  python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
+      --config.optim.learning_rate=0.5 --workdir=runs/fast
+  python -m bnresearch.main --explain=optim.learning_rate
+  python -m bnresearch.main --explain=optim
+see the points; run the second only; try all in two tiny steps, kept nowhere
+  python -m bnresearch.main --config=configs/figure1.py --list
+  python -m bnresearch.main --config=configs/figure1.py --point=1
+  python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
+the same as a SLURM job array (config.slurm has its resources)
+  python -m bnresearch.main --config=configs/figure1.py --launcher=slurm \\
+      --config.slurm.partition=short --config.slurm.minutes=60
+how far it is, from another terminal too; all results as a table
+  python -m bnresearch.main --config=configs/figure1.py --status
+  python -m bnresearch.main --config=configs/figure1.py --collect=figure1.csv
+what a network says of images, one or thousands, files or folders
+  python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
+evaluate a checkpoint exactly, under each kind of statistics; keep these
+  python -m bnresearch.main --mode=eval --step=best --save_statistics \\
+      '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
+several runs alone and as an ensemble, by 10 or 144 crops of each image; what
+they say of each example, and how far it can be relied upon
+  python -m bnresearch.main --mode=eval --crops=10 --workdir=runs/a \\
+      --workdir=runs/b --predictions=both.parquet --figure=both.png
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+  """Returns the parser of all flags but the overrides of knobs."""
+  result = argparse.ArgumentParser(
+    prog='python -m bnresearch.main',
+    description='Trains the points of a config, or evaluates a checkpoint, or '
+    'predicts by it.',
+    epilog=_EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  for flag in GENERAL:
+    result.add_argument(flag.name, **flag.options)
+  for title, flags in GROUPS.items():
+    group = result.add_argument_group(title)
+    for flag in flags:
+      group.add_argument(flag.name, **flag.options)
+  return result
+
+
+def problems(args: argparse.Namespace) -> Iterator[str]:
+  """Yields what does not go together: nothing is silently ignored."""
+  given = [(flag, value) for flag, value in _values(args) if _is_given(value)]
+  for flag, _ in given:
+    if args.mode not in flag.modes:
+      yield f'{flag.name}: only for --mode={" and --mode=".join(flag.modes)}.'
+    elif flag.launcher not in ('', launcher(args)):
+      yield f'{flag.name}: only with --launcher={flag.launcher}.'
+  for flag, _ in given:
+    if args.list and flag in RESULTS:
+      yield (
+        f'{flag.name}: has no effect with --list. Leave one of the two out.'
+      )
+  for flag, value in given:
+    if flag.least is not None and value < flag.least:
+      yield f'{flag.name}={value}: needs {flag.least} or more.'
+  for flag, file in given:
+    if flag.endings and file.suffix not in flag.endings:
+      known = ' or '.join(flag.endings)
+      yield f'{flag.name}={file}: needs a name that ends in {known}.'
+    elif flag.endings and (why := paths.unwritable(file)):
+      yield f'{flag.name}={file}: {why}'
+  yield from _of_several_runs(args)
+  if args.mode != 'predict':
+    for word in args.images:
+      yield f'{word}: no such flag; images are for --mode=predict.'
+
+
+def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
+  """Yields what has no effect where the config says that it is a dry run.
+
+  A dry run is made here, point after point, and kept nowhere: it does without
+  the flags of training alone. --workdir may stand in its command, which is the
+  run's with one word more.
+  """
+  for flag, value in _values(args):
+    if flag.modes == ('train',) and value and value != 'local':
+      yield (
+        f'{flag.name}: has no effect on a dry run, which is made here, point '
+        'after point, and kept nowhere. Leave it out, or '
+        '--config.dry_run=True.'
+      )
+
+
+def _values(args):
+  """Yields each flag and its value; overrides of knobs are not among them."""
+  for flag in FLAGS:
+    if hasattr(args, flag.key):
+      yield flag, getattr(args, flag.key)
+
+
+def _is_given(value):
+  return value is not None and value is not False
+
+
+def _of_several_runs(args):
+  runs = args.workdir or []
+  if len(runs) > 1 and args.mode != 'eval':
+    yield (
+      f'--workdir is given {len(runs)} times: --mode={args.mode} takes one. '
+      'Several are for --mode=eval.'
+    )
+  for k, path in enumerate(runs):
+    if path.resolve() in [other.resolve() for other in runs[:k]]:
+      yield f'--workdir={path}: is given twice. Each run counts once.'
+  if args.save_statistics and side_by_side(args):
+    yield (
+      '--save_statistics: only for one run, without --crops, --predictions and '
+      '--figure, which are by the running statistics.'
+    )
+
+
+def side_by_side(args: argparse.Namespace) -> bool:
+  """Returns whether the runs are evaluated side by side and as an ensemble.
+
+  If not, it is one run under each kind of statistics.
+  """
+  asked = args.crops, args.predictions, args.figure
+  several = len(args.workdir or ()) > 1
+  return args.mode == 'eval' and (several or any(asked))
+
+
+def launcher(args: argparse.Namespace) -> str:
+  """Returns the name of the launcher, 'local' unless another is asked for."""
+  return args.launcher or 'local'
