@@ -14,6 +14,7 @@ import pytest
 from bnresearch import lookup, models
 from bnresearch.machine import process
 from tests import published
+from tests.daily import some
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -36,15 +37,7 @@ def train(workdir, **knobs):
 
 
 # One with convolutions and one without are of each day.
-@pytest.mark.parametrize(
-  'name',
-  [
-    name
-    if name in ('lenet', 'mlp')
-    else pytest.param(name, marks=pytest.mark.grid)
-    for name in lookup.names('models')
-  ],
-)
+@pytest.mark.parametrize('name', some(lookup.names('models'), 'lenet', 'mlp'))
 def test_a_family_trains_on_the_devices_that_a_user_has(name, tmp_path):
   model = lookup.find('models', name).Model
   fields = {field.name: field.default for field in dataclasses.fields(model)}

@@ -201,6 +201,7 @@ def test_list_point_help_and_dry_run(tmp_path):
   assert '--point=2: the points are 0 to 1.' in outside.stderr
 
 
+@pytest.mark.study
 def test_imagenet_passes_a_dry_run_without_its_data():
   """A narrow network of few modules; images, and all else, as published."""
   dry = bnresearch(

@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 import pickle
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -20,6 +21,7 @@ from bnresearch.models import (
   smallest_size,
 )
 from configs import default
+from tests.daily import some
 from tests.published import drawn, images, network, size_of, small
 
 MODELS = lookup.names('models')
@@ -32,6 +34,24 @@ DENSE = ('lenet', 'lstm', 'mlp')
 OWN_SHAPES = ('prelu', 'maxout')
 # What has no layer just before each activation.
 NO_MAXOUT = ('densenet', 'inception_resnet_v2', 'lstm', 'resnet')
+
+
+def kind(norm):
+  """Returns what models see of a norm: how it is named, called and limited."""
+  cls = lookup.find('norms', norm).Norm
+  fields = {field.name for field in dataclasses.fields(cls)}
+  return (
+    cls.cancels_bias,
+    cls.activates,
+    cls.needs_positions,
+    *(
+      option in fields for option in ('activates', 'initial_scale', 'use_bias')
+    ),
+  )
+
+
+# The first norm of each kind is of each day, as `Bare` below is.
+OF_EACH_KIND = {kind(norm): norm for norm in reversed(NORMS)}.values()
 
 
 def fits(model, norm):
@@ -53,7 +73,8 @@ def shapes(model, x_NHWC):
   return variables, output
 
 
-@pytest.mark.parametrize(('model', 'norm'), [*itertools.product(MODELS, NORMS)])
+@pytest.mark.parametrize('norm', some(NORMS, *OF_EACH_KIND))
+@pytest.mark.parametrize('model', MODELS)
 def test_every_model_runs_with_every_norm(model, norm):
   N = 4
   if not fits(model, norm):
@@ -69,7 +90,26 @@ def test_every_model_runs_with_every_norm(model, norm):
     assert x.ndim >= 2, name
 
 
-@pytest.mark.parametrize('norm', ['none', 'batch'])
+class Bare(nn.Module):
+  """A norm of which there is nothing but what all norms promise to models."""
+
+  cancels_bias: ClassVar[bool] = True
+  activates: ClassVar[bool] = False
+
+  def __call__(self, x, *, train, mask=None):
+    assert train is True
+    assert mask is None
+    return x
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_models_see_of_a_norm_no_more_than_all_norms_promise(model):
+  _, (logits_NK, _) = shapes(small(model, Bare), images(size_of(model)))
+  assert logits_NK.shape == (2, 10)
+
+
+# Without a norm, some layers have biases that they have not with one.
+@pytest.mark.parametrize('norm', some(['none', 'batch'], 'batch'))
 @pytest.mark.parametrize('model', MODELS)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
   network, (x_NHWC, variables) = small(model, norm), initial(model, norm)

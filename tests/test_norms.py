@@ -10,6 +10,7 @@ import pytest
 
 from bnresearch import lookup
 from configs import default
+from tests.daily import some
 
 NAMES = lookup.names('norms')
 SHAPES = [(16, 6), (16, 3, 5, 6)]
@@ -200,7 +201,9 @@ def test_all_is_finite_at_mean_ten_thousand(name, shape):
   assert_finite(compiled_pass(name)(trained(name, shape), x))
 
 
-@pytest.mark.parametrize(('name', 'shape'), CASES)
+@pytest.mark.parametrize(
+  ('name', 'shape'), some(CASES, *((name, shape_of(name)) for name in NAMES))
+)
 def test_compiled_is_the_same_as_not_compiled(name, shape, assert_close):
   variables, x = trained(name, shape), gaussian(shape)
   eager = training_pass(make(name), variables, x)
@@ -209,10 +212,14 @@ def test_compiled_is_the_same_as_not_compiled(name, shape, assert_close):
 
 # Of eight devices, some have no example that counts; groups of 2 and 8 are
 # smaller and larger than what one of four has of 16 examples.
+@pytest.mark.parametrize('devices', some([4, 8], 8))
 @pytest.mark.parametrize(
-  'devices', [pytest.param(4, marks=pytest.mark.grid), 8]
+  'mask',
+  [
+    pytest.param(None, id='all', marks=pytest.mark.grid),
+    pytest.param(MASK, id='masked'),
+  ],
 )
-@pytest.mark.parametrize('mask', [None, MASK], ids=['all', 'masked'])
 @pytest.mark.parametrize(('name', 'shape'), CASES)
 def test_several_devices_give_the_same_as_one(
   name, shape, mask, devices, assert_close
@@ -225,9 +232,7 @@ def test_several_devices_give_the_same_as_one(
   assert_close(several, one, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-  'devices', [4, pytest.param(8, marks=pytest.mark.grid)]
-)
+@pytest.mark.parametrize('devices', some([4, 8], 4))
 @pytest.mark.parametrize('group_size', [2, 8])
 @pytest.mark.parametrize('name', GROUPED)
 def test_groups_are_the_same_on_several_devices_as_on_one(

@@ -5,6 +5,8 @@ differentiates it: `np_` is either. It takes the examples that count as an array
 of their own, so it knows neither masks nor groups.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,10 +205,15 @@ def test_gradients_are_those_of_the_plain_form(case, shape, mask, assert_close):
     y, _ = plain(case, jnp, {**v64, 'params': params}, x, counted, True)
     return y.reshape(shape)
 
-  actual = jax.vjp(ours, v['params'], x)[1](dy)
+  pulled = lambda of, params, x, dy: jax.vjp(of, params, x)[1](dy)
+  # Through a maximum: XLA computes what is compared with it a second time, and
+  # by rounding that may be another number, and its gradient lost.
+  compiled = (lambda f: f) if case == 'linf' else jax.jit
+  actual = compiled(functools.partial(pulled, ours))(v['params'], x, dy)
   with jax.enable_x64(True):
     v64, x64, dy64 = jax.tree.map(jnp.asarray, exact((v, x, dy)))
-    expected = jax.vjp(theirs, v64['params'], x64)[1](dy64)
+    program = compiled(functools.partial(pulled, theirs))
+    expected = program(v64['params'], x64, dy64)
     assert expected[1].dtype == jnp.float64
   assert_close(actual, expected, rtol=2e-5)
 
