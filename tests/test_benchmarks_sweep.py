@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import time
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +42,22 @@ def test_a_wrong_list_is_refused_by_name(flag, capsys):
   assert f'{flag.partition("=")[2]}: needs' in capsys.readouterr().err
 
 
+@pytest.fixture
+def uncached():
+  """Keeps no program on disk, so that a second one is compiled too."""
+  name = 'jax_persistent_cache_min_compile_time_secs'
+  before = getattr(jax.config, name)
+  jax.config.update(name, 1e9)
+  yield
+  jax.config.update(name, before)
+
+
+@pytest.mark.usefixtures('uncached')
 def test_compilations_are_counted_in_the_log_of_this_jax(caplog):
+  number = time.time()  # so that no session has compiled it before
+
   def scanned(x):
-    return 3 * x - 1
+    return number * x - 1
 
   with caplog.at_level(logging.WARNING), jax.log_compiles():
     x = jnp.ones(3)
