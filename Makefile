@@ -12,9 +12,10 @@ demo: .venv/.demo
 	@echo 'Look at figure1.png.'
 
 # What these markers stand for is in pyproject.toml. A file stays on one worker,
-# and with it its fixtures and compiled programs.
+# and with it its fixtures and compiled programs; tests/conftest.py says which
+# files come first.
 SLOW := foreign or grid or hosts or kills or slurm or study
-PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 test: .venv/.test
 	$(PYTEST) -m 'not ($(SLOW))'

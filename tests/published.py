@@ -277,7 +277,8 @@ def assert_same_as_torch(
       new = shaken(name, value.shape, random, of_norm=of_norm)
       value.copy_(torch.from_numpy(new))
   # Training changes the running statistics: what is converted is a copy.
-  arrays = {name: value.numpy().copy() for name, value in state.items()}
+  # They are float32's numbers.
+  arrays = {name: np.array(x.numpy(), np.float32) for name, x in state.items()}
   variables = pretrained.convert(
     arrays,
     pretrained.SOURCES[source],

@@ -93,11 +93,7 @@ def torchs(features, groups=(1, 1, 1, 1, 1), lrn=False):
 @pytest.mark.parametrize(
   ('variant', 'table'),
   [
-    pytest.param(
-      'one_weird_trick',
-      {'features': (64, 192, 384, 256, 256)},
-      marks=pytest.mark.foreign,
-    ),
+    ('one_weird_trick', {'features': (64, 192, 384, 256, 256)}),
     (
       '2012_groups',
       {
@@ -108,6 +104,7 @@ def torchs(features, groups=(1, 1, 1, 1, 1), lrn=False):
     ),
   ],
 )
+@pytest.mark.foreign
 def test_it_is_pytorchs_network(variant, table):
   pytest.importorskip('torch', reason='PyTorch is not installed')
   model = network('alexnet', 'none', variant=variant)
