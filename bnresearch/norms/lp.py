@@ -128,5 +128,21 @@ def _mean_and_square(groups, order):
     (distance_GC,) = groups.totals(distance_PMSC.sum((1, 2)))
     deviation_GC = distance_GC / jnp.maximum(count_G1, 1)
   else:
-    deviation_GC = groups.most(distance_PMSC.max((1, 2), initial=0))
+    deviation_GC = groups.most(_largest(distance_PMSC))
   return mean_GC, jnp.where(count_G1 > 0, jnp.square(deviation_GC), 1)
+
+
+def _largest(distance_PMSC):
+  """Returns the largest of each channel (P, C); 0 where there is none.
+
+  The gradient of `max` looks for the values that equal the largest one: where
+  XLA computes them a second time, to other digits, it finds none or others. So
+  the place of the largest is kept.
+  """
+  P, M, S, C = distance_PMSC.shape
+  if not M * S:
+    return jnp.zeros((P, C), distance_PMSC.dtype)
+  place_PC = shards.reshaped(distance_PMSC, (P, M * S, C)).argmax(1)
+  places = jnp.arange(M * S).reshape(1, M, S, 1)
+  is_largest = places == place_PC[:, None, None]
+  return jnp.where(is_largest, distance_PMSC, 0).sum((1, 2))
