@@ -204,6 +204,33 @@ def test_a_refusal_reaches_other_processes_with_its_message():
   assert 'needs 17x17 or more' in str(received)
 
 
+def test_maxout_keeps_its_gradient_where_it_is_compiled(assert_close):
+  """XLA may compute what a maximum is compared with a second time."""
+  random = np.random.RandomState(0)
+  draw = lambda *shape: jnp.asarray(random.normal(1, 2, shape), jnp.float32)
+  x, dy = draw(8, 3, 2, 6), draw(8, 3, 2, 3)
+  norm = lookup.find('norms', 'batch').Norm()
+  fresh = norm.init(jax.random.key(0), x, train=True)
+
+  def layer(x):
+    y = norm.apply(fresh, x, train=True)
+    return _activations.apply('maxout', y, name='maxout')
+
+  pulled = lambda x: jax.vjp(layer, x)[1](dy)
+  # As users compile it, not as these tests do.
+  program = (
+    jax.jit(pulled)
+    .lower(x)
+    .compile(
+      {
+        'xla_backend_optimization_level': 3,
+        'xla_llvm_disable_expensive_passes': False,
+      }
+    )
+  )
+  assert_close(program(x), pulled(x), rtol=1e-5)
+
+
 def test_maxout_is_refused_where_the_norm_is_the_activation():
   layers = {'activation': 'maxout'}
   with pytest.raises(ValueError, match=r'block_1/conv_1 the normalizer is the'):

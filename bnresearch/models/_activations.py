@@ -1,5 +1,7 @@
 """Nonlinearities by name."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,10 @@ def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
   if kind == 'prelu':
     return _PReLU(name=name)(x)
   if kind == 'maxout':  # Goodfellow et al. 2013, 1302.4389
-    return x.reshape(*x.shape[:-1], -1, PIECES).max(-1)
+    pieces = x.reshape(*x.shape[:-1], -1, PIECES)
+    # Not `pieces.max(-1)`, whose gradient is lost where XLA computes pieces a
+    # second time, to other digits than those of the largest one.
+    return functools.reduce(jnp.maximum, jnp.moveaxis(pieces, -1, 0))
   return _FUNCTIONS[kind](x)
 
 
