@@ -83,8 +83,8 @@ def test_a_sweep_trains_every_point_and_prints_a_summary(finished):
     run = bnr.open_run(workdir / name)
     assert run.status['status'] == 'done'
     assert run.metrics['test/accuracy'].steps.tolist() == [*range(0, 4801, 100)]
-    assert run.metrics['train/loss'].steps.tolist() == [*range(20, 1201, 20)]
-  assert run.metrics['test/examples'].values.tolist() == [355] * 13
+    assert run.metrics['train/loss'].steps.tolist() == [*range(20, 4801, 20)]
+  assert run.metrics['test/examples'].values.tolist() == [355] * 49
   with_bn = bnr.open_run(workdir / names[0])
   assert with_bn.metrics['test/accuracy'].values[-1] > 0.9
 
