@@ -1,6 +1,5 @@
 """Lists the benchmarks, and which of their goals have been reached."""
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -12,12 +11,7 @@ from bnresearch.reports import listing
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints each benchmark, and below it the verdicts of its results."""
-  argparse.ArgumentParser(
-    prog='python -m benchmarks', description=__doc__
-  ).parse_args(argv)
-  for line in listing.lines(pathlib.Path(__file__).parent):
-    print(line)
-  return 0
+  return listing.run(pathlib.Path(__file__).parent, __doc__, argv)
 
 
 if __name__ == '__main__':

@@ -131,7 +131,7 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
 
 def _paper(config: ConfigDict, batch: int) -> None:
   """Sets what ImageNet needs."""
-  if batch not in (32, 64, 128, 256):  # of which all numbers stay whole
+  if batch not in (32, 64, 128, 256):  # so that all numbers stay whole
     raise ValueError(f'batch={batch}: needs 32, 64, 128 or 256.')
   times = batch // _PAPERS_BATCH
   config.data.name = 'imagenet2012'

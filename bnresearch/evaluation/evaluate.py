@@ -25,7 +25,7 @@ def make_forward(
   statistics of a batch.
 
   Args:
-    model: the network, see `Parts.evaluated_model`.
+    model: the network, see `Network.evaluated`.
     statistics: 'batch' normalizes by the statistics of the given examples,
       and no collection changes; the others by those in `collections`, which
       is where they differ, see `population`.

@@ -13,7 +13,7 @@ A new knob is a line of `table.py`. In the order of imports:
   words  page   a knob explained, and docs/knobs.md
 
 `python -m bnresearch.knobs` prints that page. Nothing here imports JAX before a
-condition asks for what is an option of which norm, model or optimizer.
+condition asks which options a norm, model or optimizer has.
 """
 
 from bnresearch.knobs.defaults import default_config, parse

@@ -138,7 +138,7 @@ def _variant(values):
 
 
 def _pretrained(values):
-  """Finds a network of which no weights of that source can be read."""
+  """Finds a network whose weights that source has not."""
   name, source = values['model.name'], values['start.source']
   if source == 'run':
     return

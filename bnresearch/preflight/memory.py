@@ -24,7 +24,7 @@ def problem(
 
   Args:
     batch_size, microbatches, remat: the knobs of `train`.
-    devices: that share a batch, each of which holds the state and the data.
+    devices: that share a batch; each holds the state and the data.
     available: bytes of all of them.
     state: of the run, for its shapes.
     resident: bytes of the images that live on a device.

@@ -53,7 +53,7 @@ def check(parts: Parts) -> None:
   Also a `norm.name` that no layer has, because all are sites of others.
 
   Raises:
-    ValueError: names the pattern, and the layers that there are.
+    ValueError: names the pattern, and all layers.
   """
   norm = parts.config.norm
   if not (norm.sites or norm.per_activation):

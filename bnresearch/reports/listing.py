@@ -1,12 +1,32 @@
 """A folder's studies, and what of their claims has been reproduced."""
 
+import argparse
 import ast
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bnresearch.reports import claims
+from bnresearch.terminal import say
+
+
+def run(
+  folder: pathlib.Path, description: str, argv: Sequence[str] | None
+) -> int:
+  """Prints each study and its verdicts: the command line of a package.
+
+  Args:
+    folder: see `lines`.
+    description: of the command, for its help.
+    argv: its arguments: none, or --help.
+  """
+  argparse.ArgumentParser(
+    prog=f'python -m {folder.name}', description=description
+  ).parse_args(argv)
+  for line in lines(folder):
+    say(line)
+  return 0
 
 
 def lines(folder: pathlib.Path) -> Iterator[str]:

@@ -70,7 +70,7 @@ def run(
 
 
 def _kinds(points, parts):
-  """Returns the points in lists of which one program can train each."""
+  """Returns the points in lists; one program can train a list."""
   kinds: dict[str, list[Point]] = {}
   for point in points:
     kinds.setdefault(traced.kind(point.config), []).append(point)
