@@ -70,6 +70,7 @@ def run(
     notes.tell(parts, console)
   with progress.shown(todo, workdir, console):
     if processes > 1:
+      parts.clear()  # the workers load data of their own
       outcomes = _train_in_processes(todo, workdir, processes, devices)
     else:
       outcomes = _train_one_by_one(todo, workdir, parts)
