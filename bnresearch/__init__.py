@@ -43,6 +43,7 @@ _PUBLIC = {
   'Run': 'bnresearch.inference.run',
   'evaluate_together': 'bnresearch.inference.ensemble',
   'open_run': 'bnresearch.inference.run',
+  'population_statistics': 'bnresearch.statistics.population',
 }
 __all__ = sorted(_PUBLIC)
 

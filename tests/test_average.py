@@ -13,6 +13,7 @@ from bnresearch import main
 from bnresearch.assembly import assemble
 from bnresearch.evaluation import average, evaluate, population
 from bnresearch.runs import checkpoint, recorder, session, start
+from bnresearch.statistics.population import ESTIMATORS
 from bnresearch.training import optimizer, step
 from bnresearch.training import state as states
 from configs import default
@@ -128,7 +129,7 @@ def test_the_average_of_a_run_that_starts_from_another_begins_there(
 
 
 @pytest.mark.parametrize('norm', ['batch', 'batch_renorm'])
-@pytest.mark.parametrize('estimator', population.ESTIMATORS)
+@pytest.mark.parametrize('estimator', ESTIMATORS)
 def test_its_statistics_owe_nothing_to_those_of_training(norm, estimator):
   config = config_of(norm__name=norm, norm__renorm_start=0, norm__r_max_at=1)
   parts = assemble(config)

@@ -20,12 +20,12 @@ from bnresearch import config as configs
 from bnresearch import knobs
 from bnresearch.assembly import assemble
 from bnresearch.data import DamagedData, MissingData
-from bnresearch.evaluation import population
 from bnresearch.preflight import Machine
 from bnresearch.preflight.images import check_images
 from bnresearch.preflight.network import check_network
 from bnresearch.runs import start
 from bnresearch.runs.checkpoint import RestoreError
+from bnresearch.statistics.population import of_one_batch
 from bnresearch.sweeps import slurm
 from bnresearch.sweeps.points import points
 from bnresearch.training import feed, state, stream
@@ -171,8 +171,15 @@ def of_network(looked):
 
 def of_estimate(looked):
   """The same where statistics are estimated, by Algorithm 2."""
-  changed = population.of_one_batch('population')
-  return applied(looked, looked.parts.network.with_norms(**changed))
+  fresh, N = looked.fresh, looked.config.train.batch_size
+  own = of_one_batch(
+    functools.partial(looked.parts.network.model.apply, train=True),
+    [*fresh.collections],
+    'population',
+    set(),
+  )
+  x_NHWC = jax.ShapeDtypeStruct((N, *looked.shape), jnp.float32)
+  return traced(own, {'params': fresh.params, **fresh.collections}, x_NHWC)
 
 
 def applied(looked, model):

@@ -16,6 +16,7 @@ from bnresearch.assembly import assemble
 from bnresearch.evaluation import distances, population
 from bnresearch.runs import session
 from bnresearch.runs.checkpoint import Checkpoints
+from bnresearch.statistics.population import ESTIMATORS
 from bnresearch.training import parallel, state
 from configs import default
 
@@ -108,7 +109,7 @@ def test_pooled_covariances_are_those_of_all_values(group_size, assert_close):
   assert_close(found['covariance'], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize('estimator', population.ESTIMATORS)
+@pytest.mark.parametrize('estimator', ESTIMATORS)
 def test_what_is_no_statistic_of_a_batch_stays(estimator):
   parts, before, _ = setting(norm__name='batch_renorm')
   old = before.collections['batch_stats']['hidden_1']['norm']
@@ -192,7 +193,7 @@ def test_every_kind_of_statistics_has_a_distance_or_none(norm):
     assert np.isfinite(distance).all()
 
 
-@pytest.mark.parametrize('estimator', population.ESTIMATORS)
+@pytest.mark.parametrize('estimator', ESTIMATORS)
 @pytest.mark.parametrize('norm', ['batch', 'iterative_whitening'])
 def test_statistics_of_each_time_step_are_estimated_apart(norm, estimator):
   parts, before, _ = setting(

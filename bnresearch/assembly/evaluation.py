@@ -119,13 +119,13 @@ class Evaluation:
 
     Args:
       state: from a step on.
-      estimator: see `population.estimate`.
+      estimator: see `population_statistics`.
       progress: wraps the batches, to show how far it is.
       averaged: whether the parameters are averaged ones.
     """
     config, changed = self._config, average.OF_ITS_NORMS if averaged else {}
     return population.estimate(
-      self._network.with_norms(**changed, **population.of_one_batch(estimator)),
+      self._network.with_norms(**changed),
       self._images.inputs,
       state,
       self._training.batches,

@@ -33,6 +33,7 @@ from bnresearch.knobs import Config
 from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
+from bnresearch.statistics.population import ESTIMATORS
 from bnresearch.training import parallel
 from bnresearch.training.state import State
 
@@ -161,7 +162,7 @@ class Run:
     """
     if average:
       state = averages.instead(state, statistics)
-    if statistics not in population.ESTIMATORS or not state.collections:
+    if statistics not in ESTIMATORS or not state.collections:
       return state
     folder = self._statistics_folder(statistics, average)
     collections = saved.statistics(folder, state, self._template, statistics)
@@ -197,10 +198,10 @@ class Run:
     Raises:
       ValueError: there is no such estimator, or the network has no statistics.
     """
-    if estimator not in population.ESTIMATORS or not state.collections:
+    if estimator not in ESTIMATORS or not state.collections:
       raise ValueError(
         f'estimator = {estimator!r}: needs one of '
-        f'{", ".join(population.ESTIMATORS)}, and a network with statistics.'
+        f'{", ".join(ESTIMATORS)}, and a network with statistics.'
       )
     exact = self.with_statistics(state, estimator, progress, average=average)
     folder = self._statistics_folder(estimator, average)

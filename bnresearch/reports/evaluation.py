@@ -9,8 +9,8 @@ from rich.table import Table
 from bnresearch.evaluation import average as averages
 from bnresearch.evaluation.distances import distances
 from bnresearch.evaluation.evaluate import STATISTICS
-from bnresearch.evaluation.population import ESTIMATORS
 from bnresearch.inference.run import Run
+from bnresearch.statistics.population import ESTIMATORS
 from bnresearch.terminal import Console, say, wide
 from bnresearch.training.state import State
 
