@@ -1,12 +1,13 @@
 """Batch Normalization research in JAX: the 2015 paper and what came after.
 
   import bnresearch as bnr
-  run = bnr.open_run('runs/figure1/init_std=0.01,norm=batch,seed=0')
+  norm = bnr.norms.batch.Norm(momentum=0.9)  # in your own Flax model
+  run = bnr.train(bnr.default_config(), 'runs/first')
 
 The tour, in the order of imports; each room's own text says what it promises.
 
   terminal          what is said; names in it are text, and no markup
-  lookup            a file is an entry
+  lookup  lazy      a file is an entry; imported when it is first used
   paths  command    paths that users give; one message of what they can mend
   statistics        moments, groups of examples, a batch over devices
   machine           this process: devices, other hosts, signals, memory
@@ -26,7 +27,8 @@ The tour, in the order of imports; each room's own text says what it promises.
   inference         a run opened again; several as an ensemble
   preflight         what a run would stumble over, found before it begins
   sweeps  reports   many runs; tables of them
-  main  selftest    python -m bnresearch.main --help
+  main  from_python  python -m bnresearch.main --help; the same from Python
+  selftest          is the science the same on all devices here?
 
 Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:
@@ -37,19 +39,44 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
   R runs of a program
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
+from bnresearch import lazy
+
+if TYPE_CHECKING:
+  from bnresearch import models as models
+  from bnresearch import norms as norms
+  from bnresearch import probes as probes
+  from bnresearch.config import load as load_config  # noqa: F401
+  from bnresearch.from_python import sweep as sweep
+  from bnresearch.from_python import train as train
+  from bnresearch.inference.ensemble import (
+    evaluate_together as evaluate_together,
+  )
+  from bnresearch.inference.run import Run as Run
+  from bnresearch.inference.run import open_run as open_run
+  from bnresearch.knobs.defaults import default_config as default_config
+  from bnresearch.statistics.population import (
+    population_statistics as population_statistics,
+  )
+
+# Where each public name is, 'module' or 'module:name'.
 _PUBLIC = {
-  'Run': 'bnresearch.inference.run',
-  'evaluate_together': 'bnresearch.inference.ensemble',
-  'open_run': 'bnresearch.inference.run',
-  'population_statistics': 'bnresearch.statistics.population',
+  'Run': 'inference.run:Run',
+  'default_config': 'knobs.defaults:default_config',
+  'evaluate_together': 'inference.ensemble:evaluate_together',
+  'load_config': 'config:load',
+  'models': 'models',
+  'norms': 'norms',
+  'open_run': 'inference.run:open_run',
+  'population_statistics': 'statistics.population:population_statistics',
+  'probes': 'probes',
+  'sweep': 'from_python:sweep',
+  'train': 'from_python:train',
 }
-__all__ = sorted(_PUBLIC)
+__all__ = [*_PUBLIC]
+__getattr__ = lazy.names(__name__, _PUBLIC)
 
 
-def __getattr__(name: str):
-  """Imports a public name when it is first used: JAX takes seconds."""
-  if name not in _PUBLIC:
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  return getattr(importlib.import_module(_PUBLIC[name]), name)
+def __dir__() -> list[str]:
+  return [*globals(), *__all__]

@@ -3,11 +3,11 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bnresearch.terminal import UserError, explain, is_of_memory, say
 
-Main = Callable[[Sequence[str] | None], int]
+Main = Callable[..., int]
 
 
 def line(*expected: type[Exception]) -> Callable[[Main], Main]:

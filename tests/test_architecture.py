@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
-  ('terminal',),
+  ('lazy', 'terminal'),
   ('lookup', 'images', 'paths', 'command'),
   ('statistics', 'conventions'),
   ('machine',),
@@ -25,7 +25,7 @@ FLOORS = (
   ('sweeps',),
   ('reports',),
   ('flags',),
-  ('main', 'selftest'),
+  ('from_python', 'main', 'selftest'),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

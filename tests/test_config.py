@@ -230,7 +230,7 @@ def test_a_missing_key_is_a_problem():
   with config.unlocked():
     del config.norm.epsilon
   assert knobs.problems(config) == [
-    'norm.epsilon: missing. Begin with configs.default.get_config().'
+    'norm.epsilon: missing. Begin with bnr.default_config().'
   ]
 
 

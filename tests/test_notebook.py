@@ -46,6 +46,16 @@ def test_a_notebook_defines_no_function_and_no_class(file):
       )
 
 
+@pytest.mark.parametrize('file', NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_trains_by_the_public_names(file):
+  """Neither by a command line nor by what a study has."""
+  for cell in _code(_read(file)):
+    for node in ast.walk(ast.parse(cell.source)):
+      if isinstance(node, ast.ImportFrom):
+        assert node.module not in ('bnresearch.main', 'experiments')
+        assert not node.module.startswith('experiments.')
+
+
 @pytest.mark.parametrize('folder', [COLAB.parent, COLAB], ids=['root', 'colab'])
 def test_the_notebook_finds_the_root_of_the_clone(folder, monkeypatch):
   monkeypatch.chdir(folder)

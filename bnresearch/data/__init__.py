@@ -45,10 +45,19 @@ class Spec(NamedTuple):
   examples: Mapping[str, int] = {}
 
 
-class Source(Protocol):
-  """One split of a data set: random access to images, decoded when asked for.
+class Images(Protocol):
+  """Random access to images, decoded when asked for, and their labels.
 
-  `source[i]` is (image uint8 (H, W, C), label), each image of its own size.
+  `images[i]` is (image uint8 (H, W, C), label), each image of its own size.
+  """
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]: ...
+
+
+class Source(Images, Protocol):
+  """One split of a data set.
 
   Attributes:
     class_names: the K classes.
@@ -61,10 +70,6 @@ class Source(Protocol):
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
   digest: str
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
 
 
 @dataclasses.dataclass(frozen=True)

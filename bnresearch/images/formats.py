@@ -2,6 +2,10 @@
 
 import io
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from PIL import Image
 
 HEAD = 16  # bytes that tell the format
 
@@ -49,7 +53,7 @@ def declared_length(kind: str, content: bytes) -> int:
   return 0
 
 
-def opened(kind: str, content: bytes):
+def opened(kind: str, content: bytes) -> 'Image.Image':
   """Returns Pillow's image by the format's own class; reads the header only.
 
   `Image.open` judges sizes itself, by limits of the process and without

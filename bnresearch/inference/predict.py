@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bnresearch.data import Arrays, Source
+from bnresearch.data import Arrays, Images, Source
 from bnresearch.images import decoding
 from bnresearch.inference.run import Run
 from bnresearch.statistics import shards
@@ -117,7 +117,7 @@ def probabilities(
 
 def of_networks(
   networks: Sequence[Network],
-  source: Source,
+  source: Images,
   crop: stream.Crop | None = None,
   crop_count: int = 1,
   batch_size: int = _BATCH,

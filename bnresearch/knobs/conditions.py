@@ -9,7 +9,7 @@ its defaults from the table of knobs, imports no JAX.
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bnresearch import lookup
@@ -50,7 +50,7 @@ def _of_a_probe(name: str) -> set[str]:
   return _parameters(lookup.find('probes', name).measure)
 
 
-def _of_optimizers() -> dict[str, Collection[str]]:
+def _of_optimizers() -> Mapping[str, Collection[str]]:
   return importlib.import_module('bnresearch.training.optimizer').OPTIONS
 
 

@@ -31,6 +31,6 @@ def parse(arg: str, **defaults: str | int) -> dict[str, str | int]:
     except ValueError:
       kind = type(defaults[key]).__name__
       raise ValueError(f'{item!r} after the colon: needs {kind}.') from None
-    if isinstance(values[key], int) and values[key] < 1:
+    if type(value := values[key]) is int and value < 1:
       raise ValueError(f'{item} after the colon: needs 1 or more.')
   return values

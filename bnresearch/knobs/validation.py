@@ -22,7 +22,7 @@ def wrong(config: Config) -> list[str]:
   alone = _alone(values)
   if not values.keys() >= KNOBS.keys():
     return [*alone.values()]
-  return [*alone.values(), *together.problems(values, alone.keys())]
+  return [*alone.values(), *together.problems(values, {*alone})]
 
 
 def of_all(configs: Sequence[Config]) -> list[str]:
@@ -57,11 +57,11 @@ def _alone(values: dict[str, Any]) -> dict[str, str]:
   for key, knob in KNOBS.items():
     rule = knob.rule
     if key not in values:
-      found[key] = f'{key}: missing. Begin with configs.default.get_config().'
+      found[key] = f'{key}: missing. Begin with bnr.default_config().'
     elif not rule.holds(values[key]):
       value = values[key]
-      near = rule.choices and lookup.suggest(str(value), rule.choices)
-      hint = near.rpartition('Known')[0].strip() if near else ''
+      near = lookup.suggest(str(value), rule.choices)
+      hint = near.rpartition('Known')[0].strip()
       found[key] = f'{key} = {value!r}: needs {rule.needs}. {hint}'.strip()
     elif beyond := _beyond_32_bits(values[key]):
       found[key] = f'{key} = {values[key]!r}: {beyond}'

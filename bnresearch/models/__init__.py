@@ -22,6 +22,7 @@ shares the cores in another way.
 
 import flax.linen as nn
 
+from bnresearch import lazy
 from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
@@ -36,6 +37,7 @@ __all__ = [
   'shapes',
   'smallest_size',
 ]
+__getattr__ = lazy.files(__name__, __path__)
 
 
 def convolves(model: nn.Module | type[nn.Module]) -> bool:

@@ -24,3 +24,7 @@ A model receives a function from a layer's path to a `Norm` or, with options, a
 A class's defaults are its paper's or linen's; in a run all options are those of
 `config.norm`, one epsilon for all norms among them.
 """
+
+from bnresearch import lazy
+
+__getattr__ = lazy.files(__name__, __path__)

@@ -4,7 +4,7 @@ It whitens what decorrelated batch normalization (Huang et al. 2018,
 1804.08450) whitens by eigendecomposition, whose gradient is ill-conditioned.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -137,7 +137,7 @@ def _covariance(centred_PMSC, groups, D):
   if groups.where_PM11 is not None:
     centred_PMSC = jnp.where(groups.where_PM11, centred_PMSC, 0)
   blocks = centred_PMSC.reshape(P, M, S, C // D, D)
-  options = {'precision': 'highest'}
+  options: dict[str, Any] = {'precision': 'highest'}
   if shards.typed(blocks):  # a sum over what is split must say what becomes
     options['out_sharding'] = shards.first_axis_of(blocks)
   (products,) = groups.totals(

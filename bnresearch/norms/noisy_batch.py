@@ -74,7 +74,7 @@ class Norm(nn.Module):
   activates: ClassVar[bool] = False
   needs_positions: ClassVar[bool] = False
 
-  def setup(self):
+  def setup(self) -> None:
     """Makes the batch normalizer, whose variables are this module's own."""
     self.batch = batch.Norm(
       momentum=self.momentum,

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bnresearch import lazy
+
+__getattr__ = lazy.files(__name__, __path__)
+
 
 class NetworkView(NamedTuple):
   """A network at one step, as pure functions and arrays.

@@ -41,7 +41,7 @@ def found(
 
 def read_data(
   path: pathlib.Path,
-) -> tuple[tuple[int, ...], tuple[str, ...], dict[str, Any]]:
+) -> tuple[tuple[int, int, int], tuple[str, ...], dict[str, Any]]:
   """Returns a run's (H, W, C) of images, its classes, and all of data.json.
 
   Raises:

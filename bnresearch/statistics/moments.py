@@ -142,7 +142,9 @@ def products_in_blocks(x_GC: jax.Array, shape: Sequence[int]) -> jax.Array:
   return x_GBD[..., :, None] * x_GBD[..., None, :]
 
 
-def running(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
+def running(
+  old: jax.Array, new: jax.Array, momentum: float | jax.Array
+) -> jax.Array:
   """Returns `momentum * old + (1 - momentum) * new`.
 
   PyTorch writes the same average with `torch_momentum = 1 - momentum`.

@@ -31,9 +31,13 @@ from bnresearch.statistics.moments import products_in_blocks
 
 # What differs from training in the norm that takes one batch's statistics: an
 # average that forgets the old value at once is the batch's own.
-_OF_ONE_BATCH = {'momentum': 0.0, 'debias': False, 'frozen_statistics': False}
+_OF_ONE_BATCH: dict[str, Any] = {
+  'momentum': 0.0,
+  'debias': False,
+  'frozen_statistics': False,
+}
 _ACCURATE = {'use_fast_variance': False}  # of linen's
-ESTIMATORS: Mapping[str, Mapping[str, Any]] = {
+ESTIMATORS: dict[str, dict[str, Any]] = {
   'population': {'running_variance': 'unbiased', 'group_variance': 'within'},
   'pooled': {'running_variance': 'biased', 'group_variance': 'pooled'},
 }

@@ -31,7 +31,12 @@ _training = False
 
 
 def run(
-  points: Sequence[Point], workdir: Path, processes: int, console: Console
+  points: Sequence[Point],
+  workdir: Path,
+  processes: int,
+  console: Console,
+  *,
+  raises: bool = False,
 ) -> dict[str, str]:
   """Trains all points that have not ended, and shows how far they are.
 
@@ -44,6 +49,7 @@ def run(
     workdir: made if it is not there.
     processes: how many points at a time; on a CPU they share its cores.
     console: where progress and failures are printed.
+    raises: whether the first failure is raised instead.
 
   Returns:
     {name: final status}; 'waiting' for a point that has not begun, 'refused'
@@ -76,6 +82,8 @@ def run(
       outcomes = _train_one_by_one(todo, workdir, parts)
     for point, outcome in outcomes:
       if isinstance(outcome, BaseException):
+        if raises:
+          raise outcome
         told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
         message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
         if jax.distributed.is_initialized():

@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules by name, all of them optax's."""
 
+from typing import Any
+
 import jax
 import optax
 
@@ -102,7 +104,7 @@ def rate_of(
   return optax.join_schedules([warmup, after_warmup], [warmup_steps])
 
 
-def is_below_logits(params):
+def is_below_logits(params: Any) -> Any:
   """Returns, for each parameter, whether it is none of the logits' layers."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: all(key.key != 'logits' for key in path), params
@@ -114,7 +116,7 @@ def _is_off(value):
   return not isinstance(value, jax.core.Tracer) and value == 0
 
 
-def is_kernel(params):
+def is_kernel(params: Any) -> Any:
   """Returns, for each parameter, whether it is one of the kernels."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key == 'kernel', params

@@ -3,19 +3,18 @@
 import hashlib
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import serialization, struct
 
 # For what runs once: it takes half as long to compile, and gives the same bits.
 COMPILED = {'xla_backend_optimization_level': 1}
 
 
-@flax.struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """What is trained, checkpointed and restored.
 
   Attributes:
@@ -31,7 +30,7 @@ class State:
   params: Any
   collections: Any
   opt_state: optax.OptState
-  average: Any = flax.struct.field(default_factory=dict)
+  average: Any = struct.field(default_factory=dict)
 
 
 def create(
@@ -77,7 +76,7 @@ def traceable(
 
 def nested(state: State | dict) -> dict[str, Any]:
   """Returns a state as nested dicts, the form in which it is on disk."""
-  tree = flax.serialization.to_state_dict(state)
+  tree = serialization.to_state_dict(state)
   if not tree.get('average', True):  # as before there were averages
     del tree['average']
   return tree

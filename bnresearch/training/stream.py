@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from bnresearch.data import Arrays, Source
+from bnresearch.data import Arrays, Images
 from bnresearch.images.boxes import ATTEMPTS
 from bnresearch.machine import process
 from bnresearch.terminal import ConfigError
@@ -55,7 +55,7 @@ ALONE = Host()
 
 
 def training(
-  source: Source,
+  source: Images,
   order: Order,
   crop: RandomCrop,
   steps: range,
@@ -86,7 +86,7 @@ def training(
 
 
 def in_order(
-  source: Source,
+  source: Images,
   crop: Crop,
   batch_size: int,
   count: int | None = None,
@@ -114,7 +114,7 @@ def in_order(
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingBatch:
-  source: Source
+  source: Images
   order: Order
   crop: RandomCrop
   host: Host
@@ -138,7 +138,7 @@ class _TrainingBatch:
 
 @dataclasses.dataclass(frozen=True)
 class _OrderedBatch:
-  source: Source
+  source: Images
   crop: Crop
   batch_size: int
   count: int
@@ -158,7 +158,7 @@ class _OrderedBatch:
 
 
 def check_shared_memory(
-  source: Source,
+  source: Images,
   workers: int,
   batch_size: int,
   image_shape: tuple[int, int, int],
