@@ -22,9 +22,9 @@ studies' files and results.
 A claim is *reproduced* if it holds in every seed, and *partly* if it holds in
 some. If it holds in none, it is *not at this scale* where the study is smaller
 than the published one, and *not reproduced* elsewhere: the section of a study
-says what its scale is. ± is the standard deviation over seeds. Settings of one
-claim that have the same verdict share a row, and their seeds are counted
-together.
+says what its scale is. What a study could do and has not done is *not run*. ±
+is the standard deviation over seeds. Settings of one claim that have the same
+verdict share a row, and their seeds are counted together.
 """
 _MADE = (
   *('result', 'data', 'runs', 'steps', 'seeds'),

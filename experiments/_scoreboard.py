@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,40 +20,23 @@ from experiments._table import Table, escaped, markdown
 FOLDER = pathlib.Path(__file__).parent
 PAGE = FOLDER / 'README.md'
 MARKERS = '<!-- verdicts -->', '<!-- /verdicts -->'
-# The paper's main claims: a result, a claim, and the settings of it.
+_FIGURE_1 = 'ioffe2015_figure1_mnist'
+_FIGURE_2 = 'ioffe2015_figure2_fashion_mnist'
+_INITS = 'tight init, std 0.01', 'easy init, std 0.1'
+_SOONER = "matches Inception's highest accuracy in fewer steps"
+# The paper's main claims: a result, a claim of it, and in which settings.
 MAIN = (
-  (
-    'ioffe2015_figure1_mnist',
-    'higher test accuracy',
-    ('tight init, std 0.01', 'easy init, std 0.1'),
-  ),
-  (
-    'ioffe2015_figure1_mnist',
-    'more stable distributions',
-    ('tight init, std 0.01', 'easy init, std 0.1'),
-  ),
-  (
-    'ioffe2015_figure2_fashion_mnist',
-    "matches Inception's highest accuracy in fewer steps",
-    ('BN-Baseline',),
-  ),
-  (
-    'ioffe2015_figure2_fashion_mnist',
-    "matches Inception's highest accuracy in fewer steps",
-    ('BN-x5', 'BN-x30'),
-  ),
-  (
-    'ioffe2015_figure2_fashion_mnist',
-    'can be trained with BN, not without',
-    ('sigmoid',),
-  ),
+  (_FIGURE_1, 'higher test accuracy', _INITS),
+  (_FIGURE_1, 'more stable distributions', _INITS),
+  (_FIGURE_2, _SOONER, ('BN-Baseline',)),
+  (_FIGURE_2, _SOONER, ('BN-x5', 'BN-x30')),
+  (_FIGURE_2, 'can be trained with BN, not without', ('sigmoid',)),
 )
 COLUMNS = ('source', 'claim', 'published', 'measured', 'verdict', 'data')
 _LINES, _CHARACTERS = 6, 600  # the most that a cell may have
 
-Claims = Sequence[
-  dict[str, Any]
-]  # of one result, as `claims.write` writes them
+# Of one result, as `claims.write` writes them.
+Claims = Sequence[dict[str, Any]]
 
 
 class Study(NamedTuple):
@@ -89,7 +73,9 @@ def studies() -> list[Study]:
   ]
 
 
-def read(module, results: pathlib.Path = FOLDER / 'results') -> Study:
+def read(
+  module: types.ModuleType, results: pathlib.Path = FOLDER / 'results'
+) -> Study:
   """Reads a study from its module and from the folder of all results."""
   title, header, *method = inspect.getdoc(module).split('\n\n')
   fields = re.findall(r'^([A-Z][a-z ]+): +(.*(?:\n .*)*)', header, re.M)
