@@ -34,6 +34,7 @@ MAIN = (
 )
 COLUMNS = ('source', 'claim', 'published', 'measured', 'verdict', 'data')
 _LINES, _CHARACTERS = 6, 600  # the most that a cell may have
+_BRIEF = 90  # characters of a number on the main page, but for its first clause
 
 # Of one result, as `claims.write` writes them.
 Claims = Sequence[dict[str, Any]]
@@ -96,7 +97,10 @@ def read(
 
 
 def verdicts(file: pathlib.Path) -> str:
-  """Returns the scoreboard's rows of MAIN, with links as `file` needs them."""
+  """Returns a row for each of MAIN, in brief, with links as `file` needs them.
+
+  Source and data are one cell with the claim and the verdict.
+  """
   page = os.path.relpath(PAGE, file.resolve().parent).replace(os.sep, '/')
   of_result = {stem: study for study in studies() for stem in study.results}
   rows = []
@@ -107,8 +111,20 @@ def verdicts(file: pathlib.Path) -> str:
       for c in study.results[stem]['claims']
       if c['claim'] == claim and c['setting'] in settings
     ]
-    rows.append(_row(study, stem, chosen, page))
-  return markdown(COLUMNS, rows)
+    chosen = [c | {'measured': _brief(c['measured'])} for c in chosen]
+    source, claim, *numbers, said, data = _row(study, stem, chosen, page)
+    source = source.replace('Ioffe & Szegedy 2015, ', '')
+    rows.append((f'{source}: {claim}', *numbers, f'{said}; {data}'))
+  return markdown(('claim', 'published', 'measured', 'verdict'), rows)
+
+
+def _brief(text):
+  """Returns as many clauses as are brief, and at least one."""
+  brief, *rest = text.split('; ')
+  for clause in rest:
+    if len(brief) + len(clause) <= _BRIEF:
+      brief += f'; {clause}'
+  return brief
 
 
 def write_verdicts(file: pathlib.Path) -> None:
