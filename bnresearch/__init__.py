@@ -39,6 +39,7 @@ Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 
 import importlib
 
+__version__ = '0.2.0'
 _PUBLIC = {
   'Run': 'bnresearch.inference.run',
   'evaluate_together': 'bnresearch.inference.ensemble',

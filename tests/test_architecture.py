@@ -8,6 +8,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
+  ('__version__',),  # of the package itself, which imports nothing at first
   ('terminal',),
   ('lookup', 'images', 'paths', 'command'),
   ('statistics', 'conventions'),
