@@ -208,6 +208,7 @@ def tiny(config: Config) -> Config:
       'probes.every': 1,
       'probes.examples': 8,
       'checkpoint.every': 1,
+      'log.mirrors': (),
     },
   )
   return small.lock()

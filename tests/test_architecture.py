@@ -14,7 +14,7 @@ FLOORS = (
   ('statistics', 'conventions'),
   ('machine',),
   ('ops',),
-  ('norms', 'models', 'data', 'augment', 'probes'),
+  ('norms', 'models', 'data', 'augment', 'probes', 'mirrors'),
   ('training',),
   ('evaluation',),
   ('config_code', 'knobs'),
@@ -39,9 +39,11 @@ IMPORTED_LATE = {
   'pyarrow',
   'sklearn',
   'submitit',
+  'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
   'torch',
+  'wandb',
 }
 
 # What is run to measure something; of their files, those that begin with an
