@@ -56,17 +56,17 @@ def _identity(path, *, fresh):
   """Returns the id of the run at W&B; of a run that begins, a new one."""
   file = path / 'wandb' / 'id'
   if fresh or not file.exists():
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(uuid.uuid4().hex)
   return file.read_text()
 
 
 def _begun(wandb, path, values, identity):
   """Returns W&B's run; where that cannot be reached, it is kept here."""
-  # Silent, it asks nobody to log in: points may train in many processes.
-  wandb.setup(wandb.Settings(silent=True))
 
   def begin(mode):
+    # Silent, it asks nobody to log in: points may train in many processes.
+    wandb.setup(wandb.Settings(silent=True))
     return wandb.init(
       id=identity,
       resume='allow',
@@ -75,7 +75,7 @@ def _begun(wandb, path, values, identity):
       name=path.name,
       group=path.absolute().parent.name,
       dir=path,
-      config=_nested(values),
+      config=dict(values),
       reinit='create_new',  # others may be open: members of one program
       settings=wandb.Settings(
         console='off',
@@ -93,15 +93,7 @@ def _begun(wandb, path, values, identity):
       error,
       path / 'wandb',
     )
+    wandb.teardown()  # whose process still tries to reach it
     # For the other runs of this process too, which would wait as long.
     os.environ['WANDB_MODE'] = 'offline'
     return begin('offline')
-
-
-def _nested(values):
-  """Returns {group: {knob: value}}, which W&B shows as dotted keys."""
-  result = {}
-  for key, value in values.items():
-    group, _, leaf = key.rpartition('.')
-    (result.setdefault(group, {}) if group else result)[leaf] = value
-  return result
