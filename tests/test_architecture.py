@@ -8,12 +8,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
+  ('__version__',),  # of the package itself, which imports nothing at first
   ('lazy', 'terminal'),
   ('lookup', 'images', 'paths', 'command'),
   ('statistics', 'conventions'),
   ('machine',),
   ('ops',),
-  ('norms', 'models', 'data', 'augment', 'probes'),
+  ('norms', 'models', 'data', 'augment', 'probes', 'mirrors'),
   ('training',),
   ('evaluation',),
   ('config_code', 'knobs'),
@@ -38,9 +39,11 @@ IMPORTED_LATE = {
   'pyarrow',
   'sklearn',
   'submitit',
+  'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
   'torch',
+  'wandb',
 }
 
 # What is run to measure something; of their files, those that begin with an
