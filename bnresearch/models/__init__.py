@@ -25,6 +25,7 @@ import flax.linen as nn
 from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
+from bnresearch.models._normalizers import normalizers
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
   'TooSmall',
   'convolves',
   'measure',
+  'normalizers',
   'shapes',
   'smallest_size',
 ]
