@@ -80,7 +80,7 @@ def load(path_and_arg: str) -> Config:
   try:
     config = config_code.returned(paths.local(path), arg)
   except config_code.Failed as error:
-    raise ConfigError([f'--config={path_and_arg}: {error}']) from error
+    raise ConfigError(f'--config={path_and_arg}: {error}') from error
   return _checked(path, config)
 
 
@@ -88,16 +88,14 @@ def _checked(path, config):
   """Returns what a config file has made as a config, of Python's numbers."""
   if type(config) is not Config:
     raise ConfigError(
-      [
-        f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
-        'ml_collections.ConfigDict, such as default.get_config() returns.'
-      ]
+      f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
+      'ml_collections.ConfigDict, such as default.get_config() returns.'
     )
   try:
     flat = leaves(config)
   except TypeError:
     raise ConfigError(
-      [f'--config={path}: needs the names of knobs as keys, all of them text.']
+      f'--config={path}: needs the names of knobs as keys, all of them text.'
     ) from None
   unknown = [key for key in flat if key not in knobs.KNOBS]
   if unknown:

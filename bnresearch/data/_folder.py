@@ -118,7 +118,8 @@ class _Finder:
     """Puts an entry where it belongs, or among the problems."""
     if entry.is_symlink():
       real = os.path.realpath(real)
-      if not self.follow_links and not _is_below(real, self.real):
+      inside_root = pathlib.Path(real).is_relative_to(self.real)
+      if not self.follow_links and not inside_root:
         self.problems.append((_LINK_OUT, path))
         return
     try:
@@ -186,7 +187,3 @@ def _parts(root, names):
 
 def _hides(name):
   return name.startswith('.') or name.lower() in _HIDDEN
-
-
-def _is_below(path, folder):
-  return os.path.commonpath([path, folder]) == folder

@@ -7,6 +7,7 @@ from typing import Any
 from bnresearch.data import _folder_check
 from bnresearch.data._folder import Listing
 from bnresearch.data._folder_check import Verdict
+from bnresearch.paths import made
 
 _LISTED = 20  # files of each reason; and pairs
 _MADE_OF = {
@@ -154,7 +155,6 @@ def _kept(problems):
   path = folder / 'refused.txt'
   lines = [f'{r}\t{p}\n' for r, paths in problems.items() for p in paths]
   with contextlib.suppress(OSError):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(lines))
+    made(path).write_text(''.join(lines))
     return f' All are listed in {path}.'
   return ''

@@ -171,12 +171,9 @@ def _kept(file):
 
 
 def _keep(file, images_NHWC, labels_N):
-  partial = file.with_name(f'{os.getpid()}-{file.name}')
-  try:
+  # On a full disk only time is lost.
+  with contextlib.suppress(OSError), paths.replacing(file) as partial:
     np.savez(partial, images=images_NHWC, labels=labels_N)
-    partial.replace(file)
-  except OSError:  # a full disk: only time is lost
-    partial.unlink(missing_ok=True)
 
 
 def _decoded(folder, split):

@@ -4,12 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.progress import track
 from rich.table import Table
 
 from bnresearch import command, lookup, zoo
 from bnresearch.models import TooSmall, measure
-from bnresearch.terminal import Console, wide
+from bnresearch.terminal import track, wide
 
 _EXAMPLES = """
 all networks
@@ -62,8 +61,7 @@ def _zoo(args):
     table.add_column(column, justify='left' if column == 'name' else 'right')
   table.add_column('ImageNet top-1, by')
   table.add_column('parameters stated by')
-  bar = Console(stderr=True)
-  for name in track(zoo.PUBLISHED, 'measuring', console=bar, transient=True):
+  for name in track(zoo.PUBLISHED, 'measuring'):
     found = zoo.published(name)
     cost, size = _cost(name, args)
     top_1 = f'{found.top_1:.1f}%, {found.measured_by}' if found.top_1 else ''

@@ -32,10 +32,8 @@ def check_images(parts: Parts) -> int:
   stream.check_shared_memory(source, config.data.workers, N, spec.image_shape)
   if len(source) < N:
     raise ConfigError(
-      [
-        f'train.batch_size = {N}: is more than the {len(source)} training '
-        f'examples of data.name = {config.data.name!r}. Take as many or fewer.'
-      ]
+      f'train.batch_size = {N}: is more than the {len(source)} training '
+      f'examples of data.name = {config.data.name!r}. Take as many or fewer.'
     )
   images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
   labels_N = jax.ShapeDtypeStruct((N,), np.int32)
@@ -43,7 +41,7 @@ def check_images(parts: Parts) -> int:
     resident = parts.training.is_resident()
     jax.eval_shape(parts.images.inputs, jax.random.key(0), images, labels_N)
   except ValueError as error:
-    raise ConfigError([str(error)]) from error
+    raise ConfigError(str(error)) from error
   found = [*_in_vain(parts, resident)]
   if found:
     raise ConfigError(found)

@@ -43,7 +43,7 @@ def check_network(
   try:
     found = [*_problems(parts, machine, resident, {*swept})]
   except ValueError as error:
-    raise ConfigError([str(error)]) from error
+    raise ConfigError(str(error)) from error
   if found:
     raise ConfigError(found)
 
