@@ -158,13 +158,9 @@ def _inspect(args, values):
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
   say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(train)
-  _sheet.draw(
-    {
-      'training, augmented': _augmented(parts),
-      'evaluation': _evaluated(parts),
-    },
-    paths.made(args.output),
-  )
+  halves = {'training, augmented': _augmented(parts)}
+  halves['evaluation'] = _evaluated(parts)
+  _sheet.draw(halves, paths.made(args.output))
   say(f'Wrote {args.output}')
   return 0
 

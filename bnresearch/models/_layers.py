@@ -10,6 +10,9 @@ from bnresearch.ops import convolution, pooling
 
 Window = int | tuple[int, int]
 
+# Options of a convolution alone, before the normalizers of what comes next.
+LINEAR = {'normalized': False, 'activated': False, 'normalized_later': True}
+
 
 class Conv(nn.Module):
   """Convolution, normalizer and activation.

@@ -8,8 +8,7 @@ import numpy as np
 
 from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
-from bnresearch.config import ConfigError
-from bnresearch.preflight import changed
+from bnresearch.config import ConfigError, changed
 from bnresearch.runs import start
 from bnresearch.training import stream
 
@@ -53,10 +52,9 @@ def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
   config = parts.config
   values = knobs.leaves(config)
   if parts.data.spec.image_shape[-1] == 1:
+    why = f'the images of data.name = {config.data.name!r} are grey'
     for key in knobs.are_set(values, 'colours'):
-      yield knobs.refusal(
-        key, values, f'the images of data.name = {config.data.name!r} are grey'
-      )
+      yield knobs.refusal(key, values, why)
   if not resident:
     for key in knobs.are_set(values, 'resident'):
       why = 'without effect, as the training images do not live on the device'
@@ -64,7 +62,7 @@ def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
   if config.dry_run:
     return  # its data is synthetic
   for key in knobs.are_set(values, 'split'):
-    other = assemble(changed.without(config, key))
+    other = assemble(changed(config, {key: knobs.KNOBS[key].default}))
     if all(
       other.data.source(split).digest == parts.data.source(split).digest
       for split in parts.data.splits

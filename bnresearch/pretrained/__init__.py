@@ -25,9 +25,9 @@ from bnresearch.pretrained import _options
 from bnresearch.pretrained._convert import (
   SOURCES,
   Names,
-  Source,
   SourceLayer,
   Unmatched,
+  basic_conv,
   convert,
   read,
 )
@@ -35,13 +35,12 @@ from bnresearch.pretrained._convert import (
 __all__ = [
   'SOURCES',
   'Names',
-  'Source',
   'SourceLayer',
   'Unmatched',
+  'basic_conv',
   'check',
   'convert',
   'load',
-  'read',
 ]
 
 
@@ -86,15 +85,11 @@ def check(
       'padded in another way'
     )
   if problems:
-    raise Unmatched(
-      '\n  '.join(
-        [
-          f"The weights are of {source}'s {room}. With these options, this "
-          'network would make other logits of them:',
-          *problems,
-        ]
-      )
+    title = (
+      f"The weights are of {source}'s {room}. With these options, this network "
+      'would make other logits of them:'
     )
+    raise Unmatched('\n  '.join([title, *problems]))
   return names
 
 

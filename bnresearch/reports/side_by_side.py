@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
@@ -57,13 +57,12 @@ def show(
 
 def _table(networks, found, crop_count):
   chose = ' or '.join(sorted({run.parts.data.chooses for run, _ in networks}))
-  columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
   table = Table(
-    *columns,
+    Column('run', overflow='fold'),
+    *('step', 'crops', *_numbers(found.ensemble)),
     caption='test split, running statistics; ECE: expected calibration error; '
     f'the best step is chosen by {chose} accuracy',
   )
-  table.columns[0].overflow = 'fold'
   for (run, state), alone in zip(networks, found.members):
     name, step = str(run.path), f'{int(state.step):,}'
     table.add_row(name, step, str(crop_count), *_numbers(alone).values())

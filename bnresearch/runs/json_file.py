@@ -46,6 +46,11 @@ def read(
   )
 
 
+def write(file: pathlib.Path, value: Any) -> None:
+  """Writes a value as JSON, see `replace`."""
+  replace(file, json.dumps(value, indent=2))
+
+
 def replace(file: pathlib.Path, content: str | bytes) -> None:
   """Writes a file so that at every moment it is the old or the new one."""
   partial = file.with_suffix('.partial')

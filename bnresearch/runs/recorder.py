@@ -35,11 +35,8 @@ class Recorder:
       parts: whose run it is.
     """
     config = parts.config
-    self._run, self._plan, self._network = (
-      run,
-      parts.training.plan,
-      parts.network,
-    )
+    self._run, self._plan = run, parts.training.plan
+    self._network = parts.network
     self._digest = config_file.digest(config)
     self._chooses = parts.data.chooses
     keep = config.checkpoint.keep if run.writes else None
@@ -77,14 +74,13 @@ class Recorder:
       if not logbook.has(Mark(*meta.get('logbook', before))):
         self._missing = missing_rows(self._plan, logbook.steps(), step)
         aside = logbook.copy_aside()
+        missing = self._missing and f'these are missing: {self._missing}'
         logging.warning(
           '%s: of the rows up to step %d, %s. Training goes on from the '
           'checkpoint, which is whole.%s',
           logbook.file,
           step,
-          f'these are missing: {self._missing}'
-          if self._missing
-          else 'some were changed',
+          missing or 'some were changed',
           f' {aside} is a copy of the file.' if aside else '',
         )
     logbook.keep_until(step, lambda mark: self._run.update(logbook=mark))
@@ -139,12 +135,11 @@ class Recorder:
       row |= {f'{split}/{name}': value for name, value in means.items()}
     self._run.logbook.write(done, row)
 
-  def log_probes(self, done: int, measured: dict[str, Any]) -> None:
-    """Writes what the probes measured after `done` steps."""
-    self._run.logbook.write(done, measured)
+  def log(self, done: int, row: dict[str, Any]) -> None:
+    """Writes what was measured after `done` steps, if anything was.
 
-  def log_average(self, done: int, row: dict[str, float]) -> None:
-    """Writes what the average of the parameters gave after `done` steps."""
+    That is by the probes, or of the average of the parameters.
+    """
     if row:
       self._run.logbook.write(done, row)
 
@@ -174,19 +169,15 @@ class Recorder:
       return
     self._run.logbook.sync()
     mark = self._run.logbook.mark
-    self._checkpoints.save(
-      state,
-      self._evaluated.get(done),
-      {
-        'config': self._digest,
-        'chooses': self._chooses,
-        'provenance': self._provenance,
-        'statistics': population.provenance_of_ema(
-          done, self._network.norm_options
-        ),
-        'logbook': mark,
-      },
-    )
+    options = self._network.norm_options
+    meta = {
+      'config': self._digest,
+      'chooses': self._chooses,
+      'provenance': self._provenance,
+      'statistics': population.provenance_of_ema(done, options),
+      'logbook': mark,
+    }
+    self._checkpoints.save(state, self._evaluated.get(done), meta)
     self._run.update(logbook=mark)
 
   def progress(self, done: int, waited: float, every: float = 0.3) -> None:
@@ -223,23 +214,19 @@ def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
     there: {group: steps}, see `Logbook.steps`.
     until: the last step that is asked for.
   """
-  every = plan.call
-  wanted = {'train': range(every, until + 1, every)}
-  for group in ('test', 'probe'):
-    wanted[group] = [
-      step
-      for step in range(0, until + 1, every)
-      if group in plan.observed(step)
-    ]
+  steps = range(0, until + 1, plan.call)
+  wanted = {'train': steps[1:]} | {
+    group: [step for step in steps if group in plan.observed(step)]
+    for group in ('test', 'probe')
+  }
   spans = []
   for group, steps in wanted.items():
     found = there.get(group, set())
     for is_there, some in itertools.groupby(steps, found.__contains__):
       if not is_there:
         first, *_, last = [*some] * 2
-        spans.append(
-          f'{group} {first}' + (f' to {last}' if last > first else '')
-        )
+        end = f' to {last}' if last > first else ''
+        spans.append(f'{group} {first}{end}')
   return ', '.join(spans)
 
 

@@ -132,7 +132,7 @@ class _Session:
   def measure(self, done: int) -> loop.Read:
     network = self._state.params, self._state.collections
     measured = self._measure(*network, *self._probe_batch)
-    return lambda: self._recorder.log_probes(done, jax.device_get(measured))
+    return lambda: self._recorder.log(done, jax.device_get(measured))
 
   def average(self, done: int) -> loop.Read:
     by_batch = self._parts.config.eval.statistics == 'batch'
@@ -141,7 +141,7 @@ class _Session:
       self._evaluators['test'],
       None if by_batch else self._estimate_of_average,
     )
-    return lambda: self._recorder.log_average(done, row)
+    return lambda: self._recorder.log(done, row)
 
   def _estimate_of_average(self, state):
     return self._parts.evaluation.estimate(state, averaged=True)

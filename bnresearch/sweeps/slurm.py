@@ -139,10 +139,8 @@ def _check(points):
   varied = [k for k in points[0].swept if k.startswith('slurm.')]
   if varied:
     raise ConfigError(
-      [
-        f'{k}: the jobs of an array are alike, no sweep varies it.'
-        for k in varied
-      ]
+      f'{k}: the jobs of an array are alike, no sweep varies it.'
+      for k in varied
     )
 
 
