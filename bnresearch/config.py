@@ -125,12 +125,7 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       kind, said = type(known[key]).__name__, _BRIEF.repr(value)
       problems.append(f'{key} = {said}: needs {kind}, like {known[key]!r}.')
       continue
-    *groups, leaf = key.split('.')
-    node = config
-    for group in groups:
-      node = node[group]
-    with node.unlocked():
-      node[leaf] = value
+    config.update_from_flattened_dict({key: value})
   return problems
 
 

@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.conventions`, a table or a sum."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -41,13 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.conventions',
-    description='Shows, and converts, the conventions of batch normalization.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Shows, and converts, the conventions of batch normalization.'
+  parser = command.parser('conventions', text, _EXAMPLES)
   names = ', '.join(FRAMEWORKS)
   add = parser.add_argument
   add('--from', metavar='NAME', dest='source', help=f'one of {names}')
@@ -126,11 +120,8 @@ def _print_conversion(args):
   ours = FRAMEWORKS['bnresearch']
   settings = conventions.Values(momentum, epsilon)
   knobs = conventions.convert(settings, source, ours)
-  for name, framework, values in (
-    (args.source, source, old),
-    (args.target, target, new),
-  ):
-    say(f'{name}: {_text(framework, values)}')
+  say(f'{args.source}: {_text(source, old)}')
+  say(f'{args.target}: {_text(target, new)}')
   say(
     f'knobs of bnresearch that do as {args.source}: '
     f'--config.norm.momentum={knobs.momentum:.12g} '

@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.data [--prepare, --inspect]`."""
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -54,13 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.data',
-    description='Lists the data sets, prepares one, or shows one.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Lists the data sets, prepares one, or shows one.'
+  parser = command.parser('data', text, _EXAMPLES)
   parser.add_argument('--prepare', metavar='NAME', help='a data set to prepare')
   parser.add_argument(
     '--from',

@@ -148,12 +148,10 @@ def _names(root):
   """Returns the names in the data folder."""
   try:
     names = sorted(os.listdir(root))
-  except FileNotFoundError:
-    raise MissingData(f'data.folder = {root}: there is no such folder.') from (
-      None
-    )
-  except NotADirectoryError:
-    raise MissingData(f'data.folder = {root}: this is no folder.') from None
+  except (FileNotFoundError, NotADirectoryError) as error:
+    here = isinstance(error, NotADirectoryError)
+    what = 'this is no folder' if here else 'there is no such folder'
+    raise MissingData(f'data.folder = {root}: {what}.') from None
   except OSError as error:
     raise DamagedData(f'data.folder = {root}: {why(error)}.') from error
   if all(_hides(name) for name in names):

@@ -1,7 +1,7 @@
 """What a folder of images has to say, in words for people and for a record."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnresearch.data import _folder_check
@@ -90,7 +90,7 @@ def record(
 def _converted(used, verdicts):
   """Returns {oddity: {'files': how many, 'example': path}}."""
   converted = {}
-  for _, _, path in _each(used):
+  for _, _, path in each(used):
     for oddity in verdicts[path].oddities:
       of = converted.setdefault(oddity, {'files': 0, 'example': shown(path)})
       of['files'] += 1
@@ -100,7 +100,7 @@ def _converted(used, verdicts):
 def _duplicates(used, verdicts):
   """Returns {where: pairs of paths whose files have the same content}."""
   alike = {}
-  for split, name, path in _each(used):
+  for split, name, path in each(used):
     alike.setdefault(verdicts[path].digest, []).append((split, name, path))
   pairs = {'in both splits': [], 'in two classes': []}
   for first, *others in alike.values():
@@ -113,7 +113,9 @@ def _duplicates(used, verdicts):
   return {where: found for where, found in pairs.items() if found}
 
 
-def _each(used):
+def each(
+  used: Mapping[str, Mapping[str, Sequence[str]]],
+) -> Iterator[tuple[str, str, str]]:
   """Yields (split, class, path)."""
   for split, of_class in used.items():
     for name, paths in of_class.items():

@@ -172,14 +172,8 @@ def load(
   if not labelled.examples.get(split):
     known = ', '.join(labelled.examples)
     raise MissingData(f'{folder} has no split {split!r}, only {known}.')
-  records = Records(
-    folder,
-    split,
-    labelled,
-    _tfds.notes(folder, split),
-    decoding.DETAIL * image_size,
-    numbers,
-  )
+  notes, detail = _tfds.notes(folder, split), decoding.DETAIL * image_size
+  records = Records(folder, split, labelled, notes, detail, numbers)
   records[0]
   return records
 

@@ -7,7 +7,7 @@ parser, its help and the refusals follow from there.
 import argparse
 from collections.abc import Iterator
 
-from bnresearch import paths
+from bnresearch import command, paths
 from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
 
 _EXAMPLES = """
@@ -42,13 +42,11 @@ they say of each example, and how far it can be relied upon
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of all flags but the overrides of knobs."""
-  result = argparse.ArgumentParser(
-    prog='python -m bnresearch.main',
-    description='Trains the points of a config, or evaluates a checkpoint, or '
-    'predicts by it.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+  result = command.parser(
+    'main',
+    'Trains the points of a config, or evaluates a checkpoint, or predicts by '
+    'it.',
+    _EXAMPLES,
   )
   for flag in GENERAL:
     result.add_argument(flag.name, **flag.options)

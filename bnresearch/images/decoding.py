@@ -97,10 +97,8 @@ def _reduction(content, detail):
       shorter = min(formats.opened('JPEG', content).size)
   except Exception:  # it is damaged, as decoding will tell
     return None
-  for part, flag in _REDUCED.items():
-    if shorter >= part * detail:
-      return flag
-  return None
+  fit = (flag for part, flag in _REDUCED.items() if shorter >= part * detail)
+  return next(fit, None)
 
 
 def inspect(content: bytes) -> Found:

@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.models [--model=NAME]`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -23,13 +22,8 @@ _LARGEST = 2**16  # pixels of a side: beyond, to count would take minutes
 @command.line(ValueError, TooSmall)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the zoo, or one network; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.models',
-    description='Prints the published networks, or the layers of one.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Prints the published networks, or the layers of one.'
+  parser = command.parser('models', text, _EXAMPLES)
   parser.add_argument('--model', metavar='NAME', help='a network of the table')
   parser.add_argument(
     '--norm', choices=lookup.names('norms'), help='default as published'

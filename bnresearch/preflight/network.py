@@ -148,15 +148,9 @@ def _look(parts: Parts, fresh: State) -> bool:
     asked.append(True)
     return next_function(*args, **kwargs)
 
-  H, W, C = parts.data.spec.image_shape
-  images = jax.ShapeDtypeStruct((2, H, W, C), jnp.uint8)
+  images = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.uint8)
   labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
+  network = fresh.params, fresh.collections
   with nn.intercept_methods(note):
-    jax.eval_shape(
-      parts.evaluation.measure,
-      fresh.params,
-      fresh.collections,
-      images,
-      labels_N,
-    )
+    jax.eval_shape(parts.evaluation.measure, *network, images, labels_N)
   return bool(asked) or not parts.config.probes.names

@@ -92,11 +92,8 @@ def _print_distances(run, states):
   for statistics in ('ema', 'pooled'):
     if not states.keys() >= {'population', statistics}:
       continue
-    found = distances(
-      states['population'].collections,
-      states[statistics].collections,
-      run.config.norm.epsilon,
-    )
+    pair = (states[s].collections for s in ('population', statistics))
+    found = distances(*pair, run.config.norm.epsilon)
     for layer, distance in found.items():
       table.add_row(layer, statistics, *(f'{d:.2g}' for d in distance))
   if table.row_count:

@@ -58,14 +58,8 @@ def _table(found, names):
   for prediction in found:
     if prediction.problem:
       continue
-    first, *rest = np.argsort(-prediction.probabilities_K, kind='stable')
-    table.add_row(
-      prediction.file,
-      names[first],
-      f'{prediction.probabilities_K[first]:.2%}',
-      ', '.join(
-        f'{names[k]} {prediction.probabilities_K[k]:.2%}'
-        for k in rest[: _SHOWN - 1]
-      ),
-    )
+    p_K = prediction.probabilities_K
+    first, *rest = np.argsort(-p_K, kind='stable')
+    others = ', '.join(f'{names[k]} {p_K[k]:.2%}' for k in rest[: _SHOWN - 1])
+    table.add_row(prediction.file, names[first], f'{p_K[first]:.2%}', others)
   return table

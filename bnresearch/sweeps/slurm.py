@@ -223,10 +223,8 @@ def _follow(points, workdir, console):
     status = run_directory.read_status(point.directory(workdir))
     log = workdir / run_directory.SLURM / f'{jobs.get(point.name)}_0_log.err'
     why = status.get('message') or 'its job ended before it did'
-    console.print(
-      f'{point.name} {status.get("status", "waiting")}: {why} ({log})',
-      soft_wrap=True,
-    )
+    text = f'{point.name} {status.get("status", "waiting")}: {why} ({log})'
+    console.print(text, soft_wrap=True)
 
 
 def _left(points, workdir):
