@@ -149,8 +149,8 @@ def _names(root):
   try:
     names = sorted(os.listdir(root))
   except (FileNotFoundError, NotADirectoryError) as error:
-    here = isinstance(error, NotADirectoryError)
-    what = 'this is no folder' if here else 'there is no such folder'
+    is_file = isinstance(error, NotADirectoryError)
+    what = 'this is no folder' if is_file else 'there is no such folder'
     raise MissingData(f'data.folder = {root}: {what}.') from None
   except OSError as error:
     raise DamagedData(f'data.folder = {root}: {why(error)}.') from error

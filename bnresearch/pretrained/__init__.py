@@ -22,26 +22,13 @@ import flax.linen as nn
 from bnresearch import lookup
 from bnresearch.models import shapes
 from bnresearch.pretrained import _options
-from bnresearch.pretrained._convert import (
-  SOURCES,
-  Names,
-  SourceLayer,
-  Unmatched,
-  basic_conv,
-  convert,
-  read,
-)
-
-__all__ = [
-  'SOURCES',
-  'Names',
-  'SourceLayer',
-  'Unmatched',
-  'basic_conv',
-  'check',
-  'convert',
-  'load',
-]
+from bnresearch.pretrained._convert import SOURCES as SOURCES
+from bnresearch.pretrained._convert import Names as Names
+from bnresearch.pretrained._convert import SourceLayer as SourceLayer
+from bnresearch.pretrained._convert import Unmatched as Unmatched
+from bnresearch.pretrained._convert import basic_conv as basic_conv
+from bnresearch.pretrained._convert import convert as convert
+from bnresearch.pretrained._convert import read
 
 
 def check(
