@@ -41,14 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.prepare and args.inspect:
     raise configs.ConfigError('--prepare and --inspect: needs one of them.')
   if args.prepare:
-    return _prepare(args, values)
-  if args.inspect:
-    return _inspect(args, values)
-  if values or args.folder:
+    _prepare(args, values)
+  elif args.inspect:
+    _inspect(args, values)
+  elif values or args.folder:
     raise configs.ConfigError(
       '--from is for --prepare, and --config.KEY for --inspect.'
     )
-  _list()
+  else:
+    _list()
   return 0
 
 
@@ -132,7 +133,6 @@ def _prepare(args, values):
       '--prepare needs --from=FOLDER, and takes no --config.KEY.'
     )
   say(entry.prepare(args.folder))
-  return 0
 
 
 def _inspect(args, values):
@@ -156,7 +156,6 @@ def _inspect(args, values):
   halves['evaluation'] = _evaluated(parts)
   _sheet.draw(halves, paths.made(args.output))
   say(f'Wrote {args.output}')
-  return 0
 
 
 def _print_moments(source):

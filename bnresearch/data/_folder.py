@@ -67,7 +67,8 @@ def find(root: str, *, follow_links: bool) -> Listing:
     tops = {split: part for split, part in parts.items() if part in reached}
   for split, top in tops.items():
     classes = finder.look(top)
-    finder.refuse('file beside the class folders', classes.files)
+    beside = [file.path for file in classes.files]
+    finder.refuse('file beside the class folders', beside)
     for path in classes.folders:
       inside = finder.look(path)
       finder.refuse('folder inside a class folder', inside.folders)
@@ -90,8 +91,7 @@ class _Finder:
     self.problems = []
     self.hidden = []
 
-  def refuse(self, reason, found):
-    paths = (f.path if isinstance(f, File) else f for f in found)
+  def refuse(self, reason, paths):
     self.problems += [(reason, path) for path in paths]
 
   def look(self, folder, only=None):

@@ -154,10 +154,8 @@ def _refuse_size(size):
 def _refuse_frames(image, kind):
   frames = getattr(image, 'n_frames', 1)
   if frames > 1:
-    several = (
-      'several pages, {:,}' if kind == 'TIFF' else 'animated, {:,} frames'
-    )
-    raise _Refused(several.format(frames))
+    what = 'several pages, {:,}' if kind == 'TIFF' else 'animated, {:,} frames'
+    raise _Refused(what.format(frames))
 
 
 def _reason(error, kind, content):

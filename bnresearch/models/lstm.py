@@ -130,7 +130,6 @@ def _gate_biases(forget_bias):
   """Returns the initializer of the biases of i, f, o, g."""
 
   def init(key, shape, dtype=jnp.float32):
-    del key
     gates = jnp.zeros((4, shape[0] // 4), dtype).at[1].set(forget_bias)
     return gates.reshape(shape)
 

@@ -13,9 +13,8 @@ OPTIONS = {
 
 def torchvision(model: mobilenet_v2.Model) -> Names:
   """Returns torchvision's names of `mobilenet_v2`."""
-  names, at = {'stem': SourceLayer('features.0.0', 'features.0.1')}, 0
-  for ours, widened in _units(model):
-    at += 1
+  names = {'stem': SourceLayer('features.0.0', 'features.0.1')}
+  for at, (ours, widened) in enumerate(_units(model), start=1):
     inside = f'features.{at}.conv'
     for n, layer in enumerate(('expand', 'depthwise')[not widened :]):
       names[f'{ours}/{layer}'] = SourceLayer(

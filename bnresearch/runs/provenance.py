@@ -91,10 +91,8 @@ def version(root: pathlib.Path = ROOT) -> str:
   Args:
     root: the folder that holds the package.
   """
-  installed = _installed(root)
-  return (
-    _project(root).get('version') or (installed and installed.version) or ''
-  )
+  written, installed = _project(root).get('version'), _installed(root)
+  return written or (installed and installed.version) or ''
 
 
 def commit(root: pathlib.Path = ROOT) -> str:

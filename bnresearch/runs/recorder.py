@@ -95,7 +95,8 @@ class Recorder:
     if self._missing:
       self._provenance['missing_rows'] = self._missing
     self._run.begin_session(step, self._provenance)
-    self._clock = _Clock(self._run.status, step)
+    self._seconds_before = self._run.status.get('seconds', 0.0)
+    self._began_after, self._began_at = step, time.monotonic()
 
   def log_training(self, steps: range, metrics: dict[str, np.ndarray]) -> None:
     """Writes the means over a call's steps.
@@ -188,9 +189,12 @@ class Recorder:
       waited: seconds without data.
       every: seconds between two writes of status.json.
     """
+    here = time.monotonic() - self._began_at
     self._run.update(
       throttle=every,
-      **self._clock.read(done),
+      step=done,
+      seconds=round(self._seconds_before + here, 3),
+      steps_per_second=round((done - self._began_after) / here, 1),
       seconds_without_data=round(waited, 3),
       steps=self._plan.steps,
       **self._last,
@@ -228,19 +232,3 @@ def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
         end = f' to {last}' if last > first else ''
         spans.append(f'{group} {first}{end}')
   return ', '.join(spans)
-
-
-class _Clock:
-  """Measures training time over all sessions, and this session's speed."""
-
-  def __init__(self, status: dict, start: int):
-    self.before, self.start = status.get('seconds', 0.0), start
-    self.began = time.monotonic()
-
-  def read(self, done: int) -> dict[str, float]:
-    here = time.monotonic() - self.began
-    return {
-      'step': done,
-      'seconds': round(self.before + here, 3),
-      'steps_per_second': round((done - self.start) / here, 1),
-    }
