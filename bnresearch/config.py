@@ -97,8 +97,7 @@ def _checked(path, config):
     raise ConfigError(
       f'--config={path}: needs the names of knobs as keys, all of them text.'
     ) from None
-  unknown = [key for key in flat if key not in knobs.KNOBS]
-  if unknown:
+  if unknown := [key for key in flat if key not in knobs.KNOBS]:
     raise ConfigError(
       f'--config={path}: {key}: no such knob. {knobs.nearest(key, knobs.KNOBS)}'
       for key in unknown

@@ -75,15 +75,9 @@ def _print_table(console):
     padding=0,  # so that it fits into 80 columns
   )
   for name, f in FRAMEWORKS.items():
-    table.add_row(
-      name,
-      f.parameter,
-      'none' if f.default is None else f'{f.default:g}',
-      f.weighs,
-      f'{f.epsilon:g}',
-      f.running_variance,
-      f.debias,
-    )
+    default = 'none' if f.default is None else f'{f.default:g}'
+    meaning = f.parameter, default, f.weighs, f'{f.epsilon:g}'
+    table.add_row(name, *meaning, f.running_variance, f.debias)
   console.print(table)
   for name, f in FRAMEWORKS.items():
     console.print(f'{name}: {f.layer}. {f.remark}')

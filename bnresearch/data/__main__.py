@@ -152,8 +152,8 @@ def _inspect(args, values):
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
   say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(train)
-  halves = {'training, augmented': _augmented(parts)}
-  halves['evaluation'] = _evaluated(parts)
+  augmented, evaluated = _augmented(parts), _evaluated(parts)
+  halves = {'training, augmented': augmented, 'evaluation': evaluated}
   _sheet.draw(halves, paths.made(args.output))
   say(f'Wrote {args.output}')
 

@@ -120,8 +120,7 @@ class Records:
       )
       # It opens each file when it first reads from it.
       files = builder.info.splits[self.split].filepaths
-      absent = [f.name for f in files if not f.exists()]
-      if absent:
+      if absent := [f.name for f in files if not f.exists()]:
         raise DamagedData(
           f'{self._place} lacks {len(absent)} of its {len(files)} files, the '
           f'first one {absent[0]}.'

@@ -59,8 +59,8 @@ def prepared(name: str) -> pathlib.Path | None:
 def _versions(names):
   """Returns the folders of all versions of a name, or of what a pattern fits.
 
-  None are `incomplete.ABC_3.0.1`, which an interrupted preparation leaves, and
-  `1pct`, a config.
+  `incomplete.ABC_3.0.1`, which an interrupted preparation leaves, and `1pct`, a
+  config, are none.
   """
   infos = root().glob(f'{names}/*/dataset_info.json')
   return [i.parent for i in infos if _VERSION.fullmatch(i.parent.name)]

@@ -41,8 +41,7 @@ def check_images(parts: Parts) -> int:
     jax.eval_shape(parts.images.inputs, jax.random.key(0), images, labels_N)
   except ValueError as error:
     raise ConfigError(str(error)) from error
-  found = [*_in_vain(parts, resident)]
-  if found:
+  if found := [*_in_vain(parts, resident)]:
     raise ConfigError(found)
   return len(source) * math.prod(spec.image_shape) if resident else 0
 

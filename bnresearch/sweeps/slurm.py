@@ -136,8 +136,7 @@ def _check(points):
       '--launcher=slurm: there is no sbatch here. Use a login node of a SLURM '
       'cluster, or --launcher=local.'
     )
-  varied = [k for k in points[0].swept if k.startswith('slurm.')]
-  if varied:
+  if varied := [k for k in points[0].swept if k.startswith('slurm.')]:
     raise ConfigError(
       f'{k}: the jobs of an array are alike, no sweep varies it.'
       for k in varied

@@ -75,8 +75,7 @@ def _kinds(points, parts):
   for point in points:
     kinds.setdefault(traced.kind(point.config), []).append(point)
   for first, *_ in kinds.values():
-    why = traced.why_not(parts[first.name])
-    if why:
+    if why := traced.why_not(parts[first.name]):
       raise run_directory.Refused(
         f'{first.name} cannot be vectorized: {why}. Use --launcher=local.'
       )
