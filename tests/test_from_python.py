@@ -23,6 +23,8 @@ NAMES = [
   'Run',
   'default_config',
   'evaluate_together',
+  'fold',
+  'fold_run',
   'load_config',
   'models',
   'norms',
@@ -82,7 +84,7 @@ import json, sys
 import flax.linen, jax
 before = {name.partition('.')[0] for name in sys.modules}
 import bnresearch as bnr
-bnr.norms.batch.Norm, bnr.population_statistics
+bnr.norms.batch.Norm, bnr.population_statistics, bnr.fold
 new = {name.partition('.')[0] for name in sys.modules} - before
 rooms = sorted({n.split('.')[1] for n in sys.modules if 'bnresearch.' in n})
 print(json.dumps([sorted(new), rooms]))
