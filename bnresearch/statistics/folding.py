@@ -45,9 +45,9 @@ def fold(
   such as `jax.jit` or `jax.vmap`, it is computed in float32, or in float64
   where JAX has that enabled.
 
-  The folded layer rounds in another order. Where a channel's mean is thousands
-  of times its deviation, it subtracts two large numbers after the product
-  instead of before the scaling, and loses as many digits.
+  Rounding errors stay of one size. A product with the kernel whose mean is
+  thousands of its deviations loses those digits with and without the norm. If
+  the layer's bias alone is that large, folding removes it and is more accurate.
 
   Args:
     layer: 'kernel' (..., C) and perhaps 'bias' (C,), of linen's Dense, Conv
