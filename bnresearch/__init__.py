@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     population_statistics as population_statistics,
   )
 
+__version__ = '0.2.0'
+
 # Where each public name is, 'module' or 'module:name'.
 _PUBLIC = {
   'Run': 'inference.run:Run',

@@ -8,6 +8,7 @@ What each leaf may be stands in `knobs/table.py`.
 import argparse
 import ast
 import math
+import pathlib
 import re
 import reprlib
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ _UNREADABLE = (
 )
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 100
+
+DEFAULT = pathlib.Path(knobs.defaults.__file__)
 
 
 # Loading and overriding.
@@ -67,7 +70,8 @@ def from_flags(
 def load(path_and_arg: str) -> Config:
   """Runs `get_config(arg)` of the file in `configs/figure1.py[:arg]`.
 
-  It loads from any folder, see `config_code`. NumPy's numbers become Python's.
+  It loads from any folder, see `config_code`; 'default' is `knobs/defaults.py`.
+  NumPy's numbers become Python's.
 
   Raises:
     ConfigError: there is no such file, or it fails; `get_config` refuses `arg`;
@@ -78,7 +82,8 @@ def load(path_and_arg: str) -> Config:
   if not paths.is_here(path_and_arg):
     path = path_and_arg
   try:
-    config = config_code.returned(paths.local(path), arg)
+    file = DEFAULT if path == 'default' else paths.local(path)
+    config = config_code.returned(file, arg)
   except config_code.Failed as error:
     raise ConfigError([f'--config={path_and_arg}: {error}']) from error
   return _checked(path, config)
@@ -208,6 +213,7 @@ def tiny(config: Config) -> Config:
       'probes.every': 1,
       'probes.examples': 8,
       'checkpoint.every': 1,
+      'log.mirrors': (),
     },
   )
   return small.lock()

@@ -18,8 +18,10 @@ from bnresearch import lookup
 # Where this code lies: the checkout, or where pip installs.
 _CHECKOUT = pathlib.Path(__file__).parents[1]
 _NOT_INSTALLED = (
-  'The folder configs/ is in the checkout of bnresearch, and pip does not '
-  "install it: put the checkout's path into PYTHONPATH."
+  'The folders configs/, experiments/ and benchmarks/ are in a clone of '
+  "bnresearch, and pip installs none: put the clone's path into PYTHONPATH. "
+  'Without a clone, --config=default has every knob at its default, and a file '
+  'of your own begins with `from bnresearch.knobs import default_config`.'
 )
 
 

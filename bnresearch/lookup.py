@@ -22,6 +22,7 @@ NOUNS = {
   'models': 'model',
   'data': 'data set',
   'probes': 'probe',
+  'mirrors': 'mirror',
   'pretrained': 'pretrained weights',
 }
 

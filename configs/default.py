@@ -4,21 +4,16 @@ Command:  python -m bnresearch.main --config=configs/default.py
 Expected: 98.6% test accuracy on the embedded digits.
 Time:     about 5 s on one CPU core.
 
-The values stand in bnresearch/knobs/table.py; docs/knobs.md explains them. A
-config file is `get_config(arg)`: it takes these defaults, changes some and,
-for a study, adds a sweep, a tuple of overrides made by comprehension:
+`--config=default` is the same and needs no file. The values stand in
+bnresearch/knobs/table.py; docs/knobs.md explains them. A config file is
+`get_config(arg)`: it takes these defaults, changes some and, for a study, adds
+a sweep, a tuple of overrides made by comprehension:
 
   config.sweep = tuple({'seed': s} for s in range(5))
 
 Any knob can be set on the command line, `--config.optim.learning_rate=0.5`.
 """
 
-from bnresearch.knobs import Config, default_config, parse
+from bnresearch.knobs.defaults import get_config, parse
 
 __all__ = ['get_config', 'parse']
-
-
-def get_config(arg: str = '') -> Config:
-  """Returns the defaults; takes no argument after the colon."""
-  parse(arg)
-  return default_config()

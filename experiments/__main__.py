@@ -1,17 +1,46 @@
 """Lists the experiments, and what of their claims has been reproduced."""
 
+import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from bnresearch import command
+from bnresearch import command, paths
 from bnresearch.reports import listing
+from bnresearch.terminal import say
+from experiments import _page, _scoreboard
 
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Prints each experiment, and below it the verdicts of its results."""
-  return listing.run(pathlib.Path(__file__).parent, __doc__, argv)
+  """Prints each experiment with its verdicts, or writes pages of them."""
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments', description=__doc__, allow_abbrev=False
+  )
+  parser.add_argument(
+    '--output',
+    metavar='FILE',
+    type=paths.output,
+    help='write the page of all studies there, as to experiments/README.md',
+  )
+  parser.add_argument(
+    '--verdicts',
+    metavar='FILE',
+    type=paths.output,
+    help='write the table of the main verdicts there, as into README.md: '
+    f'between its lines {" and ".join(_scoreboard.MARKERS)}',
+  )
+  args = parser.parse_args(argv)
+  if args.output:
+    paths.made(args.output).write_text(_page.text(), encoding='utf-8')
+    say(f'Wrote {args.output}.')
+  if args.verdicts:
+    _scoreboard.write_verdicts(args.verdicts)
+    say(f'Wrote the verdicts into {args.verdicts}.')
+  if not args.output and not args.verdicts:
+    for line in listing.lines(pathlib.Path(__file__).parent):
+      say(line)
+  return 0
 
 
 if __name__ == '__main__':

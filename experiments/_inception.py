@@ -11,6 +11,7 @@ import bnresearch as bnr
 from bnresearch.reports import targets
 from configs import inception
 from experiments import _study
+from experiments._table import Table
 
 
 class Curve(NamedTuple):
@@ -184,8 +185,12 @@ def to_match(runs: Runs, label: str) -> np.ndarray:
 
 def match_text(runs: Runs, label: str) -> str:
   """Writes the steps to match, their mean and deviation, and who never did."""
-  steps_R = to_match(runs, label)
-  R, given = len(steps_R), runs[label][0].config.train.steps
+  return steps_text(to_match(runs, label), runs[label][0].config.train.steps)
+
+
+def steps_text(steps_R: np.ndarray, given: int) -> str:
+  """Writes the steps of `to_match`, of runs that were given so many."""
+  R = len(steps_R)
   never, without = np.isinf(steps_R).sum(), np.isnan(steps_R).sum()
   parts = []
   if never + without < R:
@@ -216,6 +221,23 @@ def rows(runs: Runs) -> list[dict]:
     }
     for label, curve in CURVES.items()
   ]
+
+
+def steps_of(row: dict) -> np.ndarray:
+  """Returns the steps of `to_match` from a row of `rows`, (R,)."""
+  numbers = {None: np.nan, 'never': np.inf}
+  return np.array([numbers.get(s, s) for s in row['steps_to_match']])
+
+
+def variants(result: dict) -> Table:
+  """Returns the last accuracies of `conduct_both`: a row for each network."""
+  found: dict[str, dict[str, str]] = {}
+  for row in result['rows']:
+    text = _study.plus_minus(row['accuracy'], '.2%')
+    found.setdefault(CURVES[row['label']].title, {})[row['variant']] = text
+  columns = dict.fromkeys(row['variant'] for row in result['rows'])
+  rows = [[title, *of.values()] for title, of in found.items()]
+  return Table(['last test accuracy', *columns], rows)
 
 
 def _named(value):

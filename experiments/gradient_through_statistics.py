@@ -1,16 +1,19 @@
 """Section 2 of the BN paper: the gradient must know that the statistics move.
 
 Claim:    If the gradient takes the batch's statistics for constants, the bias
-          below the normalization grows without bound while the loss does not
-          depend on it, and the model blows up.
-Source:   Ioffe & Szegedy 2015, section 2, arXiv 1502.03167.
+          below the normalization grows without bound, the loss does not depend
+          on it, and the model blows up.
+Source:   Ioffe & Szegedy 2015, section 2 (arXiv 1502.03167).
+Scale:    the network of Figure 1 on digits of 8 x 8 pixels. The paper mentions
+          "initial experiments", and names neither network nor learning rate.
+Config:   configs/gradient_through_statistics.py:affine=both,seeds=3
 Command:  python -m experiments.gradient_through_statistics --seeds=3
-Cost:     82 s on two CPU cores, the command above.
+Cost:     82 s on two CPU cores.
 Result:   experiments/results/gradient_through_statistics_*.{png,svg,json}
 
-The network of Figure 1 with a bias b below each normalization. Section 2 speaks
-of normalization alone; with gamma and beta after it, beta learns what b cannot,
-and that is measured too. The paper names no learning rate: 0.1 and 1 are ours.
+Each normalization has a bias b below it. Section 2 speaks of normalization
+alone. With gamma and beta after it, beta learns what b cannot: that is measured
+too. The learning rates 0.1 and 1 are ours.
 """
 
 import re
@@ -24,6 +27,13 @@ from bnresearch import command
 from bnresearch.reports import claims
 from configs import gradient_through_statistics as study
 from experiments import _study
+
+NOTES = """
+The bias grows, as step^0.19 to step^0.5, and the loss does not depend on it.
+
+The model blows up in one setting of four: at learning rate 1, without gamma and
+beta.
+"""
 
 NORMS = 'probe/parameter_norm'
 AFFINE = {False: 'no gamma, beta', True: 'with gamma, beta'}

@@ -1,17 +1,20 @@
 """BN before the activation or after it, for three activations.
 
-Claim:    Networks learn better with BN after the activation than before it, as
-          the paper has it; public numbers say so of one network, and the
-          opposite of another.
-Source:   ducha-aiki/caffenet-benchmark, batchnorm.md at e47c4ff; Ioffe &
-          Szegedy 2015, section 3.2, arXiv 1502.03167.
+Claim:    Networks learn better with BN after the activation than with BN before
+          it, where the paper puts it. Public numbers agree for one network, and
+          disagree for another.
+Source:   Ioffe & Szegedy 2015, section 3.2 (arXiv 1502.03167);
+          caffenet-benchmark (ducha-aiki, batchnorm.md at e47c4ff).
+Scale:    small networks on digits of 8 x 8 pixels, LeNet and VGG at a quarter
+          of their width. The published networks are CaffeNet and GoogLeNet on
+          ImageNet at 128 pixels.
+Config:   configs/placement.py:seeds=3
 Command:  python -m experiments.placement --seeds=3
-Cost:     26 s on two CPU cores, the command above; 5 minutes with
-          --models=lenet,vgg --steps=1000.
+Cost:     26 s on two CPU cores; 5 minutes with `--models=lenet,vgg
+          --steps=1000`.
 Result:   experiments/results/placement_*.{png,svg,json}
 
-Published are CaffeNet and GoogLeNet on ImageNet at 128 pixels. Here all points
-of a model share optimizer, learning rate and initial weights.
+All points of a model share optimizer, learning rate and initial weights.
 """
 
 import sys
@@ -24,6 +27,11 @@ from bnresearch import command
 from bnresearch.reports import claims
 from configs import placement as study
 from experiments import _study
+
+NOTES = """
+For ReLU and tanh there is no difference beyond the seeds. For sigmoids there is
+none in the MLP, but in all seeds of LeNet and VGG.
+"""
 
 # Accuracy on ImageNet at 128 pixels, {network: {place: with ReLU}}; CaffeNet
 # without and with gamma and beta; GoogLeNet from LSUV and orthonormal weights,

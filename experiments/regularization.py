@@ -1,23 +1,26 @@
-"""Dropout times L2, with BN and without: does BN do their work?
+"""Dropout and L2, with BN and without: does BN do their work?
 
-Claim:    With BN, dropout can be removed without more overfitting, and the
-          weight of L2 be five times smaller, which improves the accuracy.
-Source:   Ioffe & Szegedy 2015, section 4.2.1, arXiv 1502.03167, of Inception on
-          ImageNet, without numbers for these alone. With dropout: CaffeNet at
-          128 pixels, ducha-aiki/caffenet-benchmark, batchnorm.md at e47c4ff.
+Claim:    With BN, dropout can be removed without more overfitting, and L2 can
+          be five times weaker, which improves the accuracy.
+Source:   Ioffe & Szegedy 2015, section 4.2.1 (arXiv 1502.03167: Inception on
+          ImageNet, without numbers for these alone); caffenet-benchmark
+          (ducha-aiki, batchnorm.md at e47c4ff: CaffeNet at 128 pixels).
+Scale:    three layers of 300 ReLUs on Fashion-MNIST, 20 epochs. The
+          published networks are Inception and CaffeNet on ImageNet.
+Config:   configs/regularization.py:seeds=3
 Command:  python -m experiments.regularization --seeds=3
 Cost:     22 minutes for the 54 runs of three seeds, vectorized, on two cores of
           an AMD EPYC.
 Result:   experiments/results/regularization_*.{png,svg,json}
 
-The points are those of configs/regularization.py: 20 epochs, so that there is
-overfitting to be seen. Shown is how much lower the last accuracy is on the test
-images than on the training images, both without dropout.
+20 epochs are enough for a network to overfit. The gap is how much lower the
+last accuracy is on the test images than on the training images, both measured
+without dropout.
 """
 
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.progress import track
@@ -27,6 +30,14 @@ from bnresearch import command
 from bnresearch.reports import claims
 from configs import regularization as study
 from experiments import _study
+from experiments._table import Table
+
+NOTES = """
+Dropout lowers the accuracy with BN and without it. BN does not do the work of
+dropout, though: the network with BN fits the training images better, and its
+gap is 9 points. Without BN the gap is 4 to 6 points, and with a dropout rate of
+0.5 it is 2 to 3. With BN, a five times weaker L2 costs accuracy.
+"""
 
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 # CaffeNet with BN after the activation, {dropout rate: accuracy}.
@@ -139,6 +150,20 @@ def judge(grid: Grid) -> list[claims.Claim]:
       tuple((best['batch'] > best['none']).tolist()),
     ),
   ]
+
+
+def table(result: dict[str, Any]) -> Table:
+  """Returns test accuracies and gaps: a row for each norm and dropout rate."""
+  found: dict[str, list[str]] = {}
+  for row in result['rows']:
+    of = f'{NORMS[row["norm"]]}, dropout {row["dropout_rate"]:g}'
+    accuracy = _study.plus_minus(row['test_accuracy'], '.2%')
+    text = f'{accuracy}, gap {np.mean(row["gap"]):.1%}'
+    found.setdefault(of, []).append(text)
+  return Table(
+    ['test accuracy, gap', *(f'L2 {weight:g}' for weight in study.L2)],
+    [[of, *cells] for of, cells in found.items()],
+  )
 
 
 def draw(grid: Grid, args) -> None:

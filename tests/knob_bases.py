@@ -94,6 +94,7 @@ OTHERS = {
   'probes.examples': 4,
   'probes.percentiles': (50.0,),
   'probes.saturation_threshold': 2.0,
+  'log.mirrors': ('tensorboard',),
   'checkpoint.every': 40,
 }
 

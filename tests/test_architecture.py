@@ -8,12 +8,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each floor imports itself and the ones before it; rooms of one floor do not
 # import each other.
 FLOORS = (
+  ('__version__',),  # of the package itself, which imports nothing at first
   ('lazy', 'terminal'),
   ('lookup', 'images', 'paths', 'command'),
   ('statistics', 'conventions'),
   ('machine',),
   ('ops',),
-  ('norms', 'models', 'data', 'augment', 'probes'),
+  ('norms', 'models', 'data', 'augment', 'probes', 'mirrors'),
   ('training',),
   ('evaluation',),
   ('config_code', 'knobs'),
@@ -38,9 +39,11 @@ IMPORTED_LATE = {
   'pyarrow',
   'sklearn',
   'submitit',
+  'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
   'torch',
+  'wandb',
 }
 
 # What is run to measure something; of their files, those that begin with an
@@ -60,10 +63,16 @@ def _tree(file):
 def _imports(tree, *, functions=True):
   """Yields the dotted name of each module, or name in one, that is imported.
 
-  With `functions=False`, not of those that are imported inside a function.
+  With `functions=False`, not of those that are imported inside a function; and
+  never of those that only type checkers read.
   """
-  inside = () if functions else _functions(tree)
-  late = {node for function in inside for node in ast.walk(function)}
+  inside = [
+    node
+    for node in ast.walk(tree)
+    if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING'
+  ]
+  inside += () if functions else _functions(tree)
+  late = {node for outer in inside for node in ast.walk(outer)}
   for node in ast.walk(tree):
     if node in late:
       continue
@@ -123,7 +132,8 @@ def test_imports_inside_the_library_point_one_way():
       if package != 'bnresearch':
         continue
       there = rest.split('.')[0]
-      earlier = FLOOR_OF.get(there, 99) < FLOOR_OF.get(here, -1)
+      # The package itself, with its public names, stands above all.
+      earlier = FLOOR_OF.get(there, 99) < FLOOR_OF.get(here, 98)
       if there != here and not earlier:
         wrong.append(f'{file.relative_to(ROOT)} imports {name}')
   _assert_none(wrong)
@@ -267,6 +277,25 @@ def test_everything_public_has_a_docstring():
       if not node.name.startswith('__') and not ast.get_docstring(node)
     ]
   # In the files of a room that are no entries, one-line names may speak.
+  _assert_none([b for b in bare if '/_' not in b])
+
+
+def test_everything_public_has_types():
+  """Of its arguments, but for self and cls, and of what it returns."""
+  bare = []
+  for file in _files('bnresearch'):
+    for node in _public(_tree(file)):
+      if isinstance(node, ast.ClassDef):
+        continue
+      a = node.args
+      named = [*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg]
+      untyped = [
+        each.arg
+        for each in filter(None, named)
+        if not each.annotation and each.arg not in ('self', 'cls')
+      ]
+      if untyped or not node.returns:
+        bare.append(f'{_at(file, node)} {node.name} {", ".join(untyped)}')
   _assert_none([b for b in bare if '/_' not in b])
 
 

@@ -479,6 +479,14 @@ def test_a_missing_config_file_is_answered_by_the_nearest():
     configs.load('configs/figure2.py')
 
 
+def test_the_defaults_are_a_config_without_a_file(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  assert configs.load('default') == default.get_config()
+  message = "--config=default:a=1: 'a=1' after the colon: .* takes nothing"
+  with pytest.raises(configs.ConfigError, match=message):
+    configs.load('default:a=1')
+
+
 def test_a_file_that_is_no_config_is_refused():
   path = 'configs/__init__.py'
   with pytest.raises(configs.ConfigError, match='no function get_config'):

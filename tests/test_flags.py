@@ -1,5 +1,7 @@
 """The flags of the command line: refused wherever they have no effect."""
 
+import sys
+
 import pytest
 
 from bnresearch import flags
@@ -56,6 +58,24 @@ def test_a_dry_run_does_without_the_flags_of_training_alone(flag, tmp_path):
     {'--launcher', flag.name} if 'train' in flag.modes else {'--launcher'}
   )
   assert set(found) == expected
+
+
+@pytest.mark.parametrize(
+  ('called', 'prog'),
+  [
+    ('/home/me/.venv/bin/bnresearch', 'bnresearch'),
+    ('/src/bnresearch/main.py', 'python -m bnresearch.main'),
+    ('notebook', 'python -m bnresearch.main'),
+  ],
+)
+def test_help_names_the_command_that_was_typed(called, prog, monkeypatch):
+  monkeypatch.setattr(sys, 'argv', [called])
+  text = flags.parser().format_help()
+  assert text.startswith(f'usage: {prog} ')
+  examples = [line for line in text.splitlines() if line.startswith('  pyt')]
+  examples += [line for line in text.splitlines() if line.startswith('  bnr')]
+  assert len(examples) > 10
+  assert all(line.startswith(f'  {prog} --') for line in examples)
 
 
 def test_every_flag_has_a_name_of_its_own_and_help():

@@ -44,6 +44,7 @@ SEEN_ELSEWHERE = {
   'start.checkpoint': 'test_start.py',  # which of a run's weights are taken
   'start.exclude': 'test_start.py',  # and which of these are not
   'slurm.requeues': 'test_slurm.py',  # how often a job comes again
+  'log.mirrors': 'test_mirrors.py',  # who else shows the rows
   'checkpoint.keep': 'test_checkpoint.py',  # which checkpoints are deleted
 }
 

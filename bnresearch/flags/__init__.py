@@ -1,15 +1,18 @@
-"""The flags of `python -m bnresearch.main`, and which of them go together.
+"""The flags of `bnresearch`, the command, and which of them go together.
 
 `table.py` declares each flag, with the modes and the launcher that have it: the
 parser, its help and the refusals follow from there.
 """
 
 import argparse
+import pathlib
+import sys
 from collections.abc import Iterator
 
 from bnresearch import paths
 from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
 
+_MODULE = 'python -m bnresearch.main'
 _EXAMPLES = """
 train every point of a config's sweep; the same command again continues it
   python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
@@ -42,11 +45,12 @@ they say of each example, and how far it can be relied upon
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of all flags but the overrides of knobs."""
+  prog = _called_by()
   result = argparse.ArgumentParser(
-    prog='python -m bnresearch.main',
+    prog=prog,
     description='Trains the points of a config, or evaluates a checkpoint, or '
     'predicts by it.',
-    epilog=_EXAMPLES,
+    epilog=_EXAMPLES.replace(_MODULE, prog),
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
@@ -57,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     for flag in flags:
       group.add_argument(flag.name, **flag.options)
   return result
+
+
+def _called_by():
+  """Returns what a user types: the command that pip has installed, or ours."""
+  command = pathlib.Path(sys.argv[0]).stem
+  return command if command == 'bnresearch' else _MODULE
 
 
 def problems(args: argparse.Namespace) -> Iterator[str]:

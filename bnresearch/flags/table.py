@@ -65,7 +65,10 @@ GENERAL = (
 )
 POINTS = (
   _flag(
-    '--config', metavar='FILE[:ARG]', help='a file of configs/, its argument'
+    '--config',
+    metavar='FILE[:ARG]',
+    help='a config file, as those of configs/ in a clone, and its argument; or '
+    'default, with every knob at its default',
   ),
   _flag(
     '--config.KEY',

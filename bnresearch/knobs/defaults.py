@@ -1,4 +1,7 @@
-"""What every config file begins with: the defaults, and its argument."""
+"""What every config file begins with: the defaults, and its argument.
+
+It is a config file itself, that of `--config=default`.
+"""
 
 from bnresearch.knobs import tree
 from bnresearch.knobs.table import KNOBS
@@ -7,6 +10,12 @@ from bnresearch.knobs.table import KNOBS
 def default_config() -> tree.Config:
   """Returns a config in which every knob has its default, locked."""
   return tree.from_leaves({knob.key: knob.default for knob in KNOBS.values()})
+
+
+def get_config(arg: str = '') -> tree.Config:
+  """Returns the defaults; takes no argument after the colon."""
+  parse(arg)
+  return default_config()
 
 
 def parse(arg: str, **defaults: str | int) -> dict[str, str | int]:

@@ -391,6 +391,10 @@ TABLE = (
   Knob('probes.saturation_threshold', 4.0, real(0, above=True),
        '|input| whose sigmoid is flat', needs=(PROBED, PROBE)),
 
+  Group('log', 'Where a run is shown besides its metrics.jsonl.'),
+  Knob('log.mirrors', (), each(entry('mirrors')),
+       'files of bnresearch/mirrors, live', before=()),
+
   Group('checkpoint', 'What is kept of a run, to go on from.'),
   Knob('checkpoint.every', 5000, whole(1),
        'steps; also at the end and on SIGTERM'),

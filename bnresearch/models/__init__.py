@@ -26,6 +26,7 @@ from bnresearch import lazy
 from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
+from bnresearch.models._normalizers import normalizers
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
   'TooSmall',
   'convolves',
   'measure',
+  'normalizers',
   'shapes',
   'smallest_size',
 ]

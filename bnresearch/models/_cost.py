@@ -108,7 +108,7 @@ def _follow(equations, layers):
     if equation.primitive.name == 'name' and name.startswith(_MARK):
       macs += layers[name.removeprefix(_MARK)].macs
       depth += 1
-    for inner in _programs_in(equation):
+    for inner in programs_in(equation):
       inner_macs, inner_depth = _follow(_needed(inner), layers)
       macs += inner_macs * equation.params.get('length', 1)
       depth += inner_depth
@@ -116,7 +116,7 @@ def _follow(equations, layers):
   return macs, max(depth_of.values(), default=0)
 
 
-def _programs_in(equation):
+def programs_in(equation):
   """Yields the programs that an equation calls, such as the body of a loop."""
   for value in equation.params.values():
     for program in value if isinstance(value, tuple) else (value,):

@@ -7,6 +7,8 @@ number at a time. Each form here is equal to `lax.conv_general_dilated`.
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +33,14 @@ LOOP_SIZE, LOOP_TERMS = 8192, 18
 def conv_general_dilated(
   lhs: jax.Array,
   rhs: jax.Array,
-  window_strides,
-  padding,
-  lhs_dilation=None,
-  rhs_dilation=None,
-  dimension_numbers=None,
+  window_strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: Any = None,
   feature_group_count: int = 1,
-  precision=None,
-  preferred_element_type=None,
+  precision: jax.lax.PrecisionLike = None,
+  preferred_element_type: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
   """Returns `jax.lax.conv_general_dilated`, see there for the arguments.
 

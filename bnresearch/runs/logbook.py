@@ -112,6 +112,15 @@ class Logbook:
       os.fsync(file.fileno())
 
 
+def rows(
+  file: pathlib.Path,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+  """Yields the step and the numbers of each row that can be read."""
+  for _, _, row in _rows(file):
+    if arrays := _arrays(row):
+      yield arrays.pop('step').item(), arrays
+
+
 def read(file: pathlib.Path) -> dict[str, Series]:
   """Returns {name: Series} of all rows of a logbook that can be read.
 
@@ -120,10 +129,7 @@ def read(file: pathlib.Path) -> dict[str, Series]:
   rows: dict[str, tuple[list, list]] = {}
   unreadable = []
   for number, _, row in _rows(file):
-    try:
-      arrays = {name: _array(value) for name, value in (row or {}).items()}
-    except (TypeError, ValueError):
-      arrays = {}
+    arrays = _arrays(row)
     if not arrays or any(
       name in rows and rows[name][1][0].shape != array.shape
       for name, array in arrays.items()
@@ -196,6 +202,14 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[int, bytes, dict | None]]:
     except (ValueError, KeyError, RecursionError):
       good = False
     yield number, line + b'\n', row if good else None
+
+
+def _arrays(row):
+  """Returns a row's numbers, {} if it is none or has something else."""
+  try:
+    return {name: _array(value) for name, value in (row or {}).items()}
+  except (TypeError, ValueError):
+    return {}
 
 
 def _array(value):

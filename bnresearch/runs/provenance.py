@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from bnresearch import __version__
 from bnresearch.runs import json_file
 
 ROOT = pathlib.Path(__file__).parents[2]  # of a checkout, or site-packages
@@ -24,7 +25,7 @@ def collect() -> dict[str, str | int]:
   return {
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'python': platform.python_version(),
-    'bnresearch': version(),
+    'bnresearch': __version__,
     **{name: importlib.metadata.version(name) for name in PACKAGES},
     **random_numbers(),
     'device': _processor() if device.platform == 'cpu' else device.device_kind,
@@ -83,18 +84,6 @@ def _processor():
     return name.partition(':')[2].strip()
   except (OSError, StopIteration):
     return platform.machine()
-
-
-def version(root: pathlib.Path = ROOT) -> str:
-  """Returns the version of this code, '' if nothing tells it.
-
-  Args:
-    root: the folder that holds the package.
-  """
-  installed = _installed(root)
-  return (
-    _project(root).get('version') or (installed and installed.version) or ''
-  )
 
 
 def commit(root: pathlib.Path = ROOT) -> str:

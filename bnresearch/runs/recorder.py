@@ -15,6 +15,7 @@ from bnresearch.machine import hosts
 from bnresearch.runs import config_file, provenance
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.runs.logbook import Mark
+from bnresearch.runs.mirroring import Mirrors
 from bnresearch.runs.run_directory import RunDirectory
 from bnresearch.training.loop import Plan
 from bnresearch.training.state import State
@@ -34,7 +35,7 @@ class Recorder:
       run: the directory.
       parts: whose run it is.
     """
-    config = parts.config
+    self._config = config = parts.config
     self._run, self._plan, self._network = (
       run,
       parts.training.plan,
@@ -46,7 +47,7 @@ class Recorder:
     self._checkpoints = Checkpoints(run.checkpoints, keep)
     self._evaluated: dict[int, dict[str, float]] = {}
     self._last: dict[str, float] = {}
-    self._missing = ''
+    self._missing, self._mirrors = '', None  # until it begins
 
   def restored(self, template: State) -> State | None:
     """Returns the newest state that is whole, None if there is none.
@@ -99,6 +100,7 @@ class Recorder:
     if self._missing:
       self._provenance['missing_rows'] = self._missing
     self._run.begin_session(step, self._provenance)
+    self._mirrors = Mirrors(self._run, self._config)
     self._clock = _Clock(self._run.status, step)
 
   def log_training(self, steps: range, metrics: dict[str, np.ndarray]) -> None:
@@ -114,7 +116,7 @@ class Recorder:
     loss_T = metrics['loss']
     if np.isfinite(loss_T[-1]):  # JSON has no word for others
       self._last = {'loss': float(loss_T[-1])}
-    self._run.logbook.write(
+    self._log(
       steps.stop,
       {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},
     )
@@ -137,16 +139,20 @@ class Recorder:
     row = {}
     for split, means in found.items():
       row |= {f'{split}/{name}': value for name, value in means.items()}
-    self._run.logbook.write(done, row)
+    self._log(done, row)
 
   def log_probes(self, done: int, measured: dict[str, Any]) -> None:
     """Writes what the probes measured after `done` steps."""
-    self._run.logbook.write(done, measured)
+    self._log(done, measured)
 
   def log_average(self, done: int, row: dict[str, float]) -> None:
     """Writes what the average of the parameters gave after `done` steps."""
     if row:
-      self._run.logbook.write(done, row)
+      self._log(done, row)
+
+  def _log(self, step, row):
+    self._run.logbook.write(step, row)
+    self._mirrors.write(step, row)
 
   def save(self, state: State, done: int) -> None:
     """Begins to save a state, all that is known of its step logged before.
@@ -211,8 +217,12 @@ class Recorder:
     Raises:
       SaveError, RestoreError: it is not there, or not what was saved.
     """
-    self._checkpoints.close()
-    self._run.update(logbook=self._run.logbook.mark)
+    try:
+      self._checkpoints.close()
+      self._run.update(logbook=self._run.logbook.mark)
+    finally:
+      if self._mirrors:
+        self._mirrors.close()
 
 
 def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:

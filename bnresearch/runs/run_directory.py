@@ -32,6 +32,7 @@ FREE = (
   'data.folder',
   'data.workers',
   'data.on_device',
+  'log.mirrors',
   'parallel.backend',
   'parallel.devices',
   'slurm.partition',

@@ -6,6 +6,7 @@ from bnresearch import config as configs
 from bnresearch import knobs, preflight
 from bnresearch.assembly import Parts, assemble
 from bnresearch.preflight.images import check_images
+from bnresearch.preflight.mirrors import check_mirrors
 from bnresearch.preflight.network import check_network
 from bnresearch.sweeps.points import Point
 from bnresearch.sweeps.vectorized import traced
@@ -35,6 +36,7 @@ def check_points(
   for config, name in ((p.config, p.name) for p in points):
     like = next((p for p in parts.values() if p.data.is_of(config)), None)
     parts[name] = assemble(config, like)
+    check_mirrors(config)
   resident = {
     data: check_images(parts[point.name])
     for data, point in {_of_data(p.config): p for p in points}.items()

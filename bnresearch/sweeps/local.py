@@ -84,14 +84,19 @@ def run(
       if isinstance(outcome, BaseException):
         if raises:
           raise outcome
-        told = isinstance(outcome, (hosts.Lost, run_directory.Refused))
-        message = f'{point.name}{"" if told else " failed"}: {explain(outcome)}'
-        if jax.distributed.is_initialized():
-          hosts.leave(message)
-        console.print(message, soft_wrap=True)
+        _tell(point, outcome, console)
         outcome = statuses.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
+
+
+def _tell(point, error, console):
+  """Says what has ended a run; one of several hosts leaves the others."""
+  told = isinstance(error, (hosts.Lost, run_directory.Refused))
+  message = f'{point.name}{"" if told else " failed"}: {explain(error)}'
+  if jax.distributed.is_initialized():
+    hosts.leave(message)
+  console.print(message, soft_wrap=True)
 
 
 def _devices_each(points, processes):

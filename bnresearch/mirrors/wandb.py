@@ -1,0 +1,99 @@
+"""W&B: a run of the same name, in the project of WANDB_PROJECT or 'bnresearch'.
+
+Runs of a sweep are a group. Its environment variables rule it: without a login,
+without a network or with WANDB_MODE=offline, all is in RUN/wandb, and
+`wandb sync` of the newest folder there uploads it.
+
+A continued run is the same one of W&B, by the name in RUN/wandb/id. W&B forgets
+no row, so those which it had seen already stay as they were; they are the same
+up to rounding.
+"""
+
+import logging
+import os
+import pathlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bnresearch.mirrors import Row
+
+PACKAGE = 'wandb'
+_SECONDS = 30  # most that it waits for a network, at each end of a run
+
+
+class Mirror:
+  """Hands rows to W&B's own process, which does not wait for the network."""
+
+  def __init__(
+    self, path: pathlib.Path, values: Mapping[str, Any], *, fresh: bool
+  ):
+    import wandb
+
+    self._wandb = wandb
+    self._run = _begun(wandb, path, values, _identity(path, fresh=fresh))
+    self._from = self._run.step  # the first that it has not seen
+
+  def write(self, row: Row) -> None:
+    """Hands over a row, unless W&B has it from an earlier session."""
+    if row.step < self._from:
+      return
+    histograms = {
+      name: self._wandb.Histogram(values_C[np.isfinite(values_C)])
+      for name, values_C in row.channels.items()
+      if np.isfinite(values_C).any()
+    }
+    self._run.log({**row.scalars, **histograms}, step=row.step)
+
+  def close(self) -> None:
+    """Waits for the upload, for `_SECONDS` at most."""
+    self._run.finish()
+
+
+def _identity(path, *, fresh):
+  """Returns the id of the run at W&B; of a run that begins, a new one."""
+  file = path / 'wandb' / 'id'
+  if fresh or not file.exists():
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(uuid.uuid4().hex)
+  return file.read_text()
+
+
+def _begun(wandb, path, values, identity):
+  """Returns W&B's run; where that cannot be reached, it is kept here."""
+
+  def begin(mode):
+    # Silent, it asks nobody to log in: points may train in many processes.
+    wandb.setup(wandb.Settings(silent=True))
+    return wandb.init(
+      id=identity,
+      resume='allow',
+      mode=mode,
+      project=os.environ.get('WANDB_PROJECT') or 'bnresearch',
+      name=path.name,
+      group=path.absolute().parent.name,
+      dir=path,
+      config=dict(values),
+      reinit='create_new',  # others may be open: members of one program
+      settings=wandb.Settings(
+        console='off',
+        silent=True,
+        init_timeout=_SECONDS,
+        finish_timeout=_SECONDS,
+      ),
+    )
+
+  try:
+    return begin(os.environ.get('WANDB_MODE'))
+  except wandb.errors.Error as error:
+    logging.warning(
+      'W&B: %s The run goes on, and is kept in %s: `wandb sync` uploads it.',
+      error,
+      path / 'wandb',
+    )
+    wandb.teardown()  # whose process still tries to reach it
+    # For the other runs of this process too, which would wait as long.
+    os.environ['WANDB_MODE'] = 'offline'
+    return begin('offline')

@@ -1,0 +1,157 @@
+"""Batch normalization folded into the layer before it.
+
+Ioffe & Szegedy 2015, Algorithm 2, lines 9 to 11, 1502.03167: with statistics
+that no longer change, a normalizer scales and shifts each channel, and so does
+the convolution or dense layer before it.
+
+>>> import flax.linen as nn
+>>> import jax, numpy
+>>> from bnresearch.statistics.folding import fold
+>>> x_NHWC = jax.random.normal(jax.random.key(0), (4, 5, 5, 3))
+>>> conv, norm = nn.Conv(8, (3, 3)), nn.BatchNorm(use_running_average=True)
+>>> y_NHWC, of_conv = conv.init_with_output(jax.random.key(1), x_NHWC)
+>>> y_NHWC, of_norm = norm.init_with_output(jax.random.key(2), y_NHWC)
+>>> folded = fold(
+...   of_conv['params'], of_norm['params'], of_norm['batch_stats'], epsilon=1e-5
+... )
+>>> alone_NHWC = conv.apply({'params': folded}, x_NHWC)  # no norm after it
+>>> numpy.testing.assert_allclose(alone_NHWC, y_NHWC, rtol=1e-5, atol=1e-6)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+def fold(
+  layer: Mapping[str, Array],
+  norm: Mapping[str, Array],
+  statistics: Mapping[str, Array],
+  *,
+  epsilon: float,
+) -> dict[str, Array]:
+  """Returns parameters of the one layer that does what layer and norm do.
+
+  `kernel * gain` and `(bias - mean) * gain + beta`, with
+  `gain = gamma / sqrt(var + epsilon)`, of each output channel.
+
+  The norm must follow the layer directly, without a nonlinearity between them.
+  Numbers are computed in float64 and rounded once; inside a transformation,
+  such as `jax.jit` or `jax.vmap`, in float32, or float64 where that is enabled.
+
+  Where a channel's mean is many of its deviations, what the layer makes and
+  what the bias takes away are both large: the folded layer loses the digits
+  that their difference loses, in the dtype that it computes in.
+
+  Args:
+    layer: 'kernel' (..., C), output channels last, and perhaps 'bias' (C,): of
+      linen's Dense or Conv, grouped and depthwise too, or ConvTranspose. With
+      `transpose_kernel`, whose output channels come last but one, swap the last
+      two axes of the kernel before and after. Where these are equal in size,
+      that it was not done cannot be seen.
+    norm: 'scale' (C,) and 'bias' (C,); without them, gamma is 1 and beta 0.
+    statistics: 'mean' (C,) and 'var' (C,), the variance in squared units; what
+      else a norm keeps beside them is ignored.
+    epsilon: what the norm adds to the variance. Linen's is 1e-5.
+
+  Returns:
+    {'kernel', 'bias'}, in the dtype of the kernel. Give the layer
+    `use_bias=True`, if it had no bias.
+
+  Raises:
+    ValueError: a name is missing or not known, a shape does not fit, a kernel
+      is not floating, or a variance, where its value is known, is negative.
+  """
+  _check_names(layer, norm, statistics)
+  kernel = layer['kernel']
+  arrays = {
+    "layer['bias']": layer.get('bias'),
+    "norm['scale']": norm.get('scale'),
+    "norm['bias']": norm.get('bias'),
+    "statistics['mean']": statistics['mean'],
+    "statistics['var']": statistics['var'],
+  }
+  arrays = {name: x for name, x in arrays.items() if x is not None}
+  _check_shapes(kernel, arrays)
+  known = [kernel, *arrays.values(), epsilon]
+  if any(isinstance(x, jax.core.Tracer) for x in known):
+    xp, dtype = jnp, jnp.promote_types(jnp.result_type(*known), jnp.float32)
+  else:
+    xp, dtype = np, np.float64
+    _check_values(statistics['var'], epsilon)
+  of = lambda name, default: xp.asarray(arrays.get(name, default), dtype)
+  gain_C = of("norm['scale']", 1) / xp.sqrt(
+    of("statistics['var']", 0) + epsilon
+  )
+  bias_C = of("layer['bias']", 0) - of("statistics['mean']", 0)
+  bias_C = bias_C * gain_C + of("norm['bias']", 0)
+  gain = gain_C.reshape((1,) * (kernel.ndim - 1) + gain_C.shape)
+  made = {'kernel': xp.asarray(kernel, dtype) * gain, 'bias': bias_C}
+  kept = np.asarray if isinstance(kernel, np.ndarray) else jnp.asarray
+  return {name: kept(x.astype(kernel.dtype)) for name, x in made.items()}
+
+
+def _check_names(layer, norm, statistics):
+  """Refuses trees that are not those of one layer and one norm."""
+  for argument, given, needed, allowed, hint in (
+    ('layer', layer, {'kernel'}, {'kernel', 'bias'}, "params['Conv_0']"),
+    ('norm', norm, set(), {'scale', 'bias'}, "params['BatchNorm_0']"),
+    ('statistics', statistics, {'mean', 'var'}, None, "batch_stats['norm']"),
+  ):
+    names = set(given)
+    if needed <= names and (allowed is None or names <= allowed):
+      continue
+    perhaps = sorted((allowed or needed) - needed)
+    what = ' and '.join(sorted(needed) or perhaps)
+    if needed and perhaps:
+      what += f', and perhaps {" and ".join(perhaps)}'
+    raise ValueError(
+      f'{argument} has {", ".join(sorted(names)) or "nothing"}: needs {what}, '
+      f'the arrays of one module. Take them out of their tree, such as {hint}.'
+    )
+
+
+def _check_shapes(kernel, arrays: dict[str, Any]):
+  """Refuses what has not one number for each output channel."""
+  if kernel.ndim < 2 or not jnp.issubdtype(kernel.dtype, jnp.floating):
+    raise ValueError(
+      f"layer['kernel'] is {kernel.dtype} of the shape {kernel.shape}: needs "
+      'floating numbers (..., C), inputs and output channels. Take that of an '
+      'nn.Conv or nn.Dense; of quantized kernels, fold before quantizing.'
+    )
+  C = kernel.shape[-1]
+  for name, x in arrays.items():
+    if x.shape == (C,):
+      continue
+    fix = 'Is it that of the norm that follows this layer?'
+    if x.ndim > 1:
+      fix = (
+        'Statistics of each activation or time step fit no kernel that all '
+        'share: keep the norm. For a stack of networks, jax.vmap this function.'
+      )
+    elif x.shape == (kernel.shape[-2],) and kernel.ndim > 2:
+      fix = (
+        'Is the norm before the layer? Fold only one that follows it. Or is it '
+        'an nn.ConvTranspose with transpose_kernel? Swap the last two axes of '
+        'the kernel before and after.'
+      )
+    raise ValueError(
+      f'{name} has the shape {x.shape}: needs ({C},), the output channels of a '
+      f'kernel {kernel.shape}. {fix}'
+    )
+
+
+def _check_values(var_C, epsilon):
+  """Refuses variances that have no root."""
+  least = np.asarray(var_C, np.float64).min(initial=np.inf)
+  if not (least >= 0 and epsilon >= 0 and least + epsilon > 0):
+    raise ValueError(
+      f"statistics['var'] is at least {least:g}, epsilon = {epsilon}: needs "
+      'neither negative, and a positive sum. Is it the variance, not its '
+      'logarithm or its inverse root?'
+    )
