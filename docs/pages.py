@@ -17,7 +17,9 @@ from mkdocs.structure.files import File
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _RESULTS = 'experiments', 'benchmarks'
-_LINK = re.compile(r'(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^():#\s]+)(#[^)\s]+)?\)')
+_LINK = re.compile(
+  r'(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^():#\s]+)(#[^)\s]+)?\)'
+)
 _HELP = re.compile(r'\{\{ python -m ([\w.]+) --help \}\}')
 
 

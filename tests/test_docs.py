@@ -12,9 +12,11 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import keras
+import numpy as np
 import pytest
 
 import bnresearch as bnr
+from bnresearch.flags.table import FLAGS
 from bnresearch.knobs import KNOBS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -25,8 +27,8 @@ PAGES = {
 GENERATED = 'knobs.md'
 # Pages that MkDocs takes from where results are measured.
 RESULTS = [ROOT / name / 'README.md' for name in ('experiments', 'benchmarks')]
-# Whose code starts processes, and trains.
-LONG = 'tutorial.md'
+# Whose Python reads what its commands have made.
+WITH_COMMANDS_ALWAYS = ['tutorial.md']
 
 
 class Block(NamedTuple):
@@ -60,8 +62,8 @@ def prose(text):
   return re.sub(r'^```.*?^```$', '', text, flags=re.M | re.S)
 
 
-def run(page, folder):
-  """Runs a page's code in a folder, in order; returns the names it defines."""
+def run(page, folder, *, commands=False, root=ROOT):
+  """Runs a page's code in a folder, in order; its commands too, if wanted."""
   names = {'__name__': 'documentation'}
   for block in blocks(page):
     if not block.runs:
@@ -71,13 +73,12 @@ def run(page, folder):
       (folder / block.title).write_text(block.code)
     elif block.language == 'python':
       exec(compile(block.code, page, 'exec'), names)
-    elif block.language == 'bash':
-      shell(block.code, folder)
-  return names
+    elif block.language == 'bash' and commands:
+      shell(block.code, folder, root)
 
 
-def shell(code, folder, root=ROOT):
-  """Runs commands; `python` is this one."""
+def shell(code, folder, root):
+  """Runs commands; `python` is this one, of the checkout `root`."""
   path = f'{pathlib.Path(sys.executable).parent}:{os.environ["PATH"]}'
   done = subprocess.run(
     ['bash', '-euo', 'pipefail', '-c', code],
@@ -87,7 +88,15 @@ def shell(code, folder, root=ROOT):
     text=True,
   )
   assert done.returncode == 0, f'{code}\n{done.stdout}\n{done.stderr}'
-  return done.stdout
+
+
+def pages_with(language):
+  """Returns the pages that have blocks of a language which run."""
+  return [
+    page
+    for page in PAGES
+    if any(b.language == language and b.runs for b in blocks(page))
+  ]
 
 
 def anchors(file):
@@ -97,14 +106,9 @@ def anchors(file):
   return {word.strip().replace(' ', '-') for word in words}
 
 
-WITH_PYTHON = [
-  page
-  for page in PAGES
-  if any(b.language == 'python' and b.runs for b in blocks(page))
-]
-
-
-@pytest.mark.parametrize('page', [p for p in WITH_PYTHON if p != LONG])
+@pytest.mark.parametrize(
+  'page', [p for p in pages_with('python') if p not in WITH_COMMANDS_ALWAYS]
+)
 def test_the_python_of_a_page_runs_as_it_stands_there(
   page, tmp_path, monkeypatch
 ):
@@ -113,11 +117,26 @@ def test_the_python_of_a_page_runs_as_it_stands_there(
 
 
 @pytest.mark.study
-def test_the_tutorial_runs_from_its_first_line_to_its_last(
-  tmp_path, monkeypatch
+@pytest.mark.parametrize('page', pages_with('bash'))
+def test_a_page_runs_from_its_first_line_to_its_last(
+  page, tmp_path, monkeypatch
 ):
+  """Commands too; in a copy, so that a page may add files to the library."""
   monkeypatch.chdir(tmp_path)
-  run(LONG, tmp_path)
+  for folder in ('bnresearch', 'configs', 'experiments'):
+    ignored = shutil.ignore_patterns('__pycache__', '*.svg', '*.png')
+    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+  run(page, tmp_path, commands=True, root=tmp_path)
+
+
+def test_the_norm_of_the_page_normalizes():
+  (block,) = [b for b in blocks('howto/own-norm.md') if b.title]
+  names = {'__name__': 'positional'}
+  exec(compile(block.code, block.title, 'exec'), names)
+  x = 3 + jax.random.normal(jax.random.key(0), (4, 2, 2, 8))
+  y, _ = names['Norm']().init_with_output(jax.random.key(1), x, train=True)
+  np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
+  np.testing.assert_allclose(y.std(-1), 1, rtol=1e-3)
 
 
 def test_the_pages_have_the_examples_that_are_promised():
@@ -170,6 +189,22 @@ def test_knobs_on_the_pages_exist():
       if word.partition('.')[0] in groups
     ]
     wrong += [f'{page}: {k}' for k in named if k not in KNOBS | {'KEY': 0}]
+  assert not wrong, '\n'.join(wrong)
+
+
+def test_flags_on_the_pages_exist():
+  known = {flag.name for flag in FLAGS} | {'--help'}
+  wrong = []
+  for page in PAGES:
+    for block in blocks(page):
+      for command in re.split(r'(?<!\\)\n', block.code):
+        if 'bnresearch.main' in command:
+          named = re.findall(r'--[a-z_]+', command)
+          wrong += [
+            f'{page}: {flag}'
+            for flag in named
+            if flag not in known and not flag.startswith('--config')
+          ]
   assert not wrong, '\n'.join(wrong)
 
 
