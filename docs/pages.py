@@ -2,8 +2,8 @@
 
 The results stay where they are measured, in experiments/ and benchmarks/. Links
 are written as in the checkout, where editors and GitHub follow them. Here, one
-to what is no page becomes its text. `{{ python -m MODULE --help }}` becomes what
-the command prints.
+to what is no page becomes its text. `{{ python -m MODULE --help }}` becomes
+what the command prints.
 """
 
 import os

@@ -49,8 +49,9 @@ class Block(NamedTuple):
 
 def blocks(page):
   """Returns the blocks of code of a page, in order."""
+  fence = r'```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$'
   found = re.findall(
-    r'^(<!-- not run: [^\n]+ -->\n)?```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$',
+    rf'^(<!-- not run: [^\n]+ -->\n)?{fence}',
     PAGES[page].read_text(),
     re.M | re.S,
   )
@@ -164,7 +165,7 @@ def test_every_link_leads_to_a_file_and_a_heading():
 
 def test_the_navigation_has_every_page_once():
   text = (ROOT / 'mkdocs.yml').read_text()
-  listed = re.findall(r'^ +- (\S+\.md)$', text, re.M)
+  listed = re.findall(r'^ +- (?:\w+: )?(\S+\.md)$', text, re.M)
   results = [file.relative_to(ROOT).as_posix() for file in RESULTS]
   assert sorted(listed) == sorted([*PAGES, *results])
 
@@ -217,7 +218,7 @@ def first_column(section):
 
 
 def test_the_migration_tables_have_every_field():
-  fields = {f for f in nn.BatchNorm.__dataclass_fields__} - {'parent', 'name'}
+  fields = {*nn.BatchNorm.__dataclass_fields__} - {'parent', 'name'}
   found = first_column('From `flax.linen.BatchNorm`')
   assert fields - found == set()
 
