@@ -53,9 +53,11 @@ if TYPE_CHECKING:
   from bnresearch.inference.ensemble import (
     evaluate_together as evaluate_together,
   )
+  from bnresearch.inference.folded import fold_run as fold_run
   from bnresearch.inference.run import Run as Run
   from bnresearch.inference.run import open_run as open_run
   from bnresearch.knobs.defaults import default_config as default_config
+  from bnresearch.statistics.folding import fold as fold
   from bnresearch.statistics.population import (
     population_statistics as population_statistics,
   )
@@ -67,6 +69,8 @@ _PUBLIC = {
   'Run': 'inference.run:Run',
   'default_config': 'knobs.defaults:default_config',
   'evaluate_together': 'inference.ensemble:evaluate_together',
+  'fold': 'statistics.folding:fold',
+  'fold_run': 'inference.folded:fold_run',
   'load_config': 'config:load',
   'models': 'models',
   'norms': 'norms',

@@ -1,5 +1,6 @@
 """Command lines: what a user can mend is one message, and no traceback."""
 
+import argparse
 import functools
 import os
 import sys
@@ -8,6 +9,25 @@ from collections.abc import Callable
 from bnresearch.terminal import UserError, explain, is_of_memory, say
 
 Main = Callable[..., int]
+
+
+def parser(
+  module: str, text: str, examples: str = ''
+) -> argparse.ArgumentParser:
+  """Returns a parser of `python -m bnresearch.MODULE`.
+
+  Args:
+    module: its name.
+    text: what the command does.
+    examples: lines that end its help, as they are.
+  """
+  return argparse.ArgumentParser(
+    prog=f'python -m bnresearch.{module}',
+    description=text,
+    epilog=examples,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
 
 
 def line(*expected: type[Exception]) -> Callable[[Main], Main]:

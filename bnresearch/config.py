@@ -85,7 +85,7 @@ def load(path_and_arg: str) -> Config:
     file = DEFAULT if path == 'default' else paths.local(path)
     config = config_code.returned(file, arg)
   except config_code.Failed as error:
-    raise ConfigError([f'--config={path_and_arg}: {error}']) from error
+    raise ConfigError(f'--config={path_and_arg}: {error}') from error
   return _checked(path, config)
 
 
@@ -93,24 +93,21 @@ def _checked(path, config):
   """Returns what a config file has made as a config, of Python's numbers."""
   if type(config) is not Config:
     raise ConfigError(
-      [
-        f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
-        'ml_collections.ConfigDict, such as default.get_config() returns.'
-      ]
+      f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
+      'ml_collections.ConfigDict, such as default.get_config() returns.'
     )
   try:
     flat = leaves(config)
   except TypeError:
     raise ConfigError(
-      [f'--config={path}: needs the names of knobs as keys, all of them text.']
+      f'--config={path}: needs the names of knobs as keys, all of them text.'
     ) from None
-  unknown = [key for key in flat if key not in knobs.KNOBS]
-  if unknown:
+  if unknown := [key for key in flat if key not in knobs.KNOBS]:
     raise ConfigError(
       f'--config={path}: {key}: no such knob. {knobs.nearest(key, knobs.KNOBS)}'
       for key in unknown
     )
-  return Config(_plain(config.to_dict())).lock()
+  return Config(plain(config.to_dict())).lock()
 
 
 def override(config: Config, values: dict[str, Any]) -> list[str]:
@@ -127,32 +124,34 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
       problems.append(f'{key}: no such key. {knobs.nearest(key, known)}')
       continue
     try:
-      value = _as_type_of(known[key], _plain(value))
+      value = _as_type_of(known[key], plain(value))
     except _UNREADABLE:
       kind, said = type(known[key]).__name__, _BRIEF.repr(value)
       problems.append(f'{key} = {said}: needs {kind}, like {known[key]!r}.')
       continue
-    *groups, leaf = key.split('.')
-    node = config
-    for group in groups:
-      node = node[group]
-    with node.unlocked():
-      node[leaf] = value
+    config.update_from_flattened_dict({key: value})
   return problems
 
 
-def _plain(value):
-  """Returns a value with Python's numbers and lists instead of NumPy's."""
+def changed(config: Config, values: dict[str, Any]) -> Config:
+  """Returns a config in which some leaves have other values, by dotted key."""
+  other = config.copy_and_resolve_references()
+  override(other, values)
+  return other.lock()
+
+
+def plain(value: Any) -> Any:
+  """Returns a value as a config has it: Python's numbers, tuples for lists."""
   if isinstance(value, np.floating):
     return float(value)
   if isinstance(value, np.generic):
     return value.item()
   if isinstance(value, np.ndarray):
-    return _plain(value.tolist())
+    return plain(value.tolist())
   if isinstance(value, dict):
-    return {key: _plain(v) for key, v in value.items()}
+    return {key: plain(v) for key, v in value.items()}
   if isinstance(value, (tuple, list)):
-    return tuple(map(_plain, value))
+    return tuple(map(plain, value))
   return value
 
 
@@ -193,10 +192,9 @@ def _as_tuple_like(example, value):
 
 def tiny(config: Config) -> Config:
   """Returns a config for a dry run: two steps of everything, on few images."""
-  small = config.copy_and_resolve_references()
   devices = config.parallel.devices
-  override(
-    small,
+  return changed(
+    config,
     {
       'dry_run': True,
       'train.steps': 2,
@@ -216,4 +214,3 @@ def tiny(config: Config) -> Config:
       'log.mirrors': (),
     },
   )
-  return small.lock()

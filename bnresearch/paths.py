@@ -1,10 +1,12 @@
 """Paths that users give: on this machine's disks, and fit to be written."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
 
 import platformdirs
 
@@ -86,6 +88,20 @@ def made(file: pathlib.Path) -> pathlib.Path:
   """Returns the path of a file, its folder made if it is not there."""
   file.parent.mkdir(parents=True, exist_ok=True)
   return file
+
+
+@contextlib.contextmanager
+def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a path beside `file` to write to, which then takes its place.
+
+  So the file is there as a whole or not at all. Its folder is made if need be.
+  """
+  partial = made(file).with_name(f'{os.getpid()}-{file.name}')
+  try:
+    yield partial
+    partial.replace(file)
+  finally:
+    partial.unlink(missing_ok=True)
 
 
 def cache() -> pathlib.Path | None:

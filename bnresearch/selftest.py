@@ -234,12 +234,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(console):
   devices = jax.devices()
   table = Table(
+    *('option', 'back-end', 'largest difference', 'collectives'),
     title=f'{len(devices)} x {devices[0].device_kind}, jax {jax.__version__}',
     title_justify='left',
     box=box.SIMPLE_HEAD,
   )
-  for column in ('option', 'back-end', 'largest difference', 'collectives'):
-    table.add_column(column)
   problems, N = [], SHARE * len(devices)
   todo = cases(len(devices))
   for number, case in enumerate(todo, start=1):

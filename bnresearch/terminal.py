@@ -8,10 +8,13 @@ import concurrent.futures.process
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import rich.console
+import rich.progress
 from rich.text import Text
+
+_T = TypeVar('_T')
 
 _WIDTH = 140  # of what is piped to a file: a table must not lose its columns
 _LESS_MEMORY = (
@@ -27,7 +30,8 @@ class UserError(Exception):
 class ConfigError(UserError, ValueError):
   """A config cannot be used; the message lists every problem found."""
 
-  def __init__(self, problems: Iterable[str]):
+  def __init__(self, problems: str | Iterable[str]):
+    problems = [problems] if isinstance(problems, str) else problems
     self.problems = tuple(dict.fromkeys(problems))
     n = len(self.problems)
     title = 'A problem' if n == 1 else f'{n} problems'
@@ -54,6 +58,21 @@ class Console(rich.console.Console):
 def wide() -> Console:
   """Returns a console for tables, which does not cut them in a file."""
   return Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def track(
+  items: Iterable[_T], description: str, total: int | None = None
+) -> Iterable[_T]:
+  """Returns the items; a terminal shows on the standard error how far it is."""
+  console = Console(stderr=True)
+  return rich.progress.track(
+    items,
+    description,
+    total,
+    console=console,
+    transient=True,
+    disable=not console.is_terminal,
+  )
 
 
 def printable(text: str) -> str:

@@ -334,6 +334,7 @@ def test_the_message_counts_the_problems_and_lists_each_once():
   error = configs.ConfigError(['a: wrong.', 'b: wrong.', 'a: wrong.'])
   assert str(error) == '2 problems:\n  a: wrong.\n  b: wrong.'
   assert str(configs.ConfigError(['a'])) == 'A problem:\n  a'
+  assert str(configs.ConfigError('a: no.')) == 'A problem:\n  a: no.'
 
 
 # Sweeps.

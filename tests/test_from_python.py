@@ -23,6 +23,8 @@ NAMES = [
   'Run',
   'default_config',
   'evaluate_together',
+  'fold',
+  'fold_run',
   'load_config',
   'models',
   'norms',
@@ -55,6 +57,12 @@ def test_the_public_names_are_those_and_can_be_had():
     bnr.norms.bacth  # noqa: B018
 
 
+def test_the_changelog_has_every_public_name():
+  changes = (LIBRARY.parent / 'CHANGELOG.md').read_text()
+  missing = [name for name in NAMES if f'`bnr.{name}`' not in changes]
+  assert not missing
+
+
 def test_type_checkers_see_the_same_names():
   tree = ast.parse((LIBRARY / '__init__.py').read_text())
   (block,) = (node for node in tree.body if isinstance(node, ast.If))
@@ -82,7 +90,7 @@ import json, sys
 import flax.linen, jax
 before = {name.partition('.')[0] for name in sys.modules}
 import bnresearch as bnr
-bnr.norms.batch.Norm, bnr.population_statistics
+bnr.norms.batch.Norm, bnr.population_statistics, bnr.fold
 new = {name.partition('.')[0] for name in sys.modules} - before
 rooms = sorted({n.split('.')[1] for n in sys.modules if 'bnresearch.' in n})
 print(json.dumps([sorted(new), rooms]))

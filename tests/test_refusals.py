@@ -462,6 +462,24 @@ def test_without_a_cache_all_works(monkeypatch, tmp_path):
   assert _folder_report._kept({'reason': ['a'] * 30}) == ''
 
 
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+  file = tmp_path / 'new' / 'a.csv'
+  for text in ('first', 'second'):
+    with paths.replacing(file) as partial:
+      partial.write_text(text)
+    assert file.read_text() == text
+
+  def write_half():
+    with paths.replacing(file) as partial:
+      partial.write_text('half')
+      raise OSError('the disk is full')
+
+  with pytest.raises(OSError, match='full'):
+    write_half()
+  assert [f.name for f in file.parent.iterdir()] == ['a.csv']
+  assert file.read_text() == 'second'
+
+
 def test_a_cache_that_is_cut_off_is_made_again(originals, tmp_path):
   originals('mnist')
   whole = mnist.load('test')

@@ -60,19 +60,15 @@ class Images:
     It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.
     """
     if self._augment.crop == 'resized':
-      return functools.partial(
-        crops.random_resized,
-        size=self._data.image_size,
-        area=self._augment.area,
-        aspect=self._augment.aspect,
-      )
+      own = lookup.keywords(crops.random_resized, self._augment)
+      size = self._data.image_size
+      return functools.partial(crops.random_resized, size=size, **own)
     return functools.partial(_without_draws, self.crop())
 
   @functools.cached_property
   def pixels(self) -> Callable[[jax.Array], jax.Array]:
     """The function from images to the network's input."""
-    own = lookup.keywords(pixels, self._data)
-    return functools.partial(pixels, **own)
+    return functools.partial(pixels, **lookup.keywords(pixels, self._data))
 
   @functools.cached_property
   def augmented(self) -> Inputs:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bnresearch.conventions.frameworks import FRAMEWORKS, Framework
 
 
@@ -165,10 +167,7 @@ def _weight_of_old(momentum, framework):
 
 def _check(name, value, least, why=''):
   """Raises unless a number, or each of an array, is finite and large enough."""
-  low, high = (
-    (value.min(), value.max()) if hasattr(value, 'min') else (value, value)
-  )
-  if not (least <= low and high < math.inf):
+  if not (least <= np.min(value) and np.max(value) < math.inf):
     raise ValueError(
       f'{name} = {value}: needs to be finite and at least {least:.6g}{why}.'
     )

@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.conventions`, a table or a sum."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -41,13 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.conventions',
-    description='Shows, and converts, the conventions of batch normalization.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Shows, and converts, the conventions of batch normalization.'
+  parser = command.parser('conventions', text, _EXAMPLES)
   names = ', '.join(FRAMEWORKS)
   add = parser.add_argument
   add('--from', metavar='NAME', dest='source', help=f'one of {names}')
@@ -81,15 +75,9 @@ def _print_table(console):
     padding=0,  # so that it fits into 80 columns
   )
   for name, f in FRAMEWORKS.items():
-    table.add_row(
-      name,
-      f.parameter,
-      'none' if f.default is None else f'{f.default:g}',
-      f.weighs,
-      f'{f.epsilon:g}',
-      f.running_variance,
-      f.debias,
-    )
+    default = 'none' if f.default is None else f'{f.default:g}'
+    meaning = f.parameter, default, f.weighs, f'{f.epsilon:g}'
+    table.add_row(name, *meaning, f.running_variance, f.debias)
   console.print(table)
   for name, f in FRAMEWORKS.items():
     console.print(f'{name}: {f.layer}. {f.remark}')
@@ -126,11 +114,8 @@ def _print_conversion(args):
   ours = FRAMEWORKS['bnresearch']
   settings = conventions.Values(momentum, epsilon)
   knobs = conventions.convert(settings, source, ours)
-  for name, framework, values in (
-    (args.source, source, old),
-    (args.target, target, new),
-  ):
-    say(f'{name}: {_text(framework, values)}')
+  say(f'{args.source}: {_text(source, old)}')
+  say(f'{args.target}: {_text(target, new)}')
   say(
     f'knobs of bnresearch that do as {args.source}: '
     f'--config.norm.momentum={knobs.momentum:.12g} '

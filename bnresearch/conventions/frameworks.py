@@ -13,8 +13,11 @@ from bnresearch import lookup
 class Framework(NamedTuple):
   """How a framework's batch normalization keeps its running statistics.
 
+  What is not given is as in flax.
+
   Attributes:
     layer: its name there.
+    remark: what else surprises.
     parameter: what the running average's parameter is called.
     default: its value if the user gives none; None if it must be given.
     weighs: whether it is the weight of the 'old' value or of the 'new' one.
@@ -26,30 +29,23 @@ class Framework(NamedTuple):
       weight momentum^t after t updates; 'yes' if not, the rest divided by 1 -
       momentum^t; 'mean' if it is divided, but the variance began at 1 instead
       of 0, so that momentum^t / (1 - momentum^t) is too much.
-    remark: what else surprises.
   """
 
   layer: str
-  parameter: str
-  default: float | None
-  weighs: str
-  epsilon_parameter: str
-  epsilon: float
-  running_variance: str
-  debias: str
   remark: str
+  parameter: str = 'momentum'
+  default: float | None = 0.99
+  weighs: str = 'old'
+  epsilon_parameter: str = 'epsilon'
+  epsilon: float = 1e-5
+  running_variance: str = 'biased'
+  debias: str = 'no'
 
 
 FRAMEWORKS = {
   'bnresearch': Framework(
     layer='norm.name=batch',
-    parameter='momentum',
-    default=0.99,
-    weighs='old',
-    epsilon_parameter='epsilon',
-    epsilon=1e-5,
     running_variance='unbiased',
-    debias='no',
     remark=(
       'norm.running_variance and norm.debias are knobs. A run with '
       'norm.running_variance=biased converts as flax does.'
@@ -57,46 +53,23 @@ FRAMEWORKS = {
   ),
   'flax': Framework(
     layer='flax.linen.BatchNorm',
-    parameter='momentum',
-    default=0.99,
-    weighs='old',
-    epsilon_parameter='epsilon',
-    epsilon=1e-5,
-    running_variance='biased',
-    debias='no',
     remark='use_fast_variance=True: E[x^2] - E[x]^2, wrong if |mean| >> std.',
   ),
   'nnx': Framework(
     layer='flax.nnx.BatchNorm',
-    parameter='momentum',
-    default=0.99,
-    weighs='old',
-    epsilon_parameter='epsilon',
-    epsilon=1e-5,
-    running_variance='biased',
-    debias='no',
     remark='use_fast_variance=True, as in linen.',
   ),
   'pytorch': Framework(
     layer='torch.nn.BatchNorm1d, 2d, 3d',
-    parameter='momentum',
     default=0.1,
     weighs='new',
     epsilon_parameter='eps',
-    epsilon=1e-5,
     running_variance='unbiased',
-    debias='no',
     remark='torchvision: eps 0.001 in GoogLeNet and InceptionV3.',
   ),
   'keras': Framework(
     layer='keras.layers.BatchNormalization, Keras 3',
-    parameter='momentum',
-    default=0.99,
-    weighs='old',
-    epsilon_parameter='epsilon',
     epsilon=1e-3,
-    running_variance='biased',
-    debias='no',
     remark=(
       'trainable=False implies inference mode. keras.applications: epsilon '
       '1.001e-5 in ResNet and DenseNet; momentum 0.999 in MobileNetV2; '
@@ -107,11 +80,8 @@ FRAMEWORKS = {
     layer='tf_slim.batch_norm',
     parameter='decay',
     default=0.999,
-    weighs='old',
-    epsilon_parameter='epsilon',
     epsilon=1e-3,
     running_variance='unbiased',
-    debias='no',
     remark=(
       'scale=False: no gamma unless asked for. Unbiased by the fused kernel. '
       'zero_debias_moving_mean debiases the mean only. Scopes: decay 0.9997 in '
@@ -122,21 +92,13 @@ FRAMEWORKS = {
     layer='hk.BatchNorm',
     parameter='decay_rate',
     default=None,
-    weighs='old',
     epsilon_parameter='eps',
-    epsilon=1e-5,
-    running_variance='biased',
     debias='yes',
     remark='A zero-debiased average; a negative variance is not clipped.',
   ),
   'equinox': Framework(
     layer='eqx.nn.BatchNorm',
-    parameter='momentum',
-    default=0.99,
-    weighs='old',
     epsilon_parameter='eps',
-    epsilon=1e-5,
-    running_variance='biased',
     debias='mean',
     remark=(
       'Its docstring says unbiased, its code averages the biased variance. '
@@ -149,11 +111,9 @@ FRAMEWORKS = {
     layer='chainer.links.BatchNormalization',
     parameter='decay',
     default=0.9,
-    weighs='old',
     epsilon_parameter='eps',
     epsilon=2e-5,
     running_variance='unbiased',
-    debias='no',
     remark='Unbiased by m/max(m-1, 1): a single value is no error.',
   ),
 }

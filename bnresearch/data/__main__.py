@@ -1,13 +1,11 @@
 """The command line: `python -m bnresearch.data [--prepare, --inspect]`."""
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
 import jax
 import numpy as np
-from rich.progress import track
 from rich.table import Table
 
 from bnresearch import command, lookup, paths
@@ -16,7 +14,7 @@ from bnresearch.assembly import assemble
 from bnresearch.data import SPLITS, Arrays, MissingData, _sheet
 from bnresearch.preflight.images import check_images
 from bnresearch.sweeps.points import points
-from bnresearch.terminal import Console, say, wide
+from bnresearch.terminal import say, track, wide
 from bnresearch.training.step import inputs_key
 
 _EXAMPLES = """
@@ -41,27 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
   args, rest = parser.parse_known_args(argv)
   values = configs.from_flags(rest, parser)
   if args.prepare and args.inspect:
-    raise configs.ConfigError(['--prepare and --inspect: needs one of them.'])
+    raise configs.ConfigError('--prepare and --inspect: needs one of them.')
   if args.prepare:
-    return _prepare(args, values)
-  if args.inspect:
-    return _inspect(args, values)
-  if values or args.folder:
+    _prepare(args, values)
+  elif args.inspect:
+    _inspect(args, values)
+  elif values or args.folder:
     raise configs.ConfigError(
-      ['--from is for --prepare, and --config.KEY for --inspect.']
+      '--from is for --prepare, and --config.KEY for --inspect.'
     )
-  _list()
+  else:
+    _list()
   return 0
 
 
 def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.data',
-    description='Lists the data sets, prepares one, or shows one.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Lists the data sets, prepares one, or shows one.'
+  parser = command.parser('data', text, _EXAMPLES)
   parser.add_argument('--prepare', metavar='NAME', help='a data set to prepare')
   parser.add_argument(
     '--from',
@@ -131,28 +125,25 @@ def _prepare(args, values):
       if hasattr(lookup.find('data', name), 'prepare')
     ]
     raise configs.ConfigError(
-      [
-        f'--prepare={args.prepare}: nothing to prepare, or not by us. '
-        f'{", ".join(can)} can be.'
-      ]
+      f'--prepare={args.prepare}: nothing to prepare, or not by us. '
+      f'{", ".join(can)} can be.'
     )
   if values or not args.folder:
     raise configs.ConfigError(
-      ['--prepare needs --from=FOLDER, and takes no --config.KEY.']
+      '--prepare needs --from=FOLDER, and takes no --config.KEY.'
     )
   say(entry.prepare(args.folder))
-  return 0
 
 
 def _inspect(args, values):
   lookup.find('data', args.inspect)
   if args.output.suffix not in _PICTURES:
     raise configs.ConfigError(
-      [f'--output={args.output}: needs to end in {", ".join(_PICTURES)}.']
+      f'--output={args.output}: needs to end in {", ".join(_PICTURES)}.'
     )
   values = {'data.name': args.inspect, **values}
   if why := paths.unwritable(args.output):
-    raise configs.ConfigError([f'--output={args.output}: {why}'])
+    raise configs.ConfigError(f'--output={args.output}: {why}')
   config = points(configs.load(args.config), values)[0].config
   parts = assemble(config)
   check_images(parts)
@@ -161,30 +152,18 @@ def _inspect(args, values):
   others = f', {len(found["validation"]):,} held out' if len(found) > 2 else ''
   say(f'{len(train):,} training images{others}, {len(test):,} for evaluation')
   _print_moments(train)
-  _sheet.draw(
-    {
-      'training, augmented': _augmented(parts),
-      'evaluation': _evaluated(parts),
-    },
-    paths.made(args.output),
-  )
+  augmented, evaluated = _augmented(parts), _evaluated(parts)
+  halves = {'training, augmented': augmented, 'evaluation': evaluated}
+  _sheet.draw(halves, paths.made(args.output))
   say(f'Wrote {args.output}')
-  return 0
 
 
 def _print_moments(source):
   """Prints the channels' means and deviations, of pixels in [0, 1]."""
   count = min(len(source), _MEASURED)
   numbers = np.linspace(0, len(source) - 1, count).astype(int).tolist()
-  console = Console(stderr=True)
   sums, pixels = 0, 0
-  for number in track(
-    numbers,
-    'measuring',
-    console=console,
-    transient=True,
-    disable=not console.is_terminal,
-  ):
+  for number in track(numbers, 'measuring'):
     x_HWC = source[number][0].astype(np.float64) / 255
     sums = sums + np.stack([x_HWC.sum((0, 1)), np.square(x_HWC).sum((0, 1))])
     pixels += x_HWC.shape[0] * x_HWC.shape[1]

@@ -67,7 +67,8 @@ def find(root: str, *, follow_links: bool) -> Listing:
     tops = {split: part for split, part in parts.items() if part in reached}
   for split, top in tops.items():
     classes = finder.look(top)
-    finder.refuse('file beside the class folders', classes.files)
+    beside = [file.path for file in classes.files]
+    finder.refuse('file beside the class folders', beside)
     for path in classes.folders:
       inside = finder.look(path)
       finder.refuse('folder inside a class folder', inside.folders)
@@ -90,8 +91,7 @@ class _Finder:
     self.problems = []
     self.hidden = []
 
-  def refuse(self, reason, found):
-    paths = (f.path if isinstance(f, File) else f for f in found)
+  def refuse(self, reason, paths):
     self.problems += [(reason, path) for path in paths]
 
   def look(self, folder, only=None):
@@ -118,7 +118,8 @@ class _Finder:
     """Puts an entry where it belongs, or among the problems."""
     if entry.is_symlink():
       real = os.path.realpath(real)
-      if not self.follow_links and not _is_below(real, self.real):
+      inside_root = pathlib.Path(real).is_relative_to(self.real)
+      if not self.follow_links and not inside_root:
         self.problems.append((_LINK_OUT, path))
         return
     try:
@@ -147,12 +148,10 @@ def _names(root):
   """Returns the names in the data folder."""
   try:
     names = sorted(os.listdir(root))
-  except FileNotFoundError:
-    raise MissingData(f'data.folder = {root}: there is no such folder.') from (
-      None
-    )
-  except NotADirectoryError:
-    raise MissingData(f'data.folder = {root}: this is no folder.') from None
+  except (FileNotFoundError, NotADirectoryError) as error:
+    is_file = isinstance(error, NotADirectoryError)
+    what = 'this is no folder' if is_file else 'there is no such folder'
+    raise MissingData(f'data.folder = {root}: {what}.') from None
   except OSError as error:
     raise DamagedData(f'data.folder = {root}: {why(error)}.') from error
   if all(_hides(name) for name in names):
@@ -186,7 +185,3 @@ def _parts(root, names):
 
 def _hides(name):
   return name.startswith('.') or name.lower() in _HIDDEN
-
-
-def _is_below(path, folder):
-  return os.path.commonpath([path, folder]) == folder

@@ -5,7 +5,6 @@ the time of change that it had is not read again.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
@@ -13,12 +12,11 @@ from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple
 
-from rich.progress import track
-
 from bnresearch import paths
+from bnresearch.data import digest_of
 from bnresearch.data._folder import File, why
 from bnresearch.images import decoding, formats
-from bnresearch.terminal import Console
+from bnresearch.terminal import track
 
 _VERSION = 2  # of the verdicts: to be raised when others may come out
 _CHUNK = 32  # files of one task
@@ -50,7 +48,7 @@ def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
     root: the data folder.
     files: of it.
   """
-  name = f'{_digest(os.fsencode(os.path.realpath(root)))}.json'
+  name = f'{digest_of(os.fsencode(os.path.realpath(root)))}.json'
   folder = cache_folder()
   known = _read(folder / name) if folder else {}
   found = {f.path: known[_key(f)] for f in files if _key(f) in known}
@@ -76,16 +74,12 @@ def cache_folder() -> pathlib.Path | None:
 def _judge_all(root, files):
   """Yields (file, its verdict)."""
   chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
-  console = Console(stderr=True)
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     try:
       judged = track(
         pool.map(lambda chunk: [_judge(root, f) for f in chunk], chunks),
         f'Checking {len(files):,} images',
         len(chunks),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
       )
       for chunk, of_chunk in zip(chunks, judged):
         yield from zip(chunk, of_chunk)
@@ -103,11 +97,7 @@ def _judge(root, file):
   except OSError as error:
     return Verdict('', (), why(error))
   found = decoding.inspect(content)
-  return Verdict(_digest(content), found.oddities, found.problem)
-
-
-def _digest(content):
-  return hashlib.blake2b(content, digest_size=16).hexdigest()
+  return Verdict(digest_of(content), found.oddities, found.problem)
 
 
 def _key(file):
@@ -136,9 +126,6 @@ def _read(cache):
 def _write(cache, judged):
   """Keeps the verdicts, but those on files that could not be read."""
   rows = [[*_key(f), *v] for f, v in judged if v.digest or not v.problem]
-  partial = cache.with_name(f'{os.getpid()}-{cache.name}')
   # Without a place to keep them, only time is lost.
-  with contextlib.suppress(OSError):
-    cache.parent.mkdir(parents=True, exist_ok=True)
+  with contextlib.suppress(OSError), paths.replacing(cache) as partial:
     partial.write_text(json.dumps({'stamp': _stamp(), 'verdicts': rows}))
-    partial.replace(cache)

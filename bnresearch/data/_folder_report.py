@@ -1,12 +1,13 @@
 """What a folder of images has to say, in words for people and for a record."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnresearch.data import _folder_check
 from bnresearch.data._folder import Listing
 from bnresearch.data._folder_check import Verdict
+from bnresearch.paths import made
 
 _LISTED = 20  # files of each reason; and pairs
 _MADE_OF = {
@@ -89,7 +90,7 @@ def record(
 def _converted(used, verdicts):
   """Returns {oddity: {'files': how many, 'example': path}}."""
   converted = {}
-  for _, _, path in _each(used):
+  for _, _, path in each(used):
     for oddity in verdicts[path].oddities:
       of = converted.setdefault(oddity, {'files': 0, 'example': shown(path)})
       of['files'] += 1
@@ -99,7 +100,7 @@ def _converted(used, verdicts):
 def _duplicates(used, verdicts):
   """Returns {where: pairs of paths whose files have the same content}."""
   alike = {}
-  for split, name, path in _each(used):
+  for split, name, path in each(used):
     alike.setdefault(verdicts[path].digest, []).append((split, name, path))
   pairs = {'in both splits': [], 'in two classes': []}
   for first, *others in alike.values():
@@ -112,7 +113,9 @@ def _duplicates(used, verdicts):
   return {where: found for where, found in pairs.items() if found}
 
 
-def _each(used):
+def each(
+  used: Mapping[str, Mapping[str, Sequence[str]]],
+) -> Iterator[tuple[str, str, str]]:
   """Yields (split, class, path)."""
   for split, of_class in used.items():
     for name, paths in of_class.items():
@@ -154,7 +157,6 @@ def _kept(problems):
   path = folder / 'refused.txt'
   lines = [f'{r}\t{p}\n' for r, paths in problems.items() for p in paths]
   with contextlib.suppress(OSError):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(lines))
+    made(path).write_text(''.join(lines))
     return f' All are listed in {path}.'
   return ''

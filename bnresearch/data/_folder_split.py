@@ -1,11 +1,10 @@
 """Which images of each class are for training, and which for evaluation."""
 
-import hashlib
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-from bnresearch.data import _folder, count_of
+from bnresearch.data import _folder, count_of, digest_of
 
 _TWO_FORMS = (
   'class whose name has another Unicode form in the other split, where systems '
@@ -29,8 +28,7 @@ def held_out(
   """
 
   def rank(name):
-    text = f'{split_seed}/{class_name}/{name}'
-    return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
+    return digest_of(os.fsencode(f'{split_seed}/{class_name}/{name}'))
 
   count = count_of(len(names), validation)
   return set(sorted(names, key=rank)[:count])

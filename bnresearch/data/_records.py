@@ -120,8 +120,7 @@ class Records:
       )
       # It opens each file when it first reads from it.
       files = builder.info.splits[self.split].filepaths
-      absent = [f.name for f in files if not f.exists()]
-      if absent:
+      if absent := [f.name for f in files if not f.exists()]:
         raise DamagedData(
           f'{self._place} lacks {len(absent)} of its {len(files)} files, the '
           f'first one {absent[0]}.'
@@ -172,14 +171,8 @@ def load(
   if not labelled.examples.get(split):
     known = ', '.join(labelled.examples)
     raise MissingData(f'{folder} has no split {split!r}, only {known}.')
-  records = Records(
-    folder,
-    split,
-    labelled,
-    _tfds.notes(folder, split),
-    decoding.DETAIL * image_size,
-    numbers,
-  )
+  notes, detail = _tfds.notes(folder, split), decoding.DETAIL * image_size
+  records = Records(folder, split, labelled, notes, detail, numbers)
   records[0]
   return records
 

@@ -41,17 +41,10 @@ def prepared(name: str) -> pathlib.Path | None:
     MissingData: it is prepared, but not for random access.
   """
   name, _, version = name.partition(':')
-  # No pattern: `incomplete.ABC_3.0.1`, which an interrupted preparation leaves,
-  # and `1pct`, a config, are no versions.
-  infos = [
-    info
-    for info in (root() / name).glob('*/dataset_info.json')
-    if _VERSION.fullmatch(info.parent.name)
-    and version in ('', info.parent.name)
-  ]
-  if not infos:
+  found = [f for f in _versions(name) if version in ('', f.name)]
+  if not found:
     return None
-  folder = max(infos, key=_version).parent
+  folder = max(found, key=lambda f: tuple(map(int, f.name.split('.'))))
   formats = _formats(folder)
   if FORMAT not in formats:
     raise MissingData(
@@ -63,8 +56,14 @@ def prepared(name: str) -> pathlib.Path | None:
   return folder
 
 
-def _version(info):
-  return tuple(map(int, info.parent.name.split('.')))
+def _versions(names):
+  """Returns the folders of all versions of a name, or of what a pattern fits.
+
+  `incomplete.ABC_3.0.1`, which an interrupted preparation leaves, and `1pct`, a
+  config, are none.
+  """
+  infos = root().glob(f'{names}/*/dataset_info.json')
+  return [i.parent for i in infos if _VERSION.fullmatch(i.parent.name)]
 
 
 def _formats(folder):
@@ -81,13 +80,9 @@ def names(within: str = '') -> list[str]:
   Args:
     within: only this name and its configs.
   """
-  infos = [
-    info
-    for depth in ('*', '*/*')
-    for info in root().glob(f'{within or "*"}/{depth}/dataset_info.json')
-    if _VERSION.fullmatch(info.parent.name) and FORMAT in _formats(info.parent)
-  ]
-  return sorted({i.parents[1].relative_to(root()).as_posix() for i in infos})
+  found = _versions(within or '*') + _versions(f'{within or "*"}/*')
+  there = {f.parent for f in found if FORMAT in _formats(f)}
+  return sorted(f.relative_to(root()).as_posix() for f in there)
 
 
 def missing(name: str) -> str:
@@ -171,12 +166,9 @@ def _kept(file):
 
 
 def _keep(file, images_NHWC, labels_N):
-  partial = file.with_name(f'{os.getpid()}-{file.name}')
-  try:
+  # On a full disk only time is lost.
+  with contextlib.suppress(OSError), paths.replacing(file) as partial:
     np.savez(partial, images=images_NHWC, labels=labels_N)
-    partial.replace(file)
-  except OSError:  # a full disk: only time is lost
-    partial.unlink(missing_ok=True)
 
 
 def _decoded(folder, split):

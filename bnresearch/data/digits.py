@@ -30,8 +30,5 @@ def load(split: str) -> Arrays:
     is_test_N[np.flatnonzero(digits.target == label)[4::5]] = True
   chosen_N = {'train': ~is_test_N, 'test': is_test_N}[split]
   images_NHWC = np.round(digits.images[chosen_N, :, :, None] * 255 / _GREYEST)
-  return Arrays(
-    images_NHWC.astype(np.uint8),
-    digits.target[chosen_N].astype(np.int32),
-    _CLASSES,
-  )
+  labels_N = digits.target[chosen_N].astype(np.int32)
+  return Arrays(images_NHWC.astype(np.uint8), labels_N, _CLASSES)

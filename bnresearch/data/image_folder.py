@@ -215,13 +215,9 @@ def _files(folder, of_class, notes):
   sizes = [len(paths) for paths in of_class.values()]
   labels_N = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
   order = np.random.RandomState(0).permutation(len(paths))
-  return Files(
-    folder,
-    tuple(paths[n] for n in order),
-    labels_N[order],
-    tuple(shown(name) for name in of_class),
-    notes,
-  )
+  mixed = tuple(paths[n] for n in order)
+  names = tuple(map(shown, of_class))
+  return Files(folder, mixed, labels_N[order], names, notes)
 
 
 def _digest(used):
@@ -232,7 +228,5 @@ def _digest(used):
 
 def _contents(used, verdicts):
   """Returns a digest of what the files hold, as it was when each was read."""
-  paths = sorted(
-    p for of in used.values() for some in of.values() for p in some
-  )
+  paths = sorted(path for *_, path in _folder_report.each(used))
   return digest_of(*(verdicts[path].digest.encode() for path in paths))

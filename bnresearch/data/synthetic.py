@@ -30,9 +30,5 @@ def like(spec: Spec, split: str, examples: int) -> Arrays:
   means_KHWC = np.random.RandomState(0).uniform(64, 192, (K, *spec.image_shape))
   labels_N = np.arange(examples, dtype=np.int32) % K
   noise = np.random.RandomState({'train': 1, 'test': 2}[split])
-  images_NHWC = noise.normal(means_KHWC[labels_N], 32)
-  return Arrays(
-    images_NHWC.round().clip(0, 255).astype(np.uint8),
-    labels_N,
-    spec.class_names,
-  )
+  levels_NHWC = noise.normal(means_KHWC[labels_N], 32).round().clip(0, 255)
+  return Arrays(levels_NHWC.astype(np.uint8), labels_N, spec.class_names)

@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-from bnresearch import paths
+from bnresearch import command, paths
 from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
 
 _MODULE = 'python -m bnresearch.main'
@@ -46,14 +46,13 @@ they say of each example, and how far it can be relied upon
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of all flags but the overrides of knobs."""
   prog = _called_by()
-  result = argparse.ArgumentParser(
-    prog=prog,
-    description='Trains the points of a config, or evaluates a checkpoint, or '
-    'predicts by it.',
-    epilog=_EXAMPLES.replace(_MODULE, prog),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+  result = command.parser(
+    'main',
+    'Trains the points of a config, or evaluates a checkpoint, or predicts by '
+    'it.',
+    _EXAMPLES.replace(_MODULE, prog),
   )
+  result.prog = prog
   for flag in GENERAL:
     result.add_argument(flag.name, **flag.options)
   for title, flags in GROUPS.items():

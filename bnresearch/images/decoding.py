@@ -97,10 +97,8 @@ def _reduction(content, detail):
       shorter = min(formats.opened('JPEG', content).size)
   except Exception:  # it is damaged, as decoding will tell
     return None
-  for part, flag in _REDUCED.items():
-    if shorter >= part * detail:
-      return flag
-  return None
+  fit = (flag for part, flag in _REDUCED.items() if shorter >= part * detail)
+  return next(fit, None)
 
 
 def inspect(content: bytes) -> Found:
@@ -156,10 +154,8 @@ def _refuse_size(size):
 def _refuse_frames(image, kind):
   frames = getattr(image, 'n_frames', 1)
   if frames > 1:
-    several = (
-      'several pages, {:,}' if kind == 'TIFF' else 'animated, {:,} frames'
-    )
-    raise _Refused(several.format(frames))
+    what = 'several pages, {:,}' if kind == 'TIFF' else 'animated, {:,} frames'
+    raise _Refused(what.format(frames))
 
 
 def _reason(error, kind, content):

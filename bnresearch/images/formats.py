@@ -1,5 +1,6 @@
 """Formats of image files, and what their first bytes declare."""
 
+import importlib
 import io
 import struct
 from typing import TYPE_CHECKING
@@ -59,21 +60,6 @@ def opened(kind: str, content: bytes) -> 'Image.Image':
   `Image.open` judges sizes itself, by limits of the process and without
   telling the sides, and takes a JPEG with a preview for a series of frames.
   """
-  from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-  )
-
-  opener = {
-    'JPEG': JpegImagePlugin.JpegImageFile,
-    'PNG': PngImagePlugin.PngImageFile,
-    'WebP': WebPImagePlugin.WebPImageFile,
-    'GIF': GifImagePlugin.GifImageFile,
-    'BMP': BmpImagePlugin.BmpImageFile,
-    'TIFF': TiffImagePlugin.TiffImageFile,
-  }[kind]
-  return opener(io.BytesIO(content))
+  name = kind if kind == 'WebP' else kind.title()
+  plugin = importlib.import_module(f'PIL.{name}ImagePlugin')
+  return getattr(plugin, f'{name}ImageFile')(io.BytesIO(content))

@@ -16,32 +16,18 @@ A new knob is a line of `table.py`. In the order of imports:
 condition asks which options a norm, model or optimizer has.
 """
 
-from bnresearch.knobs.defaults import default_config, parse
-from bnresearch.knobs.effects import are_set, refusal
-from bnresearch.knobs.table import GROUPS, KNOBS
-from bnresearch.knobs.tree import Config, from_leaves, leaves, nearest
-from bnresearch.knobs.validation import (
-  of_all,
-  problems,
-  without_effect,
-  wrong,
-)
-from bnresearch.knobs.words import explain
-
-__all__ = [
-  'GROUPS',
-  'KNOBS',
-  'Config',
-  'are_set',
-  'default_config',
-  'explain',
-  'from_leaves',
-  'leaves',
-  'nearest',
-  'of_all',
-  'parse',
-  'problems',
-  'refusal',
-  'without_effect',
-  'wrong',
-]
+from bnresearch.knobs.defaults import default_config as default_config
+from bnresearch.knobs.defaults import parse as parse
+from bnresearch.knobs.effects import are_set as are_set
+from bnresearch.knobs.effects import refusal as refusal
+from bnresearch.knobs.table import GROUPS as GROUPS
+from bnresearch.knobs.table import KNOBS as KNOBS
+from bnresearch.knobs.tree import Config as Config
+from bnresearch.knobs.tree import from_leaves as from_leaves
+from bnresearch.knobs.tree import leaves as leaves
+from bnresearch.knobs.tree import nearest as nearest
+from bnresearch.knobs.validation import of_all as of_all
+from bnresearch.knobs.validation import problems as problems
+from bnresearch.knobs.validation import without_effect as without_effect
+from bnresearch.knobs.validation import wrong as wrong
+from bnresearch.knobs.words import explain as explain

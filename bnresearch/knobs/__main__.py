@@ -1,6 +1,5 @@
 """The command line: `python -m bnresearch.knobs [--output=FILE]`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -12,11 +11,8 @@ from bnresearch.terminal import say
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints or writes the page of all knobs; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.knobs',
-    description='Prints the page of all knobs, in Markdown.',
-    allow_abbrev=False,
-  )
+  text = 'Prints the page of all knobs, in Markdown.'
+  parser = command.parser('knobs', text)
   parser.add_argument(
     '--output',
     metavar='FILE',

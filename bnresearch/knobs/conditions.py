@@ -9,7 +9,7 @@ its defaults from the table of knobs, imports no JAX.
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from bnresearch import lookup
@@ -67,9 +67,17 @@ class _Room(NamedTuple):
 
   chooser: str  # the knob that names them
   nouns: str  # what they are
-  used: Callable[[Values], Iterable[str]]
-  there_are: Callable[[], Iterable[str]]
+  folder: str  # that holds them; '' for optimizers
   options: Callable[[str], Collection[str]]
+
+  def there_are(self) -> Collection[str]:
+    return lookup.names(self.folder) if self.folder else _of_optimizers()
+
+  def used(self, values: Values) -> Collection[str]:
+    if self.folder == 'norms':
+      return norms(values)
+    chosen = values[self.chooser]
+    return chosen if type(chosen) is tuple else (chosen,)
 
 
 def norms(values: Values) -> list[str]:
@@ -79,37 +87,11 @@ def norms(values: Values) -> list[str]:
 
 
 ROOMS = {
-  'data': _Room(
-    'data.name',
-    'data sets',
-    lambda values: [values['data.name']],
-    lambda: lookup.names('data'),
-    _of_a_data_set,
-  ),
-  'model': _Room(
-    'model.name',
-    'models',
-    lambda values: [values['model.name']],
-    lambda: lookup.names('models'),
-    _of_a_model,
-  ),
-  'norm': _Room(
-    'norm.name', 'norms', norms, lambda: lookup.names('norms'), of_a_norm
-  ),
-  'optim': _Room(
-    'optim.name',
-    'optimizers',
-    lambda values: [values['optim.name']],
-    lambda: _of_optimizers(),
-    lambda name: _of_optimizers()[name],
-  ),
-  'probes': _Room(
-    'probes.names',
-    'probes',
-    lambda values: values['probes.names'],
-    lambda: lookup.names('probes'),
-    _of_a_probe,
-  ),
+  'data': _Room('data.name', 'data sets', 'data', _of_a_data_set),
+  'model': _Room('model.name', 'models', 'models', _of_a_model),
+  'norm': _Room('norm.name', 'norms', 'norms', of_a_norm),
+  'optim': _Room('optim.name', 'optimizers', '', lambda n: _of_optimizers()[n]),
+  'probes': _Room('probes.names', 'probes', 'probes', _of_a_probe),
 }
 
 

@@ -43,18 +43,17 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
     yield (
       'norm.initial_scale = 0.0: with norm.frozen_affine nothing ever passes.'
     )
-  if not known & {
-    'norm.name',
-    'norm.sites',
-    'train.batch_size',
-    'train.microbatches',
-  }:
+  batch = {'train.batch_size', 'train.microbatches'}
+  if not known & {'norm.name', 'norm.sites', *batch}:
     yield from _in_parts(values)
-  if not known & {'train.batch_size', 'train.microbatches'}:
+  if not known & batch:
     yield from _on_devices(values)
   clips = {'optim.clip_norm', 'optim.clip_adaptive'}
   if not known & clips and all(values[key] for key in clips):
-    yield _clipped_twice(values)
+    yield (
+      f'optim.clip_norm = {values["optim.clip_norm"]}: optim.clip_adaptive = '
+      f'{values["optim.clip_adaptive"]} clips already. Set one of them to 0.'
+    )
   if not known & {'model.name', 'model.variant'}:
     yield from _variant(values)
   if not known & {'model.name', 'start.source'}:
@@ -103,14 +102,6 @@ def _in_parts(values):
       f"norm.group_variance = 'pooled': {why}, from which the variance between "
       "all groups of the batch cannot be had. Use 'within', or one part."
     )
-
-
-def _clipped_twice(values):
-  norm, adaptive = values['optim.clip_norm'], values['optim.clip_adaptive']
-  return (
-    f'optim.clip_norm = {norm}: optim.clip_adaptive = {adaptive} clips already.'
-    ' Set one of them to 0.'
-  )
 
 
 def _on_devices(values):

@@ -95,8 +95,7 @@ SWEEP = Rule(
   'a tuple of {"dotted.key": value}',
   lambda v: (
     type(v) is tuple
-    and all(isinstance(p, dict) for p in v)
-    and all(type(key) is str for p in v for key in p)
+    and all(isinstance(p, dict) and {*map(type, p)} <= {str} for p in v)
   ),
 )
 LABEL = Rule(

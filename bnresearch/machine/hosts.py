@@ -89,18 +89,14 @@ def _given():
   missing = [name for name, value in zip(_VARIABLES, values) if not value]
   if missing:
     raise ConfigError(
-      [
-        f'{", ".join(missing)}: not set. A process that is one of several '
-        f'needs {", ".join(_VARIABLES)}.'
-      ]
+      f'{", ".join(missing)}: not set. A process that is one of several '
+      f'needs {", ".join(_VARIABLES)}.'
     )
   address, count, index = values
   if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
     raise ConfigError(
-      [
-        f'JAX_PROCESS_ID = {index!r}, JAX_NUM_PROCESSES = {count!r}: need '
-        'integers, the former of at least 0 and below the latter.'
-      ]
+      f'JAX_PROCESS_ID = {index!r}, JAX_NUM_PROCESSES = {count!r}: need '
+      'integers, the former of at least 0 and below the latter.'
     )
   return {
     'coordinator_address': address,

@@ -1,15 +1,13 @@
 """The command line: `python -m bnresearch.models [--model=NAME]`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.progress import track
 from rich.table import Table
 
 from bnresearch import command, lookup, zoo
 from bnresearch.models import TooSmall, measure
-from bnresearch.terminal import Console, wide
+from bnresearch.terminal import track, wide
 
 _EXAMPLES = """
 all networks
@@ -24,13 +22,8 @@ _LARGEST = 2**16  # pixels of a side: beyond, to count would take minutes
 @command.line(ValueError, TooSmall)
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the zoo, or one network; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog='python -m bnresearch.models',
-    description='Prints the published networks, or the layers of one.',
-    epilog=_EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+  text = 'Prints the published networks, or the layers of one.'
+  parser = command.parser('models', text, _EXAMPLES)
   parser.add_argument('--model', metavar='NAME', help='a network of the table')
   parser.add_argument(
     '--norm', choices=lookup.names('norms'), help='default as published'
@@ -62,8 +55,7 @@ def _zoo(args):
     table.add_column(column, justify='left' if column == 'name' else 'right')
   table.add_column('ImageNet top-1, by')
   table.add_column('parameters stated by')
-  bar = Console(stderr=True)
-  for name in track(zoo.PUBLISHED, 'measuring', console=bar, transient=True):
+  for name in track(zoo.PUBLISHED, 'measuring'):
     found = zoo.published(name)
     cost, size = _cost(name, args)
     top_1 = f'{found.top_1:.1f}%, {found.measured_by}' if found.top_1 else ''

@@ -8,20 +8,8 @@ import jax.numpy as jnp
 
 PIECES = 2  # linear maps of a maxout unit, which takes the largest
 
-_FUNCTIONS = {
-  name: getattr(nn, name)
-  for name in (
-    'relu',
-    'relu6',
-    'sigmoid',
-    'tanh',
-    'elu',
-    'gelu',
-    'silu',
-    'softplus',
-  )
-}
-NAMES = (*_FUNCTIONS, 'prelu', 'maxout')
+_NN = ('relu', 'relu6', 'sigmoid', 'tanh', 'elu', 'gelu', 'silu', 'softplus')
+NAMES = (*_NN, 'prelu', 'maxout')
 
 
 def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
@@ -39,7 +27,7 @@ def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
     # Not `pieces.max(-1)`, whose gradient is lost where XLA computes pieces a
     # second time, to other digits than those of the largest one.
     return functools.reduce(jnp.maximum, jnp.moveaxis(pieces, -1, 0))
-  return _FUNCTIONS[kind](x)
+  return getattr(nn, kind)(x)
 
 
 class _PReLU(nn.Module):

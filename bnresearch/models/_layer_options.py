@@ -17,8 +17,6 @@ from bnresearch.models import (
   _standardized,
 )
 
-FORMATS = ('NHWC', 'NCHW')
-POSITIONS = ('before', 'after')
 OWN = 'own'  # what the architecture has in its publication
 
 
@@ -72,10 +70,10 @@ class Layers:
   def __post_init__(self):
     for name, allowed in (
       ('activation', (OWN, *_activations.NAMES)),
-      ('norm_position', POSITIONS),
+      ('norm_position', ('before', 'after')),
       ('weight_standardization', _standardized.KINDS),
       ('initializer', (OWN, *_initializers.NAMES)),
-      ('input_format', FORMATS),
+      ('input_format', ('NHWC', 'NCHW')),
       ('remat', _remat.KINDS),
     ):
       value = getattr(self, name)

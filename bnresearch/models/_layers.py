@@ -1,5 +1,7 @@
 """The layers that networks are made of."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ from bnresearch.models._network_call import NetworkCall
 from bnresearch.ops import convolution, pooling
 
 Window = int | tuple[int, int]
+
+# Options of a convolution alone, before the normalizers of what comes next.
+LINEAR = {'normalized': False, 'activated': False, 'normalized_later': True}
 
 
 class Conv(nn.Module):
@@ -94,26 +99,30 @@ class Dense(nn.Module):
     return _finish(self, x_NC, call)
 
 
-class NormActivation(nn.Module):
-  """Normalizer and activation alone, of pre-activation (He et al. 2016)."""
+class Activation(nn.Module):
+  """The network's nonlinearity alone, as after the sum of two branches.
+
+  Attributes:
+    normalized: whether there is a normalizer, as in pre-activation (He et al.
+      2016).
+  """
+
+  normalized: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns the shape of `x`."""
-    _refuse_maxout(self, call)
-    norm, site = call.norm(self), '/'.join(self.path)
+    site = '/'.join(self.path)
+    if call.activation == 'maxout':
+      raise ValueError(
+        f"activation = 'maxout': {site} has no layer just before its "
+        'activation that could make the pieces. Take another activation.'
+      )
+    norm = call.norm(self) if self.normalized else None
     return call.normalize_and_activate(x, norm, site, activated=True)
 
 
-class Activation(nn.Module):
-  """The network's nonlinearity alone, as after the sum of two branches."""
-
-  @nn.compact
-  def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
-    """Returns the shape of `x`."""
-    _refuse_maxout(self, call)
-    site = '/'.join(self.path)
-    return call.normalize_and_activate(x, None, site, activated=True)
+NormActivation = functools.partial(Activation, normalized=True)
 
 
 class Logits(nn.Module):
@@ -228,12 +237,3 @@ def _use_bias(module, call):
     cancelled = before and getattr(module, 'normalized_later', False)
     cancelled = cancelled and call.cancels_bias(None)
   return call.layers.keep_bias or not cancelled
-
-
-def _refuse_maxout(module, call):
-  if call.activation == 'maxout':
-    site = '/'.join(module.path)
-    raise ValueError(
-      f"activation = 'maxout': {site} has no layer just before its activation "
-      'that could make the pieces. Take another activation.'
-    )

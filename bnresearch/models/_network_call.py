@@ -106,17 +106,14 @@ class NetworkCall:
     options['dtype'] = self.layers.dtype
     kind = self.layers.initializer
     if kind == OWN:
-      options['kernel_init'] = init or self._own_init
+      init = init or self._own_init
     elif kind == 'lsuv':
-      layer = cls(**options, parent=None)
-      options['kernel_init'] = _initializers.unit_variance(layer, x)
+      init = _initializers.unit_variance(cls(**options, parent=None), x)
     else:
-      options['kernel_init'] = _initializers.find(kind, self.layers.init_std)
+      init = _initializers.find(kind, self.layers.init_std)
     if issubclass(cls, nn.Conv):
-      options['kernel_init'] = _initializers.times(
-        self.layers.init_gain, options['kernel_init']
-      )
-    layer = cls(**options)
+      init = _initializers.times(self.layers.init_gain, init)
+    layer = cls(**options, kernel_init=init)
     nn.share_scope(module, layer)
     return checkpoint_name(layer(x), _remat.LINEAR)
 

@@ -1,5 +1,6 @@
 """How large images must be for a network."""
 
+import bisect
 import functools
 from typing import Any
 
@@ -67,8 +68,4 @@ def smallest_size(model: nn.Module, channels: int = 3) -> int:
   high = 1
   while not takes(high):
     high *= 2
-  low = high // 2
-  while high - low > 1:
-    middle = (low + high) // 2
-    low, high = (low, middle) if takes(middle) else (middle, high)
-  return high
+  return bisect.bisect_left(range(high), True, high // 2 + 1, key=takes)

@@ -111,17 +111,9 @@ class Model(nn.Module):
         window = 3
       elif n == 1:
         strides, padding = 4, own.padding
-      _check_groups(x, groups, f'conv_{n}')
-      conv = Conv(
-        features,
-        window,
-        strides,
-        padding,
-        groups,
-        init=own.init,
-        name=f'conv_{n}',
-      )
-      x = call.block(conv, x)
+      name, shape = f'conv_{n}', (window, strides, padding, groups)
+      _check_groups(x, groups, name)
+      x = call.block(Conv(features, *shape, init=own.init, name=name), x)
       if lrn and n in (1, 2):
         x = _local_response.normalize(x)
       if n in (1, 2, 5):

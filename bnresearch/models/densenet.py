@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.models._layer_options import Layers
-from bnresearch.models._layers import Conv, Logits, NormActivation, pool
+from bnresearch.models._layers import LINEAR, Conv, Logits, NormActivation, pool
 from bnresearch.models._network_call import NetworkCall
 
 # {variant: (layers of each dense block, growth)}: those for ImageNet by depth,
@@ -68,9 +68,7 @@ class Model(nn.Module):
 
     stem = Conv(
       2 * growth,
-      3 if small else 7,
-      1 if small else 2,
-      'SAME' if small else 3,
+      *((3, 1, 'SAME') if small else (7, 2, 3)),
       normalized=not small,
       activated=not small,
       normalized_later=True,
@@ -100,14 +98,7 @@ class _Layer(nn.Module):
   def __call__(self, x_NHWC, call):
     x = NormActivation(name='pre')(x_NHWC, call)
     x = Conv(_BOTTLENECK * self.growth, 1, name='conv_1')(x, call)
-    last = Conv(
-      self.growth,
-      3,
-      normalized=False,
-      activated=False,
-      normalized_later=True,
-      name='conv_2',
-    )
+    last = Conv(self.growth, 3, **LINEAR, name='conv_2')
     x = call.dropout(last(x, call), self.dropout_rate)
     return jnp.concatenate([x_NHWC, x], axis=-1)
 
@@ -120,13 +111,7 @@ class _Transition(nn.Module):
   @nn.compact
   def __call__(self, x_NHWC, call):
     x = NormActivation(name='pre')(x_NHWC, call)
-    conv = Conv(
-      x.shape[-1] // _COMPRESSION,
-      exact=True,
-      normalized=False,
-      activated=False,
-      normalized_later=True,
-      name='conv',
-    )
+    features = x.shape[-1] // _COMPRESSION
+    conv = Conv(features, exact=True, **LINEAR, name='conv')
     x = call.dropout(conv(x, call), self.dropout_rate)
     return pool('avg', x, 2, 2, 'VALID', call)

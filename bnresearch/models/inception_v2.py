@@ -9,7 +9,7 @@ import jax
 from bnresearch.models import _local_response
 from bnresearch.models._auxiliary import Auxiliary
 from bnresearch.models._layer_options import Layers
-from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._layers import LINEAR, Conv, Logits, pool
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 from bnresearch.models.googlenet import stages
@@ -123,17 +123,9 @@ class Model(nn.Module):
     window, strides = (7, 2) if self.stem == 'paper' else (3, 1)
     if self.separable_stem:
       most = call.features(64) // 3  # slim's rule
-      depthwise = Conv(
-        max(1, min(most, _DEPTH_MULTIPLIER)),
-        window,
-        strides,
-        depthwise=True,
-        normalized=False,
-        activated=False,
-        normalized_later=True,
-        name='stem_1_depthwise',
-      )
-      x_NHWC = depthwise(x_NHWC, call)
+      maps = max(1, min(most, _DEPTH_MULTIPLIER))
+      options = {'depthwise': True, **LINEAR, 'name': 'stem_1_depthwise'}
+      x_NHWC = Conv(maps, window, strides, **options)(x_NHWC, call)
       window = strides = 1
     stem_1 = Conv(
       64, window, strides, normalized=self.normalized_stem, name='stem_1'

@@ -15,6 +15,8 @@ from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Logits
 from bnresearch.models._network_call import NetworkCall
 
+_INIT = nn.initializers.orthogonal()
+
 
 class Model(nn.Module):
   """Reads the rows of an image, top to bottom; classifies by the last state.
@@ -55,12 +57,7 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps (N, T, C): gates, and the cell's."""
     call = NetworkCall(
-      self,
-      x_NHWC,
-      train=train,
-      mask=mask,
-      activation='tanh',
-      init=nn.initializers.orthogonal(),
+      self, x_NHWC, train=train, mask=mask, activation='tanh', init=_INIT
     )
     _refuse(self.layers, call.activation)
     N, T, *_ = call.shape
@@ -119,16 +116,13 @@ class _Normalized(nn.Module):
 
   @nn.compact
   def __call__(self, x_ND, call):
+    wanted = {'activates': False, 'initial_scale': self.initial_scale}
     if self.features:
+      wanted['use_bias'] = False
       x_ND = call.layer(
         self, nn.Dense, x_ND, features=self.features, use_bias=False
       )
-    norm = call.norm(
-      self,
-      activates=False,
-      initial_scale=self.initial_scale,
-      **({'use_bias': False} if self.features else {}),
-    )
+    norm = call.norm(self, **wanted)
     return norm(x_ND, train=call.train, mask=call.mask)
 
 
@@ -136,7 +130,6 @@ def _gate_biases(forget_bias):
   """Returns the initializer of the biases of i, f, o, g."""
 
   def init(key, shape, dtype=jnp.float32):
-    del key
     gates = jnp.zeros((4, shape[0] // 4), dtype).at[1].set(forget_bias)
     return gates.reshape(shape)
 

@@ -44,13 +44,9 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and each hidden layer's pre-activation (N, C)."""
+    init = nn.initializers.normal(self.layers.init_std)
     call = NetworkCall(
-      self,
-      x_NHWC,
-      train=train,
-      mask=mask,
-      activation='sigmoid',
-      init=nn.initializers.normal(self.layers.init_std),
+      self, x_NHWC, train=train, mask=mask, activation='sigmoid', init=init
     )
     x = call.images_NHWC
     for layer, width in enumerate(self.features, start=1):

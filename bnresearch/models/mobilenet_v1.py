@@ -1,6 +1,6 @@
 """MobileNet. Howard et al. 2017, 1704.04861."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -54,27 +54,26 @@ class Model(nn.Module):
 
     stem = Conv(32, 3, 1 if small else 2, name='stem')
     x = stem(call.images_NHWC, call)
-    for stage, count in enumerate(counts(self.blocks, STAGES), start=1):
-      features, strides, _ = STAGES[stage - 1]
-      for block in range(1, count + 1):
-        first = block == 1 and not (small and stage == 2)
-        unit = _Separable(
-          features,
-          strides if first else 1,
-          name=f'stage_{stage}_block_{block}',
-        )
-        x = call.block(unit, x)
-    x_NC = x.mean((1, 2))
+    table = units(STAGES, self.blocks, small=small)
+    for name, (features, strides, _), strided in table:
+      unit = _Separable(features, strides if strided else 1, name=name)
+      x = call.block(unit, x)
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x_NC, call), call.taps
+    return logits(x.mean((1, 2)), call), call.taps
 
 
-def counts(blocks: Sequence[int], stages: Sequence[tuple]) -> Sequence[int]:
-  """Returns how many units each stage has: `blocks`, or the published number.
+def units(
+  stages: Sequence[tuple], blocks: Sequence[int], *, small: bool = False
+) -> Iterator[tuple[str, tuple, bool]]:
+  """Yields each unit's name, its row of a table, and whether it has strides.
+
+  The first unit of a stage has those of the row, but for that of the second
+  stage of a network with a `small` stem.
 
   Args:
-    blocks: if there are any.
-    stages: a table whose third column is the number of units.
+    stages: a table whose third column is how many units there are.
+    blocks: how many each stage has instead; () for all as published.
+    small: see above.
 
   Raises:
     ValueError: there are more `blocks` than `stages`.
@@ -84,7 +83,11 @@ def counts(blocks: Sequence[int], stages: Sequence[tuple]) -> Sequence[int]:
       f'blocks = {tuple(blocks)}: needs at most {len(stages)} numbers, one for '
       'each stage.'
     )
-  return blocks or [stage[2] for stage in stages]
+  counts = blocks or [row[2] for row in stages]
+  for stage, (row, count) in enumerate(zip(stages, counts), start=1):
+    for block in range(1, count + 1):
+      strided = block == 1 and not (small and stage == 2)
+      yield f'stage_{stage}_block_{block}', row, strided
 
 
 class _Separable(nn.Module):

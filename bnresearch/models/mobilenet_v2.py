@@ -8,7 +8,7 @@ import jax
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits
 from bnresearch.models._network_call import NetworkCall
-from bnresearch.models.mobilenet_v1 import counts
+from bnresearch.models.mobilenet_v1 import units
 
 # Table 2: expansion, channels, units of each stage, strides of its first unit.
 STAGES = (
@@ -67,13 +67,9 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
+    init = nn.initializers.truncated_normal(0.09)
     call = NetworkCall(
-      self,
-      x_NHWC,
-      train=train,
-      mask=mask,
-      activation='relu6',
-      init=nn.initializers.truncated_normal(0.09),
+      self, x_NHWC, train=train, mask=mask, activation='relu6', init=init
     )
     small, paper = self.stem == 'small', self.variant == 'paper'
     padding = 'SAME' if self.padding == 'same' else 1
@@ -82,26 +78,23 @@ class Model(nn.Module):
     strides = 1 if small else 2
     stem = Conv(features, 3, strides, padding, exact=True, name='stem')
     x = stem(call.images_NHWC, call)
-    for stage, count in enumerate(counts(self.blocks, STAGES), start=1):
-      expansion, features, _, strides = STAGES[stage - 1]
-      for block in range(1, count + 1):
-        first = block == 1 and not (small and stage == 2)
-        unit = _Unit(
-          _rounded(features, self.layers),
-          strides if first else 1,
-          padding,
-          expansion,
-          has_expand=expansion > 1 or not paper,
-          name=f'stage_{stage}_block_{block}',
-        )
-        x = call.block(unit, x)
+    for name, row, strided in units(STAGES, self.blocks, small=small):
+      expansion, features, _, strides = row
+      unit = _Unit(
+        _rounded(features, self.layers),
+        strides if strided else 1,
+        padding,
+        expansion,
+        has_expand=expansion > 1 or not paper,
+        name=name,
+      )
+      x = call.block(unit, x)
     features = 1280 if self.layers.width < 1 else _rounded(1280, self.layers)
     x = Conv(features, exact=True, name='head')(x, call)
-    x_NC = x.mean((1, 2))
     logits = Logits(
       self.num_classes, self.dropout_rate, use_bias=paper, name='logits'
     )
-    return logits(x_NC, call), call.taps
+    return logits(x.mean((1, 2)), call), call.taps
 
 
 def _rounded(own, layers):

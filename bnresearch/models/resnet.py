@@ -102,9 +102,7 @@ class Model(nn.Module):
     small = cifar or self.stem == 'small'
     stem = Conv(
       features,
-      3 if small else 7,
-      1 if small else 2,
-      'SAME' if small else 3,
+      *((3, 1, 'SAME') if small else (7, 2, 3)),
       normalized=not v2,
       activated=not v2,
       # Zeros around what v2 pools are not shifted by a bias.
@@ -129,11 +127,10 @@ class Model(nn.Module):
         x = call.block(unit(features * 2**stage, strides, name=name), x)
     if v2:
       x = NormActivation(name='head')(x, call)
-    x_NC = x.mean((1, 2))
     logits = Logits(
       self.num_classes, self.dropout_rate, init=_LOGITS, name='logits'
     )
-    return logits(x_NC, call), call.taps
+    return logits(x.mean((1, 2)), call), call.taps
 
 
 class _Unit(nn.Module):
@@ -170,13 +167,11 @@ class _Unit(nn.Module):
       on_1x1, on_3x3 = (strides, 1) if self.version == 'v1' else (1, strides)
       x = Conv(self.features, 1, on_1x1, name='conv_1')(x, call)
       x = Conv(self.features, 3, on_3x3, 1, name='conv_2')(x, call)
-      window, strides, padding = 1, 1, 'SAME'
+      window, padding = 1, 'SAME'
     else:
       x = Conv(self.features, 3, strides, 1, name='conv_1')(x, call)
-      window, strides, padding = 3, 1, 1
-    initial_scale = 0.0 if self.zero_init else None
-    last = end(
-      window, strides, padding, initial_scale=initial_scale, name='conv_last'
-    )
+      window, padding = 3, 1
+    scale = 0.0 if self.zero_init else None
+    last = end(window, 1, padding, initial_scale=scale, name='conv_last')
     x = last(x, call) + shortcut
     return x if v2 else Activation(name='sum')(x, call)

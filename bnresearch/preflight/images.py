@@ -8,8 +8,7 @@ import numpy as np
 
 from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
-from bnresearch.config import ConfigError
-from bnresearch.preflight import changed
+from bnresearch.config import ConfigError, changed
 from bnresearch.runs import start
 from bnresearch.training import stream
 
@@ -32,10 +31,8 @@ def check_images(parts: Parts) -> int:
   stream.check_shared_memory(source, config.data.workers, N, spec.image_shape)
   if len(source) < N:
     raise ConfigError(
-      [
-        f'train.batch_size = {N}: is more than the {len(source)} training '
-        f'examples of data.name = {config.data.name!r}. Take as many or fewer.'
-      ]
+      f'train.batch_size = {N}: is more than the {len(source)} training '
+      f'examples of data.name = {config.data.name!r}. Take as many or fewer.'
     )
   images = jax.ShapeDtypeStruct((N, *spec.image_shape), np.uint8)
   labels_N = jax.ShapeDtypeStruct((N,), np.int32)
@@ -43,9 +40,8 @@ def check_images(parts: Parts) -> int:
     resident = parts.training.is_resident()
     jax.eval_shape(parts.images.inputs, jax.random.key(0), images, labels_N)
   except ValueError as error:
-    raise ConfigError([str(error)]) from error
-  found = [*_in_vain(parts, resident)]
-  if found:
+    raise ConfigError(str(error)) from error
+  if found := [*_in_vain(parts, resident)]:
     raise ConfigError(found)
   return len(source) * math.prod(spec.image_shape) if resident else 0
 
@@ -55,10 +51,9 @@ def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
   config = parts.config
   values = knobs.leaves(config)
   if parts.data.spec.image_shape[-1] == 1:
+    why = f'the images of data.name = {config.data.name!r} are grey'
     for key in knobs.are_set(values, 'colours'):
-      yield knobs.refusal(
-        key, values, f'the images of data.name = {config.data.name!r} are grey'
-      )
+      yield knobs.refusal(key, values, why)
   if not resident:
     for key in knobs.are_set(values, 'resident'):
       why = 'without effect, as the training images do not live on the device'
@@ -66,7 +61,7 @@ def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
   if config.dry_run:
     return  # its data is synthetic
   for key in knobs.are_set(values, 'split'):
-    other = assemble(changed.without(config, key))
+    other = assemble(changed(config, {key: knobs.KNOBS[key].default}))
     if all(
       other.data.source(split).digest == parts.data.source(split).digest
       for split in parts.data.splits

@@ -31,7 +31,7 @@ def problem(
     taps: of a part of a batch, for their shapes: each of them, or something of
       its size, is kept for the way back, unless it is made again then.
   """
-  kept = [_bytes(x) for x in _leaves(taps)]
+  kept = [_bytes(x) for x in jax.tree.leaves(taps)]
   activations = sum(kept) if remat == 'none' else max(kept)
   gradients = _bytes(state.params)
   needed = devices * (_bytes(state) + gradients + resident) + activations
@@ -41,19 +41,14 @@ def problem(
   return (
     f'train.batch_size = {batch_size}: a step needs at least '
     f'{_words(needed)} of memory, and there are {_words(available)}. Of these, '
-    f'{_words(activations)} are activations'
-    f'{of_parts}, and '
+    f'{_words(activations)} are activations{of_parts}, and '
     f'{_words(resident)} images. Take fewer examples, more train.microbatches, '
     "or train.remat = 'blocks'; or data.on_device = 'never'."
   )
 
 
-def _leaves(tree):
-  return jax.tree.leaves(tree)
-
-
 def _bytes(tree):
-  return sum(x.size * x.dtype.itemsize for x in _leaves(tree))
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _words(count):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
-from bnresearch.config import ConfigError
+from bnresearch.config import ConfigError, changed
 from bnresearch.models import AUXILIARY
-from bnresearch.preflight import Machine, changed, memory, sites
+from bnresearch.preflight import Machine, memory, sites
 from bnresearch.training import parallel
 from bnresearch.training.state import State
 
@@ -43,7 +43,7 @@ def check_network(
   try:
     found = [*_problems(parts, machine, resident, {*swept})]
   except ValueError as error:
-    raise ConfigError([str(error)]) from error
+    raise ConfigError(str(error)) from error
   if found:
     raise ConfigError(found)
 
@@ -67,12 +67,9 @@ def _problems(parts, machine, resident, swept):
     if not lenient - {key} and _is_in_vain(key, parts):
       yield knobs.refusal(key, values, 'is without effect in this network')
   if not config.dry_run and not _look(parts, fresh):
+    why = f'none of probes.names = {config.probes.names} looks at images'
     for key in knobs.are_set(values, 'probes'):
-      yield knobs.refusal(
-        key,
-        values,
-        f'none of probes.names = {config.probes.names} looks at images',
-      )
+      yield knobs.refusal(key, values, why)
   if why := memory.problem(
     config.train.batch_size,
     config.train.microbatches,
@@ -124,7 +121,7 @@ def _is_in_vain(key, parts):
   others = knobs.KNOBS[key].rule.choices if default == 'own' else (default,)
 
   def is_the_same(other):
-    config = changed.by(parts.config, key, other)
+    config = changed(parts.config, {key: other})
     try:
       return _fingerprint(assemble(config, parts)) == here
     except ValueError:  # one of the two cannot be made
@@ -151,15 +148,9 @@ def _look(parts: Parts, fresh: State) -> bool:
     asked.append(True)
     return next_function(*args, **kwargs)
 
-  H, W, C = parts.data.spec.image_shape
-  images = jax.ShapeDtypeStruct((2, H, W, C), jnp.uint8)
+  images = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.uint8)
   labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
+  network = fresh.params, fresh.collections
   with nn.intercept_methods(note):
-    jax.eval_shape(
-      parts.evaluation.measure,
-      fresh.params,
-      fresh.collections,
-      images,
-      labels_N,
-    )
+    jax.eval_shape(parts.evaluation.measure, *network, images, labels_N)
   return bool(asked) or not parts.config.probes.names

@@ -69,10 +69,9 @@ def check(parts: Parts) -> None:
       )
   patterns = parts.network.norm_patterns
   chosen = _chosen(patterns, layers)
-  for k, (pattern, name) in enumerate(patterns):
-    if k:
-      there = _fitting('sites', pattern, layers)
-    if k and _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
+  for k, (pattern, name) in enumerate(patterns[1:], start=1):
+    there = _fitting('sites', pattern, layers)
+    if _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
       raise ValueError(
         f"norm.sites: '{pattern}={name}' is without effect: the layers that it "
         f'fits have the same norm without it. They are {", ".join(there)}.'

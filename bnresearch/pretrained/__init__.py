@@ -22,27 +22,13 @@ import flax.linen as nn
 from bnresearch import lookup
 from bnresearch.models import shapes
 from bnresearch.pretrained import _options
-from bnresearch.pretrained._convert import (
-  SOURCES,
-  Names,
-  Source,
-  SourceLayer,
-  Unmatched,
-  convert,
-  read,
-)
-
-__all__ = [
-  'SOURCES',
-  'Names',
-  'Source',
-  'SourceLayer',
-  'Unmatched',
-  'check',
-  'convert',
-  'load',
-  'read',
-]
+from bnresearch.pretrained._convert import SOURCES as SOURCES
+from bnresearch.pretrained._convert import Names as Names
+from bnresearch.pretrained._convert import SourceLayer as SourceLayer
+from bnresearch.pretrained._convert import Unmatched as Unmatched
+from bnresearch.pretrained._convert import basic_conv as basic_conv
+from bnresearch.pretrained._convert import convert as convert
+from bnresearch.pretrained._convert import read
 
 
 def check(
@@ -86,15 +72,11 @@ def check(
       'padded in another way'
     )
   if problems:
-    raise Unmatched(
-      '\n  '.join(
-        [
-          f"The weights are of {source}'s {room}. With these options, this "
-          'network would make other logits of them:',
-          *problems,
-        ]
-      )
+    title = (
+      f"The weights are of {source}'s {room}. With these options, this network "
+      'would make other logits of them:'
     )
+    raise Unmatched('\n  '.join([title, *problems]))
   return names
 
 

@@ -27,6 +27,11 @@ class SourceLayer(NamedTuple):
   has_bias: bool = True
 
 
+def basic_conv(name: str) -> SourceLayer:
+  """Returns a convolution and its norm as torchvision's `BasicConv2d`."""
+  return SourceLayer(f'{name}.conv', f'{name}.bn')
+
+
 Names = dict[str, SourceLayer]
 Arrays = dict[str, np.ndarray]
 

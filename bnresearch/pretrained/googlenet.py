@@ -1,7 +1,7 @@
 """GoogLeNet of torchvision."""
 
 from bnresearch.models import googlenet
-from bnresearch.pretrained import Names, SourceLayer
+from bnresearch.pretrained import Names, SourceLayer, basic_conv
 
 OPTIONS = {
   'torchvision': {
@@ -27,23 +27,18 @@ def torchvision(model: googlenet.Model) -> Names:
   """
   names = {'logits': SourceLayer('fc')}
   for n in (1, 2, 3):
-    names[f'stem_{n}'] = _basic(f'conv{n}')
+    names[f'stem_{n}'] = basic_conv(f'conv{n}')
   for module in googlenet.ROWS:
     ours, theirs = f'inception_{module}', f'inception{module}'
-    names[f'{ours}/branch_1/conv_1'] = _basic(f'{theirs}.branch1')
+    names[f'{ours}/branch_1/conv_1'] = basic_conv(f'{theirs}.branch1')
     for branch in (2, 3):
       for n in (1, 2):
         layer = f'{theirs}.branch{branch}.{n - 1}'
-        names[f'{ours}/branch_{branch}/conv_{n}'] = _basic(layer)
-    names[f'{ours}/branch_4/conv_2'] = _basic(f'{theirs}.branch4.1')
+        names[f'{ours}/branch_{branch}/conv_{n}'] = basic_conv(layer)
+    names[f'{ours}/branch_4/conv_2'] = basic_conv(f'{theirs}.branch4.1')
   for n in (1, 2):
     ours, theirs = f'auxiliary_{n}', f'aux{n}'
-    names[f'{ours}/conv'] = _basic(f'{theirs}.conv')
+    names[f'{ours}/conv'] = basic_conv(f'{theirs}.conv')
     names[f'{ours}/hidden'] = SourceLayer(f'{theirs}.fc1', maps=(128, 4, 4))
     names[f'{ours}/logits'] = SourceLayer(f'{theirs}.fc2')
   return names
-
-
-def _basic(layer):
-  """Returns the names of a convolution and its norm."""
-  return SourceLayer(f'{layer}.conv', f'{layer}.bn')

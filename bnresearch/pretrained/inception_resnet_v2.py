@@ -1,6 +1,6 @@
 """Inception-ResNet-v2 of Keras."""
 
-from bnresearch.models import _rows, inception_resnet_v2
+from bnresearch.models import inception_resnet_v2
 from bnresearch.pretrained import Names, SourceLayer
 from bnresearch.pretrained.inception_v3 import numbered
 
@@ -10,13 +10,8 @@ OPTIONS = {'keras': {'norm.epsilon': 1e-3, 'norm.use_scale': False}}
 def keras(model: inception_resnet_v2.Model) -> Names:
   """Returns Keras's names of `InceptionResNetV2`, see `numbered`."""
   table = inception_resnet_v2.rows(model)
-  paths = (
-    f'{name}/{path}'
-    for name, row in table.items()
-    for path, _ in _rows.convolutions(row)
-  )
   return {
-    **numbered(paths),
+    **numbered(table),
     **{
       f'{name}/linear': SourceLayer(f'{name}_conv')
       for name in table

@@ -1,9 +1,9 @@
 """Inception V3 of torchvision and of Keras."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from bnresearch.models import _rows, inception_v3
-from bnresearch.pretrained import Names, SourceLayer
+from bnresearch.pretrained import Names, SourceLayer, basic_conv
 
 OPTIONS = {
   'torchvision': {'model.count_padding': True, 'norm.epsilon': 1e-3},
@@ -49,12 +49,8 @@ def torchvision(model: inception_v3.Model) -> Names:
   Its weights have auxiliary heads, and are for images from -1 to 1.
   """
   names = {
-    'auxiliary_1/conv_1': SourceLayer(
-      'AuxLogits.conv0.conv', 'AuxLogits.conv0.bn'
-    ),
-    'auxiliary_1/conv_2': SourceLayer(
-      'AuxLogits.conv1.conv', 'AuxLogits.conv1.bn'
-    ),
+    'auxiliary_1/conv_1': basic_conv('AuxLogits.conv0'),
+    'auxiliary_1/conv_2': basic_conv('AuxLogits.conv1'),
     'auxiliary_1/logits': SourceLayer('AuxLogits.fc'),
     'logits': SourceLayer('fc'),
   }
@@ -65,27 +61,30 @@ def torchvision(model: inception_v3.Model) -> Names:
     inside = '' if name == 'stem' else f'{name.capitalize()}.'
     paths = [path for path, _ in _rows.convolutions(row)]
     for path, layer in zip(paths, layers, strict=True):
-      theirs = f'{inside}{layer}'
-      names[f'{name}/{path}'] = SourceLayer(f'{theirs}.conv', f'{theirs}.bn')
+      names[f'{name}/{path}'] = basic_conv(f'{inside}{layer}')
   return names
 
 
 def keras(model: inception_v3.Model) -> Names:
   """Returns Keras's names of `InceptionV3`, see `numbered`."""
-  paths = (
-    f'{name}/{path}'
-    for name, row in inception_v3.rows(model).items()
-    for path, _ in _rows.convolutions(row)
-  )
-  return {**numbered(paths), 'logits': SourceLayer('predictions')}
+  names = numbered(inception_v3.rows(model))
+  return names | {'logits': SourceLayer('predictions')}
 
 
-def numbered(paths: Iterable[str]) -> Names:
+def numbered(table: Mapping[str, str | _rows.Branches]) -> Names:
   """Returns the names that Keras gives to layers without one, in their order.
 
   They are those of a network that is the first one of its session, or comes
   after `keras.utils.clear_session()`.
+
+  Args:
+    table: the rows of the network by their names.
   """
+  paths = (
+    f'{name}/{path}'
+    for name, row in table.items()
+    for path, _ in _rows.convolutions(row)
+  )
   return {
     path: SourceLayer(f'conv2d{number}', f'batch_normalization{number}')
     for n, path in enumerate(paths)

@@ -1,7 +1,7 @@
 """Inception V4 of timm."""
 
 from bnresearch.models import _rows, inception_v4
-from bnresearch.pretrained import Names, SourceLayer
+from bnresearch.pretrained import Names, SourceLayer, basic_conv
 
 OPTIONS = {'timm': {'norm.epsilon': 1e-3}}
 
@@ -34,8 +34,7 @@ def timm(model: inception_v4.Model) -> Names:
       inside = _OTHERS.get('mixed_7' if last else name) or _numbered(branches)
       layers = [f'{place}.{layer}' for layer in inside]
     for path, layer in zip(paths, layers, strict=True):
-      theirs = f'features.{layer}'
-      names[f'{name}/{path}'] = SourceLayer(f'{theirs}.conv', f'{theirs}.bn')
+      names[f'{name}/{path}'] = basic_conv(f'features.{layer}')
     place += len(layers) if name == 'stem' else 1
   return names
 

@@ -12,13 +12,9 @@ def keras(model: mobilenet_v1.Model) -> Names:
     'stem': SourceLayer('conv1', 'conv1_bn'),
     'logits': SourceLayer('conv_preds'),
   }
-  at = 0
-  for stage, count in enumerate(
-    mobilenet_v1.counts(model.blocks, mobilenet_v1.STAGES), start=1
-  ):
-    for block in range(1, count + 1):
-      ours, at = f'stage_{stage}_block_{block}', at + 1
-      for layer, theirs in (('depthwise', 'dw'), ('pointwise', 'pw')):
-        theirs = f'conv_{theirs}_{at}'
-        names[f'{ours}/{layer}'] = SourceLayer(theirs, f'{theirs}_bn')
+  units = mobilenet_v1.units(mobilenet_v1.STAGES, model.blocks)
+  for at, (ours, *_) in enumerate(units, start=1):
+    for layer, theirs in (('depthwise', 'dw'), ('pointwise', 'pw')):
+      theirs = f'conv_{theirs}_{at}'
+      names[f'{ours}/{layer}'] = SourceLayer(theirs, f'{theirs}_bn')
   return names

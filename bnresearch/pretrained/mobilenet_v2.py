@@ -1,7 +1,7 @@
 """MobileNetV2 of torchvision and of Keras."""
 
 from bnresearch.models import mobilenet_v2
-from bnresearch.models.mobilenet_v1 import counts
+from bnresearch.models.mobilenet_v1 import units
 from bnresearch.pretrained import Names, SourceLayer
 
 _ACTIVATION = {'model.activation': ('own', 'relu6')}
@@ -13,9 +13,8 @@ OPTIONS = {
 
 def torchvision(model: mobilenet_v2.Model) -> Names:
   """Returns torchvision's names of `mobilenet_v2`."""
-  names, at = {'stem': SourceLayer('features.0.0', 'features.0.1')}, 0
-  for ours, widened in _units(model):
-    at += 1
+  names = {'stem': SourceLayer('features.0.0', 'features.0.1')}
+  for at, (ours, widened) in enumerate(_units(model), start=1):
     inside = f'features.{at}.conv'
     for n, layer in enumerate(('expand', 'depthwise')[not widened :]):
       names[f'{ours}/{layer}'] = SourceLayer(
@@ -50,9 +49,5 @@ def keras(model: mobilenet_v2.Model) -> Names:
 
 def _units(model):
   """Yields the name of each unit, and whether it has a layer that widens."""
-  for stage, count in enumerate(
-    counts(model.blocks, mobilenet_v2.STAGES), start=1
-  ):
-    expansion, *_ = mobilenet_v2.STAGES[stage - 1]
-    for block in range(1, count + 1):
-      yield f'stage_{stage}_block_{block}', expansion > 1
+  for name, (expansion, *_), _ in units(mobilenet_v2.STAGES, model.blocks):
+    yield name, expansion > 1

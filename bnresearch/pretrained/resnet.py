@@ -44,10 +44,8 @@ def keras(model: resnet.Model) -> Names:
     'logits': SourceLayer('predictions'),
   }
   for stage, block, count in _units(model):
-    ours, theirs = (
-      f'stage_{stage}_block_{block}',
-      f'conv{stage + 1}_block{block}',
-    )
+    ours = f'stage_{stage}_block_{block}'
+    theirs = f'conv{stage + 1}_block{block}'
     for k in range(1, count + 1):
       layer = f'{ours}/conv_{k}' if k < count else f'{ours}/conv_last'
       names[layer] = SourceLayer(

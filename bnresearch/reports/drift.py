@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from bnresearch.assembly import assemble
+from bnresearch.config import changed
 from bnresearch.inference.run import Run
 
 PERCENTILES = 'probe/activation_percentiles'
@@ -25,8 +26,7 @@ def _taps(run):
   """Returns the paths of all taps, in the order in which they are made."""
   order = []
   # What JAX returns is sorted by name, also from a block that is made again.
-  with (config := run.config.copy_and_resolve_references()).unlocked():
-    config.train.remat = 'none'
+  config = changed(run.config, {'train.remat': 'none'})
   model = assemble(config, run.parts).network.evaluated
 
   def look(x_NHWC):

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-from rich.progress import track
 from rich.table import Table
 
 from bnresearch.evaluation import average as averages
@@ -11,7 +10,7 @@ from bnresearch.evaluation.distances import distances
 from bnresearch.evaluation.evaluate import STATISTICS
 from bnresearch.inference.run import Run
 from bnresearch.statistics.population import ESTIMATORS
-from bnresearch.terminal import Console, say, wide
+from bnresearch.terminal import Console, say, track, wide
 from bnresearch.training.state import State
 
 
@@ -26,19 +25,13 @@ def show(run: Run, state: State, *, save: bool) -> None:
     state: from `run.restore`.
     save: whether the estimated statistics are kept in the run's directory.
   """
-  console = Console()
   several = len(run.spec.class_names) > 5
   table = Table(
     'statistics', 'loss', 'accuracy', *['top-5'] * several, 'examples'
   )
   states, saved = {}, []
   for statistics, average in _rows(state):
-    progress = functools.partial(
-      track,
-      description=f'{statistics} statistics',
-      transient=True,
-      disable=not console.is_terminal,
-    )
+    progress = functools.partial(track, description=f'{statistics} statistics')
     name = _row_name(run, state, statistics, average)
     try:
       if save and statistics in ESTIMATORS:
@@ -62,7 +55,7 @@ def show(run: Run, state: State, *, save: bool) -> None:
   say(f'{run.path}, test split, step {int(state.step):,}')
   say(f'The best step is chosen by {run.parts.data.chooses} accuracy.')
   wide().print(table)
-  _print_distances(console, run, states)
+  _print_distances(run, states)
   for folder in saved:
     say(f'Saved {folder}')
 
@@ -85,7 +78,7 @@ def _row_name(run, state, statistics, average):
   return f'{name}, averaged parameters' if average else name
 
 
-def _print_distances(console, run, states):
+def _print_distances(run, states):
   """Prints how far the estimates are from Algorithm 2's, layer by layer."""
   table = Table(
     'layer',
@@ -99,12 +92,9 @@ def _print_distances(console, run, states):
   for statistics in ('ema', 'pooled'):
     if not states.keys() >= {'population', statistics}:
       continue
-    found = distances(
-      states['population'].collections,
-      states[statistics].collections,
-      run.config.norm.epsilon,
-    )
+    pair = (states[s].collections for s in ('population', statistics))
+    found = distances(*pair, run.config.norm.epsilon)
     for layer, distance in found.items():
       table.add_row(layer, statistics, *(f'{d:.2g}' for d in distance))
   if table.row_count:
-    console.print(table)
+    Console().print(table)

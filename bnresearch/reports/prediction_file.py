@@ -31,7 +31,6 @@ def opened(file: pathlib.Path, class_names: Sequence[str]) -> Iterator[Add]:
   columns = [*_COLUMNS, *(f'p_{name}' for name in class_names)]
   numbers = itertools.count()
   write_as = _as_parquet if file.suffix == '.parquet' else _as_csv
-  partial = paths.made(file).with_name(f'{file.name}.partial')
 
   def add(probabilities_NK, labels_N):
     write(
@@ -44,12 +43,8 @@ def opened(file: pathlib.Path, class_names: Sequence[str]) -> Iterator[Add]:
       ]
     )
 
-  try:
-    with write_as(partial, columns) as write:
-      yield add
-    partial.replace(file)
-  finally:
-    partial.unlink(missing_ok=True)
+  with paths.replacing(file) as partial, write_as(partial, columns) as write:
+    yield add
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.progress import track
 from rich.table import Table
 
 from bnresearch.inference.predict import predict
 from bnresearch.inference.run import Run
-from bnresearch.terminal import Console, say, wide
+from bnresearch.terminal import say, track, wide
 from bnresearch.training.state import State
 
 _SHOWN = 3  # classes of a row
@@ -28,17 +27,8 @@ def show(
 
   1: a file could not be read; the others are predicted all the same.
   """
-  console = Console(stderr=True)
-  found = list(
-    track(
-      predict(run, state, files, crop_count),
-      'predicting',
-      total=len(files),
-      console=console,
-      transient=True,
-      disable=not console.is_terminal,
-    )
-  )
+  predicted = predict(run, state, files, crop_count)
+  found = list(track(predicted, 'predicting', len(files)))
   names = run.spec.class_names
   if as_json:
     say(json.dumps([_as_dict(p, names) for p in found], indent=2))
@@ -68,14 +58,8 @@ def _table(found, names):
   for prediction in found:
     if prediction.problem:
       continue
-    first, *rest = np.argsort(-prediction.probabilities_K, kind='stable')
-    table.add_row(
-      prediction.file,
-      names[first],
-      f'{prediction.probabilities_K[first]:.2%}',
-      ', '.join(
-        f'{names[k]} {prediction.probabilities_K[k]:.2%}'
-        for k in rest[: _SHOWN - 1]
-      ),
-    )
+    p_K = prediction.probabilities_K
+    first, *rest = np.argsort(-p_K, kind='stable')
+    others = ', '.join(f'{names[k]} {p_K[k]:.2%}' for k in rest[: _SHOWN - 1])
+    table.add_row(prediction.file, names[first], f'{p_K[first]:.2%}', others)
   return table

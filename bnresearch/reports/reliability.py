@@ -35,13 +35,8 @@ def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
   bars = {'width': borders[1], 'align': 'edge', 'edgecolor': 'white'}
   above.bar(borders[:-1], np.nan_to_num(found.accuracy_B), **bars)
   above.plot([0, 1], [0, 1], '--', color='grey', label='calibrated')
-  above.plot(
-    found.confidence_B,
-    found.accuracy_B,
-    'o',
-    color='black',
-    label='mean of bin',
-  )
+  means = found.confidence_B, found.accuracy_B
+  above.plot(*means, 'o', color='black', label='mean of bin')
   above.legend(loc='upper left')
   above.set(ylabel='accuracy', xlim=(0, 1), ylim=(0, 1))
   below.bar(borders[:-1], found.examples_B / summary.examples, **bars)

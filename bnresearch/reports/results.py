@@ -29,18 +29,17 @@ def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """
   columns = list(dict.fromkeys(key for row in rows for key in row))
   whole = [{column: row.get(column) for column in columns} for row in rows]
-  partial = paths.made(file).with_name(f'{file.name}.partial')
-  if file.suffix == '.parquet':
-    import pyarrow
-    import pyarrow.parquet
+  with paths.replacing(file) as partial:
+    if file.suffix == '.parquet':
+      import pyarrow
+      import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(whole), partial)
-  else:
+      pyarrow.parquet.write_table(pyarrow.Table.from_pylist(whole), partial)
+      return
     with partial.open('w', newline='', encoding='utf-8') as handle:
       writer = csv.DictWriter(handle, columns)
       writer.writeheader()
       writer.writerows(whole)
-  partial.replace(file)
 
 
 def rows(

@@ -6,13 +6,12 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from bnresearch.inference.ensemble import evaluate_together
 from bnresearch.inference.predict import Network
 from bnresearch.reports import prediction_file, reliability
-from bnresearch.terminal import Console, say, wide
+from bnresearch.terminal import say, track, wide
 
 _CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
 _WORST = 10
@@ -35,14 +34,10 @@ def show(
     figure: where the reliability diagram is drawn. Both show the ensemble, or
       the one network.
   """
-  console, (run, _) = Console(), networks[0]
+  run, _ = networks[0]
   names = run.source('test').class_names
   progress = functools.partial(
-    track,
-    description='evaluating',
-    total=len(run.source('test')),
-    transient=True,
-    disable=not console.is_terminal,
+    track, description='evaluating', total=len(run.source('test'))
   )
   write = contextlib.nullcontext()
   if predictions:
@@ -62,13 +57,12 @@ def show(
 
 def _table(networks, found, crop_count):
   chose = ' or '.join(sorted({run.parts.data.chooses for run, _ in networks}))
-  columns = ('run', 'step', 'crops', *_numbers(found.ensemble))
   table = Table(
-    *columns,
+    Column('run', overflow='fold'),
+    *('step', 'crops', *_numbers(found.ensemble)),
     caption='test split, running statistics; ECE: expected calibration error; '
     f'the best step is chosen by {chose} accuracy',
   )
-  table.columns[0].overflow = 'fold'
   for (run, state), alone in zip(networks, found.members):
     name, step = str(run.path), f'{int(state.step):,}'
     table.add_row(name, step, str(crop_count), *_numbers(alone).values())

@@ -291,8 +291,5 @@ def _by_accuracy(metas):
 def _compare(saved, wanted, step):
   """Raises RestoreError with every leaf that differs between two trees."""
   if different := differences(saved, wanted):
-    raise RestoreError(
-      '\n  '.join(
-        [f'The checkpoint of step {step} has another tree:', *different]
-      )
-    )
+    title = f'The checkpoint of step {step} has another tree:'
+    raise RestoreError('\n  '.join([title, *different]))

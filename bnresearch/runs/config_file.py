@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from bnresearch import knobs
+from bnresearch.config import plain
 
 # One more where a value that is there already gets another meaning.
 FORMAT = 2
@@ -56,13 +57,7 @@ def restored(values: dict[str, Any]) -> knobs.Config:
       f'up to {FORMAT}. A newer version made it: update bnresearch'
     )
   _bring_up_to_date(values)
-  return knobs.Config(_with_tuples(values)).lock()
-
-
-def _with_tuples(value):
-  if isinstance(value, dict):
-    return {key: _with_tuples(v) for key, v in value.items()}
-  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+  return knobs.Config(plain(values)).lock()
 
 
 def _bring_up_to_date(values):

@@ -46,11 +46,16 @@ def read(
   )
 
 
-def replace(file: pathlib.Path, text: str) -> None:
+def write(file: pathlib.Path, value: Any) -> None:
+  """Writes a value as JSON, see `replace`."""
+  replace(file, json.dumps(value, indent=2))
+
+
+def replace(file: pathlib.Path, content: str | bytes) -> None:
   """Writes a file so that at every moment it is the old or the new one."""
   partial = file.with_suffix('.partial')
-  with partial.open('w', encoding='utf-8') as handle:
-    handle.write(text)
+  with partial.open('wb') as handle:
+    handle.write(content.encode() if isinstance(content, str) else content)
     handle.flush()
     os.fsync(handle.fileno())
   partial.replace(file)

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bnresearch.runs import json_file
+
 _NO_NUMBERS = ('NaN', 'Infinity', '-Infinity')
 
 
@@ -59,14 +61,8 @@ class Logbook:
       line for _, line, row in _rows(self.file) if row and row['step'] <= step
     )
     noting(_mark(kept))
-    if not self.file.exists():
-      return
-    partial = self.file.with_suffix('.partial')
-    with partial.open('wb') as file:
-      file.write(kept)
-      file.flush()
-      os.fsync(file.fileno())
-    partial.replace(self.file)
+    if self.file.exists():
+      json_file.replace(self.file, kept)
 
   @property
   def mark(self) -> Mark:

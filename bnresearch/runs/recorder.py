@@ -36,11 +36,8 @@ class Recorder:
       parts: whose run it is.
     """
     self._config = config = parts.config
-    self._run, self._plan, self._network = (
-      run,
-      parts.training.plan,
-      parts.network,
-    )
+    self._run, self._plan = run, parts.training.plan
+    self._network = parts.network
     self._digest = config_file.digest(config)
     self._chooses = parts.data.chooses
     keep = config.checkpoint.keep if run.writes else None
@@ -78,14 +75,13 @@ class Recorder:
       if not logbook.has(Mark(*meta.get('logbook', before))):
         self._missing = missing_rows(self._plan, logbook.steps(), step)
         aside = logbook.copy_aside()
+        missing = self._missing and f'these are missing: {self._missing}'
         logging.warning(
           '%s: of the rows up to step %d, %s. Training goes on from the '
           'checkpoint, which is whole.%s',
           logbook.file,
           step,
-          f'these are missing: {self._missing}'
-          if self._missing
-          else 'some were changed',
+          missing or 'some were changed',
           f' {aside} is a copy of the file.' if aside else '',
         )
     logbook.keep_until(step, lambda mark: self._run.update(logbook=mark))
@@ -101,7 +97,8 @@ class Recorder:
       self._provenance['missing_rows'] = self._missing
     self._run.begin_session(step, self._provenance)
     self._mirrors = Mirrors(self._run, self._config)
-    self._clock = _Clock(self._run.status, step)
+    self._seconds_before = self._run.status.get('seconds', 0.0)
+    self._began_after, self._began_at = step, time.monotonic()
 
   def log_training(self, steps: range, metrics: dict[str, np.ndarray]) -> None:
     """Writes the means over a call's steps.
@@ -116,7 +113,7 @@ class Recorder:
     loss_T = metrics['loss']
     if np.isfinite(loss_T[-1]):  # JSON has no word for others
       self._last = {'loss': float(loss_T[-1])}
-    self._log(
+    self.log(
       steps.stop,
       {f'train/{name}': np.mean(value_T) for name, value_T in metrics.items()},
     )
@@ -139,20 +136,16 @@ class Recorder:
     row = {}
     for split, means in found.items():
       row |= {f'{split}/{name}': value for name, value in means.items()}
-    self._log(done, row)
+    self.log(done, row)
 
-  def log_probes(self, done: int, measured: dict[str, Any]) -> None:
-    """Writes what the probes measured after `done` steps."""
-    self._log(done, measured)
+  def log(self, done: int, row: dict[str, Any]) -> None:
+    """Writes what was measured after `done` steps, if anything was.
 
-  def log_average(self, done: int, row: dict[str, float]) -> None:
-    """Writes what the average of the parameters gave after `done` steps."""
+    Probes, and the average of the parameters, say nothing at times.
+    """
     if row:
-      self._log(done, row)
-
-  def _log(self, step, row):
-    self._run.logbook.write(step, row)
-    self._mirrors.write(step, row)
+      self._run.logbook.write(done, row)
+      self._mirrors.write(done, row)
 
   def save(self, state: State, done: int) -> None:
     """Begins to save a state, all that is known of its step logged before.
@@ -180,19 +173,15 @@ class Recorder:
       return
     self._run.logbook.sync()
     mark = self._run.logbook.mark
-    self._checkpoints.save(
-      state,
-      self._evaluated.get(done),
-      {
-        'config': self._digest,
-        'chooses': self._chooses,
-        'provenance': self._provenance,
-        'statistics': population.provenance_of_ema(
-          done, self._network.norm_options
-        ),
-        'logbook': mark,
-      },
-    )
+    options = self._network.norm_options
+    meta = {
+      'config': self._digest,
+      'chooses': self._chooses,
+      'provenance': self._provenance,
+      'statistics': population.provenance_of_ema(done, options),
+      'logbook': mark,
+    }
+    self._checkpoints.save(state, self._evaluated.get(done), meta)
     self._run.update(logbook=mark)
 
   def progress(self, done: int, waited: float, every: float = 0.3) -> None:
@@ -203,9 +192,12 @@ class Recorder:
       waited: seconds without data.
       every: seconds between two writes of status.json.
     """
+    here = time.monotonic() - self._began_at
     self._run.update(
       throttle=every,
-      **self._clock.read(done),
+      step=done,
+      seconds=round(self._seconds_before + here, 3),
+      steps_per_second=round((done - self._began_after) / here, 1),
       seconds_without_data=round(waited, 3),
       steps=self._plan.steps,
       **self._last,
@@ -233,37 +225,17 @@ def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
     there: {group: steps}, see `Logbook.steps`.
     until: the last step that is asked for.
   """
-  every = plan.call
-  wanted = {'train': range(every, until + 1, every)}
-  for group in ('test', 'probe'):
-    wanted[group] = [
-      step
-      for step in range(0, until + 1, every)
-      if group in plan.observed(step)
-    ]
+  steps = range(0, until + 1, plan.call)
+  wanted = {'train': steps[1:]} | {
+    group: [step for step in steps if group in plan.observed(step)]
+    for group in ('test', 'probe')
+  }
   spans = []
   for group, steps in wanted.items():
     found = there.get(group, set())
     for is_there, some in itertools.groupby(steps, found.__contains__):
       if not is_there:
         first, *_, last = [*some] * 2
-        spans.append(
-          f'{group} {first}' + (f' to {last}' if last > first else '')
-        )
+        end = f' to {last}' if last > first else ''
+        spans.append(f'{group} {first}{end}')
   return ', '.join(spans)
-
-
-class _Clock:
-  """Measures training time over all sessions, and this session's speed."""
-
-  def __init__(self, status: dict, start: int):
-    self.before, self.start = status.get('seconds', 0.0), start
-    self.began = time.monotonic()
-
-  def read(self, done: int) -> dict[str, float]:
-    here = time.monotonic() - self.began
-    return {
-      'step': done,
-      'seconds': round(self.before + here, 3),
-      'steps_per_second': round((done - self.start) / here, 1),
-    }

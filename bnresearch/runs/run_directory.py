@@ -1,7 +1,6 @@
 """The run directory: claimed by one process, made by one config."""
 
 import contextlib
-import json
 import os
 import pathlib
 import socket
@@ -29,21 +28,8 @@ from bnresearch.runs.status_file import LOCK, read_status
 SLURM = 'slurm'
 # What may be another on another machine: it changes no result.
 FREE = (
-  'data.folder',
-  'data.workers',
-  'data.on_device',
-  'log.mirrors',
-  'parallel.backend',
-  'parallel.devices',
-  'slurm.partition',
-  'slurm.minutes',
-  'slurm.requeues',
-  'slurm.signal_delay',
-  'slurm.cpus',
-  'slurm.gpus',
-  'slurm.memory',
-  'slurm.array_parallelism',
-  'slurm.options',
+  *('data.folder', 'data.workers', 'data.on_device', 'log.mirrors'),
+  *(key for key in knobs.KNOBS if key.startswith(('parallel.', 'slurm.'))),
 )
 ENDED = ('done', 'diverged')
 
@@ -70,9 +56,7 @@ class RunDirectory:
     """Changes fields of status.json, at most once in `throttle` seconds."""
     self.status |= fields
     if self.writes and time.monotonic() - self._written >= throttle:
-      json_file.replace(
-        self.path / 'status.json', json.dumps(self.status, indent=2)
-      )
+      json_file.write(self.path / 'status.json', self.status)
       self._written = time.monotonic()
 
   def record_data(
@@ -102,21 +86,17 @@ class RunDirectory:
     names, before = data_file.found(self.path)
     about = data_file.merged(before, image_shape, splits, notes)
     if about != before:
-      file = self.path / data_file.ABOUT
-      json_file.replace(file, json.dumps(about, indent=2))
+      json_file.write(self.path / data_file.ABOUT, about)
     if names is None:
       # Last, so that where it is, a run that was killed has both.
-      file = self.path / data_file.NAMES
-      json_file.replace(file, json.dumps(list(class_names), indent=2))
+      json_file.write(self.path / data_file.NAMES, list(class_names))
 
   def begin_session(self, step: int, made_by: dict[str, Any]) -> None:
     """Notes with what a session that starts after `step` is made."""
     if not self.writes:
       return
     noted = [*provenance.sessions(self.path), {'from_step': step, **made_by}]
-    json_file.replace(
-      self.path / 'provenance.json', json.dumps(noted, indent=2)
-    )
+    json_file.write(self.path / 'provenance.json', noted)
 
 
 @contextlib.contextmanager
@@ -186,11 +166,7 @@ def check(
         '\n  '.join([f'{path} was made by a different config:', *different])
         + '\nUse another --workdir, or the config that made this one.'
       )
-  elif (
-    not (path / 'config.json').exists()
-    and path.exists()
-    and any(_foreign(path))
-  ):
+  elif not (path / 'config.json').exists() and any(_foreign(path)):
     raise Refused(
       f'{path} holds files but no config.json, so it is no run directory. '
       'Use another --workdir.'
@@ -199,7 +175,7 @@ def check(
 
 def _foreign(path):
   """Yields what no run that was killed at its very start may have left."""
-  for file in path.iterdir():
+  for file in path.iterdir() if path.exists() else ():
     if file.name not in (LOCK, SLURM) and file.suffix != '.partial':
       yield file
 

@@ -1,6 +1,7 @@
 """A session: what one process does for a run, from its parts to its status."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -132,19 +133,14 @@ class _Session:
   def measure(self, done: int) -> loop.Read:
     network = self._state.params, self._state.collections
     measured = self._measure(*network, *self._probe_batch)
-    return lambda: self._recorder.log_probes(done, jax.device_get(measured))
+    return lambda: self._recorder.log(done, jax.device_get(measured))
 
   def average(self, done: int) -> loop.Read:
-    by_batch = self._parts.config.eval.statistics == 'batch'
-    row = average.evaluate(
-      self._state,
-      self._evaluators['test'],
-      None if by_batch else self._estimate_of_average,
-    )
-    return lambda: self._recorder.log_average(done, row)
-
-  def _estimate_of_average(self, state):
-    return self._parts.evaluation.estimate(state, averaged=True)
+    estimate = functools.partial(self._parts.evaluation.estimate, averaged=True)
+    if self._parts.config.eval.statistics == 'batch':
+      estimate = None
+    row = average.evaluate(self._state, self._evaluators['test'], estimate)
+    return lambda: self._recorder.log(done, row)
 
   def agreed(self, stop: bool) -> bool:
     return self._agree(stop)

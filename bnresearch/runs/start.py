@@ -102,16 +102,11 @@ def check(parts: Parts) -> None:
 
 def _excluded(names, patterns) -> set[str]:
   """Returns the variables of the layers that patterns fit, by their path."""
-  layers = {name: _layer(name) for name in names}
   found = set()
   for pattern in patterns:
-    fits = {
-      name
-      for name, layer in layers.items()
-      if fnmatch.fnmatchcase(layer, pattern)
-    }
+    fits = {n for n in names if fnmatch.fnmatchcase(_layer(n), pattern)}
     if not fits:
-      known = sorted(set(layers.values()))
+      known = sorted({_layer(n) for n in names})
       near = difflib.get_close_matches(pattern, known, n=1)
       hint = f' Did you mean {near[0]!r}?' if near else ''
       raise RestoreError(
@@ -149,13 +144,8 @@ def _compare(found: dict[str, Any], wanted, excluded, path):
     if name not in excluded and shape(found, name) != shape(wanted, name)
   ]
   if problems:
-    raise RestoreError(
-      '\n  '.join(
-        [
-          f'The weights of {path} do not fit this network; layers that shall '
-          'stay random, or are not needed, go into start.exclude, such as '
-          "('*logits',):",
-          *problems,
-        ]
-      )
+    title = (
+      f'The weights of {path} do not fit this network; layers that shall stay '
+      "random, or are not needed, go into start.exclude, such as ('*logits',):"
     )
+    raise RestoreError('\n  '.join([title, *problems]))

@@ -48,7 +48,7 @@ def check_points(
     except configs.ConfigError as error:
       where = '' if point.name == '.' else f'{point.name}: '
       raise configs.ConfigError(
-        [f'{where}{problem}' for problem in error.problems]
+        f'{where}{problem}' for problem in error.problems
       ) from error
   return parts
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import pathlib
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from bnresearch import config as configs
 from bnresearch import knobs
@@ -105,16 +103,9 @@ def directory_name(text: str) -> str:
 def _name(overrides, short):
   label = overrides.get('label')
   named = [key for key in overrides if key == 'seed' or not label]
-  values = [f'{short[key]}={_plain(overrides[key])}' for key in named]
+  values = [f'{short[key]}={configs.plain(overrides[key])}' for key in named]
   text = ','.join([str(label), *values] if label else values)
   return directory_name(text or 'defaults')
-
-
-def _plain(value: Any):
-  """Returns a value as the config has it, where equal ones look alike."""
-  if isinstance(value, (list, tuple)):
-    return tuple(map(_plain, value))
-  return value.item() if isinstance(value, np.generic) else value
 
 
 def _short(keys):

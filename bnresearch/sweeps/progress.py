@@ -84,11 +84,9 @@ def _print_lines(points, workdir, console, finished):
   while not finished.wait(_PLAIN_SECONDS):
     for point, status in _begun(points, workdir):
       if status['status'] == 'running':
-        console.print(
-          f'{point.name}: {status["step"]:,}/{status["steps"]:,}, '
-          f'{describe(status)}',
-          soft_wrap=True,
-        )
+        done = f'{status["step"]:,}/{status["steps"]:,}'
+        text = f'{point.name}: {done}, {describe(status)}'
+        console.print(text, soft_wrap=True)
 
 
 def _begun(points, workdir):

@@ -136,13 +136,10 @@ def _check(points):
       '--launcher=slurm: there is no sbatch here. Use a login node of a SLURM '
       'cluster, or --launcher=local.'
     )
-  varied = [k for k in points[0].swept if k.startswith('slurm.')]
-  if varied:
+  if varied := [k for k in points[0].swept if k.startswith('slurm.')]:
     raise ConfigError(
-      [
-        f'{k}: the jobs of an array are alike, no sweep varies it.'
-        for k in varied
-      ]
+      f'{k}: the jobs of an array are alike, no sweep varies it.'
+      for k in varied
     )
 
 
@@ -225,10 +222,8 @@ def _follow(points, workdir, console):
     status = run_directory.read_status(point.directory(workdir))
     log = workdir / run_directory.SLURM / f'{jobs.get(point.name)}_0_log.err'
     why = status.get('message') or 'its job ended before it did'
-    console.print(
-      f'{point.name} {status.get("status", "waiting")}: {why} ({log})',
-      soft_wrap=True,
-    )
+    text = f'{point.name} {status.get("status", "waiting")}: {why} ({log})'
+    console.print(text, soft_wrap=True)
 
 
 def _left(points, workdir):

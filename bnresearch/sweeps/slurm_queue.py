@@ -1,6 +1,5 @@
 """The jobs of a sweep in SLURM's queue, noted in WORKDIR/slurm."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -43,8 +42,8 @@ def active(workdir: Path) -> dict[str, str]:
 
 def note(jobs: Mapping[str, str], workdir: Path) -> None:
   """Adds {point name: job id} to those that are noted."""
-  text = json.dumps(noted(workdir) | jobs, indent=2)
-  json_file.replace(workdir / run_directory.SLURM / _JOBS, text)
+  file = workdir / run_directory.SLURM / _JOBS
+  json_file.write(file, noted(workdir) | jobs)
 
 
 def noted(workdir: Path) -> dict[str, str]:

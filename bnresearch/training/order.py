@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-SHUFFLES = ('full', 'within_shard', 'none')
-
 
 class Order(NamedTuple):
   """Which examples make which batch; see `batch_indices`.

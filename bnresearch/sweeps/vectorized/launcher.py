@@ -75,8 +75,7 @@ def _kinds(points, parts):
   for point in points:
     kinds.setdefault(traced.kind(point.config), []).append(point)
   for first, *_ in kinds.values():
-    why = traced.why_not(parts[first.name])
-    if why:
+    if why := traced.why_not(parts[first.name]):
       raise run_directory.Refused(
         f'{first.name} cannot be vectorized: {why}. Use --launcher=local.'
       )
@@ -225,26 +224,25 @@ class _Session:
     return read
 
   def evaluate(self, done: int) -> Callable[[], None]:
-    sums = self._program.sums(self._members)
+    evaluators = self._program.evaluators
 
-    def read():
-      of_all = jax.device_get(sums)
-      for k, lane in self._live():
-        own = _of_one(of_all, k)
-        evaluators = self._program.evaluators
-        found = {s: e.means(own[s]) for s, e in evaluators.items()}
-        lane.recorder.log_evaluation(done, found)
+    def log(lane, own):
+      found = {s: e.means(own[s]) for s, e in evaluators.items()}
+      lane.recorder.log_evaluation(done, found)
 
-    return read
+    return self._read(self._program.sums(self._members), log)
 
   def measure(self, done: int) -> Callable[[], None]:
     measured = self._program.measure(self._members)
+    return self._read(measured, lambda lane, own: lane.recorder.log(done, own))
+
+  def _read(self, of_all, log):
+    """Returns what reads arrays of all members, and logs each lane's own."""
 
     def read():
-      of_all = jax.device_get(measured)
+      here = jax.device_get(of_all)
       for k, lane in self._live():
-        own = {name: np.asarray(value_R[k]) for name, value_R in of_all.items()}
-        lane.recorder.log_probes(done, own)
+        log(lane, _of_one(here, k))
 
     return read
 

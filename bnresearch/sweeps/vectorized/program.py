@@ -231,14 +231,9 @@ class Program:
 
   def _indices(self, configs, steps):
     """Returns which examples each member's batches have, (T, R, N)."""
-    seeds, order = (
-      [config.seed for config in configs],
-      self._parts.training.order,
-    )
-    of_seed = {
-      seed: order._replace(seed=seed).indices(steps)
-      for seed in dict.fromkeys(seeds)
-    }
+    order = self._parts.training.order
+    seeds = [config.seed for config in configs]
+    of_seed = {s: order._replace(seed=s).indices(steps) for s in set(seeds)}
     return np.stack([of_seed[seed] for seed in seeds], axis=1)
 
   def _gathered_together(self, steps):

@@ -67,8 +67,7 @@ def at(parts: Parts, values: dict[str, jax.Array]) -> Parts:
   config = parts.config.copy_and_resolve_references()
   fixed = leaves(config)
   with config.ignore_type(), config.unlocked():
-    for key, value in values.items():
-      if key == 'seed' or fixed[key] != 0:
-        group, _, leaf = key.rpartition('.')
-        (config[group] if group else config)[leaf] = value
+    config.update_from_flattened_dict(
+      {k: x for k, x in values.items() if k == 'seed' or fixed[k] != 0}
+    )
   return assemble(config, parts)
