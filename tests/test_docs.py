@@ -170,6 +170,18 @@ def test_the_navigation_has_every_page_once():
   assert sorted(listed) == sorted([*PAGES, *results])
 
 
+def test_the_reference_has_every_public_name():
+  pages = [f.read_text() for p, f in PAGES.items() if p.startswith('reference')]
+  shown = re.findall(r'^::: bnresearch\.(\w+)$', '\n'.join(pages), re.M)
+  rooms = {
+    name for name in bnr.__all__ if (ROOT / 'bnresearch' / name).is_dir()
+  }
+  assert sorted(shown) == sorted({*bnr.__all__} - rooms)
+  norms = {f.stem for f in (ROOT / 'bnresearch/norms').glob('[!_]*.py')}
+  found = re.findall(r'^::: bnresearch\.norms\.(\w+)', '\n'.join(pages), re.M)
+  assert sorted(found) == sorted(norms)
+
+
 def test_pages_are_short():
   lines = {p: len(f.read_text().splitlines()) for p, f in PAGES.items()}
   del lines[GENERATED]
