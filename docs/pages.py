@@ -13,12 +13,16 @@ import re
 import subprocess
 import sys
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _RESULTS = 'experiments', 'benchmarks'
 _LINK = re.compile(
   r'(!?)\[((?:[^][]|\[[^][]*\])*)\]\(([^():#\s]+)(#[^)\s]+)?\)'
+)
+_ELSEWHERE = re.compile(
+  r'<(?:script|link|img)\b[^>]*(?:src|href)="?https?:[^>]*'
 )
 _HELP = re.compile(r'\{\{ python -m ([\w.]+) --help \}\}')
 
@@ -48,6 +52,12 @@ def on_page_markdown(markdown, page, config, files):
     return text if (_ROOT / path).exists() else match[0]
 
   return _HELP.sub(_help, _LINK.sub(link, markdown))
+
+
+def on_post_page(output, page, config):
+  """Refuses what a page would load from the network."""
+  if found := _ELSEWHERE.search(output):
+    raise PluginError(f'{page.file.src_uri} loads {found[0]}')
 
 
 def _is_result(path):

@@ -145,7 +145,7 @@ def test_the_pages_have_the_examples_that_are_promised():
   for word in ('norms.batch.Norm(', 'population_statistics(', 'bnr.fold('):
     chosen = [b for b in blocks('layer.md') if word in b.code and b.runs]
     lines = [[s for s in b.code.splitlines() if s] for b in chosen]
-    assert min(map(len, lines), default=99) <= 13, word
+    assert min(map(len, lines), default=99) <= 10, word
 
 
 def test_every_link_leads_to_a_file_and_a_heading():
