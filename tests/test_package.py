@@ -76,7 +76,8 @@ def test_the_changelog_has_every_public_name():
 
 
 def test_every_extra_that_is_recommended_is_there():
-  files = [*ROOT.glob('*.md'), *(ROOT / 'bnresearch').rglob('*.py')]
+  pages = *ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')
+  files = *pages, *(ROOT / 'bnresearch').rglob('*.py')
   named = {
     extra
     for file in files
