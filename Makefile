@@ -31,6 +31,7 @@ docs: .venv/.docs
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check --error-on-warning
 
 # What stands in requirements.lock is what the tests ran with.
 .venv/.%: pyproject.toml requirements.lock | .venv/bin/python
@@ -52,8 +53,8 @@ lint: .venv/.dev
 # comes with it.
 lock: .venv/.dev
 	$(BIN)/python -m pip freeze --exclude-editable \
-	  $(addprefix --exclude ,bnresearch torch jinja2 markupsafe mpmath \
-	  networkx sympy) > requirements.lock
+	  $(addprefix --exclude ,bnresearch torch mpmath networkx sympy) \
+	  > requirements.lock
 
 clean:
 	rm -rf .venv build site *.egg-info

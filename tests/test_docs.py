@@ -48,11 +48,11 @@ class Block(NamedTuple):
 
 
 def blocks(page):
-  """Returns the blocks of code of a page, in order."""
+  """Returns the blocks of code of a page, or of a file, in order."""
   fence = r'```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$'
   found = re.findall(
     rf'^(<!-- not run: [^\n]+ -->\n)?{fence}',
-    PAGES[page].read_text(),
+    PAGES.get(page, page).read_text(),
     re.M | re.S,
   )
   return [Block(lang, title, code, not no) for no, lang, title, code in found]
@@ -138,6 +138,38 @@ def test_the_norm_of_the_page_normalizes():
   y, _ = names['Norm']().init_with_output(jax.random.key(1), x, train=True)
   np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
   np.testing.assert_allclose(y.std(-1), 1, rtol=1e-3)
+
+
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+  """Its layer, the run that it opens, and its norm."""
+  layer, opened, norm = (
+    block.code
+    for block in blocks(ROOT / 'README.md')
+    if block.language == 'python'
+  )
+  x = 3 + jax.random.normal(jax.random.key(0), (8, 4, 4, 3))
+  names = {}
+  exec(layer, names)
+  y, _ = names['Block']().init_with_output(jax.random.key(1), x, train=True)
+  assert y.shape == (8, 4, 4, 64)
+
+  config = bnr.load_config(f'{ROOT}/configs/figure1.py:init=tight,steps=20')
+  for key in ('train.log_every', 'eval.every', 'checkpoint.every'):
+    config.update_from_flattened_dict({key: 20})
+  config.probes.names = ()
+  monkeypatch.chdir(tmp_path)
+  run = bnr.sweep(config, 'runs/figure1', processes=1, quiet=True).popitem()[1]
+  names['images'] = run.source('test').images_NHWC[:5]
+  exec(opened, names)
+  assert names['logits'].shape == (5, 10)
+
+  exec(norm, names)
+  module = names['Norm']()
+  variables = module.init(jax.random.key(1), x, train=True)
+  y, new = module.apply(variables, x, train=True, mutable=['batch_stats'])
+  np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+  mean_C = 0.01 * np.asarray(x).mean((0, 1, 2))
+  np.testing.assert_allclose(new['batch_stats']['mean'], mean_C, rtol=1e-5)
 
 
 def test_the_pages_have_the_examples_that_are_promised():

@@ -34,7 +34,8 @@ def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
       f'blocks = {tuple(blocks)}: needs three numbers, of what there is on '
       'maps of 35x35, of 17x17, and of 8x8.'
     )
-  return tuple(blocks)
+  first, second, third = blocks
+  return first, second, third
 
 
 def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:

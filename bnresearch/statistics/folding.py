@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 
 Array = jax.Array | np.ndarray
 
@@ -79,7 +80,7 @@ def fold(
   arrays = {name: x for name, x in arrays.items() if x is not None}
   _check_shapes(kernel, arrays)
   known = [kernel, *arrays.values(), epsilon]
-  if any(isinstance(x, jax.core.Tracer) for x in known):
+  if any(isinstance(x, core.Tracer) for x in known):
     dtype = jnp.promote_types(jnp.result_type(*known), jnp.float32)
     made = _compute(jnp, dtype, kernel, arrays, epsilon)
   else:
