@@ -49,7 +49,7 @@ def train(
   path, chosen = pathlib.Path(path), points(config, {})
   if [point.name for point in chosen] != ['.']:
     raise ConfigError(
-      [f'sweep: has {len(chosen)} points. Use `sweep`, or set it to ().']
+      f'sweep: has {len(chosen)} points. Use `sweep`, or set it to ().'
     )
   console = Console(quiet=quiet)
   result = local.run(chosen, path, 1, console, raises=True)
@@ -94,7 +94,7 @@ def sweep(
   workdir, chosen = pathlib.Path(workdir), points(config, {})
   if launcher not in launch.LAUNCHERS:
     known = ', '.join(launch.LAUNCHERS)
-    raise ConfigError([f'launcher = {launcher!r}: needs one of {known}.'])
+    raise ConfigError(f'launcher = {launcher!r}: needs one of {known}.')
   options = launch.Options(
     launcher,
     processes or process.runs_at_a_time(),

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.mode != 'train':
     return _use_run(args, values)
   if not args.config:
-    raise configs.ConfigError(['--config=FILE is missing; see --help.'])
+    raise configs.ConfigError('--config=FILE is missing; see --help.')
   return _train(args, values)
 
 
@@ -76,7 +76,7 @@ def _train(args, values):
   chosen = points(configs.load(args.config), values)
   if args.point is not None and not 0 <= args.point < len(chosen):
     raise configs.ConfigError(
-      [f'--point={args.point}: the points are 0 to {len(chosen) - 1}.']
+      f'--point={args.point}: the points are 0 to {len(chosen) - 1}.'
     )
   if args.list:
     for k, point in enumerate(chosen):
@@ -169,7 +169,7 @@ def _use_run(args, values):
   }
   if not args.workdir:
     raise configs.ConfigError(
-      [f'--mode={args.mode} needs --workdir=RUN, a run directory.']
+      f'--mode={args.mode} needs --workdir=RUN, a run directory.'
     )
   if (
     args.config
@@ -178,11 +178,9 @@ def _use_run(args, values):
     or len(moved) < len(values)
   ):
     raise configs.ConfigError(
-      [
-        f'--mode={args.mode} takes no --config, --list or --point: the run has '
-        'its own config. Only where its data is may be said, by '
-        f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
-      ]
+      f'--mode={args.mode} takes no --config, --list or --point: the run has '
+      'its own config. Only where its data is may be said, by '
+      f'{", ".join(f"--config.{key}" for key in _MOVED)}.'
     )
   process.prepare(process.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
@@ -202,7 +200,7 @@ def _check_moved(run, values):
 def _evaluate(args, runs):
   _check_crops(args, runs)
   if args.save_statistics and (why := paths.unwritable_folder(runs[0].path)):
-    raise configs.ConfigError([f'--save_statistics: {runs[0].path} {why}'])
+    raise configs.ConfigError(f'--save_statistics: {runs[0].path} {why}')
   networks = [(run, run.restore(args.step or 'latest')) for run in runs]
   if not flags.side_by_side(args):
     evaluation.show(*networks[0], save=args.save_statistics)
@@ -220,7 +218,7 @@ def _predict(args, runs):
   files = predict.files(map(paths.local, args.images))
   if not files:
     raise configs.ConfigError(
-      ['--mode=predict needs images, or folders of images, to predict.']
+      '--mode=predict needs images, or folders of images, to predict.'
     )
   _check_crops(args, runs)
   (run,) = runs
@@ -236,7 +234,7 @@ def _check_crops(args, runs):
       run.parts.images.crop(args.crops or 1)
     except ValueError as error:
       raise configs.ConfigError(
-        [f'--crops={args.crops}: {run.path}: {error}']
+        f'--crops={args.crops}: {run.path}: {error}'
       ) from None
 
 

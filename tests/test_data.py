@@ -13,7 +13,7 @@ from bnresearch import data, lookup
 from bnresearch.assembly import assemble
 from bnresearch.data import Arrays, DamagedData, digits, synthetic
 from bnresearch.runs import config_file
-from bnresearch.training.order import batch_indices
+from bnresearch.training.order import Order
 from configs import default
 
 
@@ -215,27 +215,25 @@ def test_labels_out_of_range_are_refused(label):
 
 
 def test_the_batch_of_a_step_does_not_depend_on_where_the_range_is_cut():
-  whole = batch_indices(103, 10, seed=3, steps=range(50))
+  whole = Order(103, 10, seed=3).indices(range(50))
   assert whole.shape == (50, 10)
   assert whole.dtype == np.int32
   parts = [range(37, 50), range(1), range(1, 12), range(12, 37)]
-  cut = {s.start: batch_indices(103, 10, seed=3, steps=s) for s in parts}
+  cut = {s.start: Order(103, 10, seed=3).indices(s) for s in parts}
   joined = np.concatenate([cut[start] for start in sorted(cut)])
   np.testing.assert_array_equal(joined, whole)
 
 
 def test_the_batch_of_a_step_does_not_depend_on_numpys_global_random_state():
-  first = batch_indices(50, 7, seed=1, steps=range(9))
+  first = Order(50, 7, seed=1).indices(range(9))
   np.random.seed(123)
-  batch_indices(50, 7, seed=2, steps=range(9))
-  np.testing.assert_array_equal(
-    batch_indices(50, 7, seed=1, steps=range(9)), first
-  )
+  Order(50, 7, seed=2).indices(range(9))
+  np.testing.assert_array_equal(Order(50, 7, seed=1).indices(range(9)), first)
 
 
 def test_the_order_is_the_same_in_years_to_come():
   # What a run that was saved by an older version goes on with.
-  assert batch_indices(7, 4, seed=5, steps=range(3)).tolist() == [
+  assert Order(7, 4, seed=5).indices(range(3)).tolist() == [
     [1, 4, 3, 5],
     [6, 2, 0, 0],
     [4, 5, 1, 2],
@@ -250,7 +248,7 @@ def test_every_epoch_is_a_permutation_though_batches_do_not_divide(
 ):
   epochs = 6
   steps = range(-(-epochs * length // batch_size))
-  stream = batch_indices(length, batch_size, seed=0, steps=steps).ravel()
+  stream = Order(length, batch_size, seed=0).indices(steps).ravel()
   orders = stream[: epochs * length].reshape(epochs, length)
   for order in orders:
     np.testing.assert_array_equal(np.sort(order), np.arange(length))
@@ -259,7 +257,7 @@ def test_every_epoch_is_a_permutation_though_batches_do_not_divide(
 
 def test_seeds_shuffle_differently():
   orders = {
-    tuple(batch_indices(100, 100, seed, range(1))[0])
+    tuple(Order(100, 100, seed).indices(range(1))[0])
     for seed in (0, 1, 2, 2**32 - 1)
   }
   assert len(orders) == 4

@@ -17,7 +17,7 @@ from bnresearch.runs import logbook, run_directory, session
 from bnresearch.sweeps.points import points
 from bnresearch.sweeps.vectorized import traced
 from bnresearch.training import feed, optimizer, parallel, state, step, stream
-from bnresearch.training.order import batch_indices
+from bnresearch.training.order import Order
 from configs import default
 
 STEPS = 20
@@ -79,7 +79,7 @@ def test_twenty_steps_equal_pytorch(norm, with_bn):
   source = assemble(config).data.source('train')
   sgd = torch.optim.SGD(net.parameters(), 0.1)
   losses = []
-  for indices_N in batch_indices(len(source), 12, 0, range(STEPS)):
+  for indices_N in Order(len(source), 12, 0).indices(range(STEPS)):
     x = torch.from_numpy(source.images_NHWC[indices_N].reshape(12, -1) / 255)
     y = torch.from_numpy(source.labels_N[indices_N]).long()
     loss = torch.nn.functional.cross_entropy(net(x.float()), y)

@@ -18,7 +18,7 @@ from bnresearch import config as configs
 from bnresearch.assembly import assemble
 from bnresearch.evaluation import evaluate
 from bnresearch.training import feed, step, stream
-from bnresearch.training.order import batch_indices
+from bnresearch.training.order import Order
 from configs import default
 from tests import folders
 
@@ -292,7 +292,7 @@ def test_each_host_decodes_its_rows_of_what_is_evaluated(photographs):
 def epochs(shuffle, seed, count=3, length=60, **options):
   """Returns which examples the epochs have in turn, (count, length)."""
   steps = range(count * length // 10)
-  stream_TN = batch_indices(length, 10, seed, steps, shuffle, **options)
+  stream_TN = Order(length, 10, seed, shuffle, **options).indices(steps)
   return stream_TN.reshape(count, length)
 
 

@@ -113,11 +113,9 @@ def _devices_each(points, processes):
   most = _OF_A_CORE * process.cores()
   if wanted > most:
     raise ConfigError(
-      [
-        f'parallel.devices = {wanted}: this machine has {process.cores()} '
-        f'cores, which are {most} devices at most. Take fewer, or 0 for as '
-        'many as fit.'
-      ]
+      f'parallel.devices = {wanted}: this machine has {process.cores()} '
+      f'cores, which are {most} devices at most. Take fewer, or 0 for as '
+      'many as fit.'
     )
   if wanted:
     return wanted

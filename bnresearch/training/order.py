@@ -7,13 +7,24 @@ import numpy as np
 
 
 class Order(NamedTuple):
-  """Which examples make which batch; see `batch_indices`.
+  """Which examples make which batch.
+
+  Each epoch is an order of all `length` examples, and the batches cut that
+  endless stream into pieces, so none is dropped where `batch_size` does not
+  divide `length`. Nothing is remembered between calls: a resumed run sees the
+  batches of an uninterrupted one.
 
   Attributes:
     length: of the training split.
     batch_size: N.
     seed: of the run.
-    shuffle, shards: the order of an epoch.
+    shuffle: the order of an epoch. 'full' shuffles all examples anew. 'none' is
+      the same in every epoch and for every seed, so the same examples always
+      meet in a batch; it is the order of one shuffle, as TFDS stores its
+      records. 'within_shard', a modification of Ioffe & Szegedy 2015, section
+      4.2.1, cuts the stored order into `shards` pieces; they come in a new
+      order, each shuffled in itself.
+    shards: how many pieces.
   """
 
   length: int
@@ -24,49 +35,19 @@ class Order(NamedTuple):
 
   def indices(self, steps: range) -> np.ndarray:
     """Returns which examples make the batches at T steps, int32 (T, N)."""
-    length, batch_size, seed, shuffle, shards = self
-    return batch_indices(length, batch_size, seed, steps, shuffle, shards)
-
-
-def batch_indices(
-  length: int,
-  batch_size: int,
-  seed: int,
-  steps: range,
-  shuffle: str = 'full',
-  shards: int = 16,
-) -> np.ndarray:
-  """Returns which examples make the batches at `steps`, int32 (T, N).
-
-  Epoch after epoch is an order of all `length` examples; the batches cut that
-  endless stream into pieces, so that none is dropped where `batch_size` does
-  not divide `length`. Nothing is remembered from call to call: a resumed run
-  sees the batches of an uninterrupted one.
-
-  Args:
-    length: of the data set.
-    batch_size: N.
-    seed: of the run.
-    steps: a range of T steps.
-    shuffle: the order of an epoch. 'full': all examples, shuffled anew.
-      'none': the same in every epoch and for every seed, so that the same
-      examples always meet in a batch; it is that of one shuffle, as TFDS stores
-      its records. 'within_shard', a modification of Ioffe & Szegedy 2015,
-      section 4.2.1: the stored order, cut into `shards` pieces; these come in a
-      new order, and each is shuffled in itself.
-    shards: see there.
-  """
-  T, N = len(steps), batch_size
-  positions_TN = np.asarray(steps, np.int64)[:, None] * N + np.arange(
-    N, dtype=np.int64
-  )
-  epochs_TN, offsets_TN = np.divmod(positions_TN, length)
-  indices_TN = np.empty((T, N), np.int32)
-  for epoch in np.unique(epochs_TN):
-    here = epochs_TN == epoch
-    order = _epoch(length, seed, int(epoch), shuffle, shards)
-    indices_TN[here] = order[offsets_TN[here]]
-  return indices_TN
+    T, N = len(steps), self.batch_size
+    positions_TN = np.asarray(steps, np.int64)[:, None] * N + np.arange(
+      N, dtype=np.int64
+    )
+    epochs_TN, offsets_TN = np.divmod(positions_TN, self.length)
+    indices_TN = np.empty((T, N), np.int32)
+    for epoch in np.unique(epochs_TN):
+      here = epochs_TN == epoch
+      order = _epoch(
+        self.length, self.seed, int(epoch), self.shuffle, self.shards
+      )
+      indices_TN[here] = order[offsets_TN[here]]
+    return indices_TN
 
 
 @functools.lru_cache(maxsize=4)

@@ -171,7 +171,7 @@ def check_shared_memory(
     return
   needed = 2 * workers * batch_size * math.prod(image_shape)
   if needed > shutil.disk_usage(_SHARED).free:
-    raise ConfigError([_too_small(workers, f'needs {needed / 1e6:,.1f} MB')])
+    raise ConfigError(_too_small(workers, f'needs {needed / 1e6:,.1f} MB'))
 
 
 def _too_small(workers, why):
@@ -194,7 +194,7 @@ def _told(workers):
     killed = f'exit code {-signal.SIGBUS}' in str(error)
     if not workers or not (full or killed):
       raise
-    raise ConfigError([_too_small(workers, 'there is no room')]) from error
+    raise ConfigError(_too_small(workers, 'there is no room')) from error
 
 
 def _gathered(arrays, indices):
