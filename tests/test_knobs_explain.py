@@ -68,7 +68,7 @@ NORMS = 'batch, batch_renorm, evonorm_b0, iterative_whitening, noisy_batch'
     (
       'optim.weight_decay',
       [
-        'optim.weight_decay = 0.0  # adamw, lamb, lion: decoupled, kernels only',
+        'optim.weight_decay = 0.0  # adamw, lamb, lion: decoupled, on kernels',
         'It may be a float of at least 0.',
         'It is an option of optimizers: adamw, lamb, lion.',
         'Otherwise it is refused, unless it is 0.0.',

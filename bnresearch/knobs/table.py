@@ -314,7 +314,7 @@ TABLE = (
   Knob('optim.nesterov', False, FLAG,
        'sgd, rmsprop', needs=(OPTIMIZER, setting('optim.momentum'))),
   Knob('optim.weight_decay', 0.0, real(0),
-       'adamw, lamb, lion: decoupled, kernels only', needs=(OPTIMIZER,)),
+       'adamw, lamb, lion: decoupled, on kernels', needs=(OPTIMIZER,)),
   Knob('optim.l2', 0.0, real(0), 'gradient of l2/2 |w|^2, on kernels only'),
   Knob('optim.clip_norm', 0.0, real(0),
        'largest norm of the gradient; 0 is off', before=0.0),

@@ -52,8 +52,8 @@ def population_statistics(
 ) -> dict[str, Any]:
   """Returns the collections of a Flax model with population statistics.
 
-  This works for any model whose batch norms are `linen.BatchNorm` or a `Norm` of
-  `bnresearch.norms`, with any dtype, mask, mesh and lifted transformation:
+  This works for any model whose batch norms are `linen.BatchNorm` or a `Norm`
+  of `bnresearch.norms`, with any dtype, mask, mesh and lifted transformation:
 
     apply = functools.partial(model.apply, train=True)
     statistics = bnr.population_statistics(apply, variables, batches)

@@ -43,8 +43,8 @@ def everywhere(
   """Returns the rows of all devices, on every device, by one collective.
 
   Args:
-    values: arrays of equally many rows, (rows, ...), whose other axes may differ:
-      inside a map a device's own rows, otherwise already all rows.
+    values: arrays (rows, ...) of equally many rows, whose other axes may
+      differ: inside a map a device's own rows, otherwise already all rows.
     axis: along which the batch is split.
   """
   if any(map(typed, values)):  # typed arrays cannot be packed
@@ -92,9 +92,9 @@ def reshaped(
 ) -> jax.Array:
   """Returns `x` in another shape, even if its type says how it is split.
 
-  The type does on a mesh of Explicit axes, where `jnp.reshape` asks how to split
-  the result. That is split as `like`; or, without `like`, along its first or
-  second axis as `x` is along its first, if the devices divide that axis.
+  The type does on a mesh of Explicit axes, where `jnp.reshape` asks how to
+  split the result. That is split as `like`; or, without `like`, along its first
+  or second axis as `x` is along its first, if the devices divide that axis.
   """
   if not typed(x) and (like is None or not typed(like)):
     return jnp.reshape(x, shape)
@@ -151,7 +151,7 @@ def typed(x: jax.Array) -> bool:
 
 
 def first_axis_of(x: jax.Array) -> jax.NamedSharding:
-  """Returns a sharding that splits a first axis as a typed `x` splits its own."""
+  """Returns a sharding that splits a first axis as that of a typed `x`."""
   return _placed(x, jax.typeof(x).sharding.spec[:1])
 
 
