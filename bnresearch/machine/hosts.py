@@ -142,7 +142,7 @@ def all_or_none() -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-  """Turns the failure of a collective into `Lost`, if hosts are several."""
+  """Turns the failure of a collective into `Lost`, on several hosts."""
   try:
     yield
   except jax.errors.JaxRuntimeError as error:

@@ -9,7 +9,7 @@ it as `module(x, train=train, mask=mask_N)`. What every `Norm` promises:
   normalize; `mutable=` says whether running statistics change;
 - `mask`, keyword-only, (N,) bool or None, says which examples enter the
   statistics of a batch. The others, even if NaN, change neither the output of
-  those that count nor its gradients;
+  those that count nor any of its gradients;
 - shape and dtype of the output are those of the input; statistics are float32
   for every dtype;
 - parameters are in `params`, `scale` and `bias` among them if it has an affine;

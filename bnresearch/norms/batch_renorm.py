@@ -30,8 +30,8 @@ class Norm(nn.Module):
 
   Evaluation: `y = scale * (x - mean) / sigma + bias`.
 
-  `updates`, int32, counts the updates of the running statistics and is kept
-  beside them. They are those of `batch.py`, so a network trained with batch
+  `updates`, int32 and beside the running statistics, counts their updates.
+  These statistics are those of `batch.py`, so a network trained with batch
   normalization can continue with renormalization; `updates` then starts at 0.
 
   A constant per channel has no effect for `renorm_start` updates. Later it

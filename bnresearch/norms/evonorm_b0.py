@@ -27,8 +27,8 @@ class Norm(nn.Module):
   mean is subtracted. Where `v * x` is large, y saturates at `scale / v + bias`.
 
   Training: `var` is that of the batch. Evaluation: it is the running one, from
-  1; `var_I` is the example's own in both. The batch's mean is not used;
-  it only goes to the collection `MEANS` of `groups.py`, if that is mutable.
+  1; `var_I` is the example's own in both. The batch's mean is not used; it
+  only goes to the collection `MEANS` of `groups.py`, if that is mutable.
 
   Attributes:
     momentum: weight of the old running variance, in [0, 1). 0.99 is that of

@@ -23,7 +23,7 @@ class Norm(nn.Module):
 
   One group is layer normalization, groups of one channel are instance
   normalization. Without positions a group has C/G values: two are normalized
-  to about -1 and 1, a single one to 0, and nothing of the input is left.
+  to about -1 and 1, a single one to 0, which leaves nothing of the input.
 
   *Differs from the paper:* there are `gcd(C, channel_groups)` groups, the most
   that divide both, so that every width works. The paper's widths are multiples

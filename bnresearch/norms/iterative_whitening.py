@@ -1,7 +1,7 @@
 """Iterative normalization, ZCA by Newton. Huang et al. 2019, 1904.03441.
 
-Decorrelated batch normalization (Huang et al. 2018, 1804.08450) whitens the
-same by eigendecomposition, whose gradient is ill-conditioned.
+Decorrelated batch normalization (Huang et al. 2018, 1804.08450) does the same
+by eigendecomposition, whose gradient is ill-conditioned.
 """
 
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ class Norm(nn.Module):
 
   Training: mean and covariance are those of the batch, over all axes but the
   last, the covariance of centered values. Evaluation: they are the running
-  ones, from mean 0 and covariance I; the same iterations whiten.
+  ones, from mean 0 and covariance I; the same iterations give W.
 
   *Differs from the paper:* for evaluation, the paper averages the whitening
   matrices of batches. We average covariances, which have a meaning of their own
@@ -138,7 +138,7 @@ def _covariance(centred_PMSC, groups, D):
     centred_PMSC = jnp.where(groups.where_PM11, centred_PMSC, 0)
   blocks = centred_PMSC.reshape(P, M, S, C // D, D)
   options: dict[str, Any] = {'precision': 'highest'}
-  if shards.typed(blocks):  # a sum over a split axis must say how
+  if shards.typed(blocks):  # a sum over a split axis asks how to split
     options['out_sharding'] = shards.first_axis_of(blocks)
   (products,) = groups.totals(
     jnp.einsum('pmsbd,pmsbe->pbde', blocks, blocks, **options)

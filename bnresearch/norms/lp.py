@@ -112,7 +112,7 @@ class Norm(nn.Module):
 
 
 def _mean_and_square(groups, order):
-  """Returns each group's mean and squared deviation, (G, C); if empty 0, 1."""
+  """Returns each group's mean and squared deviation, (G, C); 0, 1 if empty."""
   if order not in ORDERS:
     raise ValueError(f'norm.order = {order!r}: needs one of l1, l2, linf.')
   mean_GC, var_GC = groups.moments()

@@ -23,9 +23,9 @@ class Norm(nn.Module):
   noise_jitter)`, `s ~ N(mean=std, deviation=noise_jitter)`.
 
   The noise is drawn from the stream 'dropout', if `train` is true and the
-  training step, say, gives the stream. Without the stream there is no noise, so
-  population statistics, and evaluation by the batch's statistics, are those
-  of plain batch normalization. Parameters and statistics are those of
+  stream is given; the training step gives it. Without the stream there is no
+  noise, so population statistics, and evaluation by the batch's statistics, are
+  those of plain batch normalization. Parameters and statistics are those of
   `batch.py`, and checkpoints are interchangeable.
 
   *Differs from the paper:* in a convolution we read its "unit" as a channel for

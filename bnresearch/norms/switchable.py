@@ -22,8 +22,8 @@ class Norm(nn.Module):
   k runs over, in this order: the instance, each example's channel over its
   positions; the layer, each example over positions and channels; the batch,
   each channel over examples and positions. All variances that normalize are
-  biased, as in the paper's equations. The channels share `mean_weights` and `var_weights`,
-  (3,) and initially ones.
+  biased, as in the paper's equations. The channels share `mean_weights` and
+  `var_weights`, (3,) and initially ones.
 
   Training: the batch's statistics are its own. Evaluation: they are the
   running ones, from mean 0 and variance 1; instance and layer are the
@@ -135,7 +135,7 @@ class Norm(nn.Module):
 
 
 def _mixture(weights, instance_PMC, layer_PM, batch_PC, *, positions):
-  """Returns statistics weighted by a softmax; they broadcast to (P, M, S, C)."""
+  """Returns statistics weighted by a softmax, which fit (P, M, S, C)."""
   statistics = (
     instance_PMC[:, :, None],
     layer_PM[:, :, None, None],

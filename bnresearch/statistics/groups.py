@@ -127,7 +127,7 @@ class Groups(NamedTuple):
     return value_GJC.max(1)
 
   def rows(self, value_GC: jax.Array) -> jax.Array:
-    """Returns the row of its group for each part, as `x` has them."""
+    """Returns one row for each part of `x`, that of its group."""
     if self.parts_per_group == 1 or value_GC.shape[0] == 1:
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts_per_group, axis=0)
@@ -175,8 +175,8 @@ def grouped(
 
   Args:
     x: (N, ..., C). Inside a map, see `shards.py`, one device's shard of it.
-    mask_N: which examples count, bool; None for all. Values of the
-      others that are not finite become 0.
+    mask_N: which examples count, bool; None for all. Values of the others
+      that are not finite become 0.
     group_size: examples in a group; 0 for one group of all, on all devices.
     axis_name: the axis of a map or a mesh along which devices share the batch,
       if there is one; None if `x` is the whole batch.

@@ -42,8 +42,8 @@ def moments(
     counted = lambda x: x
   else:
     count = jnp.broadcast_to(where, x.shape).sum(axes, keepdims=True)
-    # First of all: the gradient of a value that is not finite is NaN, even
-    # times 0.
+    # Before any other use: the gradient of a value that is not finite is NaN,
+    # even times 0.
     counted = lambda x: jnp.where(where, x, 0)
 
   def mean_of(x):
