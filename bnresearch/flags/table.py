@@ -21,7 +21,7 @@ class Flag(NamedTuple):
     modes: those that have it. A flag of all modes may have refusals of its own.
     launcher: the only one that has it; '' if all do.
     endings: how the name of its file may end; () if it has no file.
-    least: the least value of its number; None for no limit.
+    least: the smallest value of its number; None for no limit.
   """
 
   name: str

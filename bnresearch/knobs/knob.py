@@ -37,8 +37,8 @@ class Knob(NamedTuple):
       default has no effect; the first that fails is reported.
     shown_by: '', or what else shows whether it has an effect, a word of
       `SHOWN_BY`.
-    before: its value in runs older than the knob, which so go on as they began;
-      None for the knobs of the first format.
+    before: its value in runs older than the knob, so that they go on as they
+      began; None for the knobs of the first format.
   """
 
   key: str

@@ -11,8 +11,8 @@ Every number and choice of a config, with its default. On the command line,
 about it.
 
 A knob that would have no effect is refused, unless it is left at its default.
-*Effect* says what the knob needs to have one; if it is empty, the knob always
-has an effect.
+*Effect* says what the knob needs to have one; where this column is empty, it
+always has one.
 
 `python -m bnresearch.knobs --output=docs/knobs.md` writes this page from
 `bnresearch/knobs/table.py`.

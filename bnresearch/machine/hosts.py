@@ -40,8 +40,8 @@ class Lost(UserError, RuntimeError):
 def join() -> bool:
   """Joins the other hosts, before JAX is used; returns whether there are any.
 
-  SLURM's variables, which `srun` sets for each task, say where they are; or
-  JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
+  Either SLURM's variables, which `srun` sets for each task, say where they are,
+  or JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
   JAX_PROCESS_ID do.
 
   Raises:

@@ -76,7 +76,7 @@ def runs_at_a_time() -> int:
   """Returns how many runs to train side by side, each in its own process.
 
   On a CPU one per core. On an accelerator one: JAX gives a process most of its
-  memory. JAX is not started to find out, as it could not be prepared any more;
+  memory. JAX is not started to find out, as it could then not be prepared;
   an installed plugin counts as an accelerator unless JAX_PLATFORMS names the
   CPU.
   """
