@@ -4,11 +4,11 @@
   norm = bnr.norms.batch.Norm(momentum=0.9)  # in your own Flax model
   run = bnr.train(bnr.default_config(), 'runs/first')
 
-The tour, in the order of imports; each room's own text says what it promises.
+The tour, in the order of imports; each room's docstring says what it promises.
 
-  terminal          what is said; names in it are text, and no markup
-  lookup  lazy      a file is an entry; imported when it is first used
-  paths  command    paths that users give; one message of what they can mend
+  terminal          what is said; names in it are text, never markup
+  lookup  lazy      a file is an entry; imported at first use
+  paths  command    paths that users give; errors of users as messages
   statistics        moments, groups of examples, a batch over devices
   machine           this process: devices, other hosts, signals, memory
   images            files decoded and cropped on the host
@@ -18,15 +18,15 @@ The tour, in the order of imports; each room's own text says what it promises.
   mirrors           other tools that show a run live: TensorBoard, W&B
   augment           training images changed at random on the device
   training          state, objective, optimizer, step, feed: begin with loop.py
-  evaluation        exact evaluation; statistics of the population
-  knobs  config     all that is known of a knob; a config loaded (config_code)
+  evaluation        exact evaluation; population statistics
+  knobs  config     all about every knob; a config loaded (config_code)
                     and overridden
   assembly          a config's parts, each made once: the only place that turns
                     names into things
-  zoo  pretrained   networks as published; weights that others have trained
+  zoo  pretrained   networks as published; weights that others trained
   runs              what a run leaves on disk: begin with session.py
   inference         a run opened again; several as an ensemble
-  preflight         what a run would stumble over, found before it begins
+  preflight         problems of a run, found before it begins
   sweeps  reports   many runs; tables of them
   main  from_python  python -m bnresearch.main --help; the same from Python
   selftest          is the science the same on all devices here?

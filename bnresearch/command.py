@@ -1,4 +1,4 @@
-"""Command lines: what a user can mend is one message, and no traceback."""
+"""Command lines: what a user can fix is one message, without a traceback."""
 
 import argparse
 import functools
@@ -19,7 +19,7 @@ def parser(
   Args:
     module: its name.
     text: what the command does.
-    examples: lines that end its help, as they are.
+    examples: the last lines of its help, printed as they are.
   """
   return argparse.ArgumentParser(
     prog=f'python -m bnresearch.{module}',
@@ -31,14 +31,14 @@ def parser(
 
 
 def line(*expected: type[Exception]) -> Callable[[Main], Main]:
-  """Returns a decorator of the `main(argv)` of a command line.
+  """Returns a decorator for the `main(argv)` of a command line.
 
-  A `UserError`, and what the system refuses, is said on the standard error, and
-  the status is 2; 1 if it was interrupted, or who reads its output has gone.
-  All else is a fault of this code, and keeps its traceback.
+  A `UserError` or an error of the system is printed to standard error, and the
+  status is 2. The status is 1 if the command was interrupted, or if the reader
+  of its output has gone. Any other exception is a bug and keeps its traceback.
 
   Args:
-    *expected: what else a user of this command can mend.
+    *expected: other exceptions that a user of this command can fix.
   """
 
   def decorate(main):
@@ -51,14 +51,14 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
         finally:  # after --help too, which leaves by SystemExit
           if sys.stdout:
             sys.stdout.flush()
-      except BrokenPipeError:  # as by `| head`
+      except BrokenPipeError:  # as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
       except KeyboardInterrupt:
         say('Interrupted.', sys.stderr)
         return 1
       except Exception as error:
-        # Those of the system: a full disk, a file that is somebody else's.
+        # OSError: a full disk, say, or somebody else's file.
         if not isinstance(error, (UserError, OSError, *expected)) and (
           not is_of_memory(error)
         ):
@@ -72,6 +72,6 @@ def line(*expected: type[Exception]) -> Callable[[Main], Main]:
 
 
 def _take_every_character():
-  """Lets a terminal of few characters get the others as escapes."""
+  """Prints as escapes what the encoding of the terminal lacks."""
   if hasattr(sys.stdout, 'reconfigure'):
     sys.stdout.reconfigure(errors='backslashreplace')

@@ -1,8 +1,8 @@
-"""Configs: loading, overriding, and validating all of it at once.
+"""Configs: loading and overriding them, with all problems told at once.
 
 A config is a tree of `ml_collections.ConfigDict` whose leaves are numbers,
 booleans, strings and tuples; a dotted key such as `norm.name` names a leaf.
-What each leaf may be stands in `knobs/table.py`.
+`knobs/table.py` says what each leaf may be.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from bnresearch import config_code, knobs, lookup, paths
 from bnresearch.knobs import Config, leaves
 from bnresearch.terminal import ConfigError as ConfigError
 
-# Names, and patterns of layers, which may stand without quotes.
+# Names and layer patterns, which need no quotes.
 _WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
-# What a literal may raise, one of a million brackets among them.
+# What reading a literal may raise, even one of a million brackets.
 _UNREADABLE = (
   ValueError,
   SyntaxError,
@@ -43,14 +43,14 @@ DEFAULT = pathlib.Path(knobs.defaults.__file__)
 def from_flags(
   arguments: Iterable[str], parser: argparse.ArgumentParser
 ) -> dict[str, str]:
-  """Reads `--config.key=value` arguments; refuses all others together.
+  """Reads `--config.key=value` arguments; refuses all others at once.
 
   Args:
     arguments: those that a command's parser does not know.
-    parser: knows the command's flags; the nearest one is named.
+    parser: the command's; the message names its nearest flag.
 
   Raises:
-    ConfigError: something else is among them.
+    ConfigError: one of them is something else.
   """
   values, wrong = {}, []
   flags = [flag for a in parser._actions for flag in a.option_strings]
@@ -68,14 +68,14 @@ def from_flags(
 
 
 def load(path_and_arg: str) -> Config:
-  """Runs `get_config(arg)` of the file in `configs/figure1.py[:arg]`.
+  """Runs `get_config(arg)` of a file, given as `configs/figure1.py[:arg]`.
 
-  It loads from any folder, see `config_code`; 'default' is `knobs/defaults.py`.
-  NumPy's numbers become Python's.
+  The file may be in any folder, see `config_code`; 'default' is
+  `knobs/defaults.py`. NumPy's numbers become Python's.
 
   Raises:
-    ConfigError: there is no such file, or it fails; `get_config` refuses `arg`;
-      or what it returns is no config, or has knobs that do not exist.
+    ConfigError: there is no such file, or it fails; `get_config` refuses `arg`,
+      or returns no config, or one with knobs that do not exist.
     paths.Unusable: it is not on this machine.
   """
   path, _, arg = path_and_arg.partition(':')
@@ -90,7 +90,7 @@ def load(path_and_arg: str) -> Config:
 
 
 def _checked(path, config):
-  """Returns what a config file has made as a config, of Python's numbers."""
+  """Returns a file's config with Python's numbers, or refuses it."""
   if type(config) is not Config:
     raise ConfigError(
       f'--config={path}: get_config returns {_BRIEF.repr(config)}; needs an '
@@ -111,12 +111,12 @@ def _checked(path, config):
 
 
 def override(config: Config, values: dict[str, Any]) -> list[str]:
-  """Sets leaves by dotted key, in place; returns what was wrong with some.
+  """Sets leaves by dotted key, in place; returns the problems.
 
   Args:
-    config: changed where a value is right.
-    values: {dotted key: value}. A text, as it comes from a command line, is
-      read as the type that the leaf has.
+    config: gets the values that are right.
+    values: {dotted key: value}. A text, as from a command line, is read as the
+      leaf's type.
   """
   known, problems = leaves(config), []
   for key, value in values.items():
@@ -134,14 +134,14 @@ def override(config: Config, values: dict[str, Any]) -> list[str]:
 
 
 def changed(config: Config, values: dict[str, Any]) -> Config:
-  """Returns a config in which some leaves have other values, by dotted key."""
+  """Returns a copy of a config with other values of leaves, by dotted key."""
   other = config.copy_and_resolve_references()
   override(other, values)
   return other.lock()
 
 
 def plain(value: Any) -> Any:
-  """Returns a value as a config has it: Python's numbers, tuples for lists."""
+  """Returns a value as configs hold it: Python's numbers, tuples for lists."""
   if isinstance(value, np.floating):
     return float(value)
   if isinstance(value, np.generic):
@@ -202,7 +202,7 @@ def tiny(config: Config) -> Config:
       'train.batch_size': 8,
       'train.microbatches': min(config.train.microbatches, 2),
       'optim.warmup_steps': min(config.optim.warmup_steps, 1),
-      # A divisor of what they share then.
+      # Divides the examples that they share then.
       'parallel.devices': devices and math.gcd(devices, 4),
       'norm.group_size': min(config.norm.group_size, 2),
       'eval.every': 1,

@@ -1,7 +1,7 @@
-"""A config file as code: run from any folder, its faults told by their lines.
+"""A config file as code: run from any folder, its errors told with their lines.
 
-It may import what lies beside it, what its package is in, and `configs` of the
-checkout of this code.
+It may import what lies beside it or beside its package, and this checkout's
+`configs`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from bnresearch import lookup
 
-# Where this code lies: the checkout, or where pip installs.
+# The folder of this code: the checkout, or where pip installs.
 _CHECKOUT = pathlib.Path(__file__).parents[1]
 _NOT_INSTALLED = (
   'The folders configs/, experiments/ and benchmarks/ are in a clone of '
@@ -26,15 +26,15 @@ _NOT_INSTALLED = (
 
 
 class Failed(ValueError):
-  """A config file cannot be run; says why, and in which line."""
+  """A config file cannot be run; says why, and on which line."""
 
 
 def returned(file: pathlib.Path, arg: str) -> Any:
   """Returns what `get_config(arg)` of a file returns.
 
   Raises:
-    Failed: there is no such file, none of Python, or no `get_config(arg)` in
-      it; or its code raises something.
+    Failed: there is no such file, it is not Python, it has no
+      `get_config(arg)`, or its code raises.
   """
   if problem := _unfit(file):
     raise Failed(problem)
@@ -95,7 +95,7 @@ def _importable(file):
 
 @contextlib.contextmanager
 def _told(file):
-  """Turns whatever code of a config raises into `Failed`."""
+  """Turns whatever the code of a config raises into `Failed`."""
   try:
     yield
   except Failed:
@@ -114,7 +114,7 @@ def _message(error, file):
   here = str(file.absolute())
   inside = [frame for frame in frames if frame.filename == here]
   where = f'{file}, line {inside[-1].lineno}' if inside else str(file)
-  # ml_collections lists all knobs between what it misses and what is near.
+  # ml_collections lists all knobs between the unknown and the nearest one.
   listed = r"(?s) Other fields present: .*?(?=Did you mean|'?$)"
   text = re.sub(listed, ' ', str(error))
   hint = ''

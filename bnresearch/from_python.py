@@ -31,20 +31,20 @@ def train(
 ) -> Run:
   """Trains a run in this process, or continues it; returns it, opened.
 
-  A run that has diverged is a result too, and `run.status` says so. SIGINT,
-  such as a notebook's stop button, and SIGTERM save it.
+  A run that has diverged is a result too, and `run.status` says so. SIGTERM and
+  SIGINT, which a notebook's stop button sends, save the run.
 
   Args:
     config: from `default_config` or `load_config`, without a sweep.
-    path: of the run directory, made if it is not there.
-    quiet: whether nothing is printed of how far it is.
+    path: the run directory, made if need be.
+    quiet: whether to print no progress.
 
   Raises:
     ConfigError: lists every problem of the config.
     Refused: the directory is another run's, or in use.
     MissingData: the data set is not here.
     KeyboardInterrupt: it was interrupted, and saved.
-    Exception: whatever else has ended the run, which the same call continues.
+    Exception: whatever else ended the run; the same call continues it.
   """
   path, chosen = pathlib.Path(path), points(config, {})
   if [point.name for point in chosen] != ['.']:
@@ -71,25 +71,26 @@ def sweep(
 ) -> Mapping[str, Run]:
   """Trains all points of a config's sweep, or continues them.
 
-  A point that fails does not stop the others: why is printed, and in its run's
-  status. Several processes import a script again: it must begin its work below
-  `if __name__ == '__main__':`.
+  A point that fails does not stop the others; the reason is printed, and is in
+  its run's status. Several processes import the calling script again, so it
+  must start its work under `if __name__ == '__main__':`.
 
   Args:
     config: from `load_config`, or with a `sweep` of its own.
-    workdir: the folder of their run directories.
+    workdir: the folder of the run directories.
     launcher: one of `sweeps.launch.LAUNCHERS`: local, vectorized, slurm.
-    processes: local: points at a time; 0 for one a core, on an accelerator one.
-    at_once: vectorized: points in a program; 0 for as many as fit.
+    processes: local: points at a time; 0 for one per core, or one on an
+      accelerator.
+    at_once: vectorized: points in one program; 0 for as many as fit.
     wait: slurm: whether to follow the jobs to their end.
-    retry_failed: whether points run again whose runs have failed.
-    quiet: whether nothing is printed of how far they are.
+    retry_failed: whether to run failed points again.
+    quiet: whether to print no progress.
 
   Returns:
-    {name: run} of the points that have begun.
+    {name: run} of the points that have started.
 
   Raises:
-    Exception: as `train`, but for what ends a point alone.
+    Exception: as `train`, except what ends a single point.
   """
   workdir, chosen = pathlib.Path(workdir), points(config, {})
   if launcher not in launch.LAUNCHERS:

@@ -1,8 +1,8 @@
 """A file is an entry: what a room holds, and how to find it by name.
 
-A room is a folder of `bnresearch` whose every file is one choice of a config:
-`norms/batch.py` is what `config.norm.name = 'batch'` means. Files that begin
-with an underscore are shared by their room and are no entries.
+A room is a folder of `bnresearch` in which each file is a choice of a config:
+`norms/batch.py` is what `config.norm.name = 'batch'` means. Files whose names
+begin with an underscore are shared by their room and are no entries.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ NOUNS = {
 
 
 class Unknown(UserError, LookupError):
-  """There is nothing of a name; the message has the nearest one."""
+  """Nothing has this name; the message names the nearest one."""
 
 
 def names(room: str) -> tuple[str, ...]:
@@ -51,20 +51,20 @@ def find(room: str, name: str) -> ModuleType:
 
 
 def picked(cls: type, options: dict[str, Any]) -> dict[str, Any]:
-  """Returns those options for which a dataclass has a field of that name."""
+  """Returns the options that are fields of a dataclass."""
   own = {field.name for field in dataclasses.fields(cls)} - {'name', 'parent'}
   return {key: value for key, value in options.items() if key in own}
 
 
 def keywords(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns those options for which a function has a keyword-only one."""
+  """Returns the options that are keyword-only arguments of a function."""
   parameters = inspect.signature(function).parameters.values()
   own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
   return {key: value for key, value in options.items() if key in own}
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-  """Says which known word is nearest, and which there are."""
+  """Names the nearest known word, then all of them."""
   known = list(known)
   near = difflib.get_close_matches(word, known, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''

@@ -23,7 +23,7 @@ from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import points
 from bnresearch.terminal import Console, say
 
-# What may be said of a run that is there: where its data is by now.
+# What may be changed of an existing run: where its data is now.
 _MOVED = tuple(key for key in run_directory.FREE if key.startswith('data.'))
 
 
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   parser = flags.parser()
   args, rest = parser.parse_known_args(argv)
-  # Images may come between flags. A flag whose value has a space, as
-  # --config.model.blocks=(1, 2), is an image to argparse.
+  # Images may come between flags. Argparse takes a flag whose value has a
+  # space, as --config.model.blocks=(1, 2), for an image.
   words = args.images + rest
   args.images = [a for a in words if not a.startswith('-')]
   rest = [a for a in words if a.startswith('-')]
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(args, values):
-  """Says what a knob is, which nothing else that is given changes."""
+  """Says what a knob is; refuses all other flags, which have no effect."""
   nothing = flags.parser().parse_args([f'--explain={args.explain}'])
   given = [k for k, v in vars(args).items() if v != getattr(nothing, k)]
   others = [*given, *(f'config.{key}' for key in values)]
@@ -121,7 +121,7 @@ def _look(args, chosen, workdir, console):
 
 
 def _conclude(result, options, console):
-  """Says what is to be done next; returns the exit status."""
+  """Says what to do next; returns the exit status."""
   left = [s for s in result.values() if s not in run_directory.ENDED]
   tell = functools.partial(console.print, soft_wrap=True)
   failed, refused = left.count('failed'), left.count('refused')
@@ -142,7 +142,7 @@ def _conclude(result, options, console):
 
 
 def _dry_run(chosen, console):
-  """Trains all points in a directory that is gone afterwards.
+  """Trains all points in a temporary directory.
 
   The checkpoint of each is restored and evaluated.
   """
@@ -161,7 +161,7 @@ def _dry_run(chosen, console):
 
 
 def _use_run(args, values):
-  """Evaluates checkpoints, or predicts by one."""
+  """Evaluates checkpoints, or predicts with one."""
   moved = {
     key.removeprefix('data.'): value
     for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Paths that users give: on this machine's disks, and fit to be written."""
+"""Paths that users give: are they on this machine, and can we write them?"""
 
 import argparse
 import contextlib
@@ -20,15 +20,16 @@ class Unusable(UserError, argparse.ArgumentTypeError, ValueError):
 
 
 def is_here(text: str) -> bool:
-  """Says whether a text can be a path on this machine, as gs://x cannot."""
+  """Says whether a text can be a path on this machine; gs://x cannot."""
   return not _SCHEME.match(text) and '\0' not in text
 
 
 def local(text: str | os.PathLike) -> pathlib.Path:
-  """Returns a path with `~` expanded; also a type of arguments.
+  """Returns a path with `~` expanded; also a type for argparse.
 
   Raises:
-    Unusable: it is elsewhere, as gs://bucket is, or in the home of nobody.
+    Unusable: it is elsewhere, like gs://bucket, or in a home that does not
+      exist.
   """
   text = os.fspath(text)
   shown = printable(text)  # argparse prints it as it is
@@ -46,7 +47,7 @@ def local(text: str | os.PathLike) -> pathlib.Path:
 
 
 def output(text: str | os.PathLike) -> pathlib.Path:
-  """Returns `local(text)`, a file to be written; also a type of arguments.
+  """Returns `local(text)`, a file to write; also a type for argparse.
 
   Raises:
     Unusable: it cannot be written.
@@ -58,10 +59,10 @@ def output(text: str | os.PathLike) -> pathlib.Path:
 
 
 def unwritable(file: pathlib.Path) -> str:
-  """Says why a file cannot be written, '' if it can; makes nothing.
+  """Says why a file cannot be written, '' if it can; creates nothing.
 
   Args:
-    file: its folder need not be there, `made` makes it.
+    file: its folder need not exist; `made` makes it.
   """
   if file.is_dir():
     return 'is a folder. Give the name of a file.'
@@ -71,12 +72,12 @@ def unwritable(file: pathlib.Path) -> str:
 
 
 def unwritable_folder(folder: pathlib.Path) -> str:
-  """Says the same of all files in a folder, which need not be there."""
+  """Says the same of any file in a folder, which need not exist."""
   there = folder.absolute()
   while not there.exists() and not there.is_symlink():
     there = there.parent
   try:
-    # An attempt: permissions do not tell of every file system.
+    # Try it: permissions do not tell on every file system.
     with tempfile.TemporaryFile(dir=there):
       return ''
   except OSError as error:
@@ -85,16 +86,16 @@ def unwritable_folder(folder: pathlib.Path) -> str:
 
 
 def made(file: pathlib.Path) -> pathlib.Path:
-  """Returns the path of a file, its folder made if it is not there."""
+  """Returns a file's path, after making its folder if need be."""
   file.parent.mkdir(parents=True, exist_ok=True)
   return file
 
 
 @contextlib.contextmanager
 def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a path beside `file` to write to, which then takes its place.
+  """Yields a path beside `file` to write to, which then takes its place.
 
-  So the file is there as a whole or not at all. Its folder is made if need be.
+  So the file exists whole or not at all. Its folder is made if need be.
   """
   partial = made(file).with_name(f'{os.getpid()}-{file.name}')
   try:
@@ -105,14 +106,14 @@ def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def cache() -> pathlib.Path | None:
-  """Returns this project's folder of the user's cache, made if need be.
+  """Returns this project's folder in the user's cache, made if need be.
 
-  None if the user has no home, or one that cannot be written: what would be
-  kept there is made again each time.
+  None if the user has no home or cannot write to it: what it would hold is then
+  made again each time.
   """
   try:
     folder = platformdirs.user_cache_path('bnresearch')
-    if not folder.is_absolute():  # nor is `~` a folder's name
+    if not folder.is_absolute():  # without a home, `~` stays `~`
       return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):

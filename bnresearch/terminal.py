@@ -1,7 +1,7 @@
-"""What is said on a terminal: names are shown as they are, and harm nothing.
+"""What a terminal shows: names appear as they are, and do no harm.
 
-Names of files, classes and points may hold what Rich takes for markup, an
-emoji's name, bytes that are no UTF-8, or characters that steer a terminal.
+Names of files, classes and points may hold what Rich takes for markup or an
+emoji, bytes that are not UTF-8, or characters that control a terminal.
 """
 
 import concurrent.futures.process
@@ -16,7 +16,7 @@ from rich.text import Text
 
 _T = TypeVar('_T')
 
-_WIDTH = 140  # of what is piped to a file: a table must not lose its columns
+_WIDTH = 140  # of output to a file: a table must not lose its columns
 _LESS_MEMORY = (
   'A smaller train.batch_size, eval.batch_size or probes.examples, a larger '
   'train.microbatches, or fewer runs at a time need less.'
@@ -24,7 +24,7 @@ _LESS_MEMORY = (
 
 
 class UserError(Exception):
-  """What a user can mend: the message says how, a traceback would hide it."""
+  """An error that a user can fix: the message says how, without a traceback."""
 
 
 class ConfigError(UserError, ValueError):
@@ -43,7 +43,7 @@ class Refused(UserError, RuntimeError):
 
 
 class Console(rich.console.Console):
-  """Rich's, for which every text is one and no markup."""
+  """Rich's console, for which a text is only text, never markup."""
 
   def __init__(self, **options: Any):
     super().__init__(
@@ -51,19 +51,19 @@ class Console(rich.console.Console):
     )
 
   def render_str(self, text: str, **options: Any) -> Text:
-    """Makes a text of a string: one that is printed, a cell, or a title."""
+    """Makes a `Text` of a string that is printed, a cell or a title."""
     return super().render_str(printable(text), **options)
 
 
 def wide() -> Console:
-  """Returns a console for tables, which does not cut them in a file."""
+  """Returns a console that does not cut the tables it writes to a file."""
   return Console(width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def track(
   items: Iterable[_T], description: str, total: int | None = None
 ) -> Iterable[_T]:
-  """Returns the items; a terminal shows on the standard error how far it is."""
+  """Returns the items; on a terminal, standard error shows the progress."""
   console = Console(stderr=True)
   return rich.progress.track(
     items,
@@ -76,7 +76,7 @@ def track(
 
 
 def printable(text: str) -> str:
-  r"""Returns a text with all that cannot be seen as Python writes it: \x1b."""
+  r"""Returns a text with unprintable characters as Python's escapes: \x1b."""
   if text.replace('\n', '').isprintable():
     return text
   return ''.join(
@@ -90,12 +90,12 @@ def say(text: object, file: TextIO | None = None) -> None:
 
 
 def is_of_memory(error: BaseException) -> bool:
-  """Says whether memory has not sufficed, be it the host's or a device's."""
+  """Says whether the host or a device has run out of memory."""
   return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
 
 
 def explain(error: BaseException) -> str:
-  """Returns an exception as a message for who can mend its cause."""
+  """Returns an exception as a message for the user who can fix its cause."""
   text = str(error)
   if is_of_memory(error):
     first = (text.splitlines() or ['no reason given'])[0]

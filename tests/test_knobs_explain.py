@@ -22,7 +22,7 @@ NORMS = 'batch, batch_renorm, evonorm_b0, iterative_whitening, noisy_batch'
         "norm.group_variance = 'within'  # of groups, at evaluation; or pooled",
         'It may be one of within, pooled.',
         f'It is an option of norms: {NORMS}, switchable.',
-        'It needs norm.frozen_statistics = False, where the norm has that.',
+        'It needs norm.frozen_statistics = False, if the norm has it.',
         'It needs norm.group_size to be set.',
         "Otherwise it is refused, unless it is 'within'.",
       ],
@@ -52,23 +52,23 @@ NORMS = 'batch, batch_renorm, evonorm_b0, iterative_whitening, noisy_batch'
         'It may be one of jit, shard_map, pmap.',
         'It needs a run on several devices.',
         "Otherwise it is refused, unless it is 'jit'.",
-        "A run from before it was there opens with 'jit'.",
+        "A run older than this knob opens with 'jit'.",
       ],
     ),
     (
       'eval.crop',
       [
-        "eval.crop = 'centre'  # of images of all sizes: centre, or whole",
+        "eval.crop = 'centre'  # of images of any size: centre or whole",
         'It may be one of centre, whole.',
-        'It needs images with sizes of their own, of data sets: image_folder, '
-        'imagenet2012, tfds.',
+        'It needs images with sizes of their own (data sets: image_folder, '
+        'imagenet2012, tfds).',
         "Otherwise it is refused, unless it is 'centre'.",
       ],
     ),
     (
       'optim.weight_decay',
       [
-        'optim.weight_decay = 0.0  # decoupled, kernels: adamw, lamb, lion',
+        'optim.weight_decay = 0.0  # adamw, lamb, lion: decoupled, on kernels',
         'It may be a float of at least 0.',
         'It is an option of optimizers: adamw, lamb, lion.',
         'Otherwise it is refused, unless it is 0.0.',
@@ -86,9 +86,9 @@ NORMS = 'batch, batch_renorm, evonorm_b0, iterative_whitening, noisy_batch'
     (
       'checkpoint',
       [
-        'What is kept of a run, to go on from.',
+        'Which states of a run are kept, to continue from.',
         'checkpoint.every = 5000  # steps; also at the end and on SIGTERM',
-        'checkpoint.keep = 2  # latest ones; the best one is kept besides',
+        'checkpoint.keep = 2  # latest ones; the best is kept too',
       ],
     ),
   ],

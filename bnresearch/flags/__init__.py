@@ -1,7 +1,7 @@
-"""The flags of `bnresearch`, the command, and which of them go together.
+"""The flags of the command `bnresearch`, and which of them go together.
 
-`table.py` declares each flag, with the modes and the launcher that have it: the
-parser, its help and the refusals follow from there.
+`table.py` declares each flag, with the modes and the launcher that have it. The
+parser, its help and the refusals follow from that.
 """
 
 import argparse
@@ -14,30 +14,30 @@ from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
 
 _MODULE = 'python -m bnresearch.main'
 _EXAMPLES = """
-train every point of a config's sweep; the same command again continues it
+train every point of a config's sweep; the same command again continues
   python -m bnresearch.main --config=configs/figure1.py --workdir=runs/figure1
-choose the data, change any knob; what a knob is, and which a group has
+choose the data; change any knob; explain a knob, or a group of knobs
   python -m bnresearch.main --config=configs/figure1.py:data=mnist,seeds=3 \\
       --config.optim.learning_rate=0.5 --workdir=runs/fast
   python -m bnresearch.main --explain=optim.learning_rate
   python -m bnresearch.main --explain=optim
-see the points; run the second only; try all in two tiny steps, kept nowhere
+list the points; run only the second; try all in two tiny steps, saving nothing
   python -m bnresearch.main --config=configs/figure1.py --list
   python -m bnresearch.main --config=configs/figure1.py --point=1
   python -m bnresearch.main --config=configs/figure1.py --config.dry_run=True
-the same as a SLURM job array (config.slurm has its resources)
+run the same as a SLURM job array; config.slurm sets its resources
   python -m bnresearch.main --config=configs/figure1.py --launcher=slurm \\
       --config.slurm.partition=short --config.slurm.minutes=60
-how far it is, from another terminal too; all results as a table
+show progress, from any terminal; write all results as a table
   python -m bnresearch.main --config=configs/figure1.py --status
   python -m bnresearch.main --config=configs/figure1.py --collect=figure1.csv
-what a network says of images, one or thousands, files or folders
+predict the classes of images, one or thousands, files or folders
   python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
-evaluate a checkpoint exactly, under each kind of statistics; keep these
+evaluate a checkpoint exactly, under each kind of statistics, and save these
   python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
-several runs alone and as an ensemble, by 10 or 144 crops of each image; what
-they say of each example, and how far it can be relied upon
+evaluate runs alone and as an ensemble, on 10 or 144 crops of each image; write
+all predictions and a reliability diagram
   python -m bnresearch.main --mode=eval --crops=10 --workdir=runs/a \\
       --workdir=runs/b --predictions=both.parquet --figure=both.png
 """
@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
   prog = _called_by()
   result = command.parser(
     'main',
-    'Trains the points of a config, or evaluates a checkpoint, or predicts by '
-    'it.',
+    'Trains the points of a config, evaluates a checkpoint, or predicts with '
+    'one.',
     _EXAMPLES.replace(_MODULE, prog),
   )
   result.prog = prog
@@ -63,13 +63,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _called_by():
-  """Returns what a user types: the command that pip has installed, or ours."""
+  """Returns what the user typed: the command that pip installs, or ours."""
   command = pathlib.Path(sys.argv[0]).stem
   return command if command == 'bnresearch' else _MODULE
 
 
 def problems(args: argparse.Namespace) -> Iterator[str]:
-  """Yields what does not go together: nothing is silently ignored."""
+  """Yields the problems of flags together; none is silently ignored."""
   given = [(flag, value) for flag, value in _values(args) if _is_given(value)]
   for flag, _ in given:
     if args.mode not in flag.modes:
@@ -97,11 +97,11 @@ def problems(args: argparse.Namespace) -> Iterator[str]:
 
 
 def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
-  """Yields what has no effect where the config says that it is a dry run.
+  """Yields the problems of flags that have no effect on a dry run.
 
-  A dry run is made here, point after point, and kept nowhere: it does without
-  the flags of training alone. --workdir may stand in its command, which is the
-  run's with one word more.
+  A dry run trains here, point after point, and keeps nothing, so it refuses the
+  flags that only training has. It takes --workdir, so that its command is the
+  run's with one more word.
   """
   for flag, value in _values(args):
     if flag.modes == ('train',) and value and value != 'local':
@@ -113,7 +113,7 @@ def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _values(args):
-  """Yields each flag and its value; overrides of knobs are not among them."""
+  """Yields each flag and its value, without the overrides of knobs."""
   for flag in FLAGS:
     if hasattr(args, flag.key):
       yield flag, getattr(args, flag.key)
@@ -143,7 +143,7 @@ def _of_several_runs(args):
 def side_by_side(args: argparse.Namespace) -> bool:
   """Returns whether the runs are evaluated side by side and as an ensemble.
 
-  If not, it is one run under each kind of statistics.
+  Otherwise one run is evaluated under each kind of statistics.
   """
   asked = args.crops, args.predictions, args.figure
   several = len(args.workdir or ()) > 1
@@ -151,5 +151,5 @@ def side_by_side(args: argparse.Namespace) -> bool:
 
 
 def launcher(args: argparse.Namespace) -> str:
-  """Returns the name of the launcher, 'local' unless another is asked for."""
+  """Returns the name of the launcher, by default 'local'."""
   return args.launcher or 'local'

@@ -16,12 +16,12 @@ class Flag(NamedTuple):
   """A flag, and where it has an effect.
 
   Attributes:
-    name: as it is typed; without dashes for what needs none.
+    name: as typed; an argument that is not a flag has no dashes.
     options: of `ArgumentParser.add_argument`.
-    modes: that have it. A flag of all of them may have refusals of its own.
-    launcher: the only one that has it; '' for all.
-    endings: what the name of its file may end in; () if it has no file.
-    least: of its number; None if it has none.
+    modes: those that have it. A flag of all modes may have refusals of its own.
+    launcher: the only one that has it; '' if all do.
+    endings: how the name of its file may end; () if it has no file.
+    least: the smallest value of its number; None for no limit.
   """
 
   name: str
@@ -33,7 +33,7 @@ class Flag(NamedTuple):
 
   @property
   def key(self) -> str:
-    """Its name in the arguments that are parsed."""
+    """Its name in the parsed arguments."""
     return self.name.removeprefix('--')
 
 
@@ -59,16 +59,16 @@ GENERAL = (
     metavar='DIR',
     type=paths.local,
     action='append',
-    help='where runs are kept, default runs/<name of the config>; or the run '
-    'to evaluate or predict by; to evaluate, it may be given several times',
+    help='the folder of the runs, default runs/<name of the config>; or the '
+    'run to evaluate or predict with; repeat it to evaluate several',
   ),
 )
 POINTS = (
   _flag(
     '--config',
     metavar='FILE[:ARG]',
-    help='a config file, as those of configs/ in a clone, and its argument; or '
-    'default, with every knob at its default',
+    help='a config file, such as those in configs/ of a clone, and its '
+    'argument; or the word default, for every knob at its default',
   ),
   _flag(
     '--config.KEY',
@@ -83,17 +83,17 @@ LAUNCHING = (
     '--launcher',
     'train',
     choices=tuple(LAUNCHERS),
-    help='local: processes of this machine, the default; vectorized: points '
-    'that differ in numbers only as one program, much faster for small '
-    'networks; slurm: a job array, submitted at once, that saves itself when '
-    'it is preempted and goes on',
+    help='local: processes on this machine, the default; vectorized: points '
+    'that differ only in numbers as one program, much faster for small '
+    'networks; slurm: a job array, submitted at once, whose jobs save '
+    'themselves when preempted and continue',
   ),
   _flag(
     '--processes',
     'train',
     launcher='local',
-    help='local: points trained at a time; default one on an accelerator, on '
-    f'a CPU one a core, here {process.runs_at_a_time()}',
+    help='local: points to train at a time; default one on an accelerator, one '
+    f'per core on a CPU, here {process.runs_at_a_time()}',
     **_NUMBER,
   ),
   _flag(
@@ -113,27 +113,27 @@ LAUNCHING = (
   _flag(
     '--retry_failed',
     'train',
-    help='run points again that have failed, which are skipped otherwise',
+    help='run failed points again, which are otherwise skipped',
     **_SWITCH,
   ),
 )
 LIST = _flag('--list', help='print the points and stop', **_SWITCH)
 EXPLAIN = _flag(
-  '--explain', metavar='KNOB', help='say what a knob, or a group of them, is'
+  '--explain', metavar='KNOB', help='say what a knob or a group of knobs is'
 )
 RESULTS = (
   _flag(
     '--status',
     'train',
-    help='print how far each point is, and start nothing',
+    help='print how far each point is; start nothing',
     **_SWITCH,
   ),
   _flag(
     '--collect',
     'train',
     endings=results.ENDINGS,
-    help='write a table, a row a point, with its swept values, results and '
-    f'origin, and start nothing; ends in {" or ".join(results.ENDINGS)}',
+    help='write a table, one row per point, of swept values, results and '
+    f'origin; start nothing; ends in {" or ".join(results.ENDINGS)}',
     **_FILE,
   ),
   _flag(
@@ -141,8 +141,8 @@ RESULTS = (
     'train',
     metavar='METRIC=VALUE',
     type=_target,
-    help='a column with the step at which each point first reaches it, '
-    'interpolated, such as test/accuracy=0.9',
+    help='add a column: the step at which each point first reaches a value, '
+    'such as test/accuracy=0.9, interpolated',
   ),
 )
 USE = (
@@ -151,8 +151,8 @@ USE = (
     'eval',
     'predict',
     metavar='STEP',
-    help='checkpoint: best, latest or a number; default latest to evaluate, '
-    'best to predict',
+    help='the checkpoint: best, latest or a number; default latest to '
+    'evaluate, best to predict',
   ),
   _flag(
     '--save_statistics',
@@ -160,22 +160,22 @@ USE = (
     help='eval: keep the estimated statistics in RUN/statistics',
     **_SWITCH,
   ),
-  _flag('images', nargs='*', help='predict: image files, and folders of these'),
+  _flag('images', nargs='*', help='predict: image files, or folders of them'),
   _flag(
     '--crops',
     'eval',
     'predict',
     type=int,
     choices=crops.COUNTS,
-    help='of each image, whose probabilities are averaged; default 1; of small '
-    'images 10, where training has padded and mirrored them',
+    help='crops of each image, over which probabilities are averaged; default '
+    '1; small images take 10 if training padded and mirrored them',
   ),
   _flag(
     '--predictions',
     'eval',
     endings=prediction_file.ENDINGS,
-    help='eval: write the probabilities of every example, those of the '
-    f'ensemble; ends in {" or ".join(prediction_file.ENDINGS)}',
+    help='eval: write the probabilities of every example, for several runs '
+    f'those of the ensemble; ends in {" or ".join(prediction_file.ENDINGS)}',
     **_FILE,
   ),
   _flag(
@@ -191,7 +191,7 @@ USE = (
   ),
 )
 
-# By their titles in --help.
+# By title in --help.
 GROUPS = {
   'to train': (*POINTS, *LAUNCHING),
   'to look at the points of a config': (LIST, EXPLAIN, *RESULTS),

@@ -1,15 +1,15 @@
-"""The knobs of a config: one table of all that is known of each.
+"""The knobs of a config: one table with all that is known of each.
 
 A new knob is a line of `table.py`. In the order of imports:
 
-  tree          a config, whose leaves a dotted key names
+  tree          a config, whose leaves have dotted keys
   values        rules: what a knob may be
   conditions    what a knob needs to have an effect
   knob  table   a line, and all lines
   defaults      the config that config files begin with
-  together      what several knobs must be together
+  together      what several knobs must satisfy together
   effects       which knobs are set in vain
-  validation    all that is wrong with the values of a config
+  validation    every problem of the values of a config
   words  page   a knob explained, and docs/knobs.md
 
 `python -m bnresearch.knobs` prints that page. Nothing here imports JAX before a

@@ -1,9 +1,9 @@
-"""Conditions under which a knob has an effect, from which their refusals come.
+"""What a knob needs to have an effect; its refusal follows from that.
 
-Most say that what a config has chosen, such as its norm, has an option of the
-knob's name: which options that has, its class or function tells by itself. Of
-these files none is imported before somebody asks, because a config, which takes
-its defaults from the table of knobs, imports no JAX.
+Most conditions say that a choice of the config, such as its norm, has an option
+of the knob's name. The class or function of that choice says which options it
+has. Its file is imported only when a condition is asked: a config takes its
+defaults from the table of knobs, and must not import JAX.
 """
 
 import dataclasses
@@ -63,11 +63,11 @@ def _parameters(function):
 
 
 class _Room(NamedTuple):
-  """Whose options a group of knobs has: entries that a config chooses."""
+  """The room whose entries have a group's knobs as options."""
 
-  chooser: str  # the knob that names them
-  nouns: str  # what they are
-  folder: str  # that holds them; '' for optimizers
+  chooser: str  # the knob that names the entries in use
+  nouns: str  # what entries are called
+  folder: str  # of the entries; '' for optimizers
   options: Callable[[str], Collection[str]]
 
   def there_are(self) -> Collection[str]:
@@ -81,7 +81,7 @@ class _Room(NamedTuple):
 
 
 def norms(values: Values) -> list[str]:
-  """Returns the norms in use, that of the network in general first."""
+  """Returns the norms in use, the general one of the network first."""
   sites = (site.rpartition('=')[2] for site in values['norm.sites'])
   return [values['norm.name'], *sites]
 
@@ -96,9 +96,9 @@ ROOMS = {
 
 
 def _option_of(room: str, named: str = '', words: str = '') -> Condition:
-  """Needs an entry with an option of the knob's name, or one `named` so.
+  """Needs an entry with an option of the knob's name, or else of `named`.
 
-  `words` say what it is that entries with that one have.
+  `words` say what entries with that option have.
   """
   of = ROOMS[room]
 
@@ -123,7 +123,7 @@ def _option_of(room: str, named: str = '', words: str = '') -> Condition:
     those = f'{of.nouns}: {", ".join(have)}'
     if len(lack) < len(have):
       those = f'all {of.nouns}' + f' but {", ".join(lack)}' * bool(lack)
-    return f'needs {words}, of {those}' if words else f'is an option of {those}'
+    return f'needs {words} ({those})' if words else f'is an option of {those}'
 
   return Condition(obstacle, remedy, in_words)
 
@@ -132,7 +132,7 @@ def _option_of(room: str, named: str = '', words: str = '') -> Condition:
 
 
 def setting(needed: str, *wanted: Any) -> Condition:
-  """Needs one of the values, or without any, that a knob is not 0 or empty."""
+  """Needs a knob to be one of `wanted`; or, without any, not 0 or empty."""
   choices = ' or '.join(map(repr, wanted))
 
   def obstacle(key, values):
@@ -152,7 +152,7 @@ def setting(needed: str, *wanted: Any) -> Condition:
 def says(
   holds: Callable[[Values], bool], why: str, remedy: str, words: str
 ) -> Condition:
-  """Needs what `holds` says; `why` may have values in it: {optim__name!r}."""
+  """Needs `holds` to be true; `why` may quote values: {optim__name!r}."""
 
   def obstacle(key, values):
     named = {key.replace('.', '__'): value for key, value in values.items()}
@@ -162,7 +162,7 @@ def says(
 
 
 def _follow(key, values):
-  """Returns why no running statistics follow a knob; frozen ones do not."""
+  """Returns why no running statistics follow a knob: they are all frozen."""
   option = key.partition('.')[2]
   of_it = [n for n in norms(values) if option in of_a_norm(n)]
   frozen = values['norm.frozen_statistics']
@@ -172,7 +172,7 @@ def _follow(key, values):
 
 
 def _splits(key, values):
-  """Returns why no split is drawn; what is held out, is held out of any set."""
+  """Returns why no split is drawn; data.held_out draws one of any data set."""
   return '' if values['data.held_out'] else DATA.obstacle(key, values)
 
 
@@ -193,7 +193,7 @@ SCALED = _option_of('norm', 'initial_scale', 'scale')
 NOT_FROZEN = Condition(
   _follow,
   lambda key, values: '',
-  lambda key: 'needs norm.frozen_statistics = False, where the norm has that',
+  lambda key: 'needs norm.frozen_statistics = False, if the norm has it',
 )
 PROBED = setting('probes.names')
 SCALE = setting('norm.use_scale', True)
@@ -230,7 +230,7 @@ ENDS_A_BRANCH = says(
   lambda v: v['model.version'] != 'v2',
   "no norm ends a branch of model.version = 'v2'",
   'choose another model.version',
-  "needs another model.version than 'v2'",
+  "needs a model.version other than 'v2'",
 )
 STEPS_DOWN = says(
   lambda v: (
@@ -240,5 +240,5 @@ STEPS_DOWN = says(
   'the run of train.steps = {train__steps} ends before the rate steps down, '
   'after optim.decay_steps = {optim__decay_steps}',
   'make these fewer',
-  "needs train.steps in which the rate steps down, if it is 'step'",
+  "needs the rate to step down within train.steps, if it is 'step'",
 )

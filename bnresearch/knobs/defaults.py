@@ -1,4 +1,4 @@
-"""What every config file begins with: the defaults, and its argument.
+"""What every config file begins with: the defaults, and reading its argument.
 
 It is a config file itself, that of `--config=default`.
 """
@@ -26,12 +26,12 @@ def parse(
   Args:
     arg: the text after the colon.
     **defaults: the keys that this config knows; a value takes its default's
-      type, and a number is at least 1. Of a tuple it is one, by default the
+      type, and a number is at least 1. A tuple lists the choices, the default
       first.
 
   Raises:
-    ValueError: a key is unknown, a value has the wrong type, is too small or no
-      choice.
+    ValueError: a key is unknown; a value has the wrong type, is too small, or
+      is not a choice.
   """
   choices = {k: d for k, d in defaults.items() if isinstance(d, tuple)}
   own = {k: d[0] if isinstance(d, tuple) else d for k, d in defaults.items()}

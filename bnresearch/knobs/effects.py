@@ -1,8 +1,8 @@
-"""A knob that is set in vain is refused: it would be without effect.
+"""Refuses knobs that are set in vain: they would have no effect.
 
-`needs` of the table say what a knob needs of others, `shown_by` what only the
-network or the data shows. A knob without either always has an effect;
-`tests/test_knobs.py` proves both of every knob there is.
+In the table, `needs` says what a knob needs of others, `shown_by` what only the
+network or the data shows. A knob with neither always has an effect;
+`tests/test_knobs.py` proves both for every knob.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ def without_effect(
 
   Args:
     values: see `Values`.
-    known: keys whose values are wrong alone, which was said already.
+    known: keys already reported, because their values alone are wrong.
   """
   choosers = {room.chooser for room in conditions.ROOMS.values()}
   found = {}
@@ -45,7 +45,7 @@ def refusal(key: str, values: Values, why: str, remedy: str = '') -> str:
 
 
 def are_set(values: Values, *shown_by: str) -> list[str]:
-  """Returns the knobs that differ from their default, of some `shown_by`."""
+  """Returns the knobs of some `shown_by` that differ from their default."""
   return [
     key
     for key, knob in KNOBS.items()

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from bnresearch.knobs.conditions import Condition
 from bnresearch.knobs.values import Rule
 
-# What cannot be told from a config, but by the room `preflight`: from the
-# network, the devices and the probes once they are made, or from the data.
+# What a config alone does not show. The room `preflight` finds it in the data,
+# or in the network, the devices and the probes once they are made.
 SHOWN_BY = {
   'network': 'needs a network that it changes',
   'heads': 'needs a network that has a place for heads',
@@ -26,18 +26,19 @@ class Group(NamedTuple):
 
 
 class Knob(NamedTuple):
-  """A knob, with all that is known of it.
+  """A knob, and all that is known of it.
 
   Attributes:
     key: dotted, as 'norm.momentum'.
-    default: what it is unless a config says otherwise.
+    default: its value unless a config says otherwise.
     rule: what it may be.
     comment: what it means.
-    needs: conditions on other knobs. All must hold where it differs from its
-      default, or it would have no effect; the first one that fails is told.
-    shown_by: '', or what else shows whether it has one, a word of `SHOWN_BY`.
-    before: with what a run opens that was made before the knob was there, so
-      that it goes on as it began; None for the knobs of the first format.
+    needs: conditions on other knobs. If one fails, a value other than the
+      default has no effect; the first that fails is reported.
+    shown_by: '', or what else shows whether it has an effect, a word of
+      `SHOWN_BY`.
+    before: its value in runs older than the knob, so that they go on as they
+      began; None for the knobs of the first format.
   """
 
   key: str

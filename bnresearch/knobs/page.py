@@ -5,15 +5,16 @@ from bnresearch.knobs.table import GROUPS, KNOBS
 
 _HEAD = """# Knobs
 
-Every number and choice of a config, with the value that it has unless a config
-says otherwise. `--config.norm.momentum=0.9` sets one on the command line, and
-`python -m bnresearch.main --explain=norm.momentum` says what stands here of it.
+Every number and choice of a config, with its default. On the command line,
+`--config.norm.momentum=0.9` sets one, and
+`python -m bnresearch.main --explain=norm.momentum` prints what this page says
+about it.
 
-A knob that has no effect as a config stands is refused, unless it is left at
-its default. *Effect* says what it needs to have one; where that is empty, it
-always has.
+A knob that would have no effect is refused, unless it is left at its default.
+*Effect* says what the knob needs to have one; where this column is empty, it
+always has one.
 
-`python -m bnresearch.knobs --output=docs/knobs.md` writes this page, from
+`python -m bnresearch.knobs --output=docs/knobs.md` writes this page from
 `bnresearch/knobs/table.py`.
 """
 _COLUMNS = (

@@ -1,4 +1,4 @@
-"""What several knobs of a config must be together."""
+"""What several knobs of a config must satisfy together."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from bnresearch import lookup
 from bnresearch.knobs import conditions
 
-# (key, key): the first is a multiple of the second, unless that is 0, because a
-# call of `log_every` steps is not interrupted, the best checkpoint is chosen by
-# an evaluation, and groups, or parts, fill the batch.
+# (key, key): the first is a multiple of the second, unless that is 0, because
+# nothing interrupts a call of `log_every` steps, an evaluation chooses the best
+# checkpoint, and groups or parts fill the batch.
 MULTIPLES = (
   ('train.steps', 'train.log_every'),
   ('eval.every', 'train.log_every'),
@@ -20,11 +20,11 @@ MULTIPLES = (
 
 
 def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
-  """Yields what is wrong with values together.
+  """Yields the problems of values taken together.
 
   Args:
     values: {dotted key: value}, complete.
-    known: keys whose values are wrong alone, which was said already.
+    known: keys already reported, because their values alone are wrong.
   """
   for key, divisor in MULTIPLES:
     if known & {key, divisor}:
@@ -81,7 +81,7 @@ def _in_parts(values):
   options = set()
   for name in conditions.norms(values):
     fields = conditions.of_a_norm(name)
-    # Frozen, it has none of the batch.
+    # A frozen norm has no statistics of the batch.
     if 'frozen_statistics' in fields and values['norm.frozen_statistics']:
       continue
     options |= fields
@@ -105,7 +105,7 @@ def _in_parts(values):
 
 
 def _on_devices(values):
-  """Finds examples that do not lie evenly on the devices that are asked for."""
+  """Finds a batch that does not split evenly over the devices asked for."""
   N, parts = values['train.batch_size'], values['train.microbatches']
   devices = values['parallel.devices']
   if devices and N % parts == 0 and N // parts % devices:
@@ -129,7 +129,7 @@ def _variant(values):
 
 
 def _pretrained(values):
-  """Finds a network whose weights that source has not."""
+  """Finds a network that the source has no weights for."""
   name, source = values['model.name'], values['start.source']
   if source == 'run':
     return

@@ -1,4 +1,4 @@
-"""A config: a tree of knobs, whose leaves a dotted key names."""
+"""A config: a tree of knobs, whose leaves have dotted keys."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ def leaves(config: Config) -> dict[str, Any]:
 
 
 def from_leaves(values: dict[str, Any]) -> Config:
-  """Returns the config, locked, of a flat {dotted key: value}."""
+  """Returns the locked config of a flat {dotted key: value}."""
   tree = {}
   for key, value in values.items():
     group, _, leaf = key.rpartition('.')
@@ -32,7 +32,7 @@ def from_leaves(values: dict[str, Any]) -> Config:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-  """Says which known key is nearest to one that is none."""
+  """Names the known key that is nearest to an unknown one."""
   known = list(known)
   inside = [k for k in known if k.startswith(f'{key}.')]
   if inside:

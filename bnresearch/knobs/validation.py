@@ -1,4 +1,4 @@
-"""What is wrong with the values of a config, all of it at once."""
+"""Every problem of the values of a config, all at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def problems(config: Config) -> list[str]:
 
 
 def wrong(config: Config) -> list[str]:
-  """Returns the same, but for what is only set in vain."""
+  """Returns the same, without knobs that are only set in vain."""
   values = leaves(config)
   alone = _alone(values)
   if not values.keys() >= KNOBS.keys():
@@ -28,9 +28,9 @@ def wrong(config: Config) -> list[str]:
 def of_all(configs: Sequence[Config]) -> list[str]:
   """Returns everything that is wrong with the points of a sweep.
 
-  A knob that one of them has in vain is none if another one has it, with the
-  same value, to an effect: that is a baseline, such as no normalizer where
-  groups of several sizes share statistics.
+  A knob that one point sets in vain is no problem if the same value has an
+  effect at another point. The former is a baseline, such as no normalizer in a
+  sweep of group sizes.
   """
   found, in_vain, effective = [], {}, set()
   needy = {knob.key for knob in KNOBS.values() if knob.needs}
@@ -52,7 +52,7 @@ def without_effect(config: Config) -> dict[str, str]:
 
 
 def _alone(values: dict[str, Any]) -> dict[str, str]:
-  """Returns {key: problem} of values that are wrong whatever the others."""
+  """Returns {key: problem} of values that are wrong whatever the others are."""
   found = {}
   for key, knob in KNOBS.items():
     rule = knob.rule
@@ -69,7 +69,7 @@ def _alone(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _beyond_32_bits(value: Any) -> str:
-  """Says why a number, or one of a tuple, is another one in 32 bits."""
+  """Says why a number, or one of a tuple, is not the same in 32 bits."""
   if isinstance(value, tuple):
     return next(filter(None, map(_beyond_32_bits, value)), '')
   if type(value) is int and not -(2**31) <= value < 2**32:

@@ -1,4 +1,4 @@
-"""What a knob may be: rules, which say in words what they hold of."""
+"""What a knob may be: rules, in code and in words."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from bnresearch import lookup, paths
 
 
 class Rule(NamedTuple):
-  """`holds(value)` says whether it may be; `needs` is that in words."""
+  """`holds(value)` says if a value is allowed; `needs` is that in words."""
 
   needs: str
   holds: Callable[[Any], bool]
@@ -90,7 +90,7 @@ PATH = Rule(
   lambda value: type(value) is str and paths.is_here(value),
 )
 SEED = whole(0, 2**32 - 1)
-# Of one knob each.
+# Each for one knob.
 SWEEP = Rule(
   'a tuple of {"dotted.key": value}',
   lambda v: (

@@ -7,13 +7,13 @@ from bnresearch.knobs.table import GROUPS, KNOBS
 
 
 def explain(key: str) -> str:
-  """Returns all that is known of a knob, or the knobs of a group, as lines.
+  """Returns all that is known of a knob, or of a group's knobs, as lines.
 
   Args:
     key: of a knob, as 'norm.momentum', or a group, as 'norm'.
 
   Raises:
-    lookup.Unknown: there is neither; the message has the nearest ones.
+    lookup.Unknown: it is neither; the message names the nearest ones.
   """
   if key in GROUPS:
     inside = [k for k in KNOBS.values() if k.key.rpartition('.')[0] == key]
@@ -29,7 +29,7 @@ def explain(key: str) -> str:
   else:
     lines += ['It always has an effect.']
   if knob.before is not None:
-    lines += [f'A run from before it was there opens with {knob.before!r}.']
+    lines += [f'A run older than this knob opens with {knob.before!r}.']
   return '\n'.join(lines)
 
 
@@ -41,7 +41,7 @@ def allowed(knob: Knob) -> str:
 
 
 def needs(knob: Knob) -> list[str]:
-  """Returns what a knob needs to have an effect, in predicates of it."""
+  """Returns what a knob needs to have an effect, as predicates."""
   shown = [SHOWN_BY[knob.shown_by]] if knob.shown_by else []
   return [*(condition.words(knob.key) for condition in knob.needs), *shown]
 

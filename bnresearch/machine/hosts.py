@@ -1,8 +1,8 @@
 """Many hosts: processes of `jax.distributed` that train one run together.
 
 Each runs the same program on its shards of every batch. The first of them
-writes; all read the same files, so the run directory is on a disk that they
-share. Where there is one process only, all here does nothing.
+writes; all read the same files, so the run directory must be on a disk that
+they share. With one process only, nothing here has an effect.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ _VARIABLES = (
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
-# A host that was silent for so long is lost, and the others end. In seconds.
+# A host that is silent for this long is lost, and the others end. In seconds.
 _LOST_AFTER = 30
-# Who waits longer than this for the others to begin, is told so. In seconds.
+# A host that waits this long for the others to start says so. In seconds.
 _TOLD_AFTER = 10
-# What a host does wrong by itself, not for want of another one.
+# Errors of a host itself, not of the loss of another.
 _OWN = ('RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNIMPLEMENTED')
 
 
 class Lost(UserError, RuntimeError):
-  """Another host does not answer any more."""
+  """Another host no longer answers."""
 
 
 def join() -> bool:
   """Joins the other hosts, before JAX is used; returns whether there are any.
 
-  They are found by SLURM's variables, as `srun` sets them for each task, or by
-  JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
-  JAX_PROCESS_ID.
+  Either SLURM's variables, which `srun` sets for each task, say where they are,
+  or JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID do.
 
   Raises:
-    ConfigError: some of these variables are set, and others are not, or they
-      contradict each other.
+    ConfigError: only some of these last variables are set, or they contradict
+      each other.
   """
   if any(map(os.environ.get, _VARIABLES)):
     options = _given()
@@ -54,7 +54,7 @@ def join() -> bool:
     options = {}
   else:
     return False
-  # It would take SIGTERM for itself, which asks our runs to save themselves.
+  # That service would take SIGTERM, which asks our runs to save themselves.
   jax.config.update('jax_enable_preemption_service', False)
   where = options.get('coordinator_address', 'the first task of SLURM')
   told = threading.Timer(
@@ -72,9 +72,9 @@ def join() -> bool:
 
 
 def _tasks_of_slurm():
-  """Returns how many processes `srun` has started together with this one.
+  """Returns how many processes `srun` has started, this one included.
 
-  An interactive shell is the only one, of however many tasks its job is.
+  An interactive shell is the only one, however many tasks its job has.
   """
   if 'SLURM_STEP_NODELIST' not in os.environ:
     return 1
@@ -111,7 +111,7 @@ def first() -> bool:
 
 
 def of_first(value: int) -> int:
-  """Returns what the first host gave; all hosts call it."""
+  """Returns the value of the first host; all hosts call it."""
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
@@ -119,10 +119,10 @@ def of_first(value: int) -> int:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-  """Lets no host go on alone: what the body raises on one, ends it on all.
+  """Lets no host go on alone: if the body raises on one host, it ends on all.
 
   Raises:
-    Refused: the body has raised on another host, which tells why.
+    Refused: the body has raised on another host, which says why.
   """
   mine = None
   try:
@@ -142,7 +142,7 @@ def all_or_none() -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-  """Turns the failure of a collective into `Lost`, where there are several."""
+  """Turns the failure of a collective into `Lost`, on several hosts."""
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
@@ -158,7 +158,7 @@ def leave(message: str) -> NoReturn:
   """Ends this process, without waiting for hosts that may be lost."""
   _print(message)
   if first():
-    time.sleep(1)  # the others end with it, and may have something to say
+    time.sleep(1)  # the others end with this one, and may have something to say
   os._exit(1)
 
 
@@ -168,11 +168,11 @@ def _print(message):
 
 
 class Agreement:
-  """Makes a wish of any host the decision of all, without waiting for them.
+  """Makes the wish of any host the decision of all, without waiting for them.
 
-  All hosts call it at the same points of their program. What they get is what
-  was wished at the call before, so that the device need not be waited for.
-  Where there is one host only, a wish is a decision.
+  All hosts call it at the same points of their program. A call returns what was
+  wished at the call before, so that no host waits for its device. With one host
+  only, the wish is the decision.
   """
 
   def __init__(self, mesh: jax.sharding.Mesh):
@@ -181,7 +181,7 @@ class Agreement:
     self._any = jax.jit(lambda flags: flags.any(), out_shardings=shared)
 
   def __call__(self, wish: bool) -> bool:
-    """Returns whether any host wished it, at the call before."""
+    """Returns whether any host wished it at the call before."""
     if jax.process_count() == 1:
       return wish
     before = self._before

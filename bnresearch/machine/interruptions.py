@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # SLURM sends one of these before it takes the machine away: submitit uses the
-# second, batch scripts often the first. They come again and again, or with
-# SIGTERM, and never mean what a second Ctrl-C means.
+# second, batch scripts often the first. They come repeatedly, or with SIGTERM,
+# and never mean what a second Ctrl-C means.
 WARNED = (signal.SIGUSR1, signal.SIGUSR2)
 
 

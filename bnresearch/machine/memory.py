@@ -9,7 +9,7 @@ import jax
 def of_machine(devices: Sequence[jax.Device]) -> int:
   """Returns how many bytes these devices have together.
 
-  Of a CPU, whose cores may be several, it is the machine's memory.
+  For the cores of a CPU, one or several, it is the machine's memory.
   """
   stats = devices[0].memory_stats() or {}
   if 'bytes_limit' in stats:

@@ -18,25 +18,25 @@ _THREADS_PER_DEVICE = 4
 
 
 def prepare(devices: int = 1) -> None:
-  """Joins the other hosts; makes cores devices; keeps memory and programs.
+  """Joins other hosts, turns cores into devices, keeps memory and programs.
 
-  On a CPU one core is one device: XLA convolves on one core only, mostly, so a
-  network with convolutions shares its batches among devices, see
+  On a CPU one core is one device: XLA mostly convolves on one core only, so a
+  network with convolutions splits its batches over devices, see
   `parallel.mesh`. The MLP of Figure 1 takes one device, and two runs side by
   side fill both cores.
 
   Args:
-    devices: on a CPU, for a process that is the only host.
+    devices: on a CPU, if this process is the only host.
   """
   if hosts.join():
     devices = 1
-  with contextlib.suppress(RuntimeError):  # JAX has begun: it has its devices
+  with contextlib.suppress(RuntimeError):  # JAX has started, with its devices
     if jax.config.jax_num_cpu_devices < 1:
       jax.config.update('jax_num_cpu_devices', devices)
   give_threads(max(1, jax.config.jax_num_cpu_devices))
   _keep_freed_memory()
-  # Tracing a network makes millions of objects that stay. To look through them
-  # at every 700th takes 12% of the start of an Inception.
+  # Tracing a network makes millions of objects that stay. Scanning them at
+  # every 700th new one takes 12% of the start of an Inception.
   gc.set_threshold(100_000)
   _keep_programs()
 
@@ -49,13 +49,13 @@ def give_threads(devices: int) -> None:
   starve: XLA aborts the process after 40 s (two devices, two threads: 7 of 7
   runs of LeNet; 4 and 8 threads: 0 of 16).
 
-  XLA reads the number from NPROC. One that is set already is only raised, and
-  stays where there is one device, which waits for no other. It decides in which
-  order XLA adds in convolutions, so it follows from the devices alone, not from
-  the machine.
+  XLA reads the number from NPROC. A value that is already set is only raised;
+  with one device, which waits for no other, it stays. The number decides in
+  which order XLA adds in convolutions, so it depends on the devices alone, not
+  on the machine.
 
   Args:
-    devices: that JAX makes of the cores.
+    devices: how many JAX makes of the cores.
   """
   text = os.environ.get('NPROC', '')
   given = int(text) if text.isdecimal() else 0
@@ -75,9 +75,10 @@ def cores() -> int:
 def runs_at_a_time() -> int:
   """Returns how many runs to train side by side, each in its own process.
 
-  On a CPU one a core. On an accelerator one: JAX gives a process most of its
-  memory. JAX is not started to know it, as it cannot be prepared then; a plugin
-  that is installed counts as an accelerator unless JAX_PLATFORMS names the CPU.
+  On a CPU one per core. On an accelerator one: JAX gives a process most of its
+  memory. JAX is not started to find out, as it could then not be prepared;
+  an installed plugin counts as an accelerator unless JAX_PLATFORMS names the
+  CPU.
   """
   if chosen := jax.config.jax_platforms:
     accelerator = not chosen.startswith('cpu')

@@ -13,9 +13,9 @@ def parameters(
   """Returns the parameters `scale` and `bias` of a normalizer, or 1 and 0.
 
   Args:
-    module: inside whose compact `__call__` this is. Its fields `use_scale`,
+    module: the normalizer, in its compact `__call__`. Its fields `use_scale`,
       `use_bias` (False if it has none), `initial_scale` and `frozen_affine`
-      say what they are.
+      say what the parameters are.
     shape: of both.
   """
   shape = tuple(shape)

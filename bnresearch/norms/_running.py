@@ -11,10 +11,9 @@ from bnresearch.statistics.groups import Groups
 class Running:
   """Running averages in `batch_stats`, made inside a compact `__call__`.
 
-  With `debias`, the average started at zero and is divided by the weight of
-  what it has seen, `1 - momentum**t` after t updates. It is kept divided, so
-  that mean and var have the same meaning with and without; the weight is kept
-  beside them.
+  With `debias`, the average starts at zero and is divided by the weight of what
+  it has seen, `1 - momentum**t` after t updates. It is stored divided, so that
+  mean and var mean the same with and without; the weight is stored beside them.
   """
 
   def __init__(
@@ -41,7 +40,7 @@ class Running:
 
   @property
   def follows(self) -> bool:
-    """Whether an update is wanted: `mutable` says so, and not while init."""
+    """Whether to update: `mutable` says so, and never during init."""
     mutable = self._module.is_mutable_collection('batch_stats')
     return mutable and not self._module.is_initializing()
 
@@ -56,7 +55,7 @@ class Running:
     Args:
       new: by name, as declared.
       momentum: weight of the old value.
-      where: whether the batch had values enough; if not, all stays as it is.
+      where: whether the batch had enough values; if not, nothing changes.
     """
     keep = momentum
     if self._weight is not None:
@@ -76,7 +75,7 @@ def of_the_batch(
   running_variance: str,
   group_variance: str = 'within',
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns what running statistics take from the moments of groups.
+  """Returns what enters running statistics, from the moments of groups.
 
   Args:
     groups: of the batch.
@@ -86,11 +85,11 @@ def of_the_batch(
     group_variance: 'within' or 'pooled', see `moments.combine`.
 
   Returns:
-    mean and variance of the batch, and whether there were values enough for
+    mean and variance of the batch, and whether there were enough values for
     them, a bool scalar.
 
   Raises:
-    ValueError: an unbiased variance is wanted of one value.
+    ValueError: an unbiased variance would come from one value.
   """
   unbiased = running_variance == 'unbiased'
   pooled = group_variance == 'pooled'

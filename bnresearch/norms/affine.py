@@ -14,9 +14,9 @@ class Norm(nn.Module):
 
   `y = scale * x + bias`
 
-  It has no statistics: a network with it has the parameters of one with
-  another normalizer, and shows what these do without normalizing.
-  Scale and bias are each channel's. Training and evaluation are the same.
+  It has no statistics. A network with it has the parameters of one with another
+  normalizer, and shows what they do without normalization. Each channel has its
+  own scale and bias. Training and evaluation are the same.
 
   Attributes:
     frozen_affine: whether scale and bias get no gradient.
@@ -43,6 +43,6 @@ class Norm(nn.Module):
     x = moments.finite(x, mask)
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
-    # The parameters are float32: so is what is computed of a lower precision.
+    # The parameters are float32, so lower precisions compute in float32 too.
     y = shards.reshaped(x, (x.size // C, C)) * scale_C[None] + bias_C[None]
     return shards.reshaped(y, x.shape, x).astype(x.dtype)

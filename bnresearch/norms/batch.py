@@ -26,13 +26,13 @@ class Norm(nn.Module):
   batch`, starting from mean 0 and variance 1.
 
   Evaluation (`train=False`): `mean` and `var` are the running statistics, so
-  that an example's output does not depend on its neighbours. Algorithm 2
+  that an example's output does not depend on its neighbors. Algorithm 2
   replaces them by population statistics, see `evaluation/population.py`.
 
   Parameters and statistics have the names and shapes of `linen.BatchNorm`.
 
-  *Differs from the paper:* it tracks the moving averages only "as the model
-  trains" and gives neither `momentum` nor `epsilon`.
+  *Differs from the paper:* the paper tracks the moving averages only "as the
+  model trains" and gives neither `momentum` nor `epsilon`.
 
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). PyTorch's
@@ -41,31 +41,31 @@ class Norm(nn.Module):
       names no value; 1e-5 is linen's and PyTorch's.
     running_variance: 'unbiased' averages `m/(m-1) * var`, m values per
       channel (Algorithm 2; PyTorch), 'biased' averages `var` (flax, Keras).
-    debias: whether the running average counts what it has seen only, as an
-      average that starts at zero and is divided by its weight (Haiku). Adds
-      `weight` to the statistics.
-    group_size: examples that share statistics, consecutive ones (ghost
-      batches, Hoffer et al. 2017, 1705.08741); 0 for the whole batch. It is
-      independent of the number of devices.
+    debias: whether the running average counts only what it has seen: it starts
+      at zero and is divided by its weight (Haiku). Adds `weight` to the
+      statistics.
+    group_size: consecutive examples that share statistics (ghost batches,
+      Hoffer et al. 2017, 1705.08741); 0 for the whole batch. It is independent
+      of the number of devices.
     group_variance: how groups make the running variance: 'within' averages
       their variances, 'pooled' adds the variance of their means.
     variance: 'two_pass', or 'one_pass', an ablation, see `moments`.
     per_activation: whether each position has statistics and parameters of its
       own, shape (..., C) without the examples, as in a fully connected layer,
       instead of sharing those of its feature map.
-    stop_gradient: whether the gradient takes mean and var for constants, the
+    stop_gradient: whether the gradient treats mean and var as constants, the
       failure of section 2 of the paper.
-    frozen_statistics: whether training too is by the running statistics, which
-      then never change. They cancel no constant: `bias` is the layer's own.
+    frozen_statistics: whether training too uses the running statistics, which
+      then never change. They cancel no constant: `bias` serves as the layer's.
     frozen_affine: whether scale and bias get no gradient.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
-    initial_scale: of gamma. 0 closes the residual branch that it ends (Goyal
-      et al. 2017, 1706.02677).
+    initial_scale: of gamma. 0 closes the residual branch that the norm ends
+      (Goyal et al. 2017, 1706.02677).
     backward: 'equations' or 'autodiff', see `ops/normalize.py`.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -97,13 +97,13 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics normalize, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the statistics; None for all.
         A group without any leaves the running statistics as they are.
 
     Raises:
       ValueError: the groups do not fill the batch, or an unbiased running
-        variance is wanted of one value.
+        variance would come from one value.
     """
     shape = x.shape[1:] if self.per_activation else x.shape[-1:]
     C = math.prod(shape)

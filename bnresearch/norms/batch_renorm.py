@@ -23,23 +23,23 @@ class Norm(nn.Module):
   Training: `mean_B` and `sigma_B = sqrt(var_B + epsilon)` are those of the
   batch, or of each group of it, over all axes but the last; `mean` and `sigma
   = sqrt(var + epsilon)` are the running ones before this batch. The gradient
-  takes `r` and `d` for constants. Unclipped, `y` is exactly evaluation's. The
+  treats `r` and `d` as constants. Unclipped, `y` is exactly evaluation's. The
   limits are 1 and 0, which is batch normalization, for `renorm_start` updates;
   then they grow linearly to `r_max` at update `r_max_at`, and to `d_max` at
   update `d_max_at`.
 
   Evaluation: `y = scale * (x - mean) / sigma + bias`.
 
-  `updates`, int32 beside the running statistics, counts how often these have
-  followed. They are those of `batch.py`, so that a network trained with batch
-  normalization continues with renormalization: `updates` starts at 0 then.
+  `updates`, int32 and beside the running statistics, counts their updates.
+  These statistics are those of `batch.py`, so a network trained with batch
+  normalization can continue with renormalization; `updates` then starts at 0.
 
-  A constant per channel is without effect for `renorm_start` updates. Later
-  it moves `d`, until the running mean has followed; yet as `d` is a constant
-  to the gradient, a bias below would never be trained.
+  A constant per channel has no effect for `renorm_start` updates. Later it
+  moves `d` until the running mean has followed; but `d` is a constant to the
+  gradient, so a bias below would never be trained.
 
-  *Differs from the paper:* it averages `sigma_B`, here the variance is
-  averaged. It says that the limits are "gradually relaxed", the line is ours.
+  *Differs from the paper:* the paper averages `sigma_B`, we average the
+  variance. It says that the limits are "gradually relaxed"; the line is ours.
 
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). 0.99 is that
@@ -52,8 +52,8 @@ class Norm(nn.Module):
       for the whole batch. The paper's are 32, the examples of one worker.
     group_variance: how groups make the running variance, 'within' or
       'pooled', see `batch.py`.
-    r_max: most that r becomes, at least 1. The paper's 3.
-    d_max: most that |d| becomes, in running deviations. The paper's 5.
+    r_max: final limit of r, at least 1. The paper's 3.
+    d_max: final limit of |d|, in running deviations. The paper's 5.
     renorm_start: updates with r = 1 and d = 0. The paper's 5000.
     r_max_at: the update that reaches `r_max`. The paper's 40,000.
     d_max_at: the update that reaches `d_max`. The paper's 25,000.
@@ -61,9 +61,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -94,13 +94,13 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics normalize, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the statistics; None for all.
         A batch without any is no update.
 
     Raises:
       ValueError: the groups do not fill the batch, or an unbiased running
-        variance is wanted of one value.
+        variance would come from one value.
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))

@@ -22,13 +22,13 @@ class Norm(nn.Module):
   `y = scale * x / max(sqrt(var + epsilon), v * x + sqrt(var_I + epsilon))
   + bias`
 
-  `var` is the batch's, of each channel over examples and positions; `var_I`
-  each example's own, over positions, and 0 without any. No mean is subtracted.
-  Both are biased. Where `v * x` is large, y saturates at `scale / v + bias`.
+  `var` is the batch's, of each channel over examples and positions. `var_I` is
+  each example's own, over positions, and 0 without any. Both are biased. No
+  mean is subtracted. Where `v * x` is large, y saturates at `scale / v + bias`.
 
   Training: `var` is that of the batch. Evaluation: it is the running one, from
-  1; `var_I` is the example's own in both. The batch's mean is of no use to it,
-  and only goes to the collection `MEANS` of `groups.py`, if that is mutable.
+  1; `var_I` is the example's own in both. The batch's mean is not used; it
+  only goes to the collection `MEANS` of `groups.py`, if that is mutable.
 
   Attributes:
     momentum: weight of the old running variance, in [0, 1). 0.99 is that of
@@ -44,11 +44,11 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
-    activates: if False, `y = scale * x + bias`: the authors' form for where a
+    activates: if False, `y = scale * x + bias`: the authors' form where a
       network is linear, as at the end of a residual branch.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -74,13 +74,13 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's variance takes part, or the running one.
+      train: whether to use the batch's variance, or the running one.
       mask: (N,) bool, the examples that enter the batch's variance; None for
         all. A batch without any leaves the running one as it is.
 
     Raises:
       ValueError: the groups do not fill the batch, or an unbiased running
-        variance is wanted of one value.
+        variance would come from one value.
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))

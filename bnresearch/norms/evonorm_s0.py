@@ -27,14 +27,14 @@ class Norm(nn.Module):
   value and `var` is 0: choose fewer `channel_groups` there.
 
   Attributes:
-    channel_groups: at most so many groups. The paper's 32.
+    channel_groups: at most this many groups. The paper's 32.
     epsilon: added to the variance, in squared units of the input. The paper's
       1e-5.
     frozen_affine: whether scale and bias get no gradient; `v` does.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma. `v`, the paper's v_1, is initially 1, as theirs.
-    activates: if False, `y = scale * x + bias`: the authors' form for where a
+    activates: if False, `y = scale * x + bias`: the authors' form where a
       network is linear, as at the end of a residual branch.
   """
 
@@ -58,8 +58,8 @@ class Norm(nn.Module):
     Args:
       x: (N, ..., C), floating.
       train: without effect.
-      mask: (N,) bool, the examples that count; what is not finite of others
-        is taken for 0. Examples do not share statistics.
+      mask: (N,) bool, the examples that count; values of others that are not
+        finite become 0. Examples do not share statistics.
     """
     del train
     x = moments.finite(x, mask)

@@ -16,23 +16,23 @@ class Norm(nn.Module):
 
   `y = max(scale * x / sqrt(mean(x**2) + |epsilon|) + bias, tau)`
 
-  The mean is that of an example's feature map, over its positions. Scale, bias
-  and the threshold `tau` are each channel's; `tau` is initially 0, a ReLU, and
-  is always learned. Training and evaluation are the same.
+  The mean is over the positions of an example's feature map. Each channel has
+  its own scale, bias and threshold `tau`, which is initially 0, a ReLU, and
+  always learned. Training and evaluation are the same.
 
   With one position, the mean square is that of a single value: unless `x**2`
   is as small as epsilon, only the sign of `x` is left, and the gradient to `x`
-  is nearly 0: a network stays at chance. For this the paper learns epsilon,
-  `learn_epsilon`, from 1e-4; without that, one position is refused.
+  is nearly 0: a network stays at chance. For this case the paper learns epsilon
+  (`learn_epsilon`), from 1e-4; without that, one position is refused.
 
-  *Differs from the paper:* its learned epsilon starts at 1e-4, this one at
-  whatever the field `epsilon` is.
+  *Differs from the paper:* its learned epsilon starts at 1e-4, ours at the
+  field `epsilon`.
 
   Attributes:
     epsilon: added to the mean square, in squared units of the input. 1e-6 is
       the paper's where it is not learned.
-    learn_epsilon: whether it is a parameter, `epsilon`, one for all channels,
-      that starts at the field's value.
+    learn_epsilon: whether epsilon is a parameter, `epsilon`, one for all
+      channels, that starts at the field's value.
     frozen_affine: whether scale and bias get no gradient; tau does.
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
@@ -96,9 +96,9 @@ class Norm(nn.Module):
 def _over_its_own_root(x, epsilon):
   """Returns `x / sqrt(x**2 + epsilon)`.
 
-  Its derivative is `epsilon / (x**2 + epsilon)**1.5`, which automatic
-  differentiation finds as the difference of two numbers that are nearly equal:
-  in float32, it would be rounding errors.
+  Automatic differentiation finds its derivative, `epsilon / (x**2 +
+  epsilon)**1.5`, as the difference of two nearly equal numbers: in float32,
+  only rounding errors would be left.
   """
   return x * jax.lax.rsqrt(jnp.square(x) + epsilon)
 

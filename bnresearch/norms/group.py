@@ -18,12 +18,12 @@ class Norm(nn.Module):
   `y = scale * (x - mean) / sqrt(var + epsilon) + bias`
 
   `mean` and `var` (biased) are those of an example's group of channels, over
-  its positions and its C/G consecutive channels. Scale and bias are each
-  channel's. Training and evaluation are the same.
+  its positions and its C/G consecutive channels. Each channel has its own
+  scale and bias. Training and evaluation are the same.
 
   One group is layer normalization, groups of one channel are instance
   normalization. Without positions a group has C/G values: two are normalized
-  to about -1 and 1, a single one to 0, so that nothing of the input is left.
+  to about -1 and 1, a single one to 0, which leaves nothing of the input.
 
   *Differs from the paper:* there are `gcd(C, channel_groups)` groups, the most
   that divide both, so that every width works. The paper's widths are multiples

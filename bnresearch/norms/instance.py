@@ -17,11 +17,11 @@ class Norm(nn.Module):
   `y = scale * (x - mean) / sqrt(var + epsilon) + bias`
 
   `mean` and `var` (biased) are those of an example's feature map, over its
-  positions. Scale and bias are each channel's. Training and evaluation are the
-  same.
+  positions. Each channel has its own scale and bias. Training and evaluation
+  are the same.
 
   *Differs from the paper:* its formula has no scale and no bias; to leave them
-  out, `use_scale` and `use_bias` are False.
+  out, set `use_scale` and `use_bias` to False.
 
   Attributes:
     epsilon: added to the variance, in squared units of the input. The paper

@@ -1,7 +1,7 @@
 """Iterative normalization, ZCA by Newton. Huang et al. 2019, 1904.03441.
 
-It whitens what decorrelated batch normalization (Huang et al. 2018,
-1804.08450) whitens by eigendecomposition, whose gradient is ill-conditioned.
+Decorrelated batch normalization (Huang et al. 2018, 1804.08450) does the same
+by eigendecomposition, whose gradient is ill-conditioned.
 """
 
 from typing import Any, ClassVar
@@ -21,22 +21,22 @@ class Norm(nn.Module):
 
   `y = scale * W (x - mean) + bias`, `W ~ (covariance + epsilon * I)**(-1/2)`
 
-  Channels are in consecutive blocks of one size, the largest divisor of C that
-  is not above `whitened_channels`; W is that of each block. It is approached
-  by Newton's iterations, `P <- (3 P - P**3 A) / 2` from `P = I`, of the
-  covariance divided by its trace, `A`, so that they converge; and `W = P /
-  sqrt(trace)`. Directions of large variance are whitened after few iterations,
-  and those of small variance hardly, which the paper wants.
+  Channels form consecutive blocks of one size, the largest divisor of C that is
+  not above `whitened_channels`; each block has its own W. Newton's iterations
+  approach it: `P <- (3 P - P**3 A) / 2` from `P = I`, where `A` is the
+  covariance divided by its trace, so that they converge; then `W = P /
+  sqrt(trace)`. Few iterations whiten the directions of large variance, and
+  hardly those of small variance, as the paper wants.
 
   Training: mean and covariance are those of the batch, over all axes but the
-  last, the covariance of centred values. Evaluation: they are the running
-  ones, from mean 0 and covariance I, whitened by the same iterations.
+  last, the covariance of centered values. Evaluation: they are the running
+  ones, from mean 0 and covariance I; the same iterations give W.
 
-  *Differs from the paper:* it averages the whitening matrices of batches for
-  evaluation. An average of covariances has a meaning of its own, and Algorithm
-  2's population statistics apply to it. The iterations are in the coupled
-  form (Higham 1997, Stable iterations for the matrix square root), which has
-  the same iterates and does not let rounding errors grow.
+  *Differs from the paper:* for evaluation, the paper averages the whitening
+  matrices of batches. We average covariances, which have a meaning of their own
+  and to which Algorithm 2's population statistics apply. Our iterations are in
+  the coupled form (Higham 1997, Stable iterations for the matrix square root),
+  which has the same iterates and does not let rounding errors grow.
 
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). 0.99 is that
@@ -55,9 +55,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -85,13 +85,13 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics whiten, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the statistics; None for all.
         A batch without any leaves the running statistics as they are.
 
     Raises:
       ValueError: the groups do not fill the batch, or an unbiased running
-        covariance is wanted of one value.
+        covariance would come from one value.
     """
     C = x.shape[-1]
     D = next(d for d in range(self.whitened_channels, 0, -1) if C % d == 0)
@@ -132,13 +132,13 @@ class Norm(nn.Module):
 
 
 def _covariance(centred_PMSC, groups, D):
-  """Returns the biased covariance of each group's blocks; I of no values."""
+  """Returns the biased covariance of each group's blocks; I without values."""
   P, M, S, C = centred_PMSC.shape
   if groups.where_PM11 is not None:
     centred_PMSC = jnp.where(groups.where_PM11, centred_PMSC, 0)
   blocks = centred_PMSC.reshape(P, M, S, C // D, D)
   options: dict[str, Any] = {'precision': 'highest'}
-  if shards.typed(blocks):  # a sum over what is split must say what becomes
+  if shards.typed(blocks):  # a sum over a split axis asks how to split
     options['out_sharding'] = shards.first_axis_of(blocks)
   (products,) = groups.totals(
     jnp.einsum('pmsbd,pmsbe->pbde', blocks, blocks, **options)
@@ -149,9 +149,9 @@ def _covariance(centred_PMSC, groups, D):
 
 
 def _whitened(centred_PMSC, whitening_PBDD):
-  """Returns the product of both, of the shape of the first one.
+  """Returns the product of both, in the shape of the first.
 
-  The whitening matrices may be one row, for all parts.
+  The whitening matrices may be a single row, for all parts.
   """
   P, M, S, _ = centred_PMSC.shape
   _, B, D, _ = whitening_PBDD.shape
@@ -169,7 +169,7 @@ def _whitened(centred_PMSC, whitening_PBDD):
 def _inverse_root(covariance, iterations):
   """Returns `covariance**(-1/2)` of the last two axes, by Newton's iterations.
 
-  `root` goes to the square root and `inverse`, the paper's P, to its inverse.
+  `root` tends to the square root; `inverse`, the paper's P, to its inverse.
   """
   trace = jnp.trace(covariance, axis1=-2, axis2=-1)[..., None, None]
   eye = jnp.broadcast_to(jnp.eye(covariance.shape[-1]), covariance.shape)

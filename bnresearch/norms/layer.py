@@ -17,8 +17,8 @@ class Norm(nn.Module):
   `y = scale * (x - mean) / sqrt(var + epsilon) + bias`
 
   `mean` and `var` (biased) are those of an example, over its positions and
-  channels. Scale and bias are each channel's. Training and evaluation are the
-  same.
+  channels. Each channel has its own scale and bias. Training and evaluation are
+  the same.
 
   *Differs from the paper:* where there are positions, a feature map has one
   scale and one bias, as in `group.py`; the paper has a pair for each neuron.

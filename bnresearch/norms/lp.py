@@ -20,20 +20,20 @@ class Norm(nn.Module):
 
   `y = scale * (x - mean) / sqrt(deviation**2 + epsilon) + bias`
 
-  `deviation` is, of `|x - mean|` over all axes but the last, the mean ('l1'),
-  the root of the mean square ('l2', which is batch normalization), or the
-  maximum ('linf'). No factor makes them equal for Gaussian `x`, where l1 is
-  0.8 standard deviations and linf grows with the batch: `scale` learns it.
+  `deviation` is the mean ('l1'), the root of the mean square ('l2', which is
+  batch normalization) or the maximum ('linf') of `|x - mean|` over all axes but
+  the last. For Gaussian `x`, l1 is 0.8 standard deviations and linf grows with
+  the batch; no factor makes them equal: `scale` learns it.
 
   Training: mean and deviation are those of the batch. Evaluation: they are
   the running ones, from mean 0 and deviation 1. The running deviation averages
-  the deviation itself, not its square, without Bessel's correction: so 'l2'
+  the deviation itself, not its square, without Bessel's correction, so 'l2'
   differs from batch normalization in evaluation.
 
   *Differs from the paper:* it says that activations are divided by the
-  average of their lp norm, taken before the mean is subtracted. We read the
-  norm as that of the deviations from the mean, so that p = 2 is batch
-  normalization, and a constant is cancelled. The paper has no epsilon.
+  average of their lp norm, taken before the mean is subtracted. We read this as
+  the norm of the deviations from the mean, so that p = 2 is batch normalization
+  and a constant cancels. The paper has no epsilon.
 
   Attributes:
     order: 'l1', 'l2' or 'linf'.
@@ -46,9 +46,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   order: str = 'l1'
@@ -73,7 +73,7 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics normalize, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the statistics; None for all.
         A batch without any leaves the running statistics as they are.
 
@@ -112,7 +112,7 @@ class Norm(nn.Module):
 
 
 def _mean_and_square(groups, order):
-  """Returns each group's mean and squared deviation, (G, C); 0, 1 of none."""
+  """Returns each group's mean and squared deviation, (G, C); 0, 1 if empty."""
   if order not in ORDERS:
     raise ValueError(f'norm.order = {order!r}: needs one of l1, l2, linf.')
   mean_GC, var_GC = groups.moments()
@@ -133,11 +133,11 @@ def _mean_and_square(groups, order):
 
 
 def _largest(distance_PMSC):
-  """Returns the largest of each channel (P, C); 0 where there is none.
+  """Returns each channel's largest value (P, C); 0 if there is none.
 
-  The gradient of `max` looks for the values that equal the largest one: where
-  XLA computes them a second time, to other digits, it finds none or others. So
-  the place of the largest is kept.
+  The gradient of `max` looks for values that equal the largest. If XLA computes
+  them a second time, to other digits, it finds none or others. So we keep the
+  place of the largest.
   """
   P, M, S, C = distance_PMSC.shape
   if not M * S:

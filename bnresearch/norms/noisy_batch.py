@@ -1,8 +1,8 @@
 """Batch normalization, then noise. Santurkar et al. 2018, App. A, 1805.11604.
 
 The noise shifts and scales every unit anew at each step. It brings back the
-unstable distributions that batch normalization is said to remove, and the
-paper's finding is that training hardly suffers.
+unstable distributions that batch normalization is said to remove; the paper
+finds that training hardly suffers.
 """
 
 from typing import ClassVar
@@ -22,21 +22,20 @@ class Norm(nn.Module):
   then, for each of its activations, `m ~ U(mean - noise_jitter, mean +
   noise_jitter)`, `s ~ N(mean=std, deviation=noise_jitter)`.
 
-  The noise is drawn from the stream 'dropout', where `train` is true and that
-  stream was given, as the training step does. Without the stream there is
-  none: so population statistics, and evaluation by the batch's statistics,
-  are those of plain batch normalization. Nor is there any where `train` is
-  false. Parameters and statistics are those of `batch.py`, and checkpoints
-  interchange.
+  The noise is drawn from the stream 'dropout', if `train` is true and the
+  stream is given; the training step gives it. Without the stream there is no
+  noise, so population statistics, and evaluation by the batch's statistics, are
+  those of plain batch normalization. Parameters and statistics are those of
+  `batch.py`, and checkpoints are interchangeable.
 
-  *Differs from the paper:* in a convolution we read its "unit" as a channel
-  where `mean` and `std` are drawn, as statistics are shared over positions,
-  and as an activation at one position where `m` and `s` are. Its N(sigma, 0.1)
-  is read as a deviation of 0.1, not a variance.
+  *Differs from the paper:* in a convolution we read its "unit" as a channel for
+  `mean` and `std`, since positions share statistics, and as an activation at
+  one position for `m` and `s`. We read its N(sigma, 0.1) as a deviation of 0.1,
+  not a variance.
 
   Attributes:
-    momentum: weight of the old running statistics, see `batch.py`; so are the
-      following.
+    momentum: weight of the old running statistics, see `batch.py`; likewise
+      the fields up to `initial_scale`.
     epsilon: added to the variance.
     running_variance: 'unbiased' or 'biased'.
     group_size: examples that share statistics; 0 for the whole batch.
@@ -51,9 +50,9 @@ class Norm(nn.Module):
       paper's 0.25.
     noise_jitter: half the width of m around its mean, and the deviation of s.
       The paper's 0.1.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -97,7 +96,7 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics normalize, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the statistics; None for all.
 
     Raises:

@@ -17,13 +17,14 @@ class Norm(nn.Module):
 
   `y = scale * x / sqrt(mean(x**2) + epsilon)`
 
-  The mean is that of an example, over its positions and channels: the axes of
-  `layer.py`. This is its ablation without the mean: the two differ in nothing
-  else. Scale is each channel's; there is no bias. Training and evaluation are
-  the same.
+  The mean is over an example's positions and channels, the axes of `layer.py`.
+  This is the ablation of that norm without the mean; nothing else differs. Each
+  channel has its own scale; there is no bias. Training and evaluation are the
+  same.
 
-  *Differs from the paper:* it adds no epsilon to the mean square. Where there
-  are positions, a feature map has one scale; the paper has one per neuron.
+  *Differs from the paper:* the paper adds no epsilon to the mean square. Where
+  there are positions, our scale is one per feature map, the paper's one per
+  neuron.
 
   Attributes:
     epsilon: added to the mean square, in squared units of the input. 1e-6 is

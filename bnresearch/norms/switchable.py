@@ -19,11 +19,11 @@ class Norm(nn.Module):
   `mean = sum_k softmax(mean_weights)_k * mean_k`,
   `var = sum_k softmax(var_weights)_k * var_k`.
 
-  k is, in this order: the instance, each example's channel over its positions;
-  the layer, each example over positions and channels; the batch, each channel
-  over examples and positions. All variances that normalize are biased, as in
-  the paper's equations. `mean_weights` and `var_weights`, (3,) and initially
-  ones, are shared by the channels.
+  k runs over, in this order: the instance, each example's channel over its
+  positions; the layer, each example over positions and channels; the batch,
+  each channel over examples and positions. All variances that normalize are
+  biased, as in the paper's equations. The channels share `mean_weights` and
+  `var_weights`, (3,) and initially ones.
 
   Training: the batch's statistics are its own. Evaluation: they are the
   running ones, from mean 0 and variance 1; instance and layer are the
@@ -31,18 +31,18 @@ class Norm(nn.Module):
 
   Without positions, or with one only, an instance is a single value: its mean
   is that value and its variance 0, which would only shrink the input towards
-  0. There the softmax is over layer and batch alone (so is the authors'
-  SwitchNorm1d), and the first weights are without effect.
+  0. There the softmax is over layer and batch alone, as in the authors'
+  SwitchNorm1d, and the first weights have no effect.
 
-  *Differs from the paper:* in evaluation it uses averages over batches after
-  training, see `evaluation/population.py`; the running average is the default
-  here. `use_scale` and the following fields are ours.
+  *Differs from the paper:* for evaluation the paper averages over batches after
+  training, see `evaluation/population.py`; here the running average is the
+  default. `use_scale` and the following fields are ours.
 
-  *Differs from the authors' code*, which is not the paper here: of S positions,
-  its variance of an instance is S/(S-1) times ours, and it makes those of layer
-  and batch from it; without positions, theirs are unbiased. So its output
-  differs, and the more so the smaller the feature map. It averages the variance
-  that normalizes, and starts from 0, where ours starts from 1.
+  *Differs from the authors' code*, which departs from the paper: over S
+  positions, its instance variance is S/(S-1) times ours, and it makes those of
+  layer and batch from that; without positions, these are unbiased. So its
+  output differs, more so for smaller feature maps. Its running variance
+  averages the variance that normalizes and starts from 0; ours starts from 1.
 
   Attributes:
     momentum: weight of the old running statistics, in [0, 1). 0.99 is that
@@ -59,9 +59,9 @@ class Norm(nn.Module):
     use_scale: whether to learn `scale` (gamma).
     use_bias: whether to learn `bias` (beta), initially 0.
     initial_scale: of gamma.
-    axis_name: along which devices share a batch inside a map (`jax.shard_map`,
-      `jax.pmap`, named `jax.vmap`), as linen's; None if what a device has is
-      a whole batch. Where there is no such axis, it is without effect.
+    axis_name: the axis along which devices share a batch inside a map
+      (`jax.shard_map`, `jax.pmap`, named `jax.vmap`), as linen's; None if each
+      device has a whole batch. It has no effect where there is no such axis.
   """
 
   momentum: float = 0.99
@@ -87,13 +87,13 @@ class Norm(nn.Module):
 
     Args:
       x: (N, ..., C), floating.
-      train: whether the batch's statistics take part, or the running ones.
+      train: whether to use the batch's statistics, or the running ones.
       mask: (N,) bool, the examples that enter the batch's statistics; None for
         all. A batch without any leaves the running statistics as they are.
 
     Raises:
       ValueError: the groups do not fill the batch, or an unbiased running
-        variance is wanted of one value.
+        variance would come from one value.
     """
     C = x.shape[-1]
     scale_C, bias_C = _affine.parameters(self, (C,))
@@ -135,7 +135,7 @@ class Norm(nn.Module):
 
 
 def _mixture(weights, instance_PMC, layer_PM, batch_PC, *, positions):
-  """Returns statistics weighed by a softmax, to be used with (P, M, S, C)."""
+  """Returns statistics weighted by a softmax, which fit (P, M, S, C)."""
   statistics = (
     instance_PMC[:, :, None],
     layer_PM[:, :, None, None],

@@ -46,15 +46,16 @@ def fold(
   such as `jax.jit` or `jax.vmap`, it is computed in float32, or in float64
   where JAX has that enabled.
 
-  Rounding errors stay of one size. A product with the kernel whose mean is
-  thousands of its deviations loses those digits with and without the norm. If
-  the layer's bias alone is that large, folding removes it and is more accurate.
+  Rounding errors stay of the same size. A product with the kernel whose mean is
+  thousands of its deviations loses those digits with or without the norm. If
+  only the layer's bias is that large, folding removes it and is more accurate.
 
   Args:
     layer: 'kernel' (..., C) and perhaps 'bias' (C,), of linen's Dense, Conv
       (grouped and depthwise too) or ConvTranspose. The output channels are the
-      last axis. With `transpose_kernel` they are the last but one: swap the two
-      before and after. If both have one size, the mistake cannot be seen here.
+      last axis. With `transpose_kernel` they are the second to last: swap the
+      two before and after. If both have one size, nothing here can notice the
+      mistake.
     norm: 'scale' (C,) and 'bias' (C,). Without them, gamma is 1 and beta 0.
     statistics: 'mean' (C,) and 'var' (C,), in squared units. Others, such as a
       counter, are ignored.
@@ -91,7 +92,7 @@ def fold(
 
 
 def _compute(xp, dtype, kernel, arrays, epsilon):
-  """Returns kernel and bias in a dtype, by NumPy or by JAX's."""
+  """Returns kernel and bias in a dtype, by NumPy or `jax.numpy`."""
   of = lambda name, default: xp.asarray(arrays.get(name, default), dtype)
   gain_C = of("norm['scale']", 1) / xp.sqrt(
     of("statistics['var']", 0) + epsilon
@@ -123,7 +124,7 @@ def _check_names(layer, norm, statistics):
 
 
 def _check_shapes(kernel, arrays: dict[str, Any]):
-  """Refuses what has not one number for each output channel."""
+  """Refuses arrays without one number for each output channel."""
   if kernel.ndim < 2 or not jnp.issubdtype(kernel.dtype, jnp.floating):
     raise ValueError(
       f"layer['kernel'] is {kernel.dtype} of the shape {kernel.shape}: needs "

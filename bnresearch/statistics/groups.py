@@ -10,9 +10,9 @@ from jax.ad_checkpoint import checkpoint_name
 
 from bnresearch.statistics import moments, shards
 
-STATISTICS = 'statistics'  # by this name, `jax.checkpoint` knows moments
-# Collection of the batch's means of norms whose running statistics have none:
-# whoever pools variances makes it mutable.
+STATISTICS = 'statistics'  # the name of moments for `jax.checkpoint`
+# The collection of the batch's means, for norms without a running mean. Code
+# that pools variances makes it mutable.
 MEANS = 'batch_means'
 
 
@@ -20,8 +20,8 @@ class Groups(NamedTuple):
   """A batch in groups of consecutive examples, each with its own statistics.
 
   A group that lies on one device is one part. A group that lies on several has
-  a part on each, and one collective merges their statistics. So do 16 examples
-  lie on 4 devices, in groups of 2 or of 8:
+  a part on each, and one collective merges their statistics. For example, 16
+  examples on 4 devices, in groups of 2 or of 8:
 
     device    |    0    |    1    |    2    |    3    |
     example   | 0 1 2 3 | 4 5 6 7 | 8 9 . . | . . . . |
@@ -40,9 +40,9 @@ class Groups(NamedTuple):
       every activation has statistics of its own, S is 1 and C counts
       activations.
     where_PM11: which examples count; None for all.
-    parts_per_group: one on each of the devices of a group.
+    parts_per_group: one on each device of a group.
     devices: how many share the batch, see `shards.py`.
-    axis_name: along which they share it.
+    axis_name: the axis along which they share it.
   """
 
   x_PMSC: jax.Array
@@ -53,7 +53,7 @@ class Groups(NamedTuple):
 
   @property
   def count_G(self) -> jax.Array:
-    """How many values each group has of each channel, float32."""
+    """How many values each group has per channel, float32."""
     if self.where_PM11 is None and self.parts_per_group > 1:
       P, M, S, _ = self.x_PMSC.shape
       mapped = shards.mapped(self.axis_name)
@@ -86,7 +86,7 @@ class Groups(NamedTuple):
     count_P = self._count_P
     if self.parts_per_group == 1:
       return mean_PC, jnp.where(count_P[:, None] > 0, var_PC, 1)
-    # Each part's mean of squares keeps what an inaccurate variance lost.
+    # A part's mean of squares has what its inaccurate variance lost.
     squares = variance == 'one_pass'
     if squares:
       square = jnp.square(self.x_PMSC.astype(mean_PC.dtype))
@@ -127,7 +127,7 @@ class Groups(NamedTuple):
     return value_GJC.max(1)
 
   def rows(self, value_GC: jax.Array) -> jax.Array:
-    """Returns for each part, so for `x`, the row of its group."""
+    """Returns one row for each part of `x`, that of its group."""
     if self.parts_per_group == 1 or value_GC.shape[0] == 1:
       return value_GC
     rows_PC = jnp.repeat(value_GC, self.parts_per_group, axis=0)
@@ -175,15 +175,15 @@ def grouped(
 
   Args:
     x: (N, ..., C). Inside a map, see `shards.py`, one device's shard of it.
-    mask_N: which examples count, bool; None for all. Of the others, what is
-      not finite is taken for 0.
+    mask_N: which examples count, bool; None for all. Values of the others
+      that are not finite become 0.
     group_size: examples in a group; 0 for one group of all, on all devices.
-    axis_name: along which devices share the batch, inside a map or on a mesh,
-      if there is such an axis; None if what is here is the whole batch.
-    by_batch: whether groups are to have statistics; if not, `x` is one part,
-      on however many devices.
+    axis_name: the axis of a map or a mesh along which devices share the batch,
+      if there is one; None if `x` is the whole batch.
+    by_batch: whether groups need statistics; if not, `x` is one part, on any
+      number of devices.
     per_activation: whether each position is a channel of its own (the paper's
-      fully connected form), instead of a value of its feature map's.
+      fully connected form), instead of a value of its feature map.
 
   Raises:
     ValueError: the groups do not fill the batch, or inside a map the devices;

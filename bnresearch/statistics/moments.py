@@ -26,8 +26,8 @@ def moments(
   Args:
     x: any shape and floating dtype; at least float32 is used inside.
     axes: the axes that are averaged over; they are dropped from the result.
-    where: which values count, bool, of a shape that broadcasts to that of
-      `x`; None for all of them.
+    where: which values count, bool, in a shape that broadcasts to that of `x`;
+      None for all.
     variance: 'two_pass', `mean((x - mean)**2)`; or 'one_pass', `mean(x**2) -
       mean**2`, clipped at 0, which needs no second pass and is not accurate.
 
@@ -42,8 +42,8 @@ def moments(
     counted = lambda x: x
   else:
     count = jnp.broadcast_to(where, x.shape).sum(axes, keepdims=True)
-    # Before anything is made of it: the gradient of what is not finite is NaN,
-    # also where it is multiplied by 0.
+    # Before any other use: the gradient of a value that is not finite is NaN,
+    # even times 0.
     counted = lambda x: jnp.where(where, x, 0)
 
   def mean_of(x):
@@ -63,9 +63,9 @@ def moments(
 
 
 def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
-  """Returns `x`, with 0 for what is not finite of examples that do not count.
+  """Returns `x` with 0 for non-finite values of examples that do not count.
 
-  Zero times NaN is NaN: what weighs nothing would spoil all gradients.
+  Zero times NaN is NaN: an example of no weight would spoil all gradients.
 
   Args:
     x: (N, ..., C).
@@ -94,7 +94,7 @@ def combine(
   pooled: bool,
   unbiased: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Merges the moments of groups, each by how many values it has.
+  """Merges the moments of groups, weighted by their numbers of values.
 
   The mean is that of all values. The variance is either that within groups,
   `sum(m * var) / sum(m)`, or pooled, the variance of all values by the law of
@@ -111,7 +111,7 @@ def combine(
 
   Returns:
     mean (C,), variance (C,) or covariance (B, D, D), and whether there were
-    values enough for them, a bool scalar; where not, both are 0.
+    enough values for them, a bool scalar; if not, both are 0.
   """
   m_G1 = count_G[:, None].astype(var_GC.dtype)
   mean_C = (m_G1 * mean_GC).sum(0) / jnp.maximum(m_G1.sum(), 1)

@@ -1,7 +1,7 @@
 """Population statistics. Ioffe & Szegedy 2015, Algorithm 2, 1502.03167.
 
-The parameters frozen, several training batches are processed, and their
-statistics put together, by one of two estimators:
+The parameters are frozen, the network processes several training batches, and
+one of two estimators combines their statistics:
 
 'population', Algorithm 2 exactly: `E[x] = mean(mu)` and `Var[x] = mean(m/(m-1)
 * var)` over the batches, or over their groups where there are groups.
@@ -10,8 +10,8 @@ statistics put together, by one of two estimators:
 total variance, which adds the variance of the batches' means. It is divided by
 the number of values, without Bessel's correction.
 
-Both process the network as training does, each layer on inputs that were
-normalized batch by batch. Others call this "precise BN" (Wu & Johnson 2021,
+Both run the network as training does, each layer on inputs that were normalized
+batch by batch. Others call this "precise BN" (Wu & Johnson 2021,
 2105.07576, section 3).
 """
 
@@ -29,14 +29,14 @@ from bnresearch.statistics import shards
 from bnresearch.statistics.groups import MEANS
 from bnresearch.statistics.moments import products_in_blocks
 
-# What differs from training in the norm that takes one batch's statistics: an
-# average that forgets the old value at once is the batch's own.
+# How a norm that takes one batch's statistics differs from training: an average
+# that forgets the old value at once is the batch's own.
 _OF_ONE_BATCH: dict[str, Any] = {
   'momentum': 0.0,
   'debias': False,
   'frozen_statistics': False,
 }
-_ACCURATE = {'use_fast_variance': False}  # of linen's
+_ACCURATE = {'use_fast_variance': False}  # of `linen.BatchNorm`
 ESTIMATORS: dict[str, dict[str, Any]] = {
   'population': {'running_variance': 'unbiased', 'group_variance': 'within'},
   'pooled': {'running_variance': 'biased', 'group_variance': 'pooled'},
@@ -52,9 +52,8 @@ def population_statistics(
 ) -> dict[str, Any]:
   """Returns the collections of a Flax model with population statistics.
 
-  For any model whose batch norms are `linen.BatchNorm` or a `Norm` of
-  `bnresearch.norms`, and for any dtype, mask, mesh and lifted transformation in
-  it:
+  This works for any model whose batch norms are `linen.BatchNorm` or a `Norm`
+  of `bnresearch.norms`, with any dtype, mask, mesh and lifted transformation:
 
     apply = functools.partial(model.apply, train=True)
     statistics = bnr.population_statistics(apply, variables, batches)
@@ -67,18 +66,18 @@ def population_statistics(
     variables: {'params': ..., 'batch_stats': ...}, and other collections.
     batches: training batches; each is one argument, an array (N, ...) or a tree
       of arrays.
-    estimator: 'population' or 'pooled', see above. A statistic that is no
-      mean, variance or covariance is averaged by both. The former weighs all
-      batches alike, the latter by their examples.
+    estimator: 'population' or 'pooled', see above. Both average a statistic
+      that is no mean, variance or covariance. The former weights all batches
+      alike, the latter by their examples.
 
   Returns:
     {name: collection} of all collections but the parameters, in their shapes
-    and dtypes; what a batch has no statistics of is as it was.
+    and dtypes; what has no statistics of a batch stays as it was.
 
   Raises:
     ValueError: there is no such estimator, or no batch; `apply` changes no
-      statistics; a layer that is no known batch norm changes some; or the
-      unbiased variance of one value is wanted.
+      statistics; a layer that is no known batch norm changes some; or an
+      unbiased variance would come from one value.
   """
   if estimator not in ESTIMATORS:
     raise ValueError(
@@ -120,9 +119,9 @@ def of_one_batch(
   inside: list[tuple[str, ...]] = []
 
   def by_one_batch(following, args, kwargs, context):
-    """Applies a batch norm with other options in its place."""
+    """Applies a clone of a batch norm, with other options, in its place."""
     norm = context.module
-    # A lifted one, as by `nn.remat`, calls another of its path.
+    # A lifted norm, as by `nn.remat`, calls another one of its path.
     if norm.path in inside or not (
       context.method_name == '__call__' and hasattr(norm, 'momentum')
     ):
@@ -149,7 +148,7 @@ def of_one_batch(
 
 
 def _make_unbiased(norm, x, use_running_average=None, *, mask=None):
-  """Multiplies the variance that linen's layer has left by `m/(m-1)`."""
+  """Multiplies the variance that linen's layer has stored by `m/(m-1)`."""
   if nn.merge_param(
     'use_running_average', norm.use_running_average, use_running_average
   ):
@@ -174,7 +173,7 @@ def _make_unbiased(norm, x, use_running_average=None, *, mask=None):
 
 
 def _check(old, new, known):
-  """Refuses statistics that are not those of the first batch."""
+  """Refuses statistics that are not those of one batch, here the first."""
   if not jax.tree.leaves(old):
     return
   before, after = (flax.traverse_util.flatten_dict(tree) for tree in (old, new))
@@ -200,7 +199,7 @@ def _check(old, new, known):
 
 
 def _joined(statistics, means):
-  """Returns the statistics, with the means of those that have none."""
+  """Returns the statistics, with means added to variances without one."""
   if not isinstance(statistics, Mapping):
     return statistics
   joined = {
@@ -210,7 +209,7 @@ def _joined(statistics, means):
 
 
 def _take_in(average, new, share, pooled):
-  """Returns the average with what has a share of the total taken into it."""
+  """Returns the average with `new`, a share of the total, taken into it."""
   if not isinstance(new, Mapping):
     return average + (new - average) * share
   result = {key: _take_in(average[key], new[key], share, pooled) for key in new}
@@ -226,7 +225,7 @@ def _take_in(average, new, share, pooled):
 
 
 def _like(old, new):
-  """Returns what `old` has of `new`, in its dtype; counters keep theirs."""
+  """Returns `new` in the tree and dtypes of `old`, which keeps its counters."""
   if isinstance(old, Mapping):
     return {key: _like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)

@@ -1,10 +1,10 @@
 """A batch in shards, one a device, as the inside of a network sees it.
 
-There are two ways to shard one. `jax.jit` over a mesh, made known by
-`jax.set_mesh`: arrays are those of the whole batch, and XLA splits them. A map,
-`jax.shard_map` or `jax.pmap`: arrays are one device's shard. The axis along
-which the batch is split has a name; where there is none of that name, a batch
-is on one device, and all here does nothing.
+There are two ways to shard it. In `jax.jit` over a mesh, set by `jax.set_mesh`,
+arrays are those of the whole batch, and XLA splits them. In a map,
+`jax.shard_map` or `jax.pmap`, arrays are one device's shard. The axis along
+which the batch is split has a name. Without an axis of that name, the batch is
+on one device, and nothing here has an effect.
 """
 
 import math
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 AXIS = 'data'  # along which batches are split, unless another one is named
-RUNS = 'members'  # along which devices have runs of their own: it splits none
+RUNS = 'members'  # devices have runs of their own along it; it splits no batch
 
 
 def mapped(axis: str | None = AXIS) -> bool:
@@ -43,11 +43,11 @@ def everywhere(
   """Returns the rows of all devices, on every device, by one collective.
 
   Args:
-    values: arrays of as many rows, (rows, ...), which may differ in the rest of
-      their shapes: inside a map a device's own rows, else all rows already.
+    values: arrays (rows, ...) of equally many rows, whose other axes may
+      differ: inside a map a device's own rows, otherwise already all rows.
     axis: along which the batch is split.
   """
-  if any(map(typed, values)):  # which cannot be packed
+  if any(map(typed, values)):  # typed arrays cannot be packed
     return [undivided(x, axis) for x in values]
   rows = values[0].shape[0]
   packed = _everywhere(
@@ -64,7 +64,7 @@ def _everywhere(x, axis):
   if not mapped(axis):
     return undivided(x, axis)
   axes = _varying(jax.lax.axis_index(axis))
-  if not axes:  # types do not tell here what is the same on every device
+  if not axes:  # types here do not tell what all devices share
     return jax.lax.all_gather(x, axis, tiled=True)
   return jax.lax.all_gather(_vary(x, axes), axis, tiled=True, to='invarying')
 
@@ -90,11 +90,11 @@ def own(x: jax.Array, axis: str | None = AXIS) -> jax.Array:
 def reshaped(
   x: jax.Array, shape: Sequence[int], like: jax.Array | None = None
 ) -> jax.Array:
-  """Returns `x` in another shape, also where its type says how it is split.
+  """Returns `x` in another shape, even if its type says how it is split.
 
-  It does on a mesh of Explicit axes, where `jnp.reshape` asks how to split the
-  result. It is split as `like`; or, without one, along the first or the second
-  axis as `x` is along its first, if that divides them.
+  The type does on a mesh of Explicit axes, where `jnp.reshape` asks how to
+  split the result. That is split as `like`; or, without `like`, along its first
+  or second axis as `x` is along its first, if the devices divide that axis.
   """
   if not typed(x) and (like is None or not typed(like)):
     return jnp.reshape(x, shape)
@@ -105,7 +105,7 @@ def reshaped(
   names = first if isinstance(first, tuple) else (first,) if first else ()
   pieces = math.prod(sharding.mesh.shape[name] for name in names)
   place = next((k for k in (0, 1) if shape[k] and shape[k] % pieces == 0), None)
-  # Along the second, all that comes before it is one.
+  # A split second axis needs a first axis of size 1.
   if place == 1 and shape[0] != 1:
     place = None
   spec = () if place is None else (*[None] * place, first)
@@ -123,7 +123,7 @@ def drawn(
   ones on any number of devices. Inside a map each device draws for all.
 
   Args:
-    draw: makes them in a shape.
+    draw: makes random numbers of a shape.
     shape: of what is here, the examples first.
     axis: along which the batch is split.
   """
@@ -135,7 +135,7 @@ def drawn(
 def split(batch: Any, axis: int = 0) -> Any:
   """Returns a batch split over the devices along an axis, outside a map.
 
-  One that they do not divide stays whole.
+  A batch that they do not divide stays whole.
   """
   if count() == 1 or jax.tree.leaves(batch)[0].shape[axis] % count():
     return batch
@@ -151,30 +151,30 @@ def typed(x: jax.Array) -> bool:
 
 
 def first_axis_of(x: jax.Array) -> jax.NamedSharding:
-  """Returns how to split another array along its first axis as a typed `x`."""
+  """Returns a sharding that splits a first axis as that of a typed `x`."""
   return _placed(x, jax.typeof(x).sharding.spec[:1])
 
 
 def alike(tree: Any, *others: jax.Array) -> Any:
-  """Returns `tree` with each array varying as any of them and `others` does.
+  """Returns `tree`, each array varying as any of them or of `others` does.
 
-  A function with its own gradient, or a loop that adds to what it began with,
-  needs it inside a `jax.shard_map`: JAX then adds up the gradients of what all
-  devices share.
+  Inside a `jax.shard_map`, a function with its own gradient needs this, and so
+  does a loop that adds to its initial value: JAX then adds up the gradients of
+  what all devices share.
   """
   axes = frozenset().union(*map(_varying, (*jax.tree.leaves(tree), *others)))
   return jax.tree.map(lambda x: _vary(x, axes), tree)
 
 
 def foreign_axes(x: jax.Array, axis: str | None = AXIS) -> list[str]:
-  """Returns the axes of a map, but for `axis`, that may split the batch.
+  """Returns the axes of a map, other than `axis`, that may split the batch.
 
-  By its type, `x` differs along them. Where types do not tell, as inside
-  `jax.pmap`, they are all axes, unless `axis` is among them.
+  The type of `x` says along which axes it differs. Where types do not tell, as
+  inside `jax.pmap`, these are all axes, or none if `axis` is among them.
 
   Args:
-    x: of the batch.
-    axis: along which it is split; None if what is here is the whole batch.
+    x: an array of the batch.
+    axis: along which it is split; None if `x` is of the whole batch.
   """
   if axis is None:
     return []
