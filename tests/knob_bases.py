@@ -1,6 +1,7 @@
 """From what knobs are changed, and to what: see test_knobs.py."""
 
 from bnresearch import lookup
+from tests.traits import says
 
 # Other values of knobs that neither are flags nor have choices.
 OTHERS = {
@@ -247,7 +248,7 @@ BASES = {
   ),
 }
 for _name in lookup.names('norms'):
-  _positions = lookup.find('norms', _name).Norm.needs_positions
+  _positions = says(_name, 'needs_positions')
   BASES[f'mlp, {_name}'] = (
     (MAPS if _positions else MLP) | {'norm.name': _name},
     ('norm.', 'eval.statistics', 'eval.population'),

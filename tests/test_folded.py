@@ -29,6 +29,7 @@ from bnresearch.runs import session
 from configs import default
 from tests.daily import some
 from tests.published import images, size_of, small
+from tests.traits import says
 
 MODELS = lookup.names('models')
 NORMS = lookup.names('norms')
@@ -62,7 +63,8 @@ def network(norm='batch', layers=None, **options):
   """Returns it with a norm wherever that is possible, and else with BN."""
   cls, batch = (lookup.find('norms', name).Norm for name in (norm, 'batch'))
   make = functools.partial(cls, **options)
-  at = lambda path: batch if path == 'dense' and cls.needs_positions else make
+  refuses = says(norm, 'needs_positions')
+  at = lambda path: batch if path == 'dense' and refuses else make
   return Small(10, Layers(norm=at, **(layers or {})))
 
 

@@ -13,13 +13,12 @@ from bnresearch import config as configs
 from bnresearch import lookup
 from bnresearch.assembly import assemble
 from configs import default
+from tests.traits import says
 
 MNIST = (28, 28, 1)
 # Without positions, so not for norms that need them.
 NORMS = [
-  name
-  for name in lookup.names('norms')
-  if not lookup.find('norms', name).Norm.needs_positions
+  name for name in lookup.names('norms') if not says(name, 'needs_positions')
 ]
 
 
@@ -72,7 +71,7 @@ def test_the_mlp_taps_every_hidden_layer(norm, features):
 @pytest.mark.parametrize('norm', NORMS)
 def test_a_norm_that_cancels_the_bias_leaves_none_below_it(norm):
   variables, _ = shapes(network(norm))
-  cancels = lookup.find('norms', norm).Norm.cancels_bias
+  cancels = says(norm, 'cancels_bias')
   for i in (1, 2, 3):
     assert ('bias' in variables['params'][f'hidden_{i}']) != cancels
   assert 'bias' in variables['params']['logits']

@@ -23,6 +23,7 @@ from bnresearch.models import (
 from configs import default
 from tests.daily import some
 from tests.published import drawn, images, network, size_of, small
+from tests.traits import says
 
 MODELS = lookup.names('models')
 NORMS = lookup.names('norms')
@@ -41,9 +42,7 @@ def kind(norm):
   cls = lookup.find('norms', norm).Norm
   fields = {field.name for field in dataclasses.fields(cls)}
   return (
-    cls.cancels_bias,
-    cls.activates,
-    cls.needs_positions,
+    *(says(norm, t) for t in ('cancels_bias', 'activates', 'needs_positions')),
     *(
       option in fields for option in ('activates', 'initial_scale', 'use_bias')
     ),
@@ -55,9 +54,7 @@ OF_EACH_KIND = {kind(norm): norm for norm in reversed(NORMS)}.values()
 
 
 def fits(model, norm):
-  return not (
-    lookup.find('norms', norm).Norm.needs_positions and model in DENSE
-  )
+  return not (says(norm, 'needs_positions') and model in DENSE)
 
 
 def initial(model, norm='batch'):

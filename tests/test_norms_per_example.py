@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
+from tests.traits import says
 
 C = 6
 FLAT, IMAGES = (5, C), (4, 3, 5, C)
@@ -16,7 +17,7 @@ CASES = [
   (name, shape)
   for name in NAMES
   for shape in (FLAT, IMAGES)
-  if shape != FLAT or not lookup.find('norms', name).Norm.needs_positions
+  if shape != FLAT or not says(name, 'needs_positions')
 ]
 
 

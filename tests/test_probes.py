@@ -23,6 +23,7 @@ from bnresearch.probes import (
 from configs import default
 from tests import published
 from tests.daily import some
+from tests.traits import says
 
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
 # A network whose one tap is its input, so that a test chooses the tap.
@@ -165,11 +166,7 @@ def assert_all_are_finite(view, batch):
 
 @pytest.mark.parametrize(
   'norm',
-  [
-    norm
-    for norm in lookup.names('norms')
-    if not lookup.find('norms', norm).Norm.needs_positions
-  ],
+  [norm for norm in lookup.names('norms') if not says(norm, 'needs_positions')],
 )
 def test_every_probe_is_finite_with_every_norm(norm):
   assert_all_are_finite(*viewed(published.small('mlp', norm), 16, channels=3))

@@ -143,7 +143,7 @@ def _other(site, found, leaves):
   if found.follows:
     cls, path = none.Norm, layer
   else:
-    cls = _Affine if found.norm.cancels_bias else affine.Norm
+    cls = _Affine if getattr(found.norm, 'cancels_bias', False) else affine.Norm
     made = {'scale': made['kernel'][0], 'bias': made['bias']}
   return cls, leaves | {('params', *path, k): x for k, x in made.items()}
 
@@ -159,7 +159,7 @@ def _of_channels(norm, params, statistics):
 
   None where it does not evaluate by these alone.
   """
-  if not hasattr(norm, 'epsilon') or norm.activates:
+  if not hasattr(norm, 'epsilon') or getattr(norm, 'activates', False):
     return None
   if 'deviation' in statistics:
     statistics = {'var': jnp.square(statistics['deviation']), **statistics}

@@ -148,8 +148,7 @@ class NetworkCall:
     That of `module`; or, of the path '', that of the network in general.
     """
     make = self.layers.norm('/'.join(module.path) if module else '')
-    cls: Any = getattr(make, 'func', make)
-    return cls.cancels_bias
+    return getattr(getattr(make, 'func', make), 'cancels_bias', False)
 
   def normalize_and_activate(
     self,
@@ -171,7 +170,7 @@ class NetworkCall:
     )
     if not activated:
       return normalize(x)
-    if norm is not None and norm.activates:
+    if getattr(norm, 'activates', False):
       if self.activation == 'maxout':
         raise ValueError(
           f"activation = 'maxout': at {site} the normalizer is the activation. "

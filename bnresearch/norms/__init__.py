@@ -14,7 +14,7 @@ it as `module(x, train=train, mask=mask_N)`. What every `Norm` promises:
   for every dtype;
 - parameters are in `params`, `scale` and `bias` among them if it has an affine;
   running statistics are in `batch_stats`, through `_running.py`;
-- its class says three things that models read:
+- its class may say three things that models read, False if it does not:
   `cancels_bias`, whether a constant added to each channel before it has no
   effect, so that the layer below needs no bias;
   `activates`, whether it contains the nonlinearity that would follow; if it

@@ -1,7 +1,5 @@
 """Scale and bias alone. Ioffe & Szegedy 2015, Algorithm 1, 1502.03167."""
 
-from typing import ClassVar
-
 import flax.linen as nn
 import jax
 
@@ -29,10 +27,6 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
-
-  cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

@@ -4,8 +4,6 @@ A search over graphs of simple functions found it; it depends on the batch, as
 its letter says, and needs no activation after it.
 """
 
-from typing import ClassVar
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -62,9 +60,6 @@ class Norm(nn.Module):
   initial_scale: float = 1.0
   activates: bool = True
   axis_name: str | None = shards.AXIS
-
-  cancels_bias: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

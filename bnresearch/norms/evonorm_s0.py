@@ -5,7 +5,6 @@ only, as its letter says, and needs no activation after it.
 """
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -45,9 +44,6 @@ class Norm(nn.Module):
   use_bias: bool = True
   initial_scale: float = 1.0
   activates: bool = True
-
-  cancels_bias: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

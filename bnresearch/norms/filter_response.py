@@ -49,7 +49,6 @@ class Norm(nn.Module):
   initial_scale: float = 1.0
   activates: bool = True
 
-  cancels_bias: ClassVar[bool] = False
   needs_positions: ClassVar[bool] = True
 
   @nn.compact

@@ -1,7 +1,6 @@
 """Group normalization. Wu & He 2018, equation 7 and Figure 3, 1803.08494."""
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -47,10 +46,6 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
-
-  cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

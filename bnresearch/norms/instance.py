@@ -39,7 +39,6 @@ class Norm(nn.Module):
   initial_scale: float = 1.0
 
   cancels_bias: ClassVar[bool] = True
-  activates: ClassVar[bool] = False
   needs_positions: ClassVar[bool] = True
 
   @nn.compact

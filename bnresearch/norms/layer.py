@@ -1,7 +1,6 @@
 """Layer normalization. Ba, Kiros & Hinton 2016, equation 3, 1607.06450."""
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -37,10 +36,6 @@ class Norm(nn.Module):
   use_scale: bool = True
   use_bias: bool = True
   initial_scale: float = 1.0
-
-  cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

@@ -62,8 +62,6 @@ class Norm(nn.Module):
   axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

@@ -70,8 +70,6 @@ class Norm(nn.Module):
   axis_name: str | None = shards.AXIS
 
   cancels_bias: ClassVar[bool] = True
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   def setup(self) -> None:
     """Makes the batch normalizer, whose variables are this module's own."""

@@ -1,7 +1,6 @@
 """Root mean square normalization. Zhang & Sennrich 2019, eq. 4, 1910.07467."""
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -38,10 +37,6 @@ class Norm(nn.Module):
   frozen_affine: bool = False
   use_scale: bool = True
   initial_scale: float = 1.0
-
-  cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(

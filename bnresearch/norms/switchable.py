@@ -1,7 +1,5 @@
 """Switchable normalization. Luo et al. 2018, 1806.10779."""
 
-from typing import ClassVar
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -74,10 +72,6 @@ class Norm(nn.Module):
   use_bias: bool = True
   initial_scale: float = 1.0
   axis_name: str | None = shards.AXIS
-
-  cancels_bias: ClassVar[bool] = False
-  activates: ClassVar[bool] = False
-  needs_positions: ClassVar[bool] = False
 
   @nn.compact
   def __call__(
