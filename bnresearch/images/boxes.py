@@ -14,7 +14,7 @@ import numpy as np
 
 ATTEMPTS = 10
 # Areas and aspects are drawn from tables: NumPy and XLA differ in the last bit
-# of an exponential, and of a product plus a sum, and that may become a pixel.
+# of an exponential and of a multiply-add, and that may become a pixel.
 # Table entries need only products.
 _LEVELS = 4096
 
