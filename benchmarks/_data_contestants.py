@@ -1,6 +1,6 @@
 """Contestants of `benchmarks.data`: this code, tf.data, PyTorch's DataLoader.
 
-Each player takes the case and the number of batches, and yields so many, after
+Each player takes the case and the number of batches, and yields that many after
 one to warm up; the caller measures the time. All of them shuffle. They crop
 photographs at random and resize them to uint8; they shift small images by up to
 2 pixels, flip them, and convert them to float32.

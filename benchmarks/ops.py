@@ -75,7 +75,7 @@ TINY = tuple(
     ('average pool', 3, {}),
   )
 )
-# Our goals: at most so many times PyTorch's time.
+# Our goals: the greatest ratio to PyTorch's time.
 OF_PYTORCH = {
   'depthwise': 2.5,
   'pointwise': 1.25,

@@ -29,7 +29,7 @@ look at what a network would see, and get the channels' means and deviations
 """
 _PICTURES = ('.png', '.jpg', '.svg', '.pdf')
 _SHOWN = 24  # images in each half of the sheet
-_MEASURED = 5000  # at most so many images give means and deviations
+_MEASURED = 5000  # greatest number of images for means and deviations
 
 
 @command.line()

@@ -132,8 +132,8 @@ def load(
 
   Raises:
     MissingData: the folder does not exist, or is empty.
-    DamagedData: some files cannot be trained on, and the message lists them
-      all; or fewer than two classes are left.
+    DamagedData: something cannot be trained on, and the message lists it all;
+      or fewer than two classes are left.
   """
   found = _scan(
     _absolute(folder), validation, split_seed, skip_bad, follow_links

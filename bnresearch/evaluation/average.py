@@ -3,10 +3,10 @@
 After each step, `average = decay * average + (1 - decay) * parameters`. It
 begins as the initial parameters, which still weigh `decay**t` after t steps.
 
-Averaged parameters make other activations than each of the parameters did. So
-neither the running statistics of training nor their average fit them (Izmailov
-et al. 2018, 1803.05407, section 3.2): evaluation of the average uses statistics
-estimated for it, or the batch's own.
+Averaged parameters make activations that none of the averaged ones made. So
+neither the running statistics of training nor an average of these fit them
+(Izmailov et al. 2018, 1803.05407, section 3.2): evaluation of the average uses
+statistics estimated for it, or the batch's own.
 """
 
 import logging
@@ -19,9 +19,9 @@ from bnresearch.evaluation.evaluate import Evaluator
 from bnresearch.training.state import State
 
 STATISTICS = ('population', 'pooled', 'batch')
-# Batch renormalization uses training's running statistics even with a batch's.
-# For the average it becomes batch normalization, so that nothing of training's
-# statistics remains.
+# Batch renormalization uses training's running statistics while it takes a
+# batch's. For the average it becomes batch normalization, so that nothing of
+# training's statistics remains.
 OF_ITS_NORMS = {'r_max': 1.0, 'd_max': 0.0}
 
 

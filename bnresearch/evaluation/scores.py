@@ -96,7 +96,7 @@ class Scores:
     self._confidence_B += np.bincount(bin_N, confidence_N, minlength=_BINS)
 
   def result(self) -> Summary:
-    """Returns the scores of all added examples, of which one is needed."""
+    """Returns the scores of all examples added; needs at least one."""
     N = int(self._examples_K.sum())
     return Summary(
       examples=N,

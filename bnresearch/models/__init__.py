@@ -12,7 +12,7 @@ under names that begin with `AUXILIARY`.
 activation, initializer and so on. The other fields are the architecture's own.
 All fields have the names of `config.model` and default to the published
 values. A file's `VARIANTS` lists the values of its field `variant`; `CHOICES`
-lists those of its other string fields.
+lists those of other fields that allow only some values.
 
 A network without convolutions sets `convolves = False`, because it shares the
 cores of a CPU differently.

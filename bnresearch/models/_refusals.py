@@ -13,7 +13,7 @@ def check_choices(model: nn.Module) -> None:
   """Refuses a value that an architecture's file does not know.
 
   Raises:
-    ValueError: a string field is none of its choices, or `num_classes` is
+    ValueError: a field has none of its allowed values, or `num_classes` is
       below 2.
   """
   file = sys.modules[type(model).__module__]
