@@ -76,7 +76,7 @@ class Model(nn.Module):
       kernels: Gaussian, deviation 0.01, for 2012; Xavier, and deviation 0.005
       in dense layers, for slim; else Kaiming.
     variant: one of `VARIANTS`: 'one_weird_trick', as in torchvision; '2012';
-      '2012_groups', with channels in two groups, one per GPU of the time;
+      '2012_groups', with channels in two groups, one for each of its GPUs;
       'slim_v2', as in TF-Slim.
     stem: 'paper', 11x11/4, or 'small', 3x3, with pooling that takes 8 pixels
       down to 1. The latter is not published.

@@ -45,10 +45,11 @@ _DEPTH_MULTIPLIER = 8  # of the separable stem
 class Model(nn.Module):
   """Stem, ten modules of up to four branches, average, logits.
 
-  Figure 5 contradicts itself. It gives the pooled branch of 4c and 4d 128
-  channels, which sums to 608, but prints 576; see `pool_projection`. It prints
-  the output of 3c and 4e at the size before their stride. The text's 13.6
-  million parameters do not match the figure, which has 11.3 million.
+  Figure 5 contradicts itself. It prints 128 channels for the pooled branch of
+  4c and 4d, which makes 608 in total, but 576 for their output; see
+  `pool_projection`. It prints the output of 3c and 4e at the size before their
+  stride. The text's 13.6 million parameters do not match the figure, which has
+  11.3 million.
 
   Attributes:
     num_classes: K, the width of the logits.
