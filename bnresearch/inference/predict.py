@@ -132,7 +132,7 @@ def of_networks(
     crop: see `Images.crop`; by default that of the first run.
     crop_count: number of crops per image; the probabilities of several are
       averaged.
-    batch_size: the most images that a network gets at a time, not counting
+    batch_size: the most crops that a network gets at a time, not counting
       padding; they are split over all devices of this host. All batches have
       one size, with the last one padded, so that an image's result does not
       depend on how many others there are.
