@@ -1,4 +1,4 @@
-"""Lists the benchmarks, and which of their goals have been reached."""
+"""Lists the benchmarks, and which goals they reached."""
 
 import pathlib
 import sys
@@ -10,7 +10,7 @@ from bnresearch.reports import listing
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Prints each benchmark, and below it the verdicts of its results."""
+  """Prints each benchmark with the verdicts of its results."""
   return listing.run(pathlib.Path(__file__).parent, __doc__, argv)
 
 

@@ -1,9 +1,9 @@
 """Contestants of `benchmarks.data`: this code, tf.data, PyTorch's DataLoader.
 
-Each player gets the case and the number of batches, makes one more to warm up,
-and yields the batches; the caller takes the time. All of them shuffle; batches
-of photographs are cropped at random and resized to uint8, small images are
-shifted by up to 2 pixels, flipped, and turned into float32.
+Each player takes the case and the number of batches, and yields that many after
+one to warm up; the caller measures the time. All of them shuffle. They crop
+photographs at random and resize them to uint8; they shift small images by up to
+2 pixels, flip them, and convert them to float32.
 """
 
 import io
@@ -19,7 +19,7 @@ from bnresearch import data
 from bnresearch.assembly import assemble
 from configs import default
 
-SIZE = 224  # of a cropped photograph
+SIZE = 224  # pixels of a cropped photograph
 SHIFT = 2
 SHAPES = {'mnist': (28, 28, 1), 'cifar': (32, 32, 3)}
 BATCHES = {'photographs': 32, 'mnist': 256, 'cifar': 256}
@@ -27,7 +27,7 @@ AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def small(case: str) -> data.Arrays:
-  """Returns 50,000 images of the size of the case."""
+  """Returns 50,000 random images of the case's size."""
   random = np.random.RandomState(0)
   images = random.randint(0, 256, (50_000, *SHAPES[case]), np.uint8)
   labels = random.randint(0, 10, len(images)).astype(np.int32)
@@ -39,7 +39,7 @@ def _photographs(folder) -> list[str]:
 
 
 def ours(case: str, count: int, folder: str) -> Iterator[object]:
-  """Photographs by Grain's threads, small images on the device."""
+  """Makes photographs in Grain's threads, small images on the device."""
   config = default.get_config()
   values = {'train.batch_size': BATCHES[case]}
   if case == 'photographs':
@@ -77,7 +77,7 @@ def ours(case: str, count: int, folder: str) -> Iterator[object]:
 
 
 def tf_data(case: str, count: int, folder: str) -> Iterator[object]:
-  """tf.data: fused decoding and cropping, or whole batches at once."""
+  """Uses tf.data: fused decoding and cropping, or whole batches at once."""
   os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
   import tensorflow as tf
 
@@ -132,7 +132,7 @@ def _tf_change(tf):
 
 
 def data_loader(case: str, count: int, folder: str) -> Iterator[object]:
-  """DataLoader: Pillow's decoding, as in torchvision; or whole batches."""
+  """Uses DataLoader: Pillow, as torchvision does, or whole batches at once."""
   import torch
   from PIL import Image
 

@@ -1,7 +1,7 @@
-"""Contestants of `benchmarks.figure1`, each played in a process of its own.
+"""Contestants of `benchmarks.figure1`, each run in its own process.
 
-The Flax-style loop and the PyTorch one are what their users would write; they
-are here to be measured, and are not this project's way to train.
+The Flax-style and PyTorch loops are what users of these libraries would write;
+they are here as references, not as this project's way to train.
 """
 
 import argparse
@@ -27,7 +27,7 @@ NORMS = ('none', 'batch')
 
 
 def _points(args):
-  """Returns both networks, without what nobody else does: probes and saves."""
+  """Returns both networks, without probes and saves, which others lack."""
   arg = f'data={args.data},init=easy,steps={args.steps}'
   only_training = {'probes.names': '()', 'checkpoint.every': str(args.steps)}
   return points(figure1.get_config(arg), only_training)
@@ -67,7 +67,7 @@ class FlaxState(TrainState):
 
 
 def play_flax(args: argparse.Namespace) -> dict[str, float]:
-  """Trains one network after the other: one jitted call a step."""
+  """Trains one network after the other, with one jitted call per step."""
 
   @jax.jit
   def train_step(state, x, y):

@@ -1,6 +1,6 @@
 """PyTorch's part in `benchmarks.folding`: the same networks, with BN and fused.
 
-They are as torchvision has them, and count its parameters.
+They follow torchvision, and have as many parameters.
 """
 
 import functools
@@ -17,12 +17,12 @@ def calls(
 ) -> dict[str, Callable[[], object]]:
   """Returns calls of a network in evaluation, by contestant.
 
-  None where there is no PyTorch.
+  Returns {} if PyTorch is not installed.
 
   Args:
-    name: of `bnresearch.zoo`, a ResNet or MobileNetV2.
+    name: a ResNet or MobileNetV2 of `bnresearch.zoo`.
     x_NHWC: images.
-    cores: threads of PyTorch.
+    cores: PyTorch's threads.
   """
   try:
     import torch
@@ -61,7 +61,7 @@ def calls(
 
 
 def _layer(torch, inputs, features, window=1, strides=1, groups=1, last=None):
-  """Returns convolution, BN and what follows."""
+  """Returns a convolution, BN, and the module `last` if given."""
   return torch.nn.Sequential(
     torch.nn.Conv2d(
       inputs,
@@ -78,7 +78,7 @@ def _layer(torch, inputs, features, window=1, strides=1, groups=1, last=None):
 
 
 def _sum(torch, branch, shortcut, last):
-  """Returns the module that adds both, and what follows."""
+  """Returns a module that adds branch and shortcut, then applies `last`."""
 
   class Sum(torch.nn.Module):
     def __init__(self):
@@ -92,7 +92,7 @@ def _sum(torch, branch, shortcut, last):
 
 
 def _network(torch, layers, features):
-  """Returns layers, then the average over positions and logits."""
+  """Returns the layers, then the average over positions, then logits."""
   return torch.nn.Sequential(
     torch.nn.Sequential(*layers),
     torch.nn.AdaptiveAvgPool2d(1),

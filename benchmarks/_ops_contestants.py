@@ -12,12 +12,12 @@ from jax import lax
 
 from bnresearch.ops import convolution, pooling
 
-# From the name of a pass to a call that returns when it is done.
+# Maps a pass's name to a call that returns when the pass is done.
 Passes = dict[str, Callable[[], object]]
 
 
 class Operator(NamedTuple):
-  """What is measured; `padding` is of each side, `features` of the output."""
+  """An operator to measure; `padding` per side, `features` in the output."""
 
   kind: str
   shape: tuple[int, int, int, int]
@@ -29,7 +29,7 @@ class Operator(NamedTuple):
 
 
 def functions(operator: Operator) -> list[Callable[..., jax.Array]]:
-  """Returns XLA's function of the inputs, and ours."""
+  """Returns XLA's function and ours, both of the inputs."""
   _, _, k, s, padding, features, groups = operator
   pads = [(padding, padding)] * 2
   if features:
@@ -83,9 +83,9 @@ def jax_passes(
 def torch_passes(
   operator: Operator, inputs: Sequence[np.ndarray], dy: np.ndarray, cores: int
 ) -> Passes | None:
-  """Returns the same by PyTorch on the CPU, channels last.
+  """Returns the same passes by PyTorch on the CPU, channels last.
 
-  None where there is no PyTorch, and where JAX is not on the CPU.
+  Returns None if PyTorch is not installed, or if JAX is not on the CPU.
   """
   if jax.default_backend() != 'cpu':
     return None

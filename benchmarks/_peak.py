@@ -1,4 +1,4 @@
-"""The machine's rate of a matrix product, to which networks are compared."""
+"""The machine's rate for a matrix product, the reference for networks."""
 
 import time
 
@@ -8,7 +8,7 @@ import jax
 def gflops(dtype: str = 'float32') -> float:
   """Returns the best of ten products of 2048x2048 matrices, in GFLOP/s.
 
-  On the CPU it uses as many cores as XLA was given, see NPROC.
+  On the CPU it uses the cores that XLA was given, see NPROC.
   """
   n, times = 2048, []
   a = jax.random.normal(jax.random.key(0), (n, n), dtype)

@@ -1,4 +1,4 @@
-"""Contestants of `benchmarks.sweep`, each measured in processes of its own."""
+"""Contestants of `benchmarks.sweep`, each measured in its own processes."""
 
 import argparse
 import contextlib
@@ -34,7 +34,7 @@ TITLES = {
   'torch': 'PyTorch, sequential',
   'torch_processes': 'PyTorch, process per core',
 }
-TRAINING = 'scanned'  # the program of `training/feed.py` that makes steps
+TRAINING = 'scanned'  # the program of `training/feed.py` that trains
 _FINISHED = re.compile(
   r'Finished (XLA compilation of|jaxpr to MLIR module conversion) '
   r'jit\((\S+)\) in (\S+) sec'
@@ -45,7 +45,8 @@ _HIT = re.compile(r"Persistent compilation cache hit for 'jit_(\w+)'")
 def points_of(args: argparse.Namespace) -> list[Point]:
   """Returns the points: 8 learning rates, each with seeds 0, 1, ...
 
-  No probes and no checkpoint but the last, as nobody else has them.
+  They have no probes and only the last checkpoint, as other contestants have
+  none.
 
   Raises:
     ConfigError: no run can have so many steps.
@@ -62,11 +63,11 @@ def points_of(args: argparse.Namespace) -> list[Point]:
 
 
 def play(name: str, args: argparse.Namespace) -> dict[str, float | str]:
-  """Trains the points in this process, or its children, by a launcher.
+  """Trains the points by a launcher, in this process or its children.
 
   Returns:
-    Seconds from the launcher's start to its end, compilations included, and
-    how the points were spread; or why they were not.
+    Seconds from the launcher's start to its end, including compilations, and
+    how the points were distributed; or why they were skipped.
   """
   chosen, processes = points_of(args), 1
   console = Console(file=sys.stderr)
@@ -98,7 +99,7 @@ PLAYERS = ('vectorized', 'sequential', 'processes')
 
 @contextlib.contextmanager
 def ready(args: argparse.Namespace) -> Iterator[pathlib.Path]:
-  """Prepares the data, and gives a file of them for PyTorch."""
+  """Prepares the data, and yields a file of it for PyTorch."""
   data = assemble(points_of(args)[0].config).data
   arrays = {}
   for split, prefix in (('train', ''), ('test', 'test_')):
@@ -115,7 +116,7 @@ def ready(args: argparse.Namespace) -> Iterator[pathlib.Path]:
 def measure(
   name: str, args: argparse.Namespace, data: pathlib.Path
 ) -> dict[str, float | str]:
-  """Plays one contestant in a fresh process, with no program compiled before.
+  """Plays one contestant in a fresh process, without compiled programs.
 
   Args:
     name: one of `TITLES`.
@@ -124,8 +125,8 @@ def measure(
 
   Returns:
     whole_s, from the start of the process to its end; train_s, of training
-    without compilations; processes, platform; and of JAX: devices, what
-    `compilations` has. Or {'skipped': why}.
+    without compilations; processes; platform; for JAX also devices and the
+    result of `compilations`. Or {'skipped': why}.
   """
   if name.startswith('torch'):
     if not importlib.util.find_spec('torch'):
@@ -160,11 +161,11 @@ def measure(
 
 
 def compilations(log: str) -> dict[str, float]:
-  """Returns what JAX's log says of compilations, in all processes together.
+  """Returns what JAX's log says about compilations, over all processes.
 
   Returns:
-    programs: that were compiled, not found in the cache of programs.
-    training_programs: those of them that make steps.
+    programs: those compiled, not found in the cache of programs.
+    training_programs: those of them that train.
     compile_s: seconds of lowering, and of compiling or finding.
   """
   finished, hits = _FINISHED.findall(log), _HIT.findall(log)
@@ -177,7 +178,7 @@ def compilations(log: str) -> dict[str, float]:
 
 
 def _timed(command, environment):
-  """Runs Python; returns what it printed last, with whole_s, and its log."""
+  """Runs Python; returns the result it printed, with whole_s, and its log."""
   began = time.monotonic()
   child = subprocess.run(
     [sys.executable, *command],
@@ -196,7 +197,7 @@ def _timed(command, environment):
 
 @contextlib.contextmanager
 def _empty_cache():
-  """Gives a cache folder with decoded data, but no compiled programs."""
+  """Yields a cache folder with decoded data, but no compiled programs."""
   usual = platformdirs.user_cache_path('bnresearch')
   with tempfile.TemporaryDirectory() as folder:
     own = pathlib.Path(folder, 'bnresearch')

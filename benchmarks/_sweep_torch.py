@@ -1,7 +1,7 @@
 """PyTorch's part in `benchmarks.sweep`: the same networks, one after the other.
 
-It is what a user of PyTorch would write, is here to be measured, and starts
-without JAX, which a user of PyTorch would not wait for.
+It is what a user of PyTorch would write, and is here as a reference. It does
+not import JAX, as a user of PyTorch would not wait for that.
 
   python -m benchmarks._sweep_torch DATA.npz --rates=0.1,0.2 --steps=500
 
@@ -16,7 +16,8 @@ import time
 
 import numpy as np
 
-EVALUATED, PART, N = 500, 1000, 60  # steps; examples of a call; of a batch
+# Steps between evaluations; examples per call there; examples per batch.
+EVALUATED, PART, N = 500, 1000, 60
 
 
 def main() -> None:
@@ -53,9 +54,9 @@ def train(data: str, seed: int, rate: float, steps: int) -> float:
 
   Args:
     data: a file of x, y, test_x, test_y, see `ready` in the contestants.
-    seed: of weights and order.
-    rate: of learning.
-    steps: updates.
+    seed: seed of weights and order.
+    rate: learning rate.
+    steps: number of updates.
   """
   import torch
 

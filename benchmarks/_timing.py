@@ -1,4 +1,4 @@
-"""What benchmarks share: contestants measured in turns, arguments."""
+"""What benchmarks share: measuring contestants in turns, and arguments."""
 
 import argparse
 import time
@@ -16,14 +16,14 @@ TURN_S = 0.05
 def fastest(
   calls: Mapping[str, Call], rounds: int, random: np.random.RandomState
 ) -> dict[str, float]:
-  """Returns the seconds of a call of each, in the fastest of rounds.
+  """Returns the seconds per call of each contestant, in its fastest round.
 
-  What the machine does besides can only add to a time. In each round the order
-  is another one: whoever comes after PyTorch meets its threads, still spinning.
+  Other work on the machine can only add to a time. The order changes each
+  round, because the contestant after PyTorch meets its threads still spinning.
 
   Args:
-    calls: by name; each returns when its work is done.
-    rounds: in each, every contestant has one turn of about 50 ms.
+    calls: calls by name; each returns when its work is done.
+    rounds: number of rounds; each gives every contestant a turn of about 50 ms.
     random: draws the orders.
   """
   repeats = {name: _repeats(call) for name, call in calls.items()}
@@ -39,7 +39,7 @@ def fastest(
 
 
 def _repeats(call):
-  """Returns how many calls fill a turn, after two to warm up."""
+  """Returns how many calls fill a turn, after one to warm up and one timed."""
   call()
   began = time.perf_counter()
   call()
@@ -53,13 +53,13 @@ def parse(
   argv: Sequence[str] | None,
   **own: dict[str, Any],
 ) -> argparse.Namespace:
-  """Returns the arguments of a benchmark; in a dry run, of one round.
+  """Returns the arguments of a benchmark; a dry run gets one round.
 
   Args:
-    name: of its file.
+    name: the benchmark's file name.
     text: its docstring.
     rounds: the default of --rounds.
-    argv: what follows the command; None for that of the process.
+    argv: arguments after the command; None for the process's.
     **own: its own options, each with the keywords of `add_argument`.
   """
   parser = argparse.ArgumentParser(

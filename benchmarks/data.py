@@ -1,19 +1,18 @@
 """Speed of making batches: this code, tf.data, PyTorch's DataLoader.
 
-Claim:    Batches are made at 1.2 times the speed of the best of the others, per
-          core; a step of a small-image network waits for data under 2% of it.
+Claim:    This code makes batches at 1.2 times the speed of the best contestant,
+          per core; a small-image network waits for data under 2% of its time.
 Source:   our own goal.
 Command:  python -m benchmarks.data --folder=FOLDER --output=data.json
 Cost:     two minutes on two CPU cores.
 Result:   benchmarks/results/data_*.json
 
-Photographs: decoded, cropped at random, resized to 224 pixels, in batches of
-32. FOLDER has a folder of JPEG files for each class; by default it is
-$BNRESEARCH_DATA_DIR/flowers160. Images of the size of MNIST's and of CIFAR's:
-shifted, flipped and turned into float32, in batches of 256. Each contestant
-works in a process of its own, in turns, and its CPU seconds count, of all
-threads, after a first batch. tf.data and the DataLoader are skipped where they
-are not installed.
+Photographs are decoded, cropped at random and resized to 224 pixels, in batches
+of 32. FOLDER has a folder of JPEG files per class; the default is
+$BNRESEARCH_DATA_DIR/flowers160. Images of MNIST's and CIFAR's size are shifted,
+flipped and converted to float32, in batches of 256. Contestants take turns,
+each in its own process; the CPU seconds of all its threads count, after a first
+batch. tf.data and the DataLoader are skipped if not installed.
 """
 
 import argparse
@@ -40,7 +39,7 @@ from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from configs import default
 
-COUNTS = {'photographs': 40, 'mnist': 400, 'cifar': 400}  # batches of a turn
+COUNTS = {'photographs': 40, 'mnist': 400, 'cifar': 400}  # batches per turn
 GOAL, MOST_WAITING = 1.2, 0.02
 NETWORKS = ('mlp', 'lenet')
 STEPS = 200
@@ -48,7 +47,7 @@ STEPS = 200
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Measures all contestants, or, in a child process, plays one of them."""
+  """Measures all contestants, or plays one of them in a child process."""
   originals = os.environ.get('BNRESEARCH_DATA_DIR')
   args = _timing.parse(
     'data',
@@ -126,10 +125,10 @@ def _play(args):
 
 
 def _waiting(network, args):
-  """Returns for which part of its time a network's training waits for data.
+  """Returns the fraction of its time that training waits for data.
 
-  'device' has the images there, as is the default for small ones, and gathers
-  its batches within the step; 'host' sends them from here.
+  'device' keeps the images on the device, the default for small ones, and
+  gathers batches within the step; 'host' sends them from here.
   """
   steps = 4 if args.dry_run else STEPS
   config = default.get_config()

@@ -1,17 +1,17 @@
 """Speed of Figure 1's training: this code, a Flax-style loop, PyTorch eager.
 
-Claim:    Both networks of Figure 1 train here in at most a quarter of PyTorch
-          eager's time and half of that of a loop with one jitted call a step.
+Claim:    Both networks of Figure 1 train here in at most a quarter of the time
+          of PyTorch eager and half that of a loop with one jitted call a step.
 Source:   our own goal; the arithmetic of the network sets the floor.
 Command:  python -m benchmarks.figure1 --data=mnist --steps=50000
-Cost:     about four minutes on two CPU cores, the command above.
+Cost:     the command above, about four minutes on two CPU cores.
 Result:   benchmarks/results/figure1_*.json
 
 Each contestant trains both networks, none and batch, with the same data,
 batches of 60, SGD and an evaluation on the test split every 500 steps, without
-probes and with no checkpoint but the last, in processes of its own: here one
-process a network, in the others one network after the other with all cores, as
-their users do. Whole times begin with the start of the process.
+probes, and with the last checkpoint only. Each has its own processes: ours one
+per network; the others train one network after the other on all cores, as their
+users do. Whole times begin with the start of the process.
 """
 
 import argparse
@@ -38,7 +38,7 @@ CONTESTANTS = ('bnresearch', 'flax-style loop', 'PyTorch eager')
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Measures all contestants, or, in a child process, plays one of them."""
+  """Measures all contestants, or plays one of them in a child process."""
   args = _parse(argv)
   if args.play:
     print(json.dumps(PLAYERS[args.play](args)))
@@ -123,9 +123,9 @@ def _judge(name, goal, rounds):
 
 
 def _step_flop(data):
-  """Returns the matrix products' operations of one step, forward and back.
+  """Returns a step's operations in matrix products, forward and backward.
 
-  Each layer: forward and weight gradient; from the second on also the input
+  Each layer has forward and weight gradient; from the second on, also input
   gradient; each costs 2 * 60 * inputs * outputs.
   """
   H, W, C = lookup.find('data', data).spec().image_shape

@@ -3,18 +3,18 @@
 Claim:    a network whose batch norms are folded into its kernels takes at most
           the time of the network with batch norms. The paper says that at
           inference BN "is simply a linear transform", which may be composed
-          with others (section 3.1, Algorithm 2), and gives no speed.
+          with others (section 3.1, Algorithm 2), but states no speed.
 Source:   our own goal.
 Command:  python -m benchmarks.folding --output=folding.json
 Cost:     two to four minutes on two CPU cores.
 Result:   benchmarks/results/folding_*.json
 
-ResNet-18 and -50 and MobileNetV2, float32, as published but for the size of the
-images. All contestants take turns, all cores each; times are those of the
-fastest of rounds. 'bytes' are what XLA counts that the program accesses, over
-those with BN: it computes scale, shift and ReLU in one pass over a map, so that
-folding saves arithmetic in a pass that stays. PyTorch, channels last, has a
-pass of its own for BN, which `fuse_conv_bn_eval` takes out.
+ResNet-18, ResNet-50 and MobileNetV2 in float32, as published except for the
+image size. Contestants take turns, each on all cores; times are of the fastest
+round. 'bytes' is what the program accesses by XLA's count, over that with BN.
+XLA computes scale, shift and ReLU in one pass over a map, so folding saves
+arithmetic, but not that pass. PyTorch, channels last, has a separate pass for
+BN, which `fuse_conv_bn_eval` removes.
 """
 
 import functools
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(name, args):
-  """Returns a row for each contestant: the fastest of rounds."""
+  """Returns a row for each contestant, from its fastest round."""
   random = np.random.RandomState(0)
   shape = args.batch, args.size, args.size, 3
   x_NHWC = random.normal(0, 1, shape).astype(np.float32)
@@ -116,7 +116,7 @@ def _measure(name, args):
 
 
 def _drawn(shapes, random):
-  """Returns variables of these shapes: to compile `init` takes longer."""
+  """Draws variables of these shapes: compiling `init` would take longer."""
 
   def draw(path, leaf):
     name, shape = path[-1].key, leaf.shape
@@ -141,7 +141,7 @@ def _call(model, variables, x_NHWC):
 
 
 def _judge(rows):
-  """Returns the claim of this code, over the networks."""
+  """Returns the claim about this code, over the networks."""
   ratios = [row['of with BN'] for row in rows if row['contestant'] == 'folded']
   return [
     claims.Claim(

@@ -1,18 +1,18 @@
-"""How long a network takes for a batch: forward, and a whole training step.
+"""Time of a network per batch: forward, and a whole training step.
 
-Claim:    none is published for this machine. The documents time Inception V3,
-          forward, in batches of 32 images of 299x299 pixels.
-Source:   the forward-time benchmark that goes with TF-Slim's Inception V3: 10
-          batches to warm up, 100 timed, mean and deviation of a batch.
+Claim:    none is published for this machine. The documents time the forward
+          pass of Inception V3 in batches of 32 images of 299x299 pixels.
+Source:   the forward-time benchmark of TF-Slim's Inception V3: 10 batches to
+          warm up, 100 timed, mean and deviation per batch.
 Command:  python -m benchmarks.forward_time --models=inception_v3
-Cost:     about 45 minutes on two CPU cores, the command above; with
-          --burn_in=2 --batches=10, as the results, 5 minutes.
+Cost:     the command above, about 45 minutes on two CPU cores; with
+          --burn_in=2 --batches=10, as in the results, 5 minutes.
 Result:   benchmarks/results/forward_time_*.json
 
-A batch is timed from its call until the device has its result. Operations are
-multiply-adds of convolutions and dense layers, two each; a training step counts
-as three times forward. They are compared with a product of 2048x2048 matrices,
-measured in the same process, all cores.
+A batch is timed from its call until the device has its result. A multiply-add
+of a convolution or dense layer counts as two operations; a training step counts
+as three forward passes. The reference is a product of 2048x2048 matrices,
+measured in the same process on all cores.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _row(name, mode, args, peak) -> dict[str, Any]:
-  """Returns what was measured of one network."""
+  """Returns the measurements of one network."""
   model, channels = zoo.network(name), zoo.published(name).channels
   shape = (args.batch, args.size, args.size, channels)
   x_NHWC = jax.random.uniform(jax.random.key(1), shape)
@@ -139,7 +139,7 @@ def _training(model, x_NHWC) -> Callable[[], Any]:
 
 
 def _time(play, title, args) -> list[float]:
-  """Returns the seconds of each timed batch; says how far it is."""
+  """Returns the seconds of each timed batch; prints progress."""
   began = time.perf_counter()
   for _ in range(args.burn_in):
     jax.block_until_ready(play())

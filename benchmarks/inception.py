@@ -1,17 +1,17 @@
-"""What Figure 2 costs as published: the time of a step of each network.
+"""Cost of Figure 2 as published: the time of a step of each network.
 
 Claim:    none is published. At 32 images a step, Inception takes 31 million
-          steps, and here its variants with all modifications a third of them.
+          steps; here its variants with all modifications take a third of them.
 Source:   Ioffe & Szegedy 2015, section 4.2, arXiv 1502.03167.
 Command:  python -m benchmarks.inception --output=inception.json
 Cost:     five minutes on two CPU cores.
 Result:   benchmarks/results/inception_*.json
 
-The networks are those of configs/inception.py:scale=paper. Those that differ in
-numbers only, as in the learning rate, share a compiled step and are timed once.
-It is the step of a run, with distortions, L2 and update, on 224-pixel images
-that the device has; `benchmarks.data` times reading and cropping these. The
-time is that of the fastest round, so the days are the least that they can be.
+The networks are those of configs/inception.py:scale=paper. Networks that differ
+only in numbers, such as the learning rate, share a compiled step and are timed
+once. It is the step of a run, with distortions, L2 and update, on 224-pixel
+images already on the device; `benchmarks.data` times reading and cropping. The
+time is of the fastest round, so the days are a lower bound.
 """
 
 import sys
@@ -35,7 +35,7 @@ from bnresearch.training import parallel
 from bnresearch.training.stream import Examples
 from configs import inception
 
-# Two points that differ in one of these are compiled apart.
+# Points that differ in one of these are compiled separately.
 _COMPILED = 'norm.name', 'model.activation', 'model.lrn', 'model.dropout_rate'
 _CLASSES = 1000
 _DAY_S = 86_400
@@ -43,7 +43,7 @@ _DAY_S = 86_400
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Times each step, and prints what the runs would take."""
+  """Times each step, and prints how long the runs would take."""
   args = _timing.parse(
     'inception',
     __doc__,
@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
-  """Returns a row for each point: its steps, and what each of them takes."""
-  first = {}  # of those that share a compiled step
+  """Returns a row for each point: its steps, and the time of each."""
+  first = {}  # the first point of those that share a compiled step
   for point in chosen:
     first.setdefault(_compiled_by(point), point)
   calls = {point.name: _training(point) for point in first.values()}
@@ -139,7 +139,7 @@ def _training(point: Point) -> _timing.Call:
 
 
 def _tiny(config):
-  """Returns a narrow network of few modules, on small images."""
+  """Returns the config of a narrow network of few modules, on small images."""
   small = configs.tiny(config)
   configs.override(
     small,

@@ -1,23 +1,23 @@
 """Speed of the BN layer: this code, flax.linen.BatchNorm, PyTorch.
 
-Claim:    BN with the following ReLU, forward and backward, takes here at most
-          flax's time and 0.6 of its temporary memory.
-Source:   our own goal; the paper's six equations need of the forward pass only
-          the input, the mean and the deviation.
+Claim:    BN with the following ReLU, forward and backward, takes at most flax's
+          time and 0.6 of its temporary memory.
+Source:   our own goal; from the forward pass, the paper's six equations need
+          only the input, the mean and the deviation.
 Command:  python -m benchmarks.norm --output=norm.json
 Cost:     about two minutes on two CPU cores.
 Result:   benchmarks/results/norm_*.json
 
-All contestants make the output, the new running statistics and the gradients
-of input, scale and bias, in turns, all cores each. Three numbers of memory,
-over the input's: what the forward pass keeps for the backward pass (the input
-itself is 1); the temporaries of the compiled program; and the bytes that it
-accesses; 8 are the least: read x twice, write y; read x and dy twice,
-write dx. On an accelerator, 'of copy' is the bandwidth that these 8 mean over
-that of a copy.
+All contestants compute the output, the new running statistics and the gradients
+of input, scale and bias, in turns, each on all cores. Three numbers of memory
+are relative to the input's: what the forward pass keeps for the backward pass
+(the input itself is 1); the temporaries of the compiled program; and the bytes
+that it accesses, at least 8: read x twice, write y; read x and dy twice, write
+dx. On an accelerator, 'of copy' is the bandwidth implied by these 8 over that
+of a copy.
 
-The temporaries depend on which results XLA lets share their memory, and so on
-the order of the gradients: both are here, x or the parameters first.
+The temporaries depend on which results XLA lets share memory, and so on the
+order of the gradients: the table has both, x first and parameters first.
 """
 
 import functools
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(shape, args):
-  """Returns a row for each contestant: the fastest of rounds."""
+  """Returns a row for each contestant, from its fastest round."""
   random = np.random.RandomState(0)
   x, dy = (random.normal(2, 3, shape).astype(np.float32) for _ in range(2))
   calls, memory = {}, {}
@@ -140,7 +140,7 @@ def _measure(shape, args):
 
 
 def _jax_call(layer, x, dy, dtype):
-  """Returns a call of the compiled passes, and what memory they use."""
+  """Returns a call of the compiled passes, and their memory use."""
   x, dy = jnp.asarray(x, dtype), jnp.asarray(dy, dtype)
   C = x.shape[-1]
   params = {'scale': jnp.ones(C), 'bias': jnp.zeros(C)}
@@ -173,7 +173,7 @@ def _jax_call(layer, x, dy, dtype):
 
 
 def _torch_call(x, dy) -> Callable[[], None] | None:
-  """Returns the same by PyTorch, channels last; None where it is not."""
+  """Returns the same by PyTorch, channels last; None if not installed."""
   try:
     import torch
   except ImportError:

@@ -2,18 +2,18 @@
 
 Claim:    The forms of bnresearch/ops take at most XLA's time wherever they are
           used, forward and backward; pointwise convolutions and pooling take
-          at most 1.25 of PyTorch's, depthwise and grouped convolutions 2.5.
+          at most 1.25 times PyTorch's, depthwise and grouped ones 2.5 times.
 Source:   our own goal; XLA's own forms take up to 250 times PyTorch's time.
 Command:  python -m benchmarks.ops --output=ops.json
 Cost:     three minutes on a CPU core.
 Result:   benchmarks/results/ops_*.json
 
-The shapes are those of MobileNets, ResNets, Inception and AlexNet. Each pass is
-a program of its own, as the contestants take turns: of convolutions the output,
-the gradient of the input, and that of the kernel; of pooling the output, and
-the output with the gradient. XLA has lax's convolutions and flax's pooling.
-PyTorch has channels last. All have one core, as runs of this code do, or as
-many as --cores says. Times are those of the fastest of rounds.
+The shapes are those of MobileNets, ResNets, Inception and AlexNet. Contestants
+take turns, and each pass is a separate program: for convolutions, the output,
+the input gradient and the kernel gradient; for pooling, the output, and the
+output with the gradient. XLA uses lax's convolutions and flax's pooling;
+PyTorch uses channels last. All use one core, as runs of this code do, or as
+many as --cores says. Times are of the fastest round.
 """
 
 import os
@@ -75,7 +75,7 @@ TINY = tuple(
     ('average pool', 3, {}),
   )
 )
-# Our goals: the most of PyTorch's time.
+# Our goals: the greatest ratio to PyTorch's time.
 OF_PYTORCH = {
   'depthwise': 2.5,
   'pointwise': 1.25,
@@ -137,10 +137,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(operator, args):
-  """Returns a row for each pass: what it took each contestant."""
+  """Returns a row for each pass: the time of each contestant."""
   random = np.random.RandomState(0)
   x = random.normal(size=operator.shape).astype(np.float32)
-  # Half of it is 0, as what comes out of a ReLU: maxima are often equal.
+  # Half of it is 0, as after a ReLU: maxima are often tied.
   x = np.maximum(x, 0)
   inputs = [x]
   if operator.features:
@@ -165,7 +165,7 @@ def _measure(operator, args):
 
 
 def _judge(rows):
-  """Returns the claims: of each kind, over its shapes and passes."""
+  """Returns the claims about each kind, over its shapes and passes."""
   judged = []
   for kind, most in OF_PYTORCH.items():
     of_kind = [row for row in rows if row['kind'] == kind]

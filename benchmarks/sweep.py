@@ -1,25 +1,25 @@
-"""Speed of a sweep: vectorized, one by one, by processes, and in PyTorch.
+"""Speed of a sweep: vectorized, sequential, by processes, and in PyTorch.
 
-Claim:    32 points train vectorized, on two CPU cores, at 1.5 times the speed
-          of one after the other and at 3.5 times that of PyTorch; on an
-          accelerator at 10 times that of one after the other. Their step is
-          compiled once, not 32 times.
+Claim:    on two CPU cores, 32 points train vectorized at 1.5 times the speed of
+          sequential runs and at 3.5 times that of PyTorch; on an accelerator,
+          at 10 times the speed of sequential runs. Their step is compiled once,
+          not 32 times.
 Source:   our own goal.
 Command:  python -m benchmarks.sweep --data=mnist --steps=5000
 Cost:     15 minutes on two CPU cores.
 Result:   benchmarks/results/sweep_*.json
 
-The network of Figure 1 with BN, of 8 learning rates and 4 seeds; batches of 60,
-SGD, an evaluation on the test split every 500 steps, no probes, no checkpoint
-but the last. Each contestant works in a process of its own, or with a process
-for each core, and begins without compiled programs. Sequential runs keep theirs
-as usual, in the cache of programs, where the seeds of a learning rate find
-them; without that cache every run compiles. Whole times begin with the start of
-the process. Training is what the launcher takes, its processes' start included,
-less the compilations (those of several processes divided by their number).
+The points are Figure 1's network with BN, with 8 learning rates and 4 seeds;
+batches of 60, SGD, an evaluation on the test split every 500 steps, no probes,
+only the last checkpoint. Each contestant has its own process, or one per core,
+and begins without compiled programs. Sequential runs keep theirs in the cache
+of programs as usual, where the seeds of a learning rate share them; without
+that cache every run compiles. Whole times begin with the start of the process.
+Training is the launcher's time, including the start of its processes, minus the
+compilations (those of several processes divided by their number).
 
-With --widths=4,8,16,32 it also trains so many points as one program, to find
-how many are best on this machine.
+With --widths=4,8,16,32 it also trains that many points as one program, to find
+the best number on this machine.
 """
 
 import argparse
@@ -39,14 +39,14 @@ from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
-# How many times their time over that of 'vectorized' is at least.
+# Least ratio of a contestant's time to that of 'vectorized'.
 GOALS_ON_CPU = {'sequential': 1.5, 'torch': 3.5}
 GOALS_ON_ACCELERATOR = {'sequential': 10.0}
 
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
-  """Measures the contestants, or, in a child process, plays one of them."""
+  """Measures the contestants, or plays one of them in a child process."""
   args = _parse(argv)
   if args.play:
     print(json.dumps(contestants.play(args.play, args)))
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rounds(args, data):
-  """Returns {contestant: its results}, measured forth and back in turns."""
+  """Returns {contestant: its results}, measured in turns, back and forth."""
   rounds = {name: [] for name in args.contestants}
   for k in range(args.rounds):
     for name in args.contestants[:: -1 if k % 2 else 1]:
@@ -89,7 +89,7 @@ def _rounds(args, data):
 
 
 def _widths(args, data):
-  """Returns {members of a program: ms per step of one, the median}."""
+  """Returns {members of a program: median ms per member step}."""
   found = {width: [] for width in args.widths}
   for k in range(args.rounds):
     for width in args.widths[:: -1 if k % 2 else 1]:
@@ -121,7 +121,7 @@ def _row(name, rounds, args):
 
 
 def _ratios(name, rounds):
-  """Returns whole times over those of 'vectorized', by round."""
+  """Returns whole times relative to 'vectorized', by round."""
   return [
     theirs['whole_s'] / ours['whole_s']
     for ours, theirs in zip(rounds['vectorized'], rounds[name])
@@ -129,7 +129,7 @@ def _ratios(name, rounds):
 
 
 def _judge(rounds):
-  """Returns the claims about the contestants that were measured."""
+  """Returns the claims about the measured contestants."""
   ours = rounds['vectorized']
   on_cpu = ours[0]['platform'] == 'cpu'
   judged = []
@@ -244,7 +244,7 @@ def _parse(argv):
 
 
 def _contestants(text):
-  """Reads names; 'vectorized', with which the others are compared, is first."""
+  """Reads names; puts 'vectorized' first, the reference for the others."""
   names = ['vectorized', *text.split(',')]
   unknown = sorted(set(names) - set(contestants.TITLES))
   if unknown:

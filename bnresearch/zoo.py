@@ -1,4 +1,4 @@
-"""The networks as they were published, by name: what they have, who says so.
+"""Published networks by name, with their numbers and sources.
 
 from bnresearch import zoo
 model = zoo.network('resnet_50')
@@ -18,19 +18,19 @@ _HERE = 'arithmetic'
 
 
 class Published(NamedTuple):
-  """A network as published, for 1000 classes unless it says otherwise.
+  """A network as published, for 1000 classes unless stated otherwise.
 
   Attributes:
     model: a file of `bnresearch/models`.
-    options: of its `Model`, where they differ from the defaults.
+    options: options of its `Model` that differ from the defaults.
     norm: a file of `bnresearch/norms`.
-    parameters: how many, gamma and beta among them.
+    parameters: their number, including gamma and beta.
     counted_by: who states that number, or 'arithmetic'.
     top_1: accuracy on ImageNet's validation set, one crop, in percent; None
-      where we know no public source.
+      if we know no public source.
     measured_by: who states that accuracy.
-    size: of the square images, in pixels.
-    channels: of the images.
+    size: side of the square images, in pixels.
+    channels: channels of the images.
     num_classes: K.
     layers: fields of `Layers` that differ from the defaults.
   """
@@ -166,7 +166,7 @@ def published(name: str) -> Published:
   """Returns what is known of a network.
 
   Raises:
-    lookup.Unknown: there is none of this name; the message has the nearest one.
+    lookup.Unknown: the name is unknown; the message suggests the nearest one.
   """
   if name not in PUBLISHED:
     known = lookup.suggest(name, PUBLISHED)
@@ -187,7 +187,7 @@ def network(
     name: one of `PUBLISHED`.
     norm: another normalizer, a file of `bnresearch/norms`.
     num_classes: another number of classes.
-    **norm_options: of the normalizer.
+    **norm_options: options of the normalizer.
   """
   found = published(name)
   cls = lookup.find('norms', norm or found.norm).Norm

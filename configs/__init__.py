@@ -1,1 +1,1 @@
-"""Configs: the numbers one might sweep. All begin from `default.py`."""
+"""Configs: the numbers one might sweep. All start from `default.py`."""

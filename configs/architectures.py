@@ -1,11 +1,11 @@
 """Every architecture at small-image scale, with and without BN.
 
 Command:  python -m bnresearch.main --config=configs/architectures.py
-Expected: on Fashion-MNIST 65% to 84% test accuracy with BN. Without it half of
-          the deep networks are still at chance; MLP, LSTM, LeNet, VGG, ResNet
-          and DenseNet are not.
-Time:     on Fashion-MNIST, on one CPU core, 1 s a point (mlp) to 11 minutes
-          (inception_v4); 53 minutes for all, two at a time.
+Expected: on Fashion-MNIST, 65% to 84% test accuracy with BN. Without it, half
+          of the deep networks are still at chance; MLP, LSTM, LeNet, VGG,
+          ResNet and DenseNet are not.
+Time:     on Fashion-MNIST, on one CPU core, from 1 s a point (mlp) to 11
+          minutes (inception_v4); 53 minutes for all, two at a time.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
@@ -13,9 +13,9 @@ After a colon, comma-separated:
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=300
 
-All share one learning rate, optimizer, batch and number of steps, so that none
-is tuned: what differs is how well a network learns so soon. The deep ones are
-narrow, a quarter of the published width, and have the stem for small images.
+All networks share learning rate, optimizer, batch size and number of steps;
+none is tuned. The comparison is how well each learns in so few steps. The deep
+networks have a quarter of the published width, and the stem for small images.
 """
 
 from configs import default
@@ -58,7 +58,7 @@ def get_config(arg: str = ''):
   config.train.log_every = min(50, chosen['steps'])
   if any('model.width' in MODELS[model] for model in models):
     config.model.min_width = 8
-  config.norm.momentum = 0.9  # the average of 0.99 forgets in 458 steps
+  config.norm.momentum = 0.9  # with 0.99, forgetting takes 458 steps
   config.optim.learning_rate = 0.05
   config.optim.momentum = 0.9
   config.eval.every = chosen['steps']

@@ -1,7 +1,7 @@
-"""The size of the batch that normalizes: its small end, and what mends it.
+"""How few examples BN needs to normalize, and which norms need fewer.
 
 Command:  python -m bnresearch.main --config=configs/batch_size.py
-Expected: test accuracy 98% with BN over four or more examples, 55% over two,
+Expected: test accuracy of 98% with BN over four or more examples, 55% over two,
           10% over one.
 Time:     1 to 3 s a point on one CPU core.
 
@@ -10,11 +10,11 @@ After a colon, comma-separated:
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=2000
 
-Every update sees 128 examples; only how many of them share statistics
-changes. So the gradient's noise is no part of the comparison, as it is where
-the batch itself shrinks. group, layer and none know no group: one run a seed.
-batch_renorm keeps the variance within groups, which a group of one does not
-have: it begins at two.
+Every update sees 128 examples; only the number of examples that share
+statistics changes. So gradient noise does not enter the comparison, as it would
+if the batch itself shrank. group, layer and none use no groups of examples: one
+run a seed. batch_renorm keeps the variance within groups, which a group of one
+does not have, so it begins at two.
 """
 
 from configs import default
@@ -31,11 +31,11 @@ def get_config(arg: str = ''):
   config = default.get_config()
   config.data.name = chosen['data']
   config.model.activation = 'relu'  # as in the published networks
-  # One example has a variance of 0, which has no unbiased estimate. Pooled
-  # over the groups, the running variance is that of the 128, whatever a group.
+  # One example has a variance of 0, without an unbiased estimate. Pooled over
+  # groups, the running variance is that of all 128, whatever the group size.
   config.norm.group_variance = 'pooled'
-  # Ioffe 2017 begins at 5,000 steps and ends at 25,000 and 40,000, a small
-  # part of a long run: here 1/16, 5/16 and 1/2 of a short one.
+  # Ioffe 2017 begins at 5,000 steps and ends at 25,000 and 40,000, a small part
+  # of a long run. Here it is 1/16, 5/16 and 1/2 of a short one.
   config.norm.renorm_start = steps // 16
   config.norm.d_max_at = max(1, 5 * steps // 16)
   config.norm.r_max_at = max(1, steps // 2)

@@ -1,9 +1,9 @@
 """Figure 1 of Ioffe & Szegedy 2015: a sigmoid network with and without BN.
 
 Command:  python -m bnresearch.main --config=configs/figure1.py
-Expected: test accuracy 94.1% with BN and 90.7% without it; on mnist 97.7% and
+Expected: test accuracy of 94.1% with BN and 90.7% without; on mnist, 97.7% and
           94.1%. With init=easy they differ less: 94.4, 94.1; 97.5, 97.0%.
-Time:     about 15 s a point on one CPU core; on mnist about 45 s.
+Time:     about 15 s a point on one CPU core; on mnist, about 45 s.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist   mnist is the paper's
@@ -11,7 +11,7 @@ After a colon, comma-separated:
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=50000            the paper's
 
-The paper gives the network, the batch of 60 and the 50,000 steps. Optimizer,
+The paper states the network, the batch of 60 and the 50,000 steps. Optimizer,
 learning rate, initial std and binarization threshold are our assumptions.
 """
 

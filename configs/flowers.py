@@ -1,12 +1,12 @@
-"""Photographs of flowers: BN-GoogLeNet and Inception V2, with BN and without.
+"""Photographs of flowers: BN-GoogLeNet and Inception V2, with and without BN.
 
 Command:  python -m bnresearch.main --config=configs/flowers.py \\
               --config.data.folder=FOLDER
-Expected: see experiments/flowers.py, which draws it.
+Expected: see experiments/flowers.py, which plots it.
 Time:     with scale=small, on one CPU core, 15 to 20 minutes a point.
 
-FOLDER has a folder of photographs for each class, or train/ and val/ with them.
-One network on photographs of your own, in runs/mine:
+FOLDER has a folder of photographs per class, or train/ and val/ with such
+folders. To train one network on your own photographs, in runs/mine:
 
   python -m bnresearch.main --workdir=runs/mine --config.data.folder=FOLDER \\
       --config=configs/flowers.py:models=googlenet,norms=batch
@@ -18,12 +18,12 @@ After a colon, comma-separated:
   norms=batch+none
   seeds=1                runs seeds 0 ... seeds-1 of each point
 
-The recipe is the one of the source documents' BN-GoogLeNet in PyTorch: Adam at
+The recipe is that of the source documents' BN-GoogLeNet in PyTorch: Adam at
 0.0015, a tenth of it after 1,500 of 3,120 iterations, batches of 32, kernels by
 He et al., pixels from -1 to 1, random-resized crops and flips, two auxiliary
-heads at 0.3, each 5x5 as two 3x3; evaluated on the whole image, squeezed to a
-square. Ours differs in He's fan (in, not out), and the auxiliary heads' dropout
-(70%, as published, not 50%).
+heads at 0.3, each 5x5 as two 3x3; evaluation on the whole image, squeezed to a
+square. Ours differs in He's fan (in, not out), and in the auxiliary heads'
+dropout (70%, as published, not 50%).
 """
 
 from configs import default
@@ -36,7 +36,7 @@ SCALES = {
     'train.log_every': 20,
     'eval.every': 100,
     'checkpoint.every': 100,
-    'optim.decay_steps': 673,  # of 1,400, as 1,500 of 3,120
+    'optim.decay_steps': 673,  # of 1,400, like 1,500 of 3,120
   },
   'full': {
     'data.image_size': 224,
@@ -88,7 +88,7 @@ def get_config(arg: str = ''):
     for model in models
     for norm in chosen['norms'].split('+')
   )
-  # A single run lives in the directory itself.
+  # A single run uses the directory itself.
   single = sweep[0] if len(sweep) == 1 else {}
   config.sweep = () if single else sweep
   config.update_from_flattened_dict(SCALES[chosen['scale']] | single)

@@ -1,8 +1,8 @@
-"""Section 2 of Ioffe & Szegedy 2015: statistics that get no gradient.
+"""Section 2 of Ioffe & Szegedy 2015: no gradient through the statistics.
 
 Command:  python -m bnresearch.main --config=configs/gradient_through_statistics.py
-Expected: with the gradient the biases stay at 0; without it they grow all
-          along, and with learning rate 1 the network does not learn.
+Expected: with the gradient, the biases stay at 0; without it they keep
+          growing, and with learning rate 1 the network does not learn.
 Time:     about 5 s a point on one CPU core.
 
 After a colon, comma-separated:
@@ -12,8 +12,8 @@ After a colon, comma-separated:
   steps=20000
 
 The network is Figure 1's, but each hidden layer keeps the bias that the mean
-subtraction cancels: it is the b of section 2. The paper names no learning
-rate; its model "blows up", which depends on it.
+subtraction cancels: the b of section 2. The paper's model "blows up", which
+depends on the learning rate; the paper does not state it.
 """  # noqa: E501 (the command is one line)
 
 from configs import default

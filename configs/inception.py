@@ -1,55 +1,57 @@
 """Inception with and without BN: Figures 2, 3, 4 of the BN paper, section 4.2.
 
 Command:  python -m bnresearch.main --config=configs/inception.py
-Expected: of scale=small, three seeds, highest accuracy on Fashion-MNIST:
-          Inception 86.6 ± 0.7%, BN-Baseline 88.6 ± 0.1%, which needs 1.8 times
-          fewer steps to Inception's; BN-x5 85.7 ± 0.5% and BN-x30 81.2 ± 0.5%
-          in a third of the steps; BN-x5-Sigmoid 85.1 ± 0.7%; Inception at five
-          times the rate, and with sigmoids, chance.
-Time:     37 minutes a seed on two quiet cores of an AMD EPYC, 0.09 s a step
-          without BN and 0.1 s with it on one.
+Expected: with scale=small and three seeds, highest accuracy on Fashion-MNIST:
+          Inception 86.6 ± 0.7%; BN-Baseline 88.6 ± 0.1%, with 1.8 times fewer
+          steps to Inception's accuracy; BN-x5 85.7 ± 0.5% and BN-x30 81.2 ±
+          0.5% in a third of the steps; BN-x5-Sigmoid 85.1 ± 0.7%; Inception at
+          five times the rate, or with sigmoids: chance.
+Time:     37 minutes a seed on two quiet cores of an AMD EPYC; on one, 0.09 s a
+          step without BN and 0.1 s with it.
 
 After a colon, comma-separated:
   study=figure2          the paper's five curves, and its two networks without
-                         BN that could not be trained; or
-  study=modifications    BN-Baseline, and with each of the seven modifications
-                         of section 4.2.1; BN-x5, and without each of them; or
+                         BN that did not train; or
+  study=modifications    BN-Baseline, alone and with each of the seven
+                         modifications of section 4.2.1; BN-x5, complete and
+                         without each of them; or
   study=ensemble         BN-x30, and the six networks of section 4.2.3; or
-  study=photometric      Inception and BN-x5, by strength of distortions; or
-  study=auxiliary        Inception and BN-x5, by use of auxiliary heads; or
+  study=photometric      Inception and BN-x5, over strengths of distortion; or
+  study=auxiliary        Inception and BN-x5, over uses of auxiliary heads; or
   study=tuning           Inception with other learning rates
   scale=small            images of 28 to 32 pixels, a narrow network; or
   scale=paper            ImageNet at 224 pixels, as published
-  data=fashion_mnist     of scale=small; or cifar10, digits, mnist, svhn, ...
-  steps=9000             of scale=small, for Inception; a multiple of 300
-  batch=32               of scale=paper; 32 is the paper's
+  data=fashion_mnist     for scale=small; or cifar10, digits, mnist, svhn, ...
+  steps=9000             for scale=small, of Inception; a multiple of 300
+  batch=32               for scale=paper; 32 is the paper's
   seeds=1                runs seeds 0 ... seeds-1 of each point
 
-Both scales have the same points; they differ in `_small` and `_paper` only.
-What the paper does not state is assumed: momentum 0.9; an L2 weight of 4e-5,
-slim's; LRN by Krizhevsky's constants; slim's distortions, and 'reduced' ones of
-half the strength; 16 shards; a learning rate that decays as GoogLeNet's, by 4%
-every 8 epochs, so to 2% over Inception's 31 million steps; and, of the
-ensemble, which network has which variations, and that larger initial weights
-are twice as large. What decays 6 times faster is trained for a third of the
-steps; the paper trained it for a fifth.
+Both scales have the same points; they differ only by `_small` and `_paper`.
+Where the paper is silent, we assume: momentum 0.9; slim's L2 weight of 4e-5;
+LRN with Krizhevsky's constants; slim's distortions, and 'reduced' ones of half
+the strength; 16 shards; a learning rate that decays as GoogLeNet's, by 4% every
+8 epochs, so to 2% over Inception's 31 million steps; and for the ensemble,
+which network has which variations, and that larger initial weights are twice as
+large. Networks whose rate decays 6 times faster train for a third of the steps;
+in the paper, for a fifth.
 
-In scale=small the rate decays to 10% over Inception's steps, and so to 1% over
-a third of them. Its first value and this decay are tuned for Inception, the
-network without BN, of one seed in 6,000 steps. Rates of 0.005, 0.01, 0.02, 0.04
-and 0.08 that decay to 2% gave 77.5, 80.3, 82.3, 82.7 and 10.0%; of 0.02 to 10%
-and 30%, 84.0 and 82.4%; of 0.04 to 10%, 10.0% until it was stopped at half.
+With scale=small the rate decays to 10% over Inception's steps; where it decays
+6 times faster, to 1% over a third of them. Its initial value and this decay
+are tuned for Inception, the network without BN, with one seed and 6,000 steps.
+Rates of 0.005, 0.01, 0.02, 0.04 and 0.08, decaying to 2%, gave 77.5, 80.3,
+82.3, 82.7 and 10.0%; 0.02 decaying to 10% and 30%, 84.0 and 82.4%; 0.04
+decaying to 10%, 10.0% when it was stopped halfway.
 
 With batch=256 there are an eighth of the steps, at 8 times the learning rate.
-Such linear scaling is not the paper's, and without a warm-up it may fail at the
-higher rates. BN keeps its groups of 32 examples.
+The paper does not scale so, and without a warm-up it may fail at the higher
+rates. BN keeps its groups of 32 examples.
 """
 
 from ml_collections import ConfigDict
 
 from configs import default
 
-NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is no 2
+NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is not a 2
 _PAPERS_BATCH = 32
 
 
@@ -75,13 +77,13 @@ def get_config(arg: str = ''):
     for label, overrides in _STUDIES[chosen['study']](config).items()
   )
   if not any('norm.name' in point for point in config.sweep):
-    norm = default.get_config().norm  # without BN, nothing follows batches
+    norm = default.get_config().norm  # without BN there are no statistics
     config.norm.momentum, config.norm.group_size = norm.momentum, 0
   return config
 
 
 def _inception() -> ConfigDict:
-  """Returns the paper's Inception, as it was before BN."""
+  """Returns the paper's Inception, without BN."""
   config = default.get_config()
   config.data.mean = config.data.std = (0.5,)
   config.data.shuffle = 'none'
@@ -100,7 +102,7 @@ def _inception() -> ConfigDict:
 
 
 def _small(config: ConfigDict, data: str, steps: int) -> None:
-  """Sets what small images need."""
+  """Sets the knobs for small images."""
   if steps % 300:
     nearest = max(1, round(steps / 300)) * 300
     raise ValueError(
@@ -125,8 +127,8 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
 
 
 def _paper(config: ConfigDict, batch: int) -> None:
-  """Sets what ImageNet needs."""
-  if batch not in (32, 64, 128, 256):  # so that all numbers stay whole
+  """Sets the knobs for ImageNet."""
+  if batch not in (32, 64, 128, 256):  # which keep all numbers whole
     raise ValueError(f'batch={batch}: needs 32, 64, 128 or 256.')
   times = batch // _PAPERS_BATCH
   config.data.name = 'imagenet2012'
@@ -147,11 +149,11 @@ def _paper(config: ConfigDict, batch: int) -> None:
 def modifications(config: ConfigDict, factor: float = 5) -> dict[str, dict]:
   """Returns the seven of section 4.2.1, each as overrides of one knob.
 
-  But that what decays faster is also trained for a shorter time.
+  Except that the faster decay also shortens training.
 
   Args:
-    config: of Inception.
-    factor: of the learning rate.
+    config: Inception's config.
+    factor: factor on the learning rate.
   """
   optim = config.optim
   return {
@@ -171,7 +173,7 @@ def modifications(config: ConfigDict, factor: float = 5) -> dict[str, dict]:
 
 
 def _with(*overrides):
-  """Returns BN, and what else is overridden."""
+  """Returns the override for BN, with further overrides."""
   result = {'norm.name': 'batch'}
   for more in overrides:
     result |= more
@@ -218,13 +220,13 @@ def _ensemble(config):
     'per_activation_dropout_10': last | dropout_10,
   }
   return {'bn_x30': x30} | {
-    f'member_{name}': x30 | overrides | {'seed': 100 * k}  # none shares one
+    f'member_{name}': x30 | overrides | {'seed': 100 * k}  # none share a seed
     for k, (name, overrides) in enumerate(members.items(), 1)
   }
 
 
 def _photometric(config):
-  strengths = (0.0, 0.5, 1.0, 2.0)  # the paper has no number
+  strengths = (0.0, 0.5, 1.0, 2.0)  # the paper states none
   return _both(
     config,
     {f'photometric_{s:g}': {'augment.photometric': s} for s in strengths},
@@ -244,7 +246,7 @@ def _auxiliary(config):
 
 
 def _both(config, variants):
-  """Returns the variants of Inception, and those of BN-x5."""
+  """Returns the variants of both Inception and BN-x5."""
   x5 = _with(*modifications(config).values())
   return {
     f'{label}_{name}': base | overrides

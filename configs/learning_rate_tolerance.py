@@ -1,10 +1,10 @@
-"""How large a learning rate, and how careless an initialization, trains.
+"""The largest learning rate and the worst initialization that still train.
 
 Command:  python -m bnresearch.main --config=configs/learning_rate_tolerance.py
           with --launcher=vectorized
-Expected: with BN 91 to 95% by every rate up to 30, from every deviation;
-          without a normalizer more than 90% only by rates of 0.03 to 3 from
-          large ones.
+Expected: with BN, 91 to 95% at every rate up to 30, from every deviation;
+          without a normalizer, more than 90% only at rates of 0.03 to 3, from
+          large deviations.
 Time:     about 2 minutes for the 162 points on two busy CPU cores.
 
 After a colon, comma-separated:
@@ -14,8 +14,8 @@ After a colon, comma-separated:
   rates=9                learning rates, each 10**0.5 times the one before
   stds=6                 deviations of the initial weights, likewise
 
-The network is that of Figure 1, whose sigmoids no normalizer but BN was made
-for; the rates go on where the paper's stop, to see where each fails.
+The network is Figure 1's. Of these normalizers, only BN was made for its
+sigmoids. The rates go beyond the paper's, to see where each normalizer fails.
 """
 
 from configs import default
@@ -43,7 +43,7 @@ def get_config(arg: str = ''):
   config = default.get_config()
   config.data.name = chosen['data']
   config.data.binarize = True
-  config.norm.momentum = 0.9  # so that 100 steps forget the initial statistics
+  config.norm.momentum = 0.9  # forgets the initial statistics in 100 steps
   config.train.steps = chosen['steps']
   config.eval.every = chosen['steps']
   config.checkpoint.every = chosen['steps']

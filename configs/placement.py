@@ -1,9 +1,9 @@
-"""Where the normalizer stands: before the activation, after it, or nowhere.
+"""Placement of the normalizer: before the activation, after it, or nowhere.
 
 Command:  python -m bnresearch.main --config=configs/placement.py
-Expected: of the mlp, test accuracy about 98% with BN in either place; without
-          it 93% with sigmoids, 97% with the others.
-Time:     about 1 s a point on one CPU core; lenet 2 s and vgg 17 s in 1,000
+Expected: for the mlp, test accuracy of about 98% with BN in either place;
+          without it, 93% with sigmoids and 97% with the others.
+Time:     about 1 s a point on one CPU core; lenet 2 s and vgg 17 s for 1,000
           steps.
 
 After a colon, comma-separated:
@@ -14,8 +14,7 @@ After a colon, comma-separated:
   steps=5000
 
 The paper normalizes Wu, before the activation (section 3.2). All points share
-one learning rate, optimizer and initialization, so that none is tuned for one
-place.
+learning rate, optimizer and initialization, so these are tuned for no place.
 """
 
 from configs import default

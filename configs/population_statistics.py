@@ -1,8 +1,8 @@
-"""Running statistics with long and short memories, beside population ones.
+"""Running statistics of long and short memory, compared with population ones.
 
 Command:  python -m bnresearch.main --config=configs/population_statistics.py
-Expected: the same training at each point; test accuracies that differ early
-          and agree late.
+Expected: training is the same at each point; test accuracies differ early and
+          agree late.
 Time:     about 3 s a point on one CPU core.
 
 After a colon, comma-separated:
@@ -10,7 +10,7 @@ After a colon, comma-separated:
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=3200             a multiple of 100
 
-Checkpoints are kept every 100 steps, for `experiments/population_statistics`.
+Keeps a checkpoint every 100 steps, for `experiments/population_statistics`.
 """
 
 from configs import default

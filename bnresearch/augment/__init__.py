@@ -1,16 +1,16 @@
-"""Augmentation: training images, changed at random before a network sees them.
+"""Augmentation: random changes of training images, on the device.
 
-It works on the device, within the compiled step. Images that have sizes of
-their own are cropped on the host before, by `images/crops.py`. Here are
+It runs inside the compiled step. Images of varying sizes are first cropped on
+the host, by `images/crops.py`. The files are
 
   geometry   flips, crops, shifts, turns and scales of one image
   colour     brightness, contrast, saturation and hue of one image
   mixing     cutout; mixup and label smoothing, which also change the targets
 
 To add an augmentation of images, write `function(key, image_HWC, *, knobs)` in
-the file where it belongs. Its knobs go to `config.augment`, off by default,
+the file where it belongs. Add its knobs to `config.augment`, off by default,
 as lines of `knobs/table.py`, and to `training` below, under a new number:
-a key is made of it, so that the others keep their draws.
+its key is derived from that number, so that the others keep their draws.
 """
 
 import functools
@@ -50,12 +50,12 @@ def training(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the batch after crop, affine map, flip, colours, cutout and mixup.
 
-  Images are uint8 0 to 255, and become float32 where that is needed; targets
-  are probabilities. What is off does nothing. An image's draws follow from the
-  key and its place in the batch, which is to be that of all devices.
+  Images are uint8 0 to 255, and become float32 if needed; targets are
+  probabilities. Disabled changes do nothing. An image's draws depend on the key
+  and its place in the batch, which must be the batch of all devices.
 
-  The options are those of `config.augment`; `crop_done` says that 'resized' has
-  been done on the host. ValueError: one of them does not suit these images.
+  The options are those of `config.augment`; `crop_done` says that the host has
+  done the crop 'resized'. ValueError: an option does not suit these images.
   """
   if crop not in CROPS:
     raise ValueError(f'crop = {crop!r}: must be one of {", ".join(CROPS)}.')

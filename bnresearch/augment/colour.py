@@ -1,13 +1,13 @@
-"""Photometric distortion, as slim's Inception preprocessing has it.
+"""Photometric distortion, as in slim's Inception preprocessing.
 
-Brightness, saturation, hue and contrast of one image, changed at random and in
-a random order. Ioffe & Szegedy 2015, section 4.2.1, arXiv 1502.03167, reduce
-these distortions for the network with Batch Normalization, as it sees each
-image fewer times.
+It changes brightness, saturation, hue and contrast of one image by random
+amounts in a random order. Ioffe & Szegedy 2015, section 4.2.1, arXiv
+1502.03167, reduce these distortions for the network with Batch Normalization,
+as it sees each image fewer times.
 
 The four changes are those of `tf.image`. They are functions of planes (H, W),
-one for each channel, which are red, green and blue, or a single one: made of
-operations on arrays (H, W, C), they took three times as long on a CPU.
+one per channel: red, green and blue, or a single one. Written with operations
+on arrays (H, W, C), they took three times as long on a CPU.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ import numpy as np
 Planes = Sequence[jax.Array]
 Amount = jax.Array | float
 
-# Of these orders, each image draws one.
+# Each image draws one of these orders.
 ORDERS = {
   'four': (
     ('brightness', 'saturation', 'hue', 'contrast'),
@@ -37,15 +37,15 @@ def brighten(planes: Planes, delta: Amount) -> Planes:
 
 
 def contrast(planes: Planes, factor: Amount) -> Planes:
-  """Returns the planes, each stretched about its mean."""
+  """Returns the planes, each scaled about its mean."""
   return [x.mean() + factor * (x - x.mean()) for x in planes]
 
 
 def saturate(planes: Planes, factor: Amount) -> Planes:
   """Returns the planes with HSV's saturation multiplied, and at most 1.
 
-  The largest of the three stays, the others move to or from it. What is grey
-  stays.
+  The largest of the three values stays; the others move to or from it. Grey
+  stays as it is.
   """
   if len(planes) == 1:
     return planes
@@ -58,8 +58,8 @@ def saturate(planes: Planes, factor: Amount) -> Planes:
 def turn_hue(planes: Planes, delta: Amount) -> Planes:
   """Returns the planes with HSV's hue turned by `delta` circles.
 
-  From red by green to blue. The largest and the smallest value stay, whichever
-  channel has them then. What is grey stays.
+  It turns from red through green to blue. A pixel keeps its largest and
+  smallest value, though perhaps in other channels. Grey stays as it is.
   """
   if len(planes) == 1:
     return planes
@@ -74,7 +74,7 @@ def turn_hue(planes: Planes, delta: Amount) -> Planes:
   sixths = origin + between / jnp.where(chroma > 0, chroma, 1) + 6 * delta
 
   def channel(own):
-    """Largest within a sixth of its own hue, smallest beyond two."""
+    """Returns the largest value within a sixth of `own`, least beyond two."""
     apart = sixths - own
     apart = jnp.abs(apart - 6 * jnp.round(apart / 6))
     return value - chroma * jnp.clip(apart - 1, 0, 1)
@@ -83,7 +83,7 @@ def turn_hue(planes: Planes, delta: Amount) -> Planes:
 
 
 def _value_and_chroma(red, green, blue):
-  """Returns the largest, and how far the smallest is below it."""
+  """Returns the largest value, and its difference from the smallest."""
   value = jnp.maximum(jnp.maximum(red, green), blue)
   return value, value - jnp.minimum(jnp.minimum(red, green), blue)
 
@@ -110,19 +110,19 @@ def distort(
   """Returns the image with its colours changed at random, clipped to [0, 1].
 
   Args:
-    key: of this image.
+    key: the image's own key.
     image_HWC: float32 in [0, 1], RGB or grey.
-    photometric: strength, a factor on the four that follow.
-    brightness: added, between plus and minus this.
+    photometric: strength, a factor on the next four.
+    brightness: the greatest amount added, plus or minus.
     contrast: the factor is 1 plus or minus at most this, and not below 0.
     saturation: likewise.
-    hue: turned, between plus and minus this, in circles.
+    hue: the greatest turn, plus or minus, in circles.
     photometric_mode: 'four', in one of slim's four orders; or 'fast',
       brightness and saturation only, in one of two orders, where slim's latest
-      code has brightness first always.
+      code always takes brightness first.
 
   Raises:
-    ValueError: the image is not of 3 channels or 1; there is no such mode.
+    ValueError: the image has neither 3 channels nor 1; there is no such mode.
   """
   _check(image_HWC.shape, photometric_mode)
   amounts_key, order_key = jax.random.split(key)
@@ -143,7 +143,7 @@ def distort(
 
 
 def _turn(planes, names, amounts, order):
-  """Returns what the order makes of the planes, the k-th doing `names[k]`."""
+  """Returns the planes after the change that `names` lists for the order."""
   result = None
   for name in dict.fromkeys(names):
     changed = planes
@@ -156,7 +156,7 @@ def _turn(planes, names, amounts, order):
 
 
 def _amounts(key, reach):
-  """Draws the amount of each change that is made at all."""
+  """Draws the amount of each enabled change."""
   reach_4 = np.array(list(reach.values()), np.float32)
   added_4 = np.array([name in ('brightness', 'hue') for name in reach])
   low_4 = np.where(added_4, -reach_4, np.maximum(0, 1 - reach_4))

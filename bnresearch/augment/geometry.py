@@ -1,8 +1,8 @@
 """Flips, crops and affine maps of one image.
 
-Each is `function(key, image_HWC, *, knobs)`, the key for this image alone: many
-images are vmapped. Images are 0 to 255, uint8 or float32. What moves whole
-pixels keeps the dtype; what interpolates returns float32.
+Each is `function(key, image_HWC, *, knobs)`, with a key for this image alone;
+vmap it over many images. Images are 0 to 255, uint8 or float32. Functions that
+move whole pixels keep the dtype; those that interpolate return float32.
 """
 
 import math
@@ -25,15 +25,15 @@ def padded_crop(
   """Returns a crop (H, W, C) of the image with zeros around it.
 
   Lee et al. 2014, arXiv 1409.5185, and He et al. 2015, section 4.2, arXiv
-  1512.03385, who have 4 pixels on images of 32.
+  1512.03385, use 4 pixels on images of 32.
 
   Args:
-    key: of this image.
+    key: the image's own key.
     image_HWC: any dtype, which is kept.
     padding: pixels on each side.
 
   Raises:
-    ValueError: so many pixels could push the whole image out.
+    ValueError: a crop could miss the whole image.
   """
   H, W, C = image_HWC.shape
   if padding >= min(H, W):
@@ -56,15 +56,15 @@ def resized_crop(
 ) -> jax.Array:
   """Returns a random box of the image, enlarged to its size; float32.
 
-  Bilinear, with the centres of pixels at halves, and what is outside the box
-  does not count: so it is as if the box had been cut out first. A box has no
-  side longer than the image, so nothing needs smoothing first.
+  Bilinear, with pixel centres at halves. Pixels outside the box do not count,
+  as if the box had been cut out first. No side of a box is longer than the
+  image's, so nothing needs smoothing first.
 
   Args:
-    key: of this image.
+    key: the image's own key.
     image_HWC: 0 to 255.
     area: see `boxes.crop_box`, which chooses the box.
-    aspect: see there.
+    aspect: likewise.
   """
   H, W, _ = image_HWC.shape
   uniform_A4 = jax.random.uniform(key, (boxes.ATTEMPTS, 4))
@@ -76,17 +76,17 @@ def resized_crop(
 
 
 def _stretched(image, start, length, axis):
-  """Returns the pixels from `start` on, as many as there were altogether.
+  """Returns `length` pixels from `start` on, stretched to the full axis.
 
   Takes whole rows or columns: on a CPU that is 9 times as fast as products with
-  matrices of weights for images of 224 pixels, and no slower for small ones.
+  weight matrices for images of 224 pixels, and no slower for small ones.
   """
   n = image.shape[axis]
   place = start + (jnp.arange(n) + 0.5) * (length / n) - 0.5
   place = jnp.clip(place, start, start + length - 1)
   before = jnp.floor(place).astype(jnp.int32)
   rest = (place - before).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-  # The higher one counts nothing where it is beyond the box.
+  # Beyond the box the higher pixel has weight 0.
   low, high = (
     jnp.take(image, i, axis, mode='clip').astype(jnp.float32)
     for i in (before, before + 1)
@@ -104,13 +104,13 @@ def affine(
 ) -> jax.Array:
   """Returns the image turned, scaled and shifted at random, by `warp`; float32.
 
-  Each amount is uniform between plus and minus its greatest.
+  Each amount is uniform between plus and minus its maximum.
 
   Args:
-    key: of this image.
+    key: the image's own key.
     image_HWC: 0 to 255.
-    shift: at most, down and to the right, as a fraction of that side.
-    rotate: at most, in degrees.
+    shift: maximum shift down and to the right, as a fraction of that side.
+    rotate: maximum rotation, in degrees.
     scale: the factor on the size is 1 plus or minus at most this.
 
   Raises:
@@ -142,15 +142,15 @@ def warp(
 ) -> jax.Array:
   """Returns the image turned and scaled about its centre, then shifted.
 
-  Interpolates once, bilinearly; float32. Around the image are zeros, into which
-  its border fades.
+  Interpolates once, bilinearly; float32. Zeros surround the image, and its
+  border fades into them.
 
   Args:
     image_HWC: 0 to 255.
     down: shift in pixels.
     right: shift in pixels.
     degrees: counter-clockwise.
-    factor: on the size; above 0.
+    factor: factor on the size; above 0.
   """
   H, W, _ = image_HWC.shape
   centre_row, centre_column = (H - 1) / 2, (W - 1) / 2
@@ -159,7 +159,7 @@ def warp(
     jnp.arange(W) - centre_column - right,
     indexing='ij',
   )
-  # From a pixel of the result back to where it comes from.
+  # From a pixel of the result back to its source.
   radians = degrees * (math.pi / 180)
   cos, sin = jnp.cos(radians) / factor, jnp.sin(radians) / factor
   places = (

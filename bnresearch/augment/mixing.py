@@ -1,4 +1,4 @@
-"""Cutout, mixup and label smoothing: they change what there is to recognize."""
+"""Cutout, mixup and label smoothing."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,15 @@ import jax.numpy as jnp
 def cutout(key: jax.Array, image_HWC: jax.Array, *, cutout: int) -> jax.Array:
   """Returns the image with a square of zeros; DeVries & Taylor 2017.
 
-  arXiv 1708.04552. The square's centre is any pixel of the image, so that part
-  of the square may be outside.
+  arXiv 1708.04552. The square's centre is any pixel of the image, so part of
+  the square may lie outside.
 
-  Differs from the paper: zeros are black, where the paper sets to zero after
-  the mean has been subtracted; with an odd side the square has that side, where
-  the authors' code has one less.
+  Differs from the paper: zeros are black, while the paper sets pixels to zero
+  after subtracting the mean; an odd side is kept, while the authors' code
+  shortens it by one.
 
   Args:
-    key: of this image.
+    key: the image's own key.
     image_HWC: any dtype, which is kept.
     cutout: side of the square in pixels.
 
@@ -48,12 +48,12 @@ def mixup(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns each example mixed with another one; Zhang et al. 2017.
 
-  arXiv 1710.09412: w x_i + (1 - w) x_j, images and targets alike, where w is
-  from Beta(alpha, alpha). As in the authors' code, a batch has one w, and j is
-  a permutation of its examples.
+  arXiv 1710.09412: w x_i + (1 - w) x_j, for images and targets, with w from
+  Beta(alpha, alpha). As in the authors' code, a batch has one w, and j is a
+  permutation of its examples.
 
   Args:
-    key: of the batch.
+    key: the batch's key.
     images_NHWC: uint8 or float32.
     targets_NK: probabilities.
     mixup: alpha, above 0.
@@ -72,13 +72,13 @@ def mixup(
 
 
 def smooth(targets_NK: jax.Array, label_smoothing: float) -> jax.Array:
-  """Returns targets that give a part of the probability to all K classes alike.
+  """Returns targets with part of the probability spread over all K classes.
 
   Szegedy et al. 2015, section 7, arXiv 1512.00567.
 
   Args:
     targets_NK: probabilities.
-    label_smoothing: that part, 0.1 in the paper.
+    label_smoothing: the part, spread evenly; 0.1 in the paper.
   """
   K = targets_NK.shape[-1]
   return (1 - label_smoothing) * targets_NK + label_smoothing / K

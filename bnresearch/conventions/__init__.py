@@ -1,9 +1,9 @@
-"""What momentum, epsilon and variance mean elsewhere, and in a run of ours.
+"""What momentum, epsilon and variance mean in other frameworks and in ours.
 
 Every framework of `frameworks.py` normalizes by `sqrt(var + epsilon)` with the
 biased variance of the batch (Ioffe & Szegedy 2015, Algorithm 1, 1502.03167).
-They differ in what they average for evaluation, and in whether the parameter of
-that average weighs the old value or the new one.
+They differ in what they average for evaluation, and in whether the average's
+parameter weighs the old value or the new one.
 
   python -m bnresearch.conventions --help
 """
@@ -23,7 +23,7 @@ class Values(NamedTuple):
   Attributes:
     momentum: the parameter of the running average, whatever it is called.
     epsilon: added to the variance.
-    var: running variance, a number or an array; None if it is not wanted.
+    var: running variance, a number or an array; None if not needed.
     mean: running mean, likewise.
   """
 
@@ -40,25 +40,25 @@ def convert(
   count: int | None = None,
   steps: int | None = None,
 ) -> Values:
-  """Returns what `values` of `source` are in `target`.
+  """Converts values from the conventions of `source` to those of `target`.
 
-  After t updates a running variance that is not debiased is `momentum**t * 1 +
-  (1 - momentum**t) * average`, with the weight of the old value for momentum.
-  Only the average takes the factor (m-1)/m or m/(m-1), and a debiased running
-  variance is the average alone; the mean likewise, its initial value 0. See
-  `Framework.debias` for Equinox's.
+  After t updates, a running variance without debiasing is `momentum**t * 1 +
+  (1 - momentum**t) * average`, where momentum weighs the old value. The factor
+  (m-1)/m or m/(m-1) applies only to the average. A debiased running variance is
+  the average alone. The same holds for the mean, with initial value 0. See
+  `Framework.debias` for Equinox.
 
   Args:
-    values: of `source`.
-    source: such as `FRAMEWORKS['pytorch']`.
+    values: values in the conventions of `source`.
+    source: a framework, such as `FRAMEWORKS['pytorch']`.
     target: likewise.
-    count: m, the values per channel of each batch, N * H * W or N; needed for
-      a variance that is biased in one and unbiased in the other.
-    steps: the updates that were made; None for so many that the initial mean
-      and variance are forgotten.
+    count: m, the values per channel of each batch, N * H * W or N; needed if
+      the variance is biased in one framework and unbiased in the other.
+    steps: the updates made; None for enough to forget the initial mean and
+      variance.
 
   Raises:
-    ValueError: a value is out of its range, or `count` is missing.
+    ValueError: a value is out of range, or `count` is missing.
   """
   old = _weight_of_old(values.momentum, source)
   _check('epsilon', values.epsilon, 0)
@@ -78,7 +78,7 @@ def convert(
 
 
 def forgotten(momentum: float, share: float = 0.01) -> float:
-  """Returns after how many updates an old value keeps `share` of its weight.
+  """Returns the number of updates until a value keeps `share` of its weight.
 
   Args:
     momentum: weight of the old value, in [0, 1).
@@ -91,9 +91,9 @@ def describe(norm: Any, options: Collection[str]) -> str:
   """Returns the conventions of a run's norm in one line.
 
   Args:
-    norm: the group `config.norm`, or what has its attributes.
-    options: the names of the options that this norm has; one without momentum
-      keeps no running statistics.
+    norm: the group `config.norm`, or an object with its attributes.
+    options: names of this norm's options; a norm without momentum keeps no
+      running statistics.
   """
   if 'momentum' not in options:
     epsilon = f'; epsilon {norm.epsilon:g}' if 'epsilon' in options else ''
@@ -122,9 +122,9 @@ def warnings(norm: Any, steps: int, options: Collection[str]) -> list[str]:
   """Returns a warning if a run is too short for its running statistics.
 
   Args:
-    norm: the group `config.norm`, or what has its attributes.
+    norm: the group `config.norm`, or an object with its attributes.
     steps: updates of the whole run.
-    options: as for `describe`.
+    options: as in `describe`.
   """
   debias = 'debias' in options and norm.debias
   if 'momentum' not in options or debias or _frozen(norm, options):
@@ -148,13 +148,13 @@ def warnings(norm: Any, steps: int, options: Collection[str]) -> list[str]:
 
 
 def header(norm: Any, steps: int, options: Collection[str]) -> list[str]:
-  """Returns the lines that begin a run: what it means, and any warning."""
+  """Returns the first lines of a run: its conventions, and any warning."""
   notes = [f'Warning: {text}' for text in warnings(norm, steps, options)]
   return [describe(norm, options), *notes]
 
 
 def _weight_of_old(momentum, framework):
-  """Returns the weight of the old value; refuses one out of its range."""
+  """Returns the weight of the old value; refuses one out of range."""
   old = framework.weighs == 'old'
   if not (0 <= momentum < 1 if old else 0 < momentum <= 1):
     allowed = 'of at least 0 and below 1' if old else 'above 0 and at most 1'
@@ -166,7 +166,7 @@ def _weight_of_old(momentum, framework):
 
 
 def _check(name, value, least, why=''):
-  """Raises unless a number, or each of an array, is finite and large enough."""
+  """Raises unless a number, or a whole array, is finite and large enough."""
   if not (least <= np.min(value) and np.max(value) < math.inf):
     raise ValueError(
       f'{name} = {value}: needs to be finite and at least {least:.6g}{why}.'
@@ -174,7 +174,7 @@ def _check(name, value, least, why=''):
 
 
 def _factor(source, target, count):
-  """Returns the factor on the average of variances."""
+  """Returns the factor on the average variance."""
   if source.running_variance == target.running_variance:
     return 1.0
   if count is None:
@@ -193,9 +193,9 @@ def _factor(source, target, count):
 
 
 def _weights(initial, framework):
-  """Returns the weights of the initial value and of the average of batches.
+  """Returns the weights of the initial value and of the batches' average.
 
-  `initial` is the first one where nothing is debiased.
+  `initial` is the initial value's weight without debiasing.
   """
   if framework.debias == 'no':
     return initial, 1 - initial
@@ -205,10 +205,10 @@ def _weights(initial, framework):
 def _moved(value, start, initial, factor, source, target):
   """Returns a running statistic with its average multiplied by `factor`.
 
-  `start` is what it was before the first update, `initial` as in `_weights`.
+  `start` is its value before the first update; `initial` is as in `_weights`.
   """
   if factor == 1 and source.debias == target.debias:
-    return value  # to the last bit
+    return value  # exact to the last bit
   left, weight = _weights(initial, source)
   average = factor * (value - left * start) / weight
   left, weight = _weights(initial, target)
@@ -216,7 +216,7 @@ def _moved(value, start, initial, factor, source, target):
 
 
 def _names(**convention):
-  """Returns the other frameworks that have a convention."""
+  """Returns the names of other frameworks with a convention."""
   return [
     name
     for name, framework in FRAMEWORKS.items()

@@ -1,4 +1,4 @@
-"""The command line: `python -m bnresearch.conventions`, a table or a sum."""
+"""The command line: `python -m bnresearch.conventions`."""
 
 import sys
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _DEBIASED = {
 
 @command.line(ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
-  """Prints the table, or a conversion; returns 2 for wrong use, else 0."""
+  """Prints the table or a conversion; returns 2 for wrong use, else 0."""
   args = _parser().parse_args(argv)
   if any(value is not None for value in vars(args).values()):
     _print_conversion(args)
@@ -72,7 +72,7 @@ def _print_table(console):
     *('framework', 'parameter', 'default', 'weighs', 'epsilon'),
     *('running variance', 'debiased'),
     box=box.SIMPLE,
-    padding=0,  # so that it fits into 80 columns
+    padding=0,  # to fit into 80 columns
   )
   for name, f in FRAMEWORKS.items():
     default = 'none' if f.default is None else f'{f.default:g}'
@@ -97,7 +97,7 @@ def _print_conversion(args):
     )
   source, target = find(args.source), find(args.target)
   if args.target == 'bnresearch':
-    # Its conventions are knobs; only an Equinox's variance it has not.
+    # Its conventions are knobs; it lacks only Equinox's debiasing.
     target = target._replace(
       running_variance=source.running_variance,
       debias='no' if source.debias == 'no' else 'yes',
@@ -130,7 +130,7 @@ def _print_conversion(args):
 
 
 def _text(framework: Framework, values: conventions.Values) -> str:
-  """Returns what to write for a layer, and its statistics."""
+  """Returns a layer's settings, statistics and conventions as text."""
   fields = {
     framework.parameter: values.momentum,
     framework.epsilon_parameter: values.epsilon,

@@ -1,8 +1,8 @@
-"""The frameworks' batch normalizations, as data: defaults and conventions.
+"""Defaults and conventions of each framework's batch normalization, as data.
 
 From their sources and documentation. tests/test_conventions.py compares all but
-the remarks with the layers; it has recorded what those of tf_slim and Chainer
-gave, as one needs TensorFlow and the other NumPy 1.
+the remarks with the layers themselves; for tf_slim and Chainer it compares with
+recorded outputs, as they need TensorFlow and NumPy 1.
 """
 
 from typing import NamedTuple
@@ -13,22 +13,22 @@ from bnresearch import lookup
 class Framework(NamedTuple):
   """How a framework's batch normalization keeps its running statistics.
 
-  What is not given is as in flax.
+  The defaults are flax's.
 
   Attributes:
-    layer: its name there.
-    remark: what else surprises.
-    parameter: what the running average's parameter is called.
-    default: its value if the user gives none; None if it must be given.
-    weighs: whether it is the weight of the 'old' value or of the 'new' one.
-    epsilon_parameter: what epsilon is called.
+    layer: the layer's name in the framework.
+    remark: other surprises.
+    parameter: name of the running average's parameter.
+    default: its default value; None if it must be given.
+    weighs: whether it weighs the 'old' value or the 'new' one.
+    epsilon_parameter: name of epsilon.
     epsilon: its default, in squared units of the input.
     running_variance: 'biased', or 'unbiased', times m/(m-1) for m values per
       channel.
-    debias: 'no' if the initial mean 0 and variance 1 stay in the average with
-      weight momentum^t after t updates; 'yes' if not, the rest divided by 1 -
-      momentum^t; 'mean' if it is divided, but the variance began at 1 instead
-      of 0, so that momentum^t / (1 - momentum^t) is too much.
+    debias: 'no' if the initial mean 0 and variance 1 keep weight momentum^t
+      after t updates; 'yes' if they are removed, and the rest divided by 1 -
+      momentum^t; 'mean' if the average is divided, but its variance began at 1
+      instead of 0, which makes it too large by momentum^t / (1 - momentum^t).
   """
 
   layer: str
@@ -123,7 +123,7 @@ def find(name: str) -> Framework:
   """Returns the framework `name`.
 
   Raises:
-    lookup.Unknown: there is none; the message names the nearest one.
+    lookup.Unknown: the name is unknown; the message suggests the nearest one.
   """
   if name not in FRAMEWORKS:
     raise lookup.Unknown(

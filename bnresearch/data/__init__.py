@@ -1,9 +1,9 @@
 """Data sets: one per file, each a `spec(**options)` and a `load(split, ...)`.
 
-`spec` describes the data set; `load` returns a `Source`, a split of it. Their
-keyword options bear the names of `config.data`. A file may also have
-`ready() -> str`, '' or what is missing on this machine, and `prepare(folder)`,
-which makes the data set from its original files.
+`spec` describes the data set; `load` returns one of its splits, a `Source`.
+Their keyword options have the names of `config.data`. A file may also have
+`ready() -> str`, which returns '' or what is missing on this machine, and
+`prepare(folder)`, which makes the data set from its original files.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import numpy as np
 from bnresearch.terminal import UserError
 
 SPLITS = ('train', 'test')
-_HELD_OUT = 0x76616C  # sets its draw apart from others by `split_seed`
+_HELD_OUT = 0x76616C  # separates this draw from others that use `split_seed`
 
 
 class MissingData(UserError, FileNotFoundError):
@@ -28,16 +28,16 @@ class MissingData(UserError, FileNotFoundError):
 
 
 class DamagedData(UserError, ValueError):
-  """A data set's file is not what it should be."""
+  """A data set's file is damaged or not the expected one."""
 
 
 class Spec(NamedTuple):
   """What a data set holds.
 
   Attributes:
-    image_shape: (H, W, C) of the images that a network gets.
+    image_shape: (H, W, C) of the network's input images.
     class_names: the K classes.
-    examples: how many each split has; {} where only loading tells.
+    examples: the number in each split; {} if only loading tells.
   """
 
   image_shape: tuple[int, int, int]
@@ -46,9 +46,9 @@ class Spec(NamedTuple):
 
 
 class Images(Protocol):
-  """Random access to images, decoded when asked for, and their labels.
+  """Random access to images, decoded on access, and their labels.
 
-  `images[i]` is (image uint8 (H, W, C), label), each image of its own size.
+  `images[i]` is (image uint8 (H, W, C), label). Image sizes may differ.
   """
 
   def __len__(self) -> int: ...
@@ -61,10 +61,9 @@ class Source(Images, Protocol):
 
   Attributes:
     class_names: the K classes.
-    notes: what a run should record of the data, ready for JSON.
-    digest: the same for the same images and labels in the same order, on every
-      machine; it changes with any of them, or where there are too many to read,
-      with all that can be known of them at once.
+    notes: what a run should record about the data, ready for JSON.
+    digest: identifies the images and labels in their order, on any machine. If
+      there are too many to read, it covers only what can be read quickly.
   """
 
   class_names: tuple[str, ...]
@@ -74,7 +73,7 @@ class Source(Images, Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-  """A source in memory, with images of one size.
+  """A source in memory, whose images have one size.
 
   Attributes:
     images_NHWC: uint8, 0 to 255.
@@ -110,7 +109,7 @@ class Arrays:
 
 
 def digest_of(*parts: bytes | np.ndarray) -> str:
-  """Returns a digest of parts, in their order."""
+  """Returns a digest of the parts, in their order."""
   hashed = hashlib.blake2b(digest_size=16)
   for part in parts:
     hashed.update(part)
@@ -123,7 +122,7 @@ class Part:
 
   Attributes:
     whole: the source.
-    numbers: of the examples, ascending.
+    numbers: the examples' indices in the source, ascending.
   """
 
   whole: Source
@@ -152,17 +151,18 @@ class Part:
 def held_out(
   source: Source, split: str, *, held_out: float = 0.0, split_seed: int = 0
 ) -> Source:
-  """Returns what a split has of a source.
+  """Returns the part of a source that belongs to a split.
 
-  That is 'validation', a part of the training split; or 'train', the rest of
-  it, in its order; or 'test', all of the source. The part is drawn from all
-  examples alike, whatever their class.
+  'validation' is a part of the training split; 'train' is the rest, in its
+  order; 'test' is the whole source. The validation examples are drawn uniformly
+  from all classes together.
 
   Args:
-    source: the training split, or that of 'test'.
+    source: the training split, or the test split for 'test'.
     split: see above.
-    held_out: the fraction, rounded down, but at least one; 0 for none.
-    split_seed: which examples these are.
+    held_out: the fraction for 'validation', rounded down to at least one
+      example; 0 for none.
+    split_seed: chooses the validation examples.
 
   Raises:
     DamagedData: nothing would be left to train on.
@@ -188,19 +188,19 @@ def held_out(
 
 
 def splits(held_out: float) -> tuple[str, ...]:
-  """Returns the splits that a run has: 'validation' where a part is held out.
+  """Returns a run's splits, with 'validation' if a part is held out.
 
-  All but 'train' are evaluated each time, as the best step is known at the end
-  only.
+  Every evaluation covers all but 'train', as the best step is known only at the
+  end.
   """
   return ('train', 'validation', 'test') if held_out else ('train', 'test')
 
 
 def choosing_split(held_out: float) -> str:
-  """Returns the split whose highest accuracy makes a checkpoint the best.
+  """Returns the split whose accuracy selects the best checkpoint.
 
-  Who chooses by the test split reports its maximum over the checkpoints, which
-  is too good.
+  Selecting by the test split reports its maximum over the checkpoints, which
+  is optimistic.
   """
   return 'validation' if held_out else 'test'
 
@@ -218,9 +218,9 @@ def check_labels(labels_N: np.ndarray, class_names: Sequence[str]) -> None:
 
 
 def count_of(examples: int, fraction: float) -> int:
-  """Returns how many examples a fraction is, rounded down, but at least one.
+  """Returns a fraction of the examples as a number, rounded down; at least 1.
 
-  The decimal as written counts: 0.29 of 100 are 29, though the float is less.
+  Takes the decimal as written: 0.29 of 100 is 29, though the float is less.
   """
   return max(1, int(decimal.Decimal(str(fraction)) * examples))
 
@@ -240,11 +240,11 @@ def pixels(
     binarize: whether each pixel becomes 0 or 1, as in the paper's Figure 1
       (section 4.1, "28x28 binary image").
     binarize_threshold: in [0, 1); a pixel above this fraction of 255 is 1.
-    mean: subtracted from the pixels in [0, 1]; of each channel, or one of all.
-    std: what they are divided by then, likewise.
+    mean: subtracted from the pixels in [0, 1]; one value, or one per channel.
+    std: divides the result; likewise.
 
   Raises:
-    ValueError: means or deviations are neither one nor as many as channels.
+    ValueError: there is neither one mean nor one per channel; likewise std.
   """
   C = images.shape[-1]
   for name, values in (('mean', mean), ('std', std)):

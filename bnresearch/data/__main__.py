@@ -28,8 +28,8 @@ look at what a network would see, and get the channels' means and deviations
       --config.data.folder=photographs --config.augment.crop=resized
 """
 _PICTURES = ('.png', '.jpg', '.svg', '.pdf')
-_SHOWN = 24  # images of each half of the sheet
-_MEASURED = 5000  # images, at most, that make means and deviations
+_SHOWN = 24  # images in each half of the sheet
+_MEASURED = 5000  # greatest number of images for means and deviations
 
 
 @command.line()
@@ -104,7 +104,7 @@ def _list():
 
 
 def _size(entry):
-  """Returns the cells of a data set's size; '-' where it is the user's."""
+  """Returns a data set's size as cells; '-' if it depends on the user."""
   try:
     spec = entry.spec()
   except (MissingData, TypeError):  # it depends on options
@@ -159,7 +159,7 @@ def _inspect(args, values):
 
 
 def _print_moments(source):
-  """Prints the channels' means and deviations, of pixels in [0, 1]."""
+  """Prints the channels' means and deviations, for pixels in [0, 1]."""
   count = min(len(source), _MEASURED)
   numbers = np.linspace(0, len(source) - 1, count).astype(int).tolist()
   sums, pixels = 0, 0
@@ -175,7 +175,7 @@ def _print_moments(source):
 
 
 def _augmented(parts):
-  """Returns the first training images, as the network gets them, and words."""
+  """Returns the first training images as the network gets them, with labels."""
   found, names = [], parts.data.spec.class_names
   key = jax.random.key(parts.training.order.seed)
   steps = range(-(-_SHOWN // parts.training.order.batch_size))
@@ -191,7 +191,7 @@ def _augmented(parts):
 
 
 def _evaluated(parts):
-  """Returns images from all over the split, as evaluation sees them."""
+  """Returns images from across the test split, as evaluation sees them."""
   source, crop = parts.data.source('test'), parts.images.crop()
   count = min(_SHOWN, len(source))
   numbers = np.linspace(0, len(source) - 1, count).astype(int)

@@ -1,6 +1,6 @@
-"""What lies in a folder of images: its classes, their files, what is amiss.
+"""Lists a folder of images: its classes, their files, its problems.
 
-Only names, links and sizes are looked at here, not what the files hold.
+It looks only at names, links and sizes, not at the files' contents.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bnresearch.data import DamagedData, MissingData
 
-EVALUATION = ('val', 'validation', 'valid', 'test')  # the first that is there
+EVALUATION = ('val', 'validation', 'valid', 'test')  # the first one found
 _HIDDEN = ('thumbs.db', 'desktop.ini', '__macosx')
 _LINK_OUT = 'link out of the folder (data.follow_links=True allows it)'
 
@@ -20,9 +20,9 @@ class File(NamedTuple):
 
   Attributes:
     path: relative to the data folder, with '/'.
-    real: where it is, links resolved.
+    real: the absolute path, links resolved.
     size: bytes.
-    mtime_ns: when it was changed.
+    mtime_ns: time of the last change.
   """
 
   path: str
@@ -32,15 +32,15 @@ class File(NamedTuple):
 
 
 class Listing(NamedTuple):
-  """What lies in a data folder.
+  """The contents of a data folder.
 
   Attributes:
     parts: the folder of each split, {'train': 'train', 'test': 'val'}; {} if
-      the classes are not yet divided, and their split is ''.
-    files: of each (split, class) that has a folder, by name.
-    problems: (reason, path) of what is amiss.
-    hidden: paths of what is ignored.
-    unused: names beside the folders of the splits.
+      the classes are not yet split, and their split is ''.
+    files: the files of each (split, class) that has a folder, by name.
+    problems: (reason, path) of each problem.
+    hidden: paths that are ignored.
+    unused: names next to the splits' folders.
   """
 
   parts: dict[str, str]
@@ -51,11 +51,11 @@ class Listing(NamedTuple):
 
 
 def find(root: str, *, follow_links: bool) -> Listing:
-  """Lists a data folder, by name: the file system's order does not matter.
+  """Lists a data folder, sorted by name, whatever the file system's order.
 
   Raises:
-    MissingData: it is not there, or empty.
-    DamagedData: it cannot be read, or has a `train/` without an evaluation.
+    MissingData: the folder does not exist, or is empty.
+    DamagedData: it cannot be read, or has `train/` but no evaluation folder.
   """
   names = _names(root)
   parts = _parts(root, names)
@@ -82,7 +82,7 @@ class _Inside(NamedTuple):
 
 
 class _Finder:
-  """Looks into folders and collects what is amiss there."""
+  """Looks into folders and collects problems."""
 
   def __init__(self, root, follow_links):
     self.root = root
@@ -95,7 +95,7 @@ class _Finder:
     self.problems += [(reason, path) for path in paths]
 
   def look(self, folder, only=None):
-    """Returns the folders and files of a folder, those that are in order."""
+    """Returns the sound folders and files of a folder, sorted by name."""
     inside = _Inside([], [])
     try:
       with os.scandir(os.path.join(self.root, folder)) as entries:
@@ -133,12 +133,12 @@ class _Finder:
     elif stat.S_ISREG(info.st_mode):
       file = File(path, real, info.st_size, info.st_mtime_ns)
       inside.files.append(file)
-    else:  # to read a pipe would wait for ever
+    else:  # reading a pipe would wait forever
       self.problems.append(('neither a file nor a folder', path))
 
 
 def why(error: OSError) -> str:
-  """Returns the reason for which something cannot be read."""
+  """Returns the reason why something cannot be read."""
   if isinstance(error, PermissionError):
     return 'no permission to read'
   return f'cannot be read: {error.strerror}'
@@ -163,7 +163,7 @@ def _names(root):
 
 
 def _parts(root, names):
-  """Returns the folder of each split, or {} if there is one of each class."""
+  """Returns each split's folder, or {} if there is one folder per class."""
   folders = {
     name.lower(): name
     for name in names

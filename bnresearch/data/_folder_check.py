@@ -1,7 +1,7 @@
-"""Whether files can be trained on: each is decoded once, and remembered.
+"""Whether files can be trained on: decodes each one once, and remembers.
 
-The verdicts are kept in the user's cache folder. A file that has the size and
-the time of change that it had is not read again.
+The verdicts stay in the user's cache folder. A file whose size and time of
+change are the same is not read again.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from bnresearch.data._folder import File, why
 from bnresearch.images import decoding, formats
 from bnresearch.terminal import track
 
-_VERSION = 2  # of the verdicts: to be raised when others may come out
-_CHUNK = 32  # files of one task
-# An image may take 1 GB for a moment: 100 megapixels, turned as EXIF says.
+_VERSION = 2  # of the verdicts: raise it when they may come out differently
+_CHUNK = 32  # files per task
+# An image may briefly take 1 GB: 100 megapixels, turned as EXIF says.
 _THREADS = min(8, os.cpu_count() or 1)
 
 
 class Verdict(NamedTuple):
-  """What a file's content is.
+  """The result of checking a file.
 
   Attributes:
-    digest: of its bytes, '' if it was not read to the end.
-    oddities: what is converted, see `decoding.Found`.
+    digest: digest of its bytes, '' if it was not read to the end.
+    oddities: what decoding converts, see `decoding.Found`.
     problem: why it cannot be trained on, or ''.
   """
 
@@ -39,14 +39,14 @@ class Verdict(NamedTuple):
 
 
 def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
-  """Returns the verdict on each file, by path; reads those that are new.
+  """Returns the verdict on each file, by path; reads only new files.
 
-  In threads, as decoding releases the interpreter, and with a progress bar on
-  a terminal. What is known when it is interrupted is kept.
+  Uses threads, as decoding releases the interpreter, and shows a progress bar
+  on a terminal. An interruption keeps the verdicts so far.
 
   Args:
     root: the data folder.
-    files: of it.
+    files: its files.
   """
   name = f'{digest_of(os.fsencode(os.path.realpath(root)))}.json'
   folder = cache_folder()
@@ -66,13 +66,13 @@ def verdicts(root: str, files: Sequence[File]) -> dict[str, Verdict]:
 
 
 def cache_folder() -> pathlib.Path | None:
-  """Returns where verdicts, and lists too long to print, are kept, if any."""
+  """Returns the folder for verdicts and lists too long to print, or None."""
   cache = paths.cache()
   return cache and cache / 'image_folder'
 
 
 def _judge_all(root, files):
-  """Yields (file, its verdict)."""
+  """Yields (file, verdict)."""
   chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     try:
@@ -124,8 +124,8 @@ def _read(cache):
 
 
 def _write(cache, judged):
-  """Keeps the verdicts, but those on files that could not be read."""
+  """Writes the verdicts, except those on files that could not be read."""
   rows = [[*_key(f), *v] for f, v in judged if v.digest or not v.problem]
-  # Without a place to keep them, only time is lost.
+  # If they cannot be written, only time is lost.
   with contextlib.suppress(OSError), paths.replacing(cache) as partial:
     partial.write_text(json.dumps({'stamp': _stamp(), 'verdicts': rows}))

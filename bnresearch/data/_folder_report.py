@@ -1,4 +1,4 @@
-"""What a folder of images has to say, in words for people and for a record."""
+"""Reports on a folder of images, for people and for a run's record."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from bnresearch.data._folder import Listing
 from bnresearch.data._folder_check import Verdict
 from bnresearch.paths import made
 
-_LISTED = 20  # files of each reason; and pairs
+_LISTED = 20  # files per reason; also pairs
 _MADE_OF = {
   'greyscale': 'given three equal channels',
   'CMYK': 'converted to RGB',
@@ -21,7 +21,7 @@ _MADE_OF = {
 
 
 def shown(path: str) -> str:
-  """Returns a path as one line that any terminal and JSON file can take."""
+  """Returns a path as one line that any terminal and JSON file can show."""
   return path if path.isprintable() else ascii(path)[1:-1]
 
 
@@ -36,12 +36,12 @@ def by_reason(problems: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def refusal(
   folder: str, problems: Sequence[tuple[str, str]], *, may_skip: bool
 ) -> str:
-  """Says all that is amiss and what to do; '' if nothing is.
+  """Returns a message with all problems and what to do; '' if there are none.
 
   Args:
     folder: the data folder.
-    problems: (reason, path) of each.
-    may_skip: whether something would be left to train on.
+    problems: (reason, path) of each problem.
+    may_skip: whether skipping them would leave something to train on.
   """
   if not problems:
     return ''
@@ -67,10 +67,10 @@ def record(
 
   Args:
     folder: the data folder.
-    listing: of it.
-    used: {split: {class: paths}} of the images that are trained on.
-    verdicts: on these, by path, and on others.
-    problems: (reason, path) of what is skipped.
+    listing: its listing.
+    used: {split: {class: paths}} of the images that are used.
+    verdicts: verdicts by path, on these and other images.
+    problems: (reason, path) of each file that is skipped.
   """
   return {
     'folder': shown(folder),
@@ -88,7 +88,7 @@ def record(
 
 
 def _converted(used, verdicts):
-  """Returns {oddity: {'files': how many, 'example': path}}."""
+  """Returns {oddity: {'files': number, 'example': path}}."""
   converted = {}
   for _, _, path in each(used):
     for oddity in verdicts[path].oddities:
@@ -98,7 +98,7 @@ def _converted(used, verdicts):
 
 
 def _duplicates(used, verdicts):
-  """Returns {where: pairs of paths whose files have the same content}."""
+  """Returns {where: pairs of paths to files with the same content}."""
   alike = {}
   for split, name, path in each(used):
     alike.setdefault(verdicts[path].digest, []).append((split, name, path))
@@ -124,7 +124,7 @@ def each(
 
 
 def notices(notes: Mapping[str, Any]) -> list[str]:
-  """Says what in a source's notes is worth knowing, but stops nothing."""
+  """Returns lines on what in a source's notes is worth a warning."""
   lines = []
   if notes['hidden']:
     lines.append(f'hidden, so ignored: {notes["hidden"]:,}')
@@ -150,7 +150,7 @@ def _first(paths):
 
 
 def _kept(problems):
-  """Writes the complete list; says where it is, or nothing."""
+  """Writes the complete list; returns a sentence that says where, or ''."""
   folder = _folder_check.cache_folder()
   if not folder:
     return ''

@@ -1,4 +1,4 @@
-"""Which images of each class are for training, and which for evaluation."""
+"""Splits the images of each class into training and evaluation."""
 
 import os
 import unicodedata
@@ -15,16 +15,16 @@ _TWO_FORMS = (
 def held_out(
   names: Sequence[str], *, validation: float, split_seed: int, class_name: str
 ) -> set[str]:
-  """Returns which images of a class are kept for evaluation.
+  """Returns the images of a class that are held out for evaluation.
 
-  The fraction of them, rounded down, at least 1: those whose names have the
-  smallest digests. So an image or a class that is added moves hardly any other.
+  Takes the fraction `validation`, rounded down to at least 1: the names with
+  the smallest digests. So adding an image or a class moves hardly any other.
 
   Args:
-    names: of the images, in any order.
+    names: the images' names, in any order.
     validation: a fraction, between 0 and 1.
     split_seed: chooses another split.
-    class_name: what the images show.
+    class_name: the class of the images.
   """
 
   def rank(name):
@@ -39,7 +39,7 @@ def divided(
   validation: float,
   split_seed: int,
 ) -> dict[tuple[str, str], list[str]]:
-  """Returns the same paths by (split, class), not by ('', class)."""
+  """Returns the paths regrouped from ('', class) to (split, class)."""
   result = {}
   for (_, name), paths in files.items():
     test = held_out(
@@ -61,12 +61,12 @@ def unfit(
     path = f'{part}/{name}' if part else name
     files = listing.files.get((split, name))
     if path in refused or part in refused:
-      continue  # for which there is another reason
+      continue  # reported already, for another reason
     if files is None:
       (other,) = set(listing.parts.values()) - {part}
       twins = [n for s, n in listing.files if s == split and _alike(n, name)]
       if twins:
-        # Written so that the difference is seen.
+        # Escaped, to show the difference.
         yield _TWO_FORMS, f'{other}/{name!a}, {part}/{twins[0]!a}'
       else:
         yield 'class in one split only', f'{other}/{name}, no {path}'
@@ -79,6 +79,6 @@ def unfit(
 
 
 def _alike(name, other):
-  """Says whether two names are one to the eye."""
+  """Returns whether two names look the same."""
   one, two = (unicodedata.normalize('NFC', n) for n in (name, other))
   return one == two

@@ -1,7 +1,7 @@
 """Makes the TFDS layout of a data set from its original files, once.
 
-The stock TFDS builder does it, in its version and with its sha256 of each file,
-but for the three things that need TensorFlow: unpacking archives, opening
+The stock TFDS builder does the work, with its own version and sha256 of each
+file, except for three things that need TensorFlow: unpacking archives, opening
 files, and encoding arrays as PNG. Stock `tfds.data_source` reads the result.
 """
 
@@ -27,13 +27,14 @@ from bnresearch.terminal import say
 class Originals(NamedTuple):
   """A data set that is made from its original files.
 
-  Its methods are what the data set's file promises, see `bnresearch/data`.
+  Its methods become functions of the data set's file, see `bnresearch/data`.
 
   Attributes:
-    name: of the data set here, and of its folder in `$BNRESEARCH_DATA_DIR`.
-    files: the names of the original files.
-    spec: of the data set.
-    tfds_name: of the data set in TFDS.
+    name: name of the data set here, and of its folder in
+      `$BNRESEARCH_DATA_DIR`.
+    files: names of the original files.
+    spec: the data set's spec.
+    tfds_name: the data set's name in TFDS.
   """
 
   name: str
@@ -42,14 +43,15 @@ class Originals(NamedTuple):
   tfds_name: str
 
   def load(self, split: str) -> Arrays:
-    """Returns a split, prepared from the original files if need be.
+    """Returns a split; prepares it from the original files if necessary.
 
-    Prepared data is sought in `$TFDS_DATA_DIR` (default
-    `~/tensorflow_datasets`), original files in `$BNRESEARCH_DATA_DIR/<name>/`.
+    Looks for prepared data in `$TFDS_DATA_DIR` (default
+    `~/tensorflow_datasets`), and for original files in
+    `$BNRESEARCH_DATA_DIR/<name>/`.
 
     Raises:
-      MissingData: neither is there. Nothing is downloaded.
-      DamagedData: an original file is not the original one (sha256).
+      MissingData: there are neither. Nothing is downloaded.
+      DamagedData: an original file has the wrong sha256.
     """
     folder = _tfds.prepared(self.tfds_name)
     if not folder:
@@ -59,7 +61,7 @@ class Originals(NamedTuple):
     return _tfds.arrays(folder, split, self.spec)
 
   def ready(self) -> str:
-    """Returns '', or a line that says what `load` would need, and where."""
+    """Returns '', or a line that says what `load` lacks, and where."""
     try:
       if _tfds.prepared(self.tfds_name):
         return ''
@@ -82,14 +84,14 @@ class Originals(NamedTuple):
   def prepare(self, folder: str | pathlib.Path) -> pathlib.Path:
     """Makes the data set in `$TFDS_DATA_DIR`; returns its version's folder.
 
-    Where it is prepared already, nothing is done and this is said.
+    If it is prepared already, says so and does nothing.
 
     Args:
       folder: where the original files are.
 
     Raises:
       MissingData: files are missing, or it is prepared in another format.
-      DamagedData: a file is not the original one (sha256).
+      DamagedData: a file has the wrong sha256.
     """
     if done := _tfds.prepared(self.tfds_name):
       say(f'{self.name} is prepared already, in {done}.', sys.stderr)
@@ -104,7 +106,7 @@ class Originals(NamedTuple):
 
 
 def _default_folder(originals):
-  """Returns where the original files are sought."""
+  """Returns the folder where the original files should be."""
   data_dir = os.environ['BNRESEARCH_DATA_DIR']
   return paths.local(data_dir) / originals.name
 
@@ -114,9 +116,9 @@ def _absent(originals, folder):
 
 
 def _make(originals, folder):
-  """Returns the prepared folder; of several processes, one makes it."""
+  """Returns the prepared folder; only one of several processes makes it."""
   name, root = originals.tfds_name, _tfds.root()
-  # What is not whole is in folders incomplete.*, which nobody takes for data.
+  # Incomplete data is in folders incomplete.*, which nobody takes for data.
   unfinished = root / name
   homeless = str(root).startswith('~')
   why = 'is in no home.' if homeless else paths.unwritable_folder(unfinished)
@@ -139,7 +141,7 @@ def _make(originals, folder):
 
 
 def _run_builder(name, root, folder, scratch):
-  """Runs the stock builder of TFDS, but for what needs TensorFlow."""
+  """Runs the stock builder of TFDS, except for what needs TensorFlow."""
   with _tfds.imported() as tfds:
     stock = tfds.builder_cls(name)
     builder = stock(data_dir=root, file_format=_tfds.FORMAT)
@@ -155,7 +157,7 @@ def _run_builder(name, root, folder, scratch):
       force_checksums_validation=True,
       try_download_gcs=False,
     )
-    # It prints what has been said.
+    # It prints what was said already.
     hushed = contextlib.redirect_stdout(io.StringIO())
     manager = tfds.core.download.download_manager
     try:
@@ -170,7 +172,7 @@ def _run_builder(name, root, folder, scratch):
 
 
 class _Manager:
-  """TFDS's download manager, for a builder that is to find files in place."""
+  """TFDS's download manager, for a builder that finds its files in place."""
 
   def __init__(self, stock, scratch):
     self.download = stock.download  # from the folder, with its sha256 checked
@@ -207,7 +209,7 @@ def _with_pil_images(examples):
 
 @contextlib.contextmanager
 def _files_opened_without_tensorflow(builder_cls):
-  """Gives the module of a builder the one function of TensorFlow it uses."""
+  """Gives a builder's module the one function of TensorFlow that it uses."""
   module = sys.modules[builder_cls.__module__]
   gfile = types.SimpleNamespace(GFile=open)
   stand_in = types.SimpleNamespace(io=types.SimpleNamespace(gfile=gfile))

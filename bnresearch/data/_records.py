@@ -1,7 +1,7 @@
-"""A prepared TFDS data set of images of all sizes, read at random from disk.
+"""A prepared TFDS data set of images of any size, with random access on disk.
 
-The files have the images as they were, mostly JPEG; TFDS hands over the bytes
-and `images/decoding.py` makes the pixels.
+The files hold the original images, mostly JPEG; TFDS returns their bytes and
+`images/decoding.py` decodes them.
 """
 
 import dataclasses
@@ -16,18 +16,18 @@ import numpy as np
 from bnresearch.data import DamagedData, MissingData, _tfds, digest_of
 from bnresearch.images import decoding
 
-# Examples that its digest reads; a million would take an hour.
+# Examples that the digest reads; a million would take an hour.
 _READ = 64
 
 
 class Labelled(NamedTuple):
-  """What a prepared folder holds of images and their labels.
+  """The images and labels of a prepared folder.
 
   Attributes:
-    image: the feature that is the image.
-    label: the feature that is its class.
+    image: name of the image feature.
+    label: name of the class feature.
     class_names: the K classes.
-    examples: how many each split has, as TFDS calls them.
+    examples: the number in each split, by TFDS's name of it.
   """
 
   image: str
@@ -38,15 +38,15 @@ class Labelled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-  """A source on disk. It pickles as a path; whoever gets it opens the files.
+  """A source on disk. It pickles without open files; the receiver opens them.
 
   Attributes:
-    folder: of a prepared version.
-    split: as TFDS calls it.
+    folder: a prepared version's folder.
+    split: TFDS's name of the split.
     labelled: what is in the folder.
     notes: see `Source`.
     detail: see `decoding.decode`.
-    numbers: which examples of TFDS's split these are; None for all.
+    numbers: indices of these examples in TFDS's split; None for all.
   """
 
   folder: pathlib.Path
@@ -89,7 +89,7 @@ class Records:
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of its name and version, its sizes, and some examples as stored."""
+    """A digest of name, version, sizes, and some examples as stored."""
     sizes = _tfds.sizes(self.folder, self.split)
     parts = [json.dumps([self.notes, sizes], sort_keys=True).encode()]
     N = len(self)
@@ -107,7 +107,7 @@ class Records:
 
   @functools.cached_property
   def _rows(self):
-    """The open files; threads that open them at the same time do no harm."""
+    """The open files; several threads may open them at the same time."""
     with _tfds.imported() as tfds:
       builder = tfds.builder_from_directory(self.folder)
       as_stored = {
@@ -118,7 +118,7 @@ class Records:
       rows = builder.as_data_source(
         self.split, decoders=as_stored, file_format=_tfds.FORMAT
       )
-      # It opens each file when it first reads from it.
+      # TFDS opens each file only when it first reads from it.
       files = builder.info.splits[self.split].filepaths
       if absent := [f.name for f in files if not f.exists()]:
         raise DamagedData(
@@ -132,11 +132,11 @@ def find(name: str, preparation: str) -> pathlib.Path:
   """Returns the folder of the prepared data set `name`.
 
   Args:
-    name: as of `_tfds.prepared`.
+    name: as in `_tfds.prepared`.
     preparation: options of `tfds build` that it needs besides the common ones.
 
   Raises:
-    MissingData: it is not prepared; says how to, in a second line.
+    MissingData: it is not prepared; the second line says how to.
   """
   folder = _tfds.prepared(name)
   if not folder:
@@ -155,14 +155,14 @@ def load(
   image_size: int,
   numbers: np.ndarray | None = None,
 ) -> Records:
-  """Returns a split of a prepared folder, after reading one example of it.
+  """Returns a split of a prepared folder, after reading one of its examples.
 
   Args:
-    folder: of a prepared version.
-    split: as TFDS calls it.
+    folder: a prepared version's folder.
+    split: TFDS's name of the split.
     labelled: what is in the folder.
-    image_size: pixels, of each side of what a network gets.
-    numbers: which examples; None for all.
+    image_size: height and width of the network's input, in pixels.
+    numbers: indices of the examples; None for all.
 
   Raises:
     MissingData: there is no such split.
@@ -181,7 +181,7 @@ def labelled(folder: pathlib.Path) -> Labelled:
   """Returns what a prepared folder holds, without importing TFDS.
 
   Raises:
-    DamagedData: it is no set of images with one class each.
+    DamagedData: it is no data set of images with one class each.
   """
   info = _tfds.description(folder)
   content = json.loads((folder / 'features.json').read_text())
@@ -203,7 +203,7 @@ def labelled(folder: pathlib.Path) -> Labelled:
 
 
 def _supervised(info):
-  """Yields the pair of keys of image and label, if TFDS declares one."""
+  """Yields the keys of image and label, if TFDS declares them."""
   items = info.get('supervisedKeys', {}).get('tuple', {}).get('items', ())
   keys = [item.get('featureKey') for item in items]
   if len(keys) == 2 and all(keys):
@@ -211,7 +211,7 @@ def _supervised(info):
 
 
 def _class_names(folder, label, feature):
-  """Returns the names that TFDS wrote beside the data, or numbers."""
+  """Returns the names that TFDS wrote next to the data, or numbers."""
   file = folder / f'{label}.labels.txt'
   if file.exists():
     return tuple(file.read_text(encoding='utf-8').splitlines())
@@ -219,7 +219,7 @@ def _class_names(folder, label, feature):
 
 
 def _examples(info):
-  """Returns how many examples each split has."""
+  """Returns the number of examples in each split."""
   return {
     split['name']: sum(map(int, split.get('shardLengths', ())))
     for split in info['splits']

@@ -12,7 +12,10 @@ _COLUMNS = 6
 def draw(
   halves: Mapping[str, Sequence[tuple[np.ndarray, str]]], file: pathlib.Path
 ) -> None:
-  """Writes a picture of (image (H, W, C) of 0 to 255, text), side by side."""
+  """Writes a picture of the halves side by side.
+
+  Each half, by its title, lists (image (H, W, C) of 0 to 255, text).
+  """
   import matplotlib
 
   matplotlib.use('agg')

@@ -1,7 +1,7 @@
-"""Reads what TFDS has prepared as array_record, without TensorFlow.
+"""Reads data that TFDS prepared as array_record, without TensorFlow.
 
-The folders are TFDS's own, `<root>/<name>/[<config>/]<version>`, and so are
-the files in them: what stock `tfds.data_source` reads is read here as well.
+Folders, `<root>/<name>/[<config>/]<version>`, and files are TFDS's own: this
+module reads what stock `tfds.data_source` reads.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from bnresearch import paths
 from bnresearch.data import Arrays, MissingData, Spec
 
 FORMAT = 'array_record'
-_DECODED_AT_ONCE = 1000  # records between two steps of a progress bar
+_DECODED_AT_ONCE = 1000  # records per step of the progress bar
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 def root() -> pathlib.Path:
   """Returns `$TFDS_DATA_DIR`, by default `~/tensorflow_datasets`."""
   folder = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  # Where there is no home, nothing is found in a folder `~`.
+  # Without a home the folder stays `~`, where nothing is found.
   return pathlib.Path(os.path.expanduser(folder))
 
 
@@ -35,7 +35,7 @@ def prepared(name: str) -> pathlib.Path | None:
   """Returns the folder of the newest prepared version, or None.
 
   Args:
-    name: `name`, `name/config` or either of them with `:version`.
+    name: `name` or `name/config`, either with an optional `:version`.
 
   Raises:
     MissingData: it is prepared, but not for random access.
@@ -57,19 +57,19 @@ def prepared(name: str) -> pathlib.Path | None:
 
 
 def _versions(names):
-  """Returns the folders of all versions of a name, or of what a pattern fits.
+  """Returns the folders of all versions of a name or pattern.
 
-  `incomplete.ABC_3.0.1`, which an interrupted preparation leaves, and `1pct`, a
-  config, are none.
+  Leaves out `incomplete.ABC_3.0.1`, left by an interrupted preparation, and
+  `1pct`, a config.
   """
   infos = root().glob(f'{names}/*/dataset_info.json')
   return [i.parent for i in infos if _VERSION.fullmatch(i.parent.name)]
 
 
 def _formats(folder):
-  """Returns the formats of the files in a prepared folder, the first first."""
+  """Returns the file formats in a prepared folder, the main one first."""
   info = description(folder)
-  # TFDS leaves out what is the default.
+  # TFDS leaves out the default.
   first = info.get('fileFormat') or 'tfrecord'
   return [first, *info.get('alternativeFileFormats', ())]
 
@@ -78,7 +78,7 @@ def names(within: str = '') -> list[str]:
   """Returns what is prepared for random access: name or name/config, sorted.
 
   Args:
-    within: only this name and its configs.
+    within: limits the list to this name and its configs.
   """
   found = _versions(within or '*') + _versions(f'{within or "*"}/*')
   there = {f.parent for f in found if FORMAT in _formats(f)}
@@ -89,7 +89,7 @@ def missing(name: str) -> str:
   """Returns '', or a line that says that `name` is not prepared, and where.
 
   Args:
-    name: as of `prepared`.
+    name: as in `prepared`.
   """
   try:
     if prepared(name):
@@ -109,11 +109,11 @@ def description(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def notes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
-  """Returns what a run should record of data read from `folder`.
+  """Returns what a run should record about data read from `folder`.
 
   Args:
-    folder: a prepared one.
-    split: as TFDS calls it.
+    folder: a prepared folder.
+    split: TFDS's name of the split.
   """
   info = description(folder)
   parts = info['name'], info.get('configName'), info['version']
@@ -121,26 +121,26 @@ def notes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
 
 
 def sizes(folder: pathlib.Path, split: str) -> Mapping[str, Any]:
-  """Returns a split's bytes, and its examples in each file.
+  """Returns a split's bytes, and its number of examples in each file.
 
   Args:
-    folder: a prepared one.
-    split: as TFDS calls it.
+    folder: a prepared folder.
+    split: TFDS's name of the split.
   """
   splits = {part['name']: part for part in description(folder)['splits']}
   return {key: splits[split].get(key) for key in ('numBytes', 'shardLengths')}
 
 
 def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
-  """Returns a split whose images have all one size, in memory.
+  """Returns a split in memory, whose images all have one size.
 
-  To decode 60,000 PNG images takes about 7 s, so the arrays are kept in the
+  Decoding 60,000 PNG images takes about 7 s, so the arrays are kept in the
   user's cache folder, if there is one.
 
   Args:
-    folder: a prepared one.
-    split: as TFDS calls it.
-    spec: of the data set.
+    folder: a prepared folder.
+    split: TFDS's name of the split.
+    spec: the data set's spec.
 
   Raises:
     DamagedData: a label is no index into the class names.
@@ -157,7 +157,7 @@ def arrays(folder: pathlib.Path, split: str, spec: Spec) -> Arrays:
 
 
 def _kept(file):
-  """Returns the arrays of a file; None if it is absent, or not whole."""
+  """Returns the arrays of a file; None if it is missing or incomplete."""
   try:
     with file.open('rb') as opened, np.load(opened) as kept:
       return kept['images'], kept['labels']
@@ -166,13 +166,13 @@ def _kept(file):
 
 
 def _keep(file, images_NHWC, labels_N):
-  # On a full disk only time is lost.
+  # If the disk is full, only time is lost.
   with contextlib.suppress(OSError), paths.replacing(file) as partial:
     np.savez(partial, images=images_NHWC, labels=labels_N)
 
 
 def _decoded(folder, split):
-  """Returns all images and labels of a split, decoded by TFDS."""
+  """Returns all images and labels of a split; TFDS decodes them."""
   images, labels = [], []
   with imported() as tfds:
     builder = tfds.builder_from_directory(folder)
@@ -189,11 +189,11 @@ def _decoded(folder, split):
 
 @contextlib.contextmanager
 def imported():
-  """Imports TFDS (2 s) where TensorFlow may be blocked.
+  """Imports TFDS (2 s), even if TensorFlow is blocked.
 
-  `sys.modules['tensorflow'] = None` makes every import of it fail; TFDS takes
-  the entry for a loaded TensorFlow, so it must not see it. TFDS's progress bars
-  are for terminals only.
+  `sys.modules['tensorflow'] = None` makes every import of TensorFlow fail. TFDS
+  would take that entry for a loaded TensorFlow, so it must not see it. TFDS
+  shows its progress bars on terminals only.
   """
   blocked = sys.modules.get('tensorflow', ...) is None
   if blocked:

@@ -18,7 +18,7 @@ _CLASSES = (
 
 
 def spec() -> Spec:
-  """Returns what it holds."""
+  """Returns the data set's spec."""
   return Spec((32, 32, 3), _CLASSES, {'train': 50_000, 'test': 10_000})
 
 

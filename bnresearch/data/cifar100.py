@@ -22,7 +22,7 @@ worm
 
 
 def spec() -> Spec:
-  """Returns what it holds."""
+  """Returns the data set's spec."""
   return Spec(
     (32, 32, 3), tuple(_CLASSES.split()), {'train': 50_000, 'test': 10_000}
   )

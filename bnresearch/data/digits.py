@@ -1,4 +1,4 @@
-"""Handwritten digits, embedded in scikit-learn. Alpaydin & Kaynak 1998, UCI.
+"""Handwritten digits, bundled with scikit-learn. Alpaydin & Kaynak 1998, UCI.
 
 1,797 real images, 8x8, in 17 grey levels, ten classes: nothing to download.
 """
@@ -12,17 +12,17 @@ _GREYEST = 16  # the original grey levels are 0 to 16
 
 
 def spec() -> Spec:
-  """Returns what it holds."""
+  """Returns the data set's spec."""
   return Spec((8, 8, 1), _CLASSES, {'train': 1442, 'test': 355})
 
 
 def load(split: str) -> Arrays:
   """Returns the split 'train' (1,442 images) or 'test' (355).
 
-  The test split is fixed and stratified: within each class, in the order of
-  the original file, every fifth image.
+  The test split is fixed and stratified: every fifth image of each class, in
+  the original file's order.
   """
-  from sklearn import datasets  # 3 s to import: only for whom it serves
+  from sklearn import datasets  # takes 3 s to import, so only when needed
 
   digits = datasets.load_digits()
   is_test_N = np.zeros(len(digits.target), bool)

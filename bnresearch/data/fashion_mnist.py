@@ -2,7 +2,7 @@
 
 from bnresearch.data import Spec, _prepare, mnist
 
-FILES = mnist.FILES  # they have the same names
+FILES = mnist.FILES  # the same names
 _CLASSES = (
   'T-shirt/top',
   'Trouser',
@@ -18,7 +18,7 @@ _CLASSES = (
 
 
 def spec() -> Spec:
-  """Returns what it holds."""
+  """Returns the data set's spec."""
   return Spec((28, 28, 1), _CLASSES, {'train': 60_000, 'test': 10_000})
 
 

@@ -1,8 +1,8 @@
-"""Your own photographs: a folder of images for each class, checked beforehand.
+"""Your own photographs: a folder of images per class, checked before training.
 
-FOLDER/<class>/*, where a part of each class is held out, or FOLDER/train/ and
-FOLDER/val/ (or validation/, valid/, test/) with a folder of each class.
-JPEG, PNG, WebP, GIF, BMP and TIFF, told by their content, not by their names.
+Either FOLDER/<class>/*, and a part of each class is held out; or FOLDER/train/
+and FOLDER/val/ (or validation/, valid/, test/), each with a folder per class.
+JPEG, PNG, WebP, GIF, BMP and TIFF, recognized by content, not by name.
 """
 
 import dataclasses
@@ -33,11 +33,11 @@ from bnresearch.paths import local
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-  """A source whose images are decoded from their files when asked for.
+  """A source whose images are decoded from their files on access.
 
   Attributes:
     folder: the data folder.
-    paths: of the N images, relative to it.
+    paths: paths of the N images, relative to it.
     labels_N: int32, indices into `class_names`.
     class_names: the K classes, sorted.
     notes: what was found, see `load`.
@@ -56,7 +56,7 @@ class Files:
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of its paths and labels, and of what all files of both splits hold."""
+    """A digest of paths, labels, and the contents of all files, both splits."""
     text = json.dumps([self.paths, self.labels_N.tolist()])
     return digest_of(text.encode(), self.notes['contents'].encode())
 
@@ -64,7 +64,7 @@ class Files:
     """Returns (image uint8 (H, W, 3) RGB, label).
 
     Raises:
-      DamagedData: the file has been changed since it was checked.
+      DamagedData: the file has changed since it was checked.
     """
     path = os.path.join(self.folder, self.paths[index])
     try:
@@ -88,11 +88,11 @@ def spec(
   skip_bad: bool = False,
   follow_links: bool = False,
 ) -> Spec:
-  """Returns what it holds, after the check of `load`.
+  """Returns the folder's spec, after the check of `load`.
 
   Args:
-    folder: see `load`, as are the others and what is raised.
-    image_size: pixels, of each side of what the network gets.
+    folder: see `load`, also for the other arguments and the errors.
+    image_size: height and width of the network's input, in pixels.
   """
   found = _scan(
     _absolute(folder), validation, split_seed, skip_bad, follow_links
@@ -114,26 +114,26 @@ def load(
 ) -> Files:
   """Returns the split 'train' or 'test', after a check of every file.
 
-  The check decodes each file once; one that it knows already is not read
-  again. What it finds is in the source's notes, and with 'train' a warning:
-  `files` of each split and class, `skipped` and `converted` ones, `duplicates`,
-  `hidden` and `unused` ones, and the `digest` of what each split has.
+  The check decodes each file once, and does not read a known file again. Its
+  findings are in the source's notes, and 'train' also warns of them: `files` of
+  each split and class, `skipped` and `converted` ones, `duplicates`, `hidden`
+  and `unused` ones, and the `digest` of each split's list of images.
 
   Args:
     split: see above.
     folder: see this module.
-    image_size: pixels, of each side of what a network gets; larger images are
-      decoded smaller.
-    validation: fraction of each class that is held out, rounded down, but at
-      least one image; where there is no val/.
-    split_seed: which images these are.
-    skip_bad: whether to go on without what cannot be trained on.
+    image_size: height and width of the network's input, in pixels; larger
+      images are decoded at a reduced size.
+    validation: fraction of each class to hold out if there is no val/, rounded
+      down to at least one image.
+    split_seed: chooses the held-out images.
+    skip_bad: whether to train without the files that cannot be trained on.
     follow_links: whether links may lead out of the folder.
 
   Raises:
-    MissingData: there is no such folder, or nothing in it.
-    DamagedData: something cannot be trained on, and the message lists all; or
-      fewer than two classes are left.
+    MissingData: the folder does not exist, or is empty.
+    DamagedData: something cannot be trained on, and the message lists it all;
+      or fewer than two classes are left.
   """
   found = _scan(
     _absolute(folder), validation, split_seed, skip_bad, follow_links
@@ -145,7 +145,7 @@ def load(
   return dataclasses.replace(found[split], detail=detail)
 
 
-@functools.cache  # each is said once
+@functools.cache  # says each text once
 def _warn(text):
   logging.warning('%s', text)
 
@@ -170,8 +170,8 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
     for place, files in listing.files.items()
   }
   if not listing.parts:
-    # Without the bad files, so that to skip them and to remove them divides
-    # the others alike.
+    # Without the bad files, so that skipping and removing them split the
+    # others alike.
     good = divided(good, validation, split_seed)
   names = sorted({name for _, name in good})
   whole = tuple(n for n in names if all(good.get((s, n)) for s in SPLITS))
@@ -197,7 +197,7 @@ def _scan(folder, validation, split_seed, skip_bad, follow_links):
 
 
 def _refuse(folder, whole, problems, skip_bad):
-  """Raises DamagedData if training cannot, or should not, begin."""
+  """Raises DamagedData if training cannot or should not begin."""
   text = _folder_report.refusal(folder, problems, may_skip=len(whole) > 1)
   if len(whole) < 2:
     K = f'{len(whole)} ({shown(whole[0])})' if whole else 'none'
@@ -210,7 +210,7 @@ def _refuse(folder, whole, problems, skip_bad):
 
 
 def _files(folder, of_class, notes):
-  """Returns a split, its classes mixed: a batch in order is to have all."""
+  """Returns a split, shuffled so that batches in order mix the classes."""
   paths = [path for paths in of_class.values() for path in paths]
   sizes = [len(paths) for paths in of_class.values()]
   labels_N = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
@@ -227,6 +227,6 @@ def _digest(used):
 
 
 def _contents(used, verdicts):
-  """Returns a digest of what the files hold, as it was when each was read."""
+  """Returns a digest of the files' contents, as they were when read."""
   paths = sorted(path for *_, path in _folder_report.each(used))
   return digest_of(*(verdicts[path].digest.encode() for path in paths))

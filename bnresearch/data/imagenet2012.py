@@ -1,28 +1,28 @@
 """ImageNet: 1.3 million photographs of all sizes. Russakovsky 2015, 1409.0575.
 
-It is only read here, from array_record files in `$TFDS_DATA_DIR`. To prepare
-them, get the two archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar
-from image-net.org and, where TensorFlow is installed, run
+This module only reads array_record files in `$TFDS_DATA_DIR`. To prepare them,
+get the two archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from
+image-net.org and, where TensorFlow is installed, run
 
   tfds build imagenet2012 --file_format=array_record \
       --manual_dir=FOLDER_OF_THE_ARCHIVES --data_dir=FOLDER
 
-(That command imports what `pip install tensorflow tensorflow-datasets
-apache-beam mlcroissant` installs. A folder that it made can be copied.) The
-subsets are those of SimCLR, Chen et al. 2020, 2002.05709; their lists of files
-come over the network:
+(The command needs `pip install tensorflow tensorflow-datasets apache-beam
+mlcroissant`. You can copy the folder that it makes.) The subsets are those of
+SimCLR, Chen et al. 2020, 2002.05709; their lists of files come over the
+network:
 
   tfds build imagenet2012_subset/1pct --file_format=array_record \
       --manual_dir=FOLDER_OF_THE_ARCHIVES --data_dir=FOLDER
 
-and likewise imagenet2012_subset/10pct. What is prepared as tfrecord becomes
-array_record, beside it, by
+and likewise imagenet2012_subset/10pct. This adds array_record to data that was
+prepared as tfrecord:
 
   tfds convert_format --dataset_version_dir=FOLDER/imagenet2012/5.1.0 \
       --out_file_format=array_record
 
-The test split is the 50,000 images of the challenge's validation: the labels
-of its test images were never published.
+The test split is the challenge's 50,000 validation images: the labels of its
+test images were never published.
 """
 
 import functools
@@ -40,11 +40,11 @@ _ARCHIVES = (
 
 
 def spec(*, subset: str = 'all', image_size: int = 224) -> Spec:
-  """Returns what it holds; the classes are WordNet's numbers, as n01440764.
+  """Returns the spec; class names are WordNet's numbers, such as n01440764.
 
   Args:
     subset: of the training images, 'all', '10pct' or '1pct'.
-    image_size: height and width of the images that a network gets, in pixels.
+    image_size: height and width of the network's input, in pixels.
   """
   examples = {'train': _TRAIN[subset], 'test': 50_000}
   return Spec((image_size, image_size, 3), _class_names(), examples)
@@ -53,16 +53,16 @@ def spec(*, subset: str = 'all', image_size: int = 224) -> Spec:
 def load(
   split: str, *, subset: str = 'all', image_size: int = 224
 ) -> _records.Records:
-  """Returns 'train' or 'test', the challenge's validation.
+  """Returns 'train' or 'test', the challenge's validation split.
 
   Args:
-    split: which.
+    split: 'train' or 'test'.
     subset: see `spec`.
-    image_size: see there; larger images are decoded smaller.
+    image_size: see `spec`; larger images are decoded at a reduced size.
 
   Raises:
-    MissingData: it is not prepared, or without this split.
-    DamagedData: its files are not whole.
+    MissingData: it is not prepared, or lacks this split.
+    DamagedData: its files are incomplete.
   """
   folder = _records.find(_name(subset), _ARCHIVES)
   labelled = _records.labelled(folder)
@@ -70,7 +70,7 @@ def load(
 
 
 def ready(subset: str = 'all') -> str:
-  """Returns '' if it is prepared, or else a line that says where it is not."""
+  """Returns '' if it is prepared, or a line that says where it is missing."""
   return _tfds.missing(_name(subset))
 
 
@@ -81,7 +81,7 @@ def _name(subset):
 
 @functools.cache
 def _class_names():
-  """Reads the classes from the package of TFDS, without importing it."""
+  """Reads the classes from TFDS's package, without importing it."""
   package = importlib.util.find_spec('tensorflow_datasets').origin
   file = pathlib.Path(package).parent / 'datasets/imagenet2012/labels.txt'
   return tuple(file.read_text().split())

@@ -10,7 +10,7 @@ FILES = tuple(
 
 
 def spec() -> Spec:
-  """Returns what it holds."""
+  """Returns the data set's spec."""
   examples = {'train': 60_000, 'test': 10_000}
   return Spec((28, 28, 1), tuple('0123456789'), examples)
 

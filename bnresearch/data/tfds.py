@@ -1,19 +1,19 @@
-"""Any image classification set of TFDS, tensorflow.org/datasets, by its name.
+"""Any image classification data set of TFDS, tensorflow.org/datasets, by name.
 
-It is only read here, from array_record files in `$TFDS_DATA_DIR`. Prepare it
-where TensorFlow is installed, and where the network is:
+This module only reads array_record files in `$TFDS_DATA_DIR`. Prepare them on a
+machine with TensorFlow and a network connection:
 
   tfds build oxford_flowers102 --file_format=array_record --data_dir=FOLDER
 
-(That command imports what `pip install tensorflow tensorflow-datasets
-apache-beam mlcroissant` installs. A folder that it made can be copied.) What is
-prepared as tfrecord becomes array_record, beside it, by
+(The command needs `pip install tensorflow tensorflow-datasets apache-beam
+mlcroissant`. You can copy the folder that it makes.) This adds array_record to
+data that was prepared as tfrecord:
 
   tfds convert_format --dataset_version_dir=FOLDER/oxford_flowers102/2.1.1 \
       --out_file_format=array_record
 
-The training split is TFDS's 'train', the test split its 'test' or, where it
-has none, 'validation'; where it has neither, a part of 'train' is held out.
+The training split is TFDS's 'train'. The test split is its 'test', or else its
+'validation', or else a held-out part of 'train'.
 """
 
 import re
@@ -42,15 +42,15 @@ def spec(
   """Returns what the prepared data set holds.
 
   Args:
-    tfds_name: its name in TFDS, as 'oxford_flowers102' or 'name/config'; both
-      may have a version, as 'name:1.0.0'.
-    image_size: height and width of the images that a network gets, in pixels.
-    validation: the fraction that is held out where TFDS has one split only.
-    split_seed: which examples these are.
+    tfds_name: its name in TFDS, such as 'oxford_flowers102' or 'name/config',
+      with an optional version, such as 'name:1.0.0'.
+    image_size: height and width of the network's input, in pixels.
+    validation: the fraction to hold out if TFDS has only one split.
+    split_seed: chooses the held-out examples.
 
   Raises:
-    MissingData: it is not prepared, or that is no name.
-    DamagedData: it is no set of images with one class each.
+    MissingData: it is not prepared, or the name is malformed.
+    DamagedData: it is no data set of images with one class each.
   """
   labelled = _records.labelled(_folder(tfds_name))
   examples = {}
@@ -69,18 +69,18 @@ def load(
   validation: float = 0.1,
   split_seed: int = 0,
 ) -> _records.Records:
-  """Returns 'train' or 'test'.
+  """Returns the split 'train' or 'test'.
 
   Args:
-    split: which.
+    split: 'train' or 'test'.
     tfds_name: see `spec`.
-    image_size: see there; larger images are decoded smaller.
-    validation: see there.
-    split_seed: see there.
+    image_size: see `spec`; larger images are decoded at a reduced size.
+    validation: see `spec`.
+    split_seed: see `spec`.
 
   Raises:
-    MissingData: it is not prepared, has no such split, or that is no name.
-    DamagedData: it is no set of images with one class each, or not whole.
+    MissingData: it is not prepared, lacks the split, or the name is malformed.
+    DamagedData: it is no data set of images with one class each, or incomplete.
   """
   folder = _folder(tfds_name)
   labelled = _records.labelled(folder)
@@ -89,7 +89,7 @@ def load(
 
 
 def ready(tfds_name: str = '') -> str:
-  """Returns '' if the data set, or by default any, is prepared; or a line."""
+  """Returns '' if the data set, by default any, is prepared, or a line."""
   if tfds_name:
     return _tfds.missing(tfds_name)
   if _tfds.names():
@@ -107,7 +107,7 @@ def _folder(tfds_name):
 
 
 def _part(labelled, split, validation, split_seed):
-  """Returns TFDS's name of a split, and which of its examples; None for all."""
+  """Returns TFDS's name of a split, and indices in it; None for all."""
   others = [n for n in ('test', 'validation') if labelled.examples.get(n)]
   if others:
     return (others[0] if split == 'test' else split), None

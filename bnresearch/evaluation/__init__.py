@@ -1,1 +1,1 @@
-"""Exact evaluation under named statistics, and how these are estimated."""
+"""Exact evaluation under named statistics, and their estimation."""

@@ -1,12 +1,12 @@
-"""The average of the parameters, and statistics of its own.
+"""The average of the parameters, with its own statistics.
 
-`average = decay * average + (1 - decay) * parameters`, after each step, begins
-as the initial parameters: these still weigh `decay**t` after t steps.
+After each step, `average = decay * average + (1 - decay) * parameters`. It
+begins as the initial parameters, which still weigh `decay**t` after t steps.
 
-Averaged parameters make other activations than any of those that were averaged
-did. So the running statistics of training are not theirs, nor is an average of
-those (Izmailov et al. 2018, 1803.05407, section 3.2): the average is evaluated
-by statistics that are estimated for it, or by the batch's own.
+Averaged parameters make activations that none of the averaged ones made. So
+neither the running statistics of training nor an average of these fit them
+(Izmailov et al. 2018, 1803.05407, section 3.2): evaluation of the average uses
+statistics estimated for it, or the batch's own.
 """
 
 import logging
@@ -19,9 +19,9 @@ from bnresearch.evaluation.evaluate import Evaluator
 from bnresearch.training.state import State
 
 STATISTICS = ('population', 'pooled', 'batch')
-# Batch renormalization looks at the running statistics of training while it
-# takes those of a batch: for those of the average, it is batch normalization,
-# so that nothing of the former is left.
+# Batch renormalization uses training's running statistics while it takes a
+# batch's. For the average it becomes batch normalization, so that nothing of
+# training's statistics remains.
 OF_ITS_NORMS = {'r_max': 1.0, 'd_max': 0.0}
 
 
@@ -31,11 +31,12 @@ def instead(state: State, statistics: str) -> State:
   Its collections are still those of training.
 
   Args:
-    state: one that has an average.
-    statistics: that are to normalize it.
+    state: a state with an average.
+    statistics: the statistics that will normalize it.
 
   Raises:
-    ValueError: there is no average, or the statistics would be of others.
+    ValueError: there is no average, or the statistics belong to other
+      parameters.
   """
   if not jax.tree.leaves(state.average):
     raise ValueError(
@@ -56,13 +57,13 @@ def evaluate(
 ) -> dict[str, float]:
   """Returns 'average/loss', 'average/accuracy' and so on, for the log.
 
-  {} with a warning where population statistics are undefined.
+  Returns {}, with a warning, if population statistics are undefined.
 
   Args:
-    state: one that has an average.
-    evaluator: of a split.
-    estimate: makes the collections of a state with averaged parameters, by
-      which the evaluator then normalizes; None if it does by the batch's.
+    state: a state with an average.
+    evaluator: the evaluator of a split.
+    estimate: estimates the collections of a state with averaged parameters,
+      which the evaluator then uses; None if it uses the batch's statistics.
   """
   averaged = instead(state, 'population' if estimate else 'batch')
   collections = averaged.collections

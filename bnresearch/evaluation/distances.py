@@ -1,4 +1,4 @@
-"""How far two estimates of the same statistics are from each other."""
+"""Distances between two estimates of the same statistics."""
 
 import re
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Distance(NamedTuple):
-  """How far a layer's statistics are from reference ones, over its channels.
+  """Distance of a layer's statistics from a reference, over its channels.
 
-  Of covariances, the variances only enter.
+  From a covariance, only the variances count.
 
   Attributes:
     shift: root mean square of the difference of means, in deviations of the
       reference.
-    spread: root mean square of the logarithm of the ratio of deviations.
+    spread: root mean square of the log ratio of deviations.
     divergence: mean Kullback-Leibler divergence of the two Gaussians,
       KL(reference || estimate), in nats.
   """
@@ -30,12 +30,12 @@ def distances(
 ) -> dict[str, Distance]:
   """Returns each layer's distance between two estimates of its statistics.
 
-  The layers are sorted by name, numbers in it by value.
+  Layers are sorted by name, with numbers in it by value.
 
   Args:
     reference: collections.
-    estimate: collections of the same tree.
-    epsilon: what the normalizer adds to both variances.
+    estimate: collections with the same tree.
+    epsilon: added to both variances, as by the normalizer.
   """
   gaussians, others = _gaussians(reference), _gaussians(estimate)
   found = {}
@@ -64,7 +64,7 @@ def _by_number(layer):
 def _gaussians(collections):
   """Returns {layer: (mean, variance)} of all layers that have statistics.
 
-  Where no mean is kept, both are taken for 0.
+  A layer that keeps no mean gets 0.
   """
   nodes = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(collections):

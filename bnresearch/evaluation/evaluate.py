@@ -21,14 +21,14 @@ def make_forward(
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns `forward(params, collections, x_NHWC, mask_N=None)`, pure.
 
-  It gives `(logits_NK, taps)`; the mask says which examples enter the
-  statistics of a batch.
+  It returns `(logits_NK, taps)`; the mask says which examples enter the batch
+  statistics.
 
   Args:
     model: the network, see `Network.evaluated`.
-    statistics: 'batch' normalizes by the statistics of the given examples,
-      and no collection changes; the others by those in `collections`, which
-      is where they differ, see `population`.
+    statistics: 'batch' normalizes by the statistics of the given examples, and
+      changes no collection; the others normalize by `collections`, and differ
+      in how these were made, see `population`.
   """
   if statistics not in STATISTICS:
     raise ValueError(
@@ -49,16 +49,16 @@ def make_add_batch(
   statistics: str,
   microbatches: int = 1,
 ) -> Callable[..., dict[str, jax.Array]]:
-  """Returns a pure function that adds what a batch gives to sums.
+  """Returns a pure function that adds a batch's results to sums.
 
   `add_batch(sums, params, collections, images, labels_N, mask_N) -> sums`.
 
   Args:
     model: see `make_forward`.
-    pixels: makes the network's input of images.
+    pixels: turns images into the network's input.
     statistics: see `make_forward`.
-    microbatches: parts in which a batch is evaluated, unless the statistics are
-      the batch's.
+    microbatches: number of parts in which to evaluate a batch; ignored if the
+      statistics are the batch's.
   """
   forward = make_forward(model, statistics)
   parts = 1 if statistics == 'batch' else microbatches
@@ -91,7 +91,7 @@ def no_sums(
 ) -> dict[str, np.ndarray]:
   """Returns the sums before the first batch, each of the shape `members`.
 
-  There is a 'top5' where there are more than five classes.
+  They include 'top5' if there are more than five classes.
   """
   counts = ('correct', 'examples', *['top5'] * (class_count > 5))
   return {
@@ -101,7 +101,7 @@ def no_sums(
 
 
 class Evaluator:
-  """Evaluates on one source; compiled once for all calls."""
+  """Evaluates on one source; compiles once for all calls."""
 
   def __init__(
     self,
@@ -115,20 +115,20 @@ class Evaluator:
     workers: int = 0,
     members: tuple[int, ...] = (),
   ):
-    """Makes one.
+    """Makes an evaluator.
 
     Args:
-      add_batch: compiled, see `make_add_batch`; what it takes between the sums
-        and the batch is what `sums` is given.
-      source: the split. Its images stay on the device if they are not too
-        many; else they are made again for each evaluation. They are split over
-        the mesh in use.
+      add_batch: compiled, see `make_add_batch`; its arguments between the sums
+        and the batch are those of `sums`.
+      source: the split. Its images stay on the device unless there are too
+        many; then each evaluation makes them again. They are split over the
+        mesh in use.
       crop: see `stream.in_order`.
-      image_shape: (H, W, C) of what it makes.
-      batch_size: N of a call, at most.
-      microbatches: parts of a batch, in which it is to lie evenly.
+      image_shape: (H, W, C) of the crops.
+      batch_size: greatest N per call.
+      microbatches: number of parts of a batch, which divide it evenly.
       workers: see `stream.in_order`.
-      members: (R,) for R networks at once; each of the sums is of this shape.
+      members: (R,) for R networks at once; the shape of each sum.
     """
     self._add_batch, self._source, self._members = add_batch, source, members
     self._crop, self._workers = crop, workers
@@ -141,8 +141,8 @@ class Evaluator:
   def sums(self, *network: Any) -> dict[str, jax.Array]:
     """Returns the sums over all examples, on the device.
 
-    It does not wait for the device, unless there are more images than stay on
-    it: of those, two batches are under way at a time.
+    Does not wait for the device, unless the images do not stay on it: then at
+    most two batches are under way.
 
     Args:
       *network: params and collections.
@@ -156,14 +156,14 @@ class Evaluator:
     return sums
 
   def evaluate(self, *network: Any) -> Callable[[], dict[str, float]]:
-    """Dispatches it; returns a function that waits for the `means`."""
+    """Starts an evaluation; returns a function that waits for `means`."""
     sums = self.sums(*network)
     return lambda: self.means(sums)
 
   def means(self, sums: dict[str, jax.Array]) -> dict[str, float]:
     """Waits for `sums`; returns mean 'loss', 'accuracy', and 'examples'.
 
-    And 'top5_accuracy', where there are more than five classes.
+    Also 'top5_accuracy' if there are more than five classes.
 
     Raises:
       AssertionError: an example was lost or counted twice.
@@ -180,11 +180,10 @@ class Evaluator:
     }
 
   def _batches(self):
-    """Yields images, labels and a mask that is False where padded.
+    """Yields images, labels and a mask that is False for padding.
 
-    Of each batch these are the rows of this host. All are padded to one size,
-    which lies evenly on the devices and in the parts of a batch: one compiled
-    program serves all.
+    Yields this host's rows of each batch. All are padded to one size, divisible
+    among devices and microbatches, so that one compiled program serves all.
     """
     N, host = self._batch_size, parallel.host()
     even = shards.count() * self._microbatches

@@ -1,4 +1,4 @@
-"""The probes of a run as one pure function of its network's state."""
+"""The probes of a run as one pure function of the network's state."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ Probe = Callable[[NetworkView, Batch], dict[str, jax.Array]]
 def measured(
   probes: Mapping[str, Probe], view: NetworkView, batch: Batch
 ) -> dict[str, jax.Array]:
-  """Returns what probes measure: 'probe/<probe>/<what the probe names>'."""
+  """Returns the probes' results by 'probe/<probe>/<name in its result>'."""
   return {
     f'probe/{probe}/{name}': value
     for probe, measure in probes.items()
@@ -32,9 +32,9 @@ def make_measure(
   """Returns the pure `measure(params, collections, images, labels_N)`.
 
   Args:
-    probes: by name; auxiliary heads are none of their taps.
+    probes: probes by name; they do not get the taps of auxiliary heads.
     model: see `evaluate.make_forward`.
-    pixels: makes the network's input of images.
+    pixels: turns images into the network's input.
     statistics: see `evaluate.make_forward`.
   """
   whole = evaluate.make_forward(model, statistics)

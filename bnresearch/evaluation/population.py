@@ -1,4 +1,4 @@
-"""The population statistics of a run, and where statistics come from."""
+"""The population statistics of a run, and the provenance of statistics."""
 
 import contextlib
 import functools
@@ -29,21 +29,21 @@ def estimate(
 ) -> Any:
   """Returns `state.collections` with population statistics.
 
-  They are those of the batches that training would see next, in its parts and
-  on all devices, without dropout.
+  Estimates from the next batches that training would see, in the same
+  microbatches and on all devices, without dropout.
 
   Args:
     model: the network, as it is trained.
-    inputs: makes a training batch ready, see `step.make_train_step`.
-    state: its parameters are used, and its collections for what a batch has
-      no statistics of.
-    batches: makes the training batches at some steps.
-    order: theirs.
-    count: how many batches.
+    inputs: prepares a training batch, see `step.make_train_step`.
+    state: provides the parameters, and the collections that batches do not
+      estimate.
+    batches: makes the training batches of given steps.
+    order: the order of the training batches.
+    count: number of batches.
     estimator: 'population' or 'pooled', see `statistics/population.py`.
-    microbatches: parts of a batch.
-    group_size: examples that share statistics; 0 for all of a part.
-    progress: wraps the batches, to show how far it is.
+    microbatches: number of parts of a batch.
+    group_size: examples that share statistics; 0 for a whole part.
+    progress: wraps the batches, to show progress.
   """
 
   @jax.jit
@@ -70,13 +70,13 @@ def estimate(
 
 
 def provenance_of_ema(step: int, options: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns how the running statistics that training leaves were made.
+  """Returns how training made its running statistics.
 
-  Frozen statistics are those from before the first step.
+  Frozen statistics date from before the first step.
 
   Args:
-    step: of the parameters.
-    options: those of the norms.
+    step: step of the parameters.
+    options: options of the norms.
   """
   told = ('momentum', 'running_variance', 'debias', 'group_size')
   return {
@@ -87,11 +87,11 @@ def provenance_of_ema(step: int, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stale(statistics: dict[str, Any], step: int) -> str:
-  """Says that statistics are not of the parameters' step, or nothing.
+  """Returns a warning if statistics are not of the parameters' step, or ''.
 
   Args:
     statistics: their provenance.
-    step: of the parameters.
+    step: step of the parameters.
   """
   made = statistics['of_step']
   if made == step:

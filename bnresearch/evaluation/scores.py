@@ -1,26 +1,26 @@
-"""How good predicted probabilities are: loss, accuracy, calibration.
+"""Scores of predicted probabilities: loss, accuracy, calibration.
 
-Calibration is whether, of predictions made with a confidence of 80%, 80% are
-right; the expected calibration error and the reliability diagram are those of
-Guo et al. 2017, section 2, arXiv 1706.04599.
+Predictions are calibrated if, for example, 80% of those made with a confidence
+of 80% are right. Expected calibration error and reliability diagram are those
+of Guo et al. 2017, section 2, arXiv 1706.04599.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-_BINS = 15  # Guo et al.'s
-_BORDERS = np.arange(1, _BINS) / _BINS  # a bin has the one above it, not below
+_BINS = 15  # as in Guo et al.
+_BORDERS = np.arange(1, _BINS) / _BINS  # a bin includes its upper border only
 _LEAST = np.finfo(np.float32).tiny
 
 
 class Reliability(NamedTuple):
-  """What a reliability diagram shows, of bins of equal width in confidence.
+  """A reliability diagram's data, in bins of equal width in confidence.
 
   Attributes:
-    examples_B: how many each bin has.
+    examples_B: number of examples in each bin.
     confidence_B: their mean probability of the predicted class; NaN if none.
-    accuracy_B: the fraction of them that is right; NaN if none.
+    accuracy_B: the fraction of them predicted right; NaN if none.
   """
 
   examples_B: np.ndarray
@@ -31,7 +31,7 @@ class Reliability(NamedTuple):
   def error(self) -> float:
     """The expected calibration error: the mean of |accuracy - confidence|.
 
-    Each bin counts as much as it has examples.
+    Bins are weighted by their number of examples.
     """
     gap_B = np.abs(self.accuracy_B - self.confidence_B)
     share_B = self.examples_B / self.examples_B.sum()
@@ -39,18 +39,18 @@ class Reliability(NamedTuple):
 
 
 class Summary(NamedTuple):
-  """What was found of all examples.
+  """The scores of all examples.
 
   Attributes:
-    examples: how many.
-    loss: mean negative logarithm of the label's probability, in nats; one
-      that has vanished in float32 counts as 1.2e-38.
-    top1: fraction whose label is the most probable class; of equals it is the
-      first.
-    top5: whose label is among the five most probable; None for K <= 5.
-    examples_K: how many of each class.
-    accuracy_K: `top1` among these; NaN if there are none.
-    reliability: see there.
+    examples: number of examples.
+    loss: mean negative logarithm of the label's probability, in nats; a
+      probability that vanishes in float32 counts as 1.2e-38.
+    top1: fraction whose label is the most probable class; the first of equals
+      counts.
+    top5: fraction whose label is among the five most probable; None for K <= 5.
+    examples_K: number of examples of each class.
+    accuracy_K: `top1` of each class; NaN if it has no examples.
+    reliability: see `Reliability`.
   """
 
   examples: int
@@ -63,7 +63,7 @@ class Summary(NamedTuple):
 
 
 class Scores:
-  """Adds up what batches of probabilities give; keeps none of them."""
+  """Accumulates the scores of batches of probabilities; keeps no batch."""
 
   def __init__(self, num_classes: int):
     self._loss = 0.0
@@ -75,7 +75,7 @@ class Scores:
     self._confidence_B = np.zeros(_BINS)
 
   def add(self, probabilities_NK: np.ndarray, labels_N: np.ndarray) -> None:
-    """Adds examples; their probabilities are finite."""
+    """Adds examples; their probabilities must be finite."""
     K = len(self._examples_K)
     own_N1 = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
     before_NK = (probabilities_NK == own_N1) & (
@@ -96,7 +96,7 @@ class Scores:
     self._confidence_B += np.bincount(bin_N, confidence_N, minlength=_BINS)
 
   def result(self) -> Summary:
-    """Returns what all that was added gives; at least one example."""
+    """Returns the scores of all examples added; needs at least one."""
     N = int(self._examples_K.sum())
     return Summary(
       examples=N,
@@ -114,5 +114,5 @@ class Scores:
 
 
 def _ratio(sums, counts):
-  """Returns sums / counts; NaN where there is nothing."""
+  """Returns sums / counts; NaN where the count is 0."""
   return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

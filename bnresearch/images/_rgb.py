@@ -1,4 +1,4 @@
-"""Images as Pillow opens them, of all modes, to 8-bit RGB the right way up."""
+"""Converts Pillow's images of any mode to upright 8-bit RGB."""
 
 import numpy as np
 
@@ -9,23 +9,23 @@ _BITS_PER_SAMPLE = 258  # tag of TIFF
 
 
 def to_rgb(image, kind, content):
-  """Decodes; returns the image in mode RGB, and what was converted.
+  """Decodes; returns the image in mode RGB, and the conversions made.
 
   Args:
     image: opened by Pillow, not yet decoded.
-    kind: its format, as `formats.format_of` calls it.
+    kind: its format, as named by `formats.format_of`.
     content: the bytes of its file.
 
   Raises:
-    ValueError: there is no telling which level is white.
+    ValueError: the level of white is unknown.
     Exception: whatever Pillow raises on damaged files.
   """
   from PIL import Image
 
   oddities = []
-  # To load it turns a TIFF, which must be seen before. EXIF at the end of a PNG
-  # is found by loading it, which Pillow does again if it is asked for EXIF
-  # first: the second time, damage is passed over.
+  # Loading a TIFF turns it, so read its orientation before. Loading a PNG finds
+  # EXIF at its end. If asked for EXIF first, Pillow loads the PNG twice, and
+  # ignores damage the second time.
   turned = kind == 'TIFF' and _orientation(image) in _turns()
   image.load()
   turn = _turns().get(_orientation(image))
@@ -40,7 +40,7 @@ def to_rgb(image, kind, content):
     raise ValueError('32-bit pixels, whose range is unknown')
   if bits > 8:
     oddities.append('16-bit')
-    # Of colours Pillow keeps the high bytes: less than a level away.
+    # For colours Pillow keeps the high bytes, which is less than a level off.
     if image.mode.startswith('I'):
       levels_HW = np.asarray(image).clip(0) * (255 / (2**bits - 1))
       image = Image.fromarray(levels_HW.round().astype(np.uint8))
@@ -57,7 +57,7 @@ def to_rgb(image, kind, content):
 
 
 def _bits(image, kind, content):
-  """Returns how many bits a channel has."""
+  """Returns the number of bits per channel."""
   if kind == 'PNG':
     return content[24]
   if kind == 'TIFF':
@@ -66,9 +66,9 @@ def _bits(image, kind, content):
 
 
 def _orientation(image):
-  """Returns the orientation by EXIF, 1 if there is none.
+  """Returns the orientation from EXIF, 1 if there is none.
 
-  Not the one by XMP, which Pillow reads too, and OpenCV does not.
+  Ignores XMP's, which Pillow reads too, but OpenCV does not.
   """
   for name in ('xmp', 'XML:com.adobe.xmp'):
     image.info.pop(name, None)

@@ -1,8 +1,8 @@
 """Boxes of random-resized crops; Szegedy et al. 2014, section 6.
 
 arXiv 1409.4842: the area is uniform between 8% and 100% of the image, and the
-aspect random between 3/4 and 4/3. That its logarithm is uniform, and what
-becomes of a box that is wider or higher than the image, is torchvision's.
+aspect random between 3/4 and 4/3. Torchvision's choices: the logarithm of the
+aspect is uniform, and how to treat a box wider or higher than the image.
 """
 
 import functools
@@ -14,8 +14,8 @@ import numpy as np
 
 ATTEMPTS = 10
 # Areas and aspects are drawn from tables: NumPy and XLA differ in the last bit
-# of an exponential, and of a product with a sum, and that may become a pixel.
-# Of entries of tables, only products are needed.
+# of an exponential and of a multiply-add, and that may become a pixel.
+# Table entries need only products.
 _LEVELS = 4096
 
 
@@ -30,18 +30,18 @@ def crop_box(
 ) -> tuple[Any, Any, Any, Any]:
   """Returns (top, left, box_height, box_width) in pixels, inside the image.
 
-  An attempt draws the area uniformly, the aspect uniformly in its logarithm
-  and then the position uniformly. The first one that fits into the image
-  counts. If none does, the box is as much of the image's middle as has an
-  aspect that is allowed.
+  An attempt draws the area uniformly, the aspect uniformly in its logarithm,
+  and then the position uniformly. The first box that fits into the image
+  counts. If none fits, the box is the largest one in the image's middle with
+  an allowed aspect.
 
   Args:
     uniform_A4: float32 in [0, 1), for each attempt area, aspect, top and left.
-    height: of the image.
-    width: of the image.
+    height: the image's height.
+    width: the image's width.
     area: least and greatest, as fractions of the image, above 0.
     aspect: least and greatest width over height, above 0.
-    xp: `numpy`, or `jax.numpy`; the box is the same.
+    xp: `numpy` or `jax.numpy`; both give the same box.
 
   Returns:
     Four integers of `xp`, int32.
@@ -56,10 +56,10 @@ def crop_box(
 
   size_A2 = xp.stack([height_A, width_A], 1)
   room_A2 = xp.asarray([[height, width]], np.int32) - size_A2
-  # Not int32 as it is, with which NumPy would multiply in float64.
+  # Not int32, which would make NumPy multiply in float64.
   places_A2 = (room_A2 + 1).astype(np.float32)
   corner_A2 = (uniform_A4[:, 2:] * places_A2).astype(np.int32)
-  corner_A2 = xp.minimum(corner_A2, room_A2)  # 0.9999999 of many is all
+  corner_A2 = xp.minimum(corner_A2, room_A2)  # 0.9999999 of many rounds to all
   fits_A = ((size_A2 > 0) & (room_A2 >= 0)).all(1)
 
   middle = xp.asarray([_middle(height, width, aspect)], np.int32)
@@ -70,7 +70,7 @@ def crop_box(
 
 @functools.lru_cache(maxsize=8)
 def _tables(area, aspect):
-  """Returns roots of areas, and of aspects and their inverses, float32."""
+  """Returns the roots of areas, aspects and inverse aspects, float32."""
   roots = np.sqrt(np.linspace(*area, _LEVELS))
   wider = np.sqrt(np.geomspace(*aspect, _LEVELS))
   return tuple(t.astype(np.float32) for t in (roots, wider, 1 / wider))

@@ -1,7 +1,7 @@
-"""Crops on the host: uint8 images (H, W, C) of any size to those of one size.
+"""Crops on the host: from uint8 images (H, W, C) of any size to one size.
 
-For training one random crop of each image; for evaluation one, ten or the 144
-of GoogLeNet. A crop may be a view of the image.
+Training takes one random crop of each image; evaluation takes one, ten, or
+GoogLeNet's 144. A crop may be a view of the image.
 """
 
 import functools
@@ -12,16 +12,16 @@ import numpy as np
 
 from bnresearch.images import boxes
 
-COUNTS = (1, 10, 144)  # how many there may be of an image
-_PAPERS_SIZE = 224  # of GoogLeNet's crops
-_SIDES = (256, 288, 320, 352)  # and of the images that they are cut from
+COUNTS = (1, 10, 144)  # allowed numbers of crops per image
+_PAPERS_SIZE = 224  # pixels of GoogLeNet's crops
+_SIDES = (256, 288, 320, 352)  # shorter sides of its resized images
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   """Returns the image at that size, aspect lost.
 
-  First the sides that shrink do so, by areas: each pixel is the mean of what it
-  covers. Then those that grow do so bilinearly.
+  First shrinks by areas: each pixel is the mean of what it covers. Then
+  enlarges bilinearly.
   """
   C = image.shape[-1]
   shrunk = min(height, image.shape[0]), min(width, image.shape[1])
@@ -49,8 +49,8 @@ def random_resized(
     image: uint8 (H, W, C).
     uniform_A4: float32, the draws of `boxes.crop_box`.
     size: in pixels.
-    area: see there.
-    aspect: see there.
+    area: see `boxes.crop_box`.
+    aspect: likewise.
   """
   top, left, height, width = boxes.crop_box(
     uniform_A4, *image.shape[:2], area=area, aspect=aspect, xp=np
@@ -65,7 +65,7 @@ def centre(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
   Args:
     image: uint8 (H, W, C).
     size: in pixels.
-    fraction: the square's side, of the image's shorter one; 0.875 is usual.
+    fraction: the square's side over the image's shorter one; 0.875 is usual.
   """
   side = max(1, round(fraction * min(image.shape[:2])))
   return resize(_middle(image, side), size, size)
@@ -79,13 +79,13 @@ def whole(image: np.ndarray, size: int) -> np.ndarray:
 def ten(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
   """Returns ten crops of an image; Krizhevsky et al. 2012, section 4.1.
 
-  The image is resized to a shorter side of `size / fraction`. Of that, the
-  crops are top left, top right, bottom left, bottom right and middle, each
-  followed by its mirror image.
+  The image is resized to a shorter side of `size / fraction`. The crops are top
+  left, top right, bottom left, bottom right and middle, each followed by its
+  mirror image.
 
   Args:
     image: uint8 (H, W, C).
-    size: of the crops, in pixels.
+    size: side of the crops, in pixels.
     fraction: at most 1; 0.875 is 224 of 256.
 
   Returns:
@@ -96,15 +96,15 @@ def ten(image: np.ndarray, size: int, fraction: float) -> np.ndarray:
 
 
 def padded_ten(image: np.ndarray, size: int, *, padding: int) -> np.ndarray:
-  """Returns ten crops of a small image, those of `ten`, of its own size.
+  """Returns ten crops of a small image at its own size, placed as by `ten`.
 
-  They are taken where training by `augment.geometry.padded_crop` and `flip`
-  takes them at random: of the image with zeros around it. Where that has
-  another size it is resized before, aspect lost.
+  They come from the image with zeros around it, as the random crops of training
+  by `augment.geometry.padded_crop` and `flip` do. An image of another size is
+  first resized, aspect lost.
 
   Args:
     image: uint8 (H, W, C).
-    size: of the crops, in pixels.
+    size: side of the crops, in pixels.
     padding: pixels on each side.
 
   Returns:
@@ -117,20 +117,20 @@ def padded_ten(image: np.ndarray, size: int, *, padding: int) -> np.ndarray:
 def of_small(
   size: int, crop_count: int, *, crop: str, padding: int, flip: bool
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns the function from an image to its crops, where sizes are small.
+  """Returns the function from a small image to its crops.
 
-  That is for data sets whose images all have one size, in which a network
-  sees the whole of them.
+  It serves data sets whose images all have one size, which the network sees
+  whole.
 
   Args:
     size: in pixels.
     crop_count: 1, by `whole`; or 10, by `padded_ten`.
-    crop: how training cropped, as are the others; see `config.augment`.
-    padding: see there.
-    flip: see there.
+    crop: how training cropped; see `config.augment`.
+    padding: how training padded; likewise.
+    flip: whether training flipped; likewise.
 
   Raises:
-    ValueError: there are not so many, or none such in training.
+    ValueError: it cannot make `crop_count` crops, or training did not crop so.
   """
   if crop_count == 1:
     return functools.partial(whole, size=size)
@@ -151,16 +151,15 @@ def of_small(
 def googlenet(image: np.ndarray, size: int) -> np.ndarray:
   """Returns 144 crops; Szegedy et al. 2014, section 7, arXiv 1409.4842.
 
-  The image is resized to a shorter side of 256, 288, 320 and 352 pixels. Of
-  each size, three squares are taken: left, middle, right, or top, middle,
-  bottom. Of each square, the crops are top left, top right, bottom left, bottom
-  right and middle, and the whole square resized; each is followed by its mirror
-  image.
+  The image is resized to a shorter side of 256, 288, 320 and 352 pixels. Each
+  size gives three squares: left, middle, right, or top, middle, bottom. Each
+  square gives six crops: top left, top right, bottom left, bottom right,
+  middle, and the whole square resized; each is followed by its mirror image.
 
   Args:
     image: uint8 (H, W, C).
-    size: of the crops, in pixels; where it is not the paper's 224, the four
-      sizes are larger or smaller by that ratio.
+    size: side of the crops, in pixels; if it is not the paper's 224, the four
+      sizes scale with it.
 
   Returns:
     (144, size, size, C), in the order 4 sizes, 3 squares, 6 crops, 2 mirrors.

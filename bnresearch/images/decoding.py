@@ -1,7 +1,8 @@
-"""Images from the bytes of files: JPEG by OpenCV, all others by Pillow.
+"""Decodes image files: JPEG by OpenCV, all others by Pillow.
 
 OpenCV decodes a JPEG in 0.6 of Pillow's time (160 pixels, one core), to the
-same pixels: grey, progressive and turned ones exactly, CMYK within 2 levels.
+same pixels: exactly for grey, progressive and turned images, within 2 levels
+for CMYK.
 """
 
 import contextlib
@@ -20,8 +21,8 @@ MIN_SIDE = 8  # pixels
 MAX_PIXELS = 100_000_000
 _MILLIONS = f'{MAX_PIXELS // 10**6} million'
 NO_IMAGE = 'no image of JPEG, PNG, WebP, GIF, BMP or TIFF'
-DETAIL = 4  # times the side of what a network sees: crops of 8% stay sharp
-_LARGE = 2**17  # bytes of a JPEG whose size is worth a look
+DETAIL = 4  # times the side of the network's input: crops of 8% stay sharp
+_LARGE = 2**17  # bytes; only the size of a larger JPEG is worth a look
 _REDUCED = {
   8: cv2.IMREAD_REDUCED_COLOR_8,
   4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -30,11 +31,11 @@ _REDUCED = {
 
 
 class Unreadable(ValueError):
-  """A file is no image that can be decoded; says why."""
+  """A file cannot be decoded as an image; says why."""
 
 
 class Found(NamedTuple):
-  """What is in a file.
+  """The result of inspecting a file.
 
   Attributes:
     size: (width, height) as stored, before EXIF turns it; (0, 0) if unknown.
@@ -53,24 +54,24 @@ class Found(NamedTuple):
 def decode(content: bytes, detail: int = 0) -> np.ndarray:
   """Returns the image of a file, uint8 (H, W, 3), RGB.
 
-  It is turned as EXIF says, transparent pixels show white, grey gets three
-  equal channels, and 16 bits are scaled to 8.
+  It turns the image as EXIF says, puts transparent pixels on white, gives grey
+  three equal channels, and scales 16 bits to 8.
 
-  A JPEG's size is not refused: `inspect` has done so with what is too large.
+  It refuses no JPEG for its size: `inspect` has refused those too large.
 
   Args:
-    content: of the file.
-    detail: a large JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as
-      its shorter side keeps so many pixels; 0 for the whole size. A photograph
-      of 12 megapixels then takes 20 ms instead of 120.
+    content: the file's bytes.
+    detail: a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, if its
+      shorter side keeps so many pixels; 0 for the full size. A photograph of 12
+      megapixels then takes 20 ms instead of 120.
 
   Raises:
-    Unreadable: there is a problem, which is the message; see `inspect`.
+    Unreadable: there is a problem; the message says which, see `inspect`.
   """
   if formats.format_of(content) == 'JPEG':
     with contextlib.suppress(cv2.error):
       image_HWC = _jpeg(content, detail)
-      # None for what only Pillow can decode, and for what is truncated.
+      # None if only Pillow can decode it, or if it is truncated.
       if image_HWC is not None:
         return image_HWC
   found, image = _examine(content)
@@ -89,7 +90,7 @@ def _jpeg(content, detail):
 
 
 def _reduction(content, detail):
-  """Returns OpenCV's flag for a smaller JPEG, or None for the whole."""
+  """Returns OpenCV's flag for a reduced JPEG, or None for the full size."""
   if not detail or len(content) <= _LARGE:
     return None
   try:
@@ -104,14 +105,14 @@ def _reduction(content, detail):
 def inspect(content: bytes) -> Found:
   """Reads the header of a file, then decodes it; says what it found.
 
-  Never raises: whatever is wrong becomes `problem`, one phrase. By Pillow,
-  also for JPEG: it tells truncation, and prints nothing.
+  Never raises: any error becomes `problem`, one phrase. It uses Pillow, even
+  for JPEG, because Pillow reports truncation and prints nothing.
   """
   return _examine(content)[0]
 
 
 def _examine(content):
-  """Returns what was found and, unless that is a problem, the RGB image."""
+  """Returns the findings, and the RGB image unless there is a problem."""
   if not content:
     return Found(problem='empty file'), None
   kind = formats.format_of(content)
@@ -126,7 +127,7 @@ def _examine(content):
       size = opened.size
       _refuse_size(size)
       _refuse_frames(opened, kind)
-      if kind == 'PNG':  # whose checksums Pillow skips where pixels are
+      if kind == 'PNG':  # loading skips the checksums of pixel data
         formats.opened(kind, content).verify()
       image, oddities = to_rgb(opened, kind, content)
     except Exception as error:  # the decoders raise anything on damaged files
@@ -135,7 +136,7 @@ def _examine(content):
 
 
 class _Refused(ValueError):
-  """The file is sound, but nothing to train on."""
+  """The file is sound, but unfit for training."""
 
 
 def _refuse_size(size):
@@ -186,10 +187,10 @@ _quiet_users = 0
 
 @contextlib.contextmanager
 def _quiet_pillow():
-  """Ignores Pillow's warnings: they are of metadata, and name no file.
+  """Ignores Pillow's warnings: they concern metadata, and name no file.
 
-  The filters belong to the process. Of the threads that are inside at the
-  same time, the first one sets them and the last one restores them.
+  The filters belong to the process. The first thread to enter sets them, and
+  the last one to leave restores them.
   """
   global _quiet_users
   with _quiet_lock:

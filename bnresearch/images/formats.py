@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
   from PIL import Image
 
-HEAD = 16  # bytes that tell the format
+HEAD = 16  # bytes that identify the format
 
 
 def format_of(content: bytes) -> str:
-  """Returns the format that the first `HEAD` bytes of a file tell, or ''."""
+  """Returns the format told by the first `HEAD` bytes of a file, or ''."""
   if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
     return 'WebP'
   signatures = {
@@ -41,7 +41,7 @@ def declared_size(kind: str, content: bytes) -> tuple[int, int]:
 
 
 def declared_length(kind: str, content: bytes) -> int:
-  """Returns how long WebP and TIFF files say they are, at least; else 0.
+  """Returns the least length that a WebP or TIFF file declares; else 0.
 
   Their decoders do not tell a missing end from other damage.
   """
@@ -55,10 +55,10 @@ def declared_length(kind: str, content: bytes) -> int:
 
 
 def opened(kind: str, content: bytes) -> 'Image.Image':
-  """Returns Pillow's image by the format's own class; reads the header only.
+  """Opens an image by the format's own Pillow class; reads only the header.
 
-  `Image.open` judges sizes itself, by limits of the process and without
-  telling the sides, and takes a JPEG with a preview for a series of frames.
+  `Image.open` checks sizes itself, by limits of the process and without
+  reporting the sides, and takes a JPEG with a preview for a series of frames.
   """
   name = kind if kind == 'WebP' else kind.title()
   plugin = importlib.import_module(f'PIL.{name}ImagePlugin')

@@ -1,1 +1,1 @@
-"""After training: open a run, restore it, evaluate it, look inside."""
+"""After training: open a run, restore it, evaluate it, inspect it."""

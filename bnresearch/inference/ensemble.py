@@ -1,4 +1,4 @@
-"""Several runs as one, on a whole split: the mean of what they say.
+"""Evaluates several runs as an ensemble on a whole split.
 
 import bnresearch as bnr
 
@@ -8,8 +8,8 @@ found = bnr.evaluate_together(networks, crop_count=10)
 found.ensemble.top1, [alone.top1 for alone in found.members]
 found.ensemble.reliability.error  # the expected calibration error
 
-As in Ioffe & Szegedy 2015, section 4.2.3 and Figure 4, probabilities are
-averaged, not logits: of each network over the crops, then over the networks.
+As in Ioffe & Szegedy 2015, section 4.2.3 and Figure 4, it averages
+probabilities, not logits: over the crops of each network, then over networks.
 """
 
 import itertools
@@ -23,17 +23,17 @@ from bnresearch.inference.predict import Network, of_networks
 from bnresearch.runs import config_file
 from bnresearch.runs.run_directory import Refused
 
-_CHUNK = 2048  # examples whose probabilities are held at a time
+_CHUNK = 2048  # examples whose probabilities are in memory at a time
 
 Keep = Callable[[np.ndarray, np.ndarray], None]
 
 
 class EnsembleScores(NamedTuple):
-  """What was found.
+  """The scores of an ensemble and its members.
 
   Attributes:
-    members: of each network alone, in their order.
-    ensemble: of their mean.
+    members: scores of each network alone, in the given order.
+    ensemble: scores of their mean.
   """
 
   members: tuple[Summary, ...]
@@ -50,23 +50,23 @@ def evaluate_together(
 ) -> EnsembleScores:
   """Evaluates networks and their ensemble on a whole split, exactly.
 
-  The networks may be of any architectures and image sizes. Images, and their
-  probabilities, are held a few at a time. To the bit, the ensemble does not
-  depend on the order of the networks, and that of one network is this network.
+  The networks may have any architectures and image sizes. Only some images and
+  probabilities are in memory at a time. The ensemble does not depend on the
+  order of the networks, bit for bit, and the ensemble of one is that network.
 
   Args:
-    networks: M pairs of a run and its state, from `run.restore`, whose
-      statistics normalize. Others are had by `run.with_statistics`.
+    networks: M pairs of a run and its state, from `run.restore`. The state's
+      statistics normalize; `run.with_statistics` sets others.
     crop_count: 1, each run's own; 10 or 144, see `Images.crop`.
     split: 'train', 'validation' or 'test'.
-    progress: wraps the examples, to show how far it is.
-    keep: gets the ensemble's probabilities (N, K) and the labels (N,) of some
-      examples at a time, in order.
+    progress: wraps the examples, to show progress.
+    keep: called with the ensemble's probabilities (N, K) and the labels (N,) of
+      successive chunks of examples.
 
   Raises:
-    Refused: the runs have not the same classes and examples, or one of them
-      gives no numbers; names it, and what differs.
-    ValueError: there is no network, or a run has not so many crops.
+    Refused: the runs differ in classes or examples, or one has probabilities
+      that are not finite; the message names the run and the fault.
+    ValueError: there is no network, or a run cannot make so many crops.
   """
   if not networks:
     raise ValueError('networks = []: needs at least one (run, state).')
@@ -92,7 +92,7 @@ def evaluate_together(
 
 
 def _mean(members_MNK):
-  """Returns the mean of the members; sorted, as sums depend on the order."""
+  """Returns the mean of the members; sorts first, as sums depend on order."""
   mean_NK = np.sort(members_MNK, axis=0).mean(axis=0, dtype=np.float64)
   return mean_NK.astype(members_MNK.dtype)
 
@@ -129,9 +129,9 @@ def _examples(networks, sources, crop_count) -> Iterator[tuple]:
 
 
 def _sight(config):
-  """Returns what decides which images a network gets, and how many at a time.
+  """Returns what determines a network's images, and how many it gets at a time.
 
-  Of networks that have it in common, images are read and cropped once for all.
+  Networks with the same value share reading and cropping.
   """
   trained, how = config.augment, config.eval
   return (
@@ -142,14 +142,14 @@ def _sight(config):
 
 
 def _at_a_time(config):
-  """Returns how many crops a network gets: those of a part of a batch."""
+  """Returns how many crops a network gets at a time: those of a microbatch."""
   return -(-config.eval.batch_size // config.train.microbatches)
 
 
 def _compare(networks, sources):
-  """Raises Refused if the runs have other classes or examples than the first.
+  """Raises Refused if a run's classes or examples differ from the first's.
 
-  Labels are compared as they come.
+  Labels are compared later, as they come.
   """
   first, path = sources[0], networks[0][0].path
   for (run, _), source in zip(networks, sources):

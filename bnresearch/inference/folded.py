@@ -1,4 +1,4 @@
-"""A network without its batch norms. Ioffe & Szegedy 2015, 1502.03167.
+"""Folds batch norms into layers. Ioffe & Szegedy 2015, 1502.03167.
 
 Algorithm 2, lines 9 to 11: with fixed statistics, a normalizer becomes part of
 the layer before it.
@@ -37,14 +37,14 @@ def fold_run(
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Returns the network of a run without batch norms, and its variables.
 
-  Its input is what `run.parts.images.pixels` makes of images. Its output is
-  that of `run.apply` by the same statistics.
+  It takes images converted by `run.parts.images.pixels`. Its output equals that
+  of `run.apply` with the same statistics.
 
   Args:
     run: an opened run.
     state: from `run.restore`.
     statistics: 'population', 'pooled' or 'ema', see `Run.apply`.
-    average: whether to take the averaged parameters, see `Run.apply`.
+    average: whether to use the averaged parameters, see `Run.apply`.
 
   Returns:
     The module and its variables, see `fold_network`.
@@ -65,9 +65,9 @@ def fold_run(
 
 
 class _Affine(affine.Norm):
-  """Scale and bias in place of a norm below which layers have no bias.
+  """Scale and bias in place of a norm that cancels the biases below it.
 
-  They still have none, so that their parameters stay as they are.
+  Layers below still have no bias, so their parameters stay as they are.
   """
 
   cancels_bias: ClassVar[bool] = True
@@ -76,30 +76,29 @@ class _Affine(affine.Norm):
 def fold_network(
   model: nn.Module, variables: Mapping[str, Any], x: Any
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """Returns a network that evaluates as `model` does, and its variables.
+  """Returns a network that evaluates like `model`, and its variables.
 
-  Running statistics normalize `model`; the new network has none:
+  `model` normalizes by running statistics; the new network has none:
 
-  - A norm that follows a convolution or dense layer directly is folded into
-    that layer's kernel and bias. Its site has `norms/none.py`.
-  - One that follows anything else, such as an activation, a sum or a layer that
+  - A norm directly after a convolution or dense layer is folded into that
+    layer's kernel and bias. `norms/none.py` takes its place.
+  - A norm after anything else, such as an activation, a sum or a layer that
     standardizes its kernel, becomes a scale and a bias, `norms/affine.py`.
   - A norm that does not scale and shift each channel by constants stays, with
-    its statistics: group norm, whitening, statistics of each position or time
-    step.
+    its statistics: group norm, whitening, statistics per position or time step.
 
-  The first two happen to every norm that keeps a running `mean` and `var` (or
-  `deviation`, its root), has no parameter but `scale` and `bias`, and does not
-  activate: such a norm evaluates as `norms/batch.py` does. Logits and taps stay
-  the same, but for rounding, see `statistics/folding.py`.
+  The first two apply to every norm that keeps a running `mean` and `var` (or
+  `deviation`, its root), has no parameters but `scale` and `bias`, and does not
+  activate: it evaluates like `norms/batch.py`. Logits and taps stay the same up
+  to rounding, see `statistics/folding.py`.
 
   Args:
-    model: of `bnresearch/models`, or another with such a field `layers`.
-    variables: {'params', 'batch_stats'}, those of the model.
+    model: one of `bnresearch/models`, or another with such a field `layers`.
+    variables: the model's {'params', 'batch_stats'}.
     x: images as the model takes them, or a `jax.ShapeDtypeStruct` of them.
 
   Returns:
-    The model with other norms, and {'params'}, plus the statistics that stay.
+    The model with other norms, and {'params'}, plus the remaining statistics.
 
   Raises:
     ValueError: the model has no `layers`, or a variance is negative or NaN; the
@@ -124,7 +123,7 @@ def fold_network(
 
 
 def _other(site, found, leaves):
-  """Returns what a norm becomes, and all leaves then; None where it stays."""
+  """Returns a norm's replacement and the new leaves; None if the norm stays."""
   layer = tuple(site.split('/')) if site else ()
   path = (*layer, 'norm')
   own = _inside(leaves, 'params', path)
@@ -149,7 +148,7 @@ def _other(site, found, leaves):
 
 
 def _inside(leaves, collection, path):
-  """Returns {name: array} of one module in one collection."""
+  """Returns {name: array} for one module in one collection."""
   at = (collection, *path)
   return {key[-1]: x for key, x in leaves.items() if key[:-1] == at}
 
@@ -157,7 +156,7 @@ def _inside(leaves, collection, path):
 def _of_channels(norm, params, statistics):
   """Returns a norm's statistics with 'mean' (C,) and 'var' (C,).
 
-  None where it does not evaluate by these alone.
+  Returns None if the norm does not evaluate by these alone.
   """
   if not hasattr(norm, 'epsilon') or getattr(norm, 'activates', False):
     return None

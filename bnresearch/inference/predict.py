@@ -1,4 +1,4 @@
-"""Predictions of a run on image files, one or thousands."""
+"""A run's predictions on image files, one or thousands."""
 
 import dataclasses
 import functools
@@ -25,11 +25,11 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Prediction(NamedTuple):
-  """What a network says of one file.
+  """A network's prediction for one file.
 
   Attributes:
-    file: its path.
-    probabilities_K: of each class; empty where there is a problem.
+    file: the file's path.
+    probabilities_K: probability of each class; empty if there is a problem.
     problem: why there is no prediction, or ''.
   """
 
@@ -39,13 +39,14 @@ class Prediction(NamedTuple):
 
 
 def files(paths: Iterable[str | os.PathLike]) -> list[str]:
-  """Returns the files, and all files in folders and below, sorted in each.
+  """Returns the files, and all files in folders, sorted in each folder.
 
-  Hidden ones in a folder are left out. What is no file there, such as a link
-  to a folder or to nothing, is among the files, for `predict` to say so.
+  Folders are searched recursively, without hidden entries. Entries that are no
+  files, such as links to folders or broken links, are included, so that
+  `predict` reports them.
 
   Raises:
-    FileNotFoundError: some paths do not exist; names all of these.
+    FileNotFoundError: some paths do not exist; the message names them all.
   """
   paths = [pathlib.Path(path) for path in paths]
   missing = [str(path) for path in paths if not path.exists()]
@@ -59,7 +60,7 @@ def files(paths: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def _below(folder):
-  """Yields what lies in a folder and below: all that is not a folder."""
+  """Yields all entries in a folder and below that are not folders."""
   unread = []
   for parent, folders, names in os.walk(folder, onerror=unread.append):
     here = pathlib.Path(parent)
@@ -80,18 +81,18 @@ def predict(
 ) -> Iterator[Prediction]:
   """Yields the prediction for each file, in order, as soon as it is made.
 
-  An image is cropped as for the run's evaluation, and made grey if the network
-  takes grey images. What is said of a file does not depend on the others.
+  Crops an image as the run's evaluation does, and makes it grey if the network
+  takes grey images. A file's prediction does not depend on other files.
 
   Args:
-    run: its network and classes.
+    run: provides network and classes.
     state: from `run.restore`; its running statistics normalize.
-    paths: of files, see `files`.
-    crop_count: 1, the run's own; 10 or 144, see `Images.crop`, over which the
-      probabilities are averaged.
+    paths: paths of files, see `files`.
+    crop_count: number of crops whose probabilities are averaged: 1, the run's
+      own; 10 or 144, see `Images.crop`.
 
   Raises:
-    ValueError: a network on images of one small size has not so many.
+    ValueError: a network on images of one small size cannot take so many crops.
   """
   H, _, C = run.spec.image_shape
   asked = _Asked(tuple(map(str, paths)), decoding.DETAIL * H)
@@ -109,7 +110,7 @@ def probabilities(
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (probabilities (K,), label) of each example of a source, in order.
 
-  One crop of each image, the run's own; the rest is as for `of_networks`.
+  Takes one crop of each image, the run's own; otherwise as `of_networks`.
   """
   for (probabilities_K,), label in of_networks([(run, state)], source):
     yield probabilities_K, label
@@ -125,16 +126,16 @@ def of_networks(
   """Yields (probabilities (M, K), label) of each example of a source, in order.
 
   Args:
-    networks: M of them, that take the same images; each image is read, and
-      cropped, once for all. Running statistics normalize.
-    source: of images such as they take, once `crop` has made them.
+    networks: M networks that take the same images; each image is read and
+      cropped once for all of them. Running statistics normalize.
+    source: images that suit the networks once `crop` has cropped them.
     crop: see `Images.crop`; by default that of the first run.
-    crop_count: how many `crop` makes of an image. If several, their
-      probabilities are averaged.
-    batch_size: the most that a network gets at a time, but for padding: the
-      images are split over all devices of this host. All batches have one
-      size, the last one padded: what is computed for an image must not depend
-      on how many others there are.
+    crop_count: number of crops per image; the probabilities of several are
+      averaged.
+    batch_size: the most crops that a network gets at a time, not counting
+      padding; they are split over all devices of this host. All batches have
+      one size, with the last one padded, so that an image's result does not
+      depend on how many others there are.
   """
   run, _ = networks[0]
   at_a_time = max(1, batch_size // crop_count)
@@ -148,7 +149,7 @@ def of_networks(
       for run, state in networks
     ]
   for images, labels_N in stream.in_order(source, view, at_a_time):
-    if crop_count > 1 and isinstance(source, Arrays):  # handed on as they are
+    if crop_count > 1 and isinstance(source, Arrays):  # not cropped yet
       images = np.stack([view(image) for image in images])
     images_NHWC = images.reshape(-1, *run.spec.image_shape)
     with parallel.on_devices(*models):
@@ -159,7 +160,7 @@ def of_networks(
 
 
 def _softmax(placed, images_NHWC, batch_size):
-  """Returns probabilities (M, N, K), N any number."""
+  """Returns probabilities (M, N, K) for any N."""
   found = []
   rows = -(-batch_size // shards.count()) * shards.count()
   for start in range(0, len(images_NHWC), batch_size):
@@ -167,7 +168,7 @@ def _softmax(placed, images_NHWC, batch_size):
     extra = rows - len(batch)
     padded = np.pad(batch, [(0, extra), (0, 0), (0, 0), (0, 0)])
     images = parallel.split(padded)
-    # All are under way before the first one is waited for.
+    # Start all before waiting for the first one.
     softmax = [run.probabilities(*network, images) for run, network in placed]
     found.append(np.stack(jax.device_get(softmax))[:, : len(batch)])
   return np.concatenate(found, axis=1)
@@ -204,10 +205,10 @@ def _problem(file):
     if path.is_dir():
       if path.is_symlink():
         return 'a link to a folder, not followed: name it beside the others'
-      os.listdir(path)  # which it did not let us
+      os.listdir(path)  # raises: it could not be read before
     if path.is_symlink() and not path.exists():
       return 'a broken link'
-    if path.exists() and not path.is_file():  # to read a pipe takes for ever
+    if path.exists() and not path.is_file():  # reading a pipe takes forever
       return 'neither a file nor a folder that can be read'
     return decoding.inspect(path.read_bytes()).problem
   except OSError as error:

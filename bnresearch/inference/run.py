@@ -39,7 +39,7 @@ from bnresearch.training.state import State
 
 
 class Run:
-  """What a run directory holds. Reading it changes nothing in it.
+  """The contents of a run directory. Reading changes nothing in it.
 
   Attributes:
     path: the directory.
@@ -80,11 +80,11 @@ class Run:
   def restore(self, step: str | int = 'latest') -> State:
     """Returns the state at a checkpoint: 'latest', 'best', or its step.
 
-    Statistics that were not made at the step of the parameters, such as frozen
-    ones, are reported by a warning.
+    Warns if the statistics were not made at the parameters' step, such as
+    frozen ones.
 
     Raises:
-      checkpoint.RestoreError: there is none such, or it is damaged.
+      checkpoint.RestoreError: the checkpoint does not exist, or is damaged.
     """
     state = self._checkpoints.restore(self._template, step)
     why = population.stale(self.meta(state)['statistics'], int(state.step))
@@ -93,7 +93,7 @@ class Run:
     return state
 
   def meta(self, state: State) -> dict[str, Any]:
-    """Returns what was noted beside a restored state's checkpoint."""
+    """Returns the notes of a restored state's checkpoint."""
     return self._checkpoints.meta(int(state.step))
 
   def apply(
@@ -109,10 +109,10 @@ class Run:
     Args:
       state: from `restore`.
       images: uint8 (N, H, W, C), as in `source(...).images_NHWC`.
-      statistics: that normalize: 'ema', those of the state, which are the
-        running averages of training; 'population', by Algorithm 2; 'pooled',
-        of all values of the same batches; or 'batch', those of `images`.
-      average: whether by the averaged parameters, for which is no 'ema'.
+      statistics: the statistics that normalize: 'ema', the state's, which are
+        the running averages of training; 'population', by Algorithm 2;
+        'pooled', of all values of the same batches; or 'batch', of `images`.
+      average: whether to use the averaged parameters, which have no 'ema'.
 
     Returns:
       Logits (N, K), and the taps: every pre-activation by layer name.
@@ -129,7 +129,7 @@ class Run:
   ) -> dict[str, float]:
     """Returns 'loss', 'accuracy' and so on over a whole split, exactly.
 
-    `batch_size` is config.eval's unless given; it matters to the result where
+    `batch_size` is config.eval's unless given; it changes the result only if
     the statistics are the batch's.
     """
     size = batch_size or self.config.eval.batch_size
@@ -149,16 +149,16 @@ class Run:
   ) -> State:
     """Returns the state with 'population' or 'pooled' statistics in it.
 
-    Those saved for this step and these parameters are taken; else they are
-    estimated, with a warning if others, or damaged ones, lie there. 'ema' and
-    'batch' change nothing.
+    Takes the statistics saved for this step and these parameters; else
+    estimates them, with a warning if the saved ones are stale or damaged. 'ema'
+    and 'batch' change nothing.
 
     Args:
       state: from `restore`.
       statistics: one of `evaluate.STATISTICS`.
-      progress: wraps the batches of an estimate, to show how far it is.
-      average: whether its parameters become the averaged ones, and the
-        statistics are theirs, see `evaluation/average.py`.
+      progress: wraps the batches of an estimate, to show progress.
+      average: whether to use the averaged parameters, and statistics for them,
+        see `evaluation/average.py`.
     """
     if average:
       state = averages.instead(state, statistics)
@@ -167,7 +167,7 @@ class Run:
     folder = self._statistics_folder(statistics, average)
     collections = saved.statistics(folder, state, self._template, statistics)
     if collections is None:
-      self.source('train')  # compares it with what was used
+      self.source('train')  # checks that it is what the run used
       collections = self.parts.evaluation.estimate(
         state, statistics, progress, averaged=average
       )
@@ -183,14 +183,14 @@ class Run:
   ) -> pathlib.Path:
     """Saves a state with its population statistics as a checkpoint.
 
-    It holds no optimizer's state. It notes the estimator, batches, group size
-    and the parameters' step.
+    The checkpoint holds no optimizer state. It notes the estimator, batches,
+    group size and the parameters' step. `with_statistics` then finds it.
 
     Args:
       state: from `restore`.
       estimator: 'population' or 'pooled'.
-      progress: as for `with_statistics`, which then finds them.
-      average: as there.
+      progress: as in `with_statistics`.
+      average: likewise.
 
     Returns:
       Its folder in the run, statistics/<estimator>, or average_<estimator>.
@@ -212,15 +212,15 @@ class Run:
     """Returns the data that the run used: 'train', 'validation' or 'test'.
 
     Raises:
-      run_directory.Refused: it has other classes or images by now.
+      run_directory.Refused: its classes or images have changed since.
     """
     return self._source(split)
 
   @functools.cached_property
   def parts(self) -> Parts:
-    """What the run is made of; its data set is `spec`, whatever is there now.
+    """The run's parts; the data set's spec is the one that the run recorded.
 
-    Its splits are had by `source`, which compares them with what was used.
+    Get splits by `source`, which checks that they are what the run used.
     """
     group, dry = self.config.data, self.config.dry_run
     own = DataSet(group, dry_run=dry, read_spec=self._read_spec)
@@ -228,7 +228,7 @@ class Run:
 
   @property
   def spec(self) -> Spec:
-    """What images the network takes, and the classes that it tells apart."""
+    """The images that the network takes, and its classes."""
     return self.parts.data.spec
 
   @property
@@ -246,9 +246,10 @@ class Run:
 
   @functools.cached_property
   def probabilities(self) -> Callable[..., jax.Array]:
-    """Of `params, collections, images`: (N, K), by running statistics.
+    """A function of `params, collections, images` to probabilities (N, K).
 
-    The images, uint8 (N, H, W, C), are split over the mesh in use.
+    Running statistics normalize. The images, uint8 (N, H, W, C), are split over
+    the mesh in use.
     """
     forward = evaluate.make_forward(self.model, 'ema')
     pixels = self.parts.images.pixels
@@ -288,11 +289,12 @@ def open_run(path: str | os.PathLike, **moved: str | int) -> Run:
   """Opens a run directory, finished or not.
 
   Args:
-    path: of the directory.
-    **moved: keys of `config.data` that are others here, such as `folder`.
+    path: the directory.
+    **moved: keys of `config.data` that differ on this machine, such as
+      `folder`.
 
   Raises:
-    FileNotFoundError: `path` is none; the message names those inside it.
+    FileNotFoundError: `path` is no run; the message names the runs inside it.
     Refused: its config is damaged, or of a newer version.
   """
   return Run(path, **moved)

@@ -1,4 +1,4 @@
-"""Population statistics that a run keeps beside its checkpoints."""
+"""Population statistics that a run keeps next to its checkpoints."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ from bnresearch.training.state import State
 def save(
   folder: pathlib.Path, state: State, config: Config, estimator: str
 ) -> None:
-  """Saves a state with population statistics, without the optimizer's.
+  """Saves a state with population statistics, without the optimizer's state.
 
   Args:
-    folder: where they shall be.
-    state: with these statistics in it.
-    config: of the run.
+    folder: the folder to save it in.
+    state: a state with these statistics in it.
+    config: the run's config.
     estimator: 'population' or 'pooled'.
   """
   meta = {
@@ -45,14 +45,15 @@ def save(
 def statistics(
   folder: pathlib.Path, state: State, template: State, estimator: str
 ) -> Any:
-  """Returns what was saved for a state; None if there is nothing to use.
+  """Returns the statistics saved for a state; None if there are none to use.
 
-  A warning says so where there are others, or damaged ones.
+  Warns if the saved ones are stale or damaged.
 
   Args:
-    folder: where these are, if there are any.
-    state: of the run; those of its step and its parameters are taken.
-    template: of the run's states.
+    folder: the folder of saved statistics, which may not exist.
+    state: a state of the run; the statistics must match its step and
+      parameters.
+    template: shapes of the run's states.
     estimator: 'population' or 'pooled'.
   """
   step = int(state.step)

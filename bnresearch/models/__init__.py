@@ -1,23 +1,23 @@
 """Networks: one architecture per file, each a `class Model(nn.Module)`.
 
-`Model(num_classes, layers, ...)(x, *, train, mask=None)` takes images NHWC,
-float, and returns `(logits_NK, taps)`. `mask` (N,) says which examples enter
-the statistics of the batch, and goes to every normalizer. `taps` holds every
-pre-activation by the layer's path, the array that enters the nonlinearity (or
-the normalizer that contains it): probes need no hooks, and what nobody reads
-the compiler removes. Among the taps are the logits of auxiliary heads, from
-the bottom to the top, under names that begin with `AUXILIARY`.
+`Model(num_classes, layers, ...)(x, *, train, mask=None)` takes float images in
+NHWC and returns `(logits_NK, taps)`. `mask` (N,) says which examples enter the
+batch statistics, and goes to every normalizer. `taps` maps a layer's path to
+its pre-activation: the array that enters the nonlinearity, or the normalizer
+that contains it. Probes need no hooks, and the compiler removes the taps that
+nobody reads. The taps include the logits of auxiliary heads, bottom to top,
+under names that begin with `AUXILIARY`.
 
-`layers`, a `Layers`, is what all layers of a network have in common: their
-normalizer, activation, initializer and so on. The other fields are the
-architecture's own. All bear the names of `config.model`, and have by default
-what was published. `VARIANTS` of a file are what its field `variant` may be,
-`CHOICES` what others may be that are words.
+`layers`, a `Layers`, holds what all layers of a network share: normalizer,
+activation, initializer and so on. The other fields are the architecture's own.
+All fields have the names of `config.model` and default to the published
+values. A file's `VARIANTS` lists the values of its field `variant`; `CHOICES`
+lists those of other fields that allow only some values.
 
-A network without convolutions says so, `convolves = False`, because on a CPU it
-shares the cores in another way.
+A network without convolutions sets `convolves = False`, because it shares the
+cores of a CPU differently.
 
-`python -m bnresearch.models` prints the networks, and the layers of one.
+`python -m bnresearch.models` prints all networks, or the layers of one.
 """
 
 import flax.linen as nn

@@ -16,7 +16,7 @@ the layers of one, with shapes; on other images, with another normalizer
   python -m bnresearch.models --model=inception_v3
   python -m bnresearch.models --model=resnet_50 --size=32 --norm=group
 """
-_LARGEST = 2**16  # pixels of a side: beyond, to count would take minutes
+_LARGEST = 2**16  # pixels per side; larger images take minutes to count
 
 
 @command.line(ValueError, TooSmall)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-PIECES = 2  # linear maps of a maxout unit, which takes the largest
+PIECES = 2  # linear maps per maxout unit; it outputs their maximum
 
 _NN = ('relu', 'relu6', 'sigmoid', 'tanh', 'elu', 'gelu', 'silu', 'softplus')
 NAMES = (*_NN, 'prelu', 'maxout')
@@ -18,14 +18,14 @@ def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
   Args:
     kind: one of `NAMES`.
     x: (..., C), or for 'maxout' (..., C * PIECES).
-    name: of its parameters in the module, if it has any.
+    name: the name of its parameters in the module, if it has any.
   """
   if kind == 'prelu':
     return _PReLU(name=name)(x)
   if kind == 'maxout':  # Goodfellow et al. 2013, 1302.4389
     pieces = x.reshape(*x.shape[:-1], -1, PIECES)
-    # Not `pieces.max(-1)`, whose gradient is lost where XLA computes pieces a
-    # second time, to other digits than those of the largest one.
+    # Not `pieces.max(-1)`: if XLA recomputes the pieces to different digits,
+    # none equals the maximum and the gradient is lost.
     return functools.reduce(jnp.maximum, jnp.moveaxis(pieces, -1, 0))
   return getattr(nn, kind)(x)
 
@@ -33,7 +33,7 @@ def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
 class _PReLU(nn.Module):
   """`x` where positive, `slope * x` elsewhere. He et al. 2015, 1502.01852.
 
-  Unlike flax's, each channel has its slope, initially the paper's 0.25.
+  Unlike in flax, each channel has its own slope, initially the paper's 0.25.
   """
 
   @nn.compact

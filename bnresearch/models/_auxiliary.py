@@ -8,14 +8,14 @@ from bnresearch.models._network_call import NetworkCall
 
 
 class Auxiliary(nn.Module):
-  """Logits from a map further down: average pooling, 1x1, a hidden layer.
+  """Logits from an intermediate map: average pooling, 1x1, a hidden layer.
 
-  The pooling is 5x5/3, over the whole map where that is smaller. The hidden
+  The pooling is 5x5/3, or over the whole map if that is smaller. The hidden
   layer has no normalizer, as in all published networks with BN.
 
   Attributes:
     num_classes: K.
-    dropout: whether the paper's 70% of the hidden units are dropped.
+    dropout: whether to drop 70% of the hidden units, as in the paper.
   """
 
   num_classes: int
@@ -23,7 +23,7 @@ class Auxiliary(nn.Module):
 
   @nn.compact
   def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
-    """Leaves logits (N, K) with `call`."""
+    """Adds logits (N, K) to the taps of `call`."""
     N, H, W, _ = x_NHWC.shape
     window, strides = (min(5, H), min(5, W)), 3 if min(H, W) > 1 else 1
     x = pool('avg', x_NHWC, window, strides, 'VALID', call)
@@ -32,5 +32,5 @@ class Auxiliary(nn.Module):
     logits = Logits(
       self.num_classes, 0.7 if self.dropout else 0.0, name='logits'
     )
-    # A loss is of (N, K), also where the network's own logits keep positions.
+    # The loss takes (N, K), even if the network's own logits keep positions.
     call.add_auxiliary(logits(x, call).reshape(N, self.num_classes))

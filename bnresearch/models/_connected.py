@@ -1,4 +1,4 @@
-"""Fully connected layers, which are also convolutions with whole maps."""
+"""Fully connected layers, also as convolutions over whole maps."""
 
 import flax.linen as nn
 import jax
@@ -19,20 +19,20 @@ def connect(
 ) -> jax.Array:
   """Applies a new layer whose units see all positions of a map.
 
-  With `head` 'dense' it is a `Dense` of the flattened map. With 'conv' it is a
-  convolution whose window is the map that its kernel was made for: there the
-  two are equal, their kernels reshaped, and on a larger map it goes on to all
-  positions (LeCun et al. 1998, section III; Simonyan & Zisserman 2014,
-  1409.1556, section 3.2).
+  With `head` 'dense' the layer is a `Dense` on the flattened map. With 'conv'
+  it is a convolution whose window covers the map that its kernel was made for.
+  On that map the two are equal, up to the kernel's shape; on a larger map the
+  convolution moves to all positions (LeCun et al. 1998, section III; Simonyan
+  & Zisserman 2014, 1409.1556, section 3.2).
 
   Args:
-    model: where it is made.
-    name: of the layer.
+    model: the module that gets the layer.
+    name: the layer's name.
     features: its units at width 1.
     x: its input, (N, h, w, C), or (N, C) for 'dense'.
     call: see `NetworkCall`.
     head: 'dense' or 'conv'.
-    **options: of `Dense`.
+    **options: options of `Dense`.
 
   Returns:
     (N, units), or for 'conv' (N, positions down, positions across, units).

@@ -14,14 +14,14 @@ _MARK = 'layer '
 
 
 class Layer(NamedTuple):
-  """A layer with a kernel, and the normalizer inside of it.
+  """A layer with a kernel, and the normalizer inside it.
 
   Attributes:
-    path: of the layer.
-    kernel: its shape.
-    output: shape of its output, without the examples.
-    parameters: how many, those of the normalizer among them.
-    macs: multiply-adds for one example.
+    path: the layer's path.
+    kernel: the kernel's shape.
+    output: the output's shape, without the example axis.
+    parameters: their count, including the normalizer's.
+    macs: multiply-adds per example.
   """
 
   path: str
@@ -32,14 +32,14 @@ class Layer(NamedTuple):
 
 
 class Cost(NamedTuple):
-  """What a network costs for one image.
+  """What a network costs per image.
 
   Attributes:
-    layers: in the order of the call.
-    parameters: how many, gamma and beta among them.
+    layers: the layers in call order.
+    parameters: their count, including gamma and beta.
     macs: multiply-adds of convolutions and dense layers; nothing else counts.
-    depth: layers with kernels on the longest way from image to logits; in a
-      loop, of one turn.
+    depth: layers with kernels on the longest path from image to logits; a loop
+      counts one iteration.
   """
 
   layers: tuple[Layer, ...]
@@ -53,9 +53,9 @@ def measure(model: nn.Module, size: int, channels: int = 3) -> Cost:
 
   Args:
     model: the network. Its auxiliary heads count as parameters and layers, but
-      not as multiply-adds or depth, as they are not used after training.
+      not as multiply-adds or depth, as only training uses them.
     size: height and width of the images, in pixels.
-    channels: of the images.
+    channels: channels of the images.
   """
   x, variables = images(model, size, channels), shapes(model, size, channels)
   seen = {}
@@ -89,7 +89,7 @@ def _size(tree):
 
 
 def _needed(program):
-  """Returns the equations on which the results of a program depend."""
+  """Returns the equations that a program's results depend on."""
   wanted = {id(var) for var in program.outvars}
   kept = []
   for equation in reversed(program.eqns):
@@ -100,7 +100,7 @@ def _needed(program):
 
 
 def _follow(equations, layers):
-  """Returns the multiply-adds, and the depth, of a program."""
+  """Returns the multiply-adds and the depth of a program."""
   macs, depth_of = 0, {}
   for equation in equations:
     depth = max((depth_of.get(id(v), 0) for v in equation.invars), default=0)

@@ -1,4 +1,4 @@
-"""Dropout, the same for an example on any number of devices."""
+"""Dropout that treats an example alike on any number of devices."""
 
 import functools
 
@@ -12,14 +12,14 @@ from bnresearch.statistics import shards
 class Dropout(nn.Module):
   """Zeroes each value with probability `rate`, and scales up the others.
 
-  Only in training, where there is an rng 'dropout'.
+  Acts only in training, and only with an rng 'dropout'.
   """
 
   rate: float
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns `x` with some zeros, in its shape and dtype."""
+    """Returns `x` after dropout, in the same shape and dtype."""
     if not train or not self.rate or not self.has_rng('dropout'):
       return x
     key, keep = self.make_rng('dropout'), 1 - self.rate

@@ -1,7 +1,7 @@
-"""What Inception V3 and later have in common. Szegedy et al. 2015, 1512.00567.
+"""What Inception V3 and later share. Szegedy et al. 2015, 1512.00567.
 
 They have three kinds of modules, on maps of 35x35, 17x17 and 8x8 for images of
-299 pixels, and an auxiliary head at the end of the second kind.
+299 pixels, and an auxiliary head after the last module of the second kind.
 """
 
 import string
@@ -14,20 +14,20 @@ from bnresearch.models._layers import Conv, Logits, pool
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row
 
-# Slim's, Keras's and PyTorch's, of V3 and Inception-ResNet-v2.
+# The stem of V3 and Inception-ResNet-v2 in slim, Keras and PyTorch.
 STEM = (
   '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
 )
-# Of the auxiliary head: slim's and PyTorch's.
+# Initializers of the auxiliary head, as in slim and PyTorch.
 _CONV = nn.initializers.truncated_normal(0.01)
 _LOGITS = nn.initializers.truncated_normal(0.001)
 
 
 def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
-  """Returns `blocks`, how many modules of each kind there are.
+  """Returns `blocks`, the number of modules of each kind.
 
   Raises:
-    ValueError: it is not three numbers.
+    ValueError: `blocks` is not three numbers.
   """
   if len(blocks) != 3:
     raise ValueError(
@@ -41,10 +41,10 @@ def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
 def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
   """Returns {'mixed_5b': row, 'mixed_5c': row, ...} for group 5.
 
-  What is past the end of the table is as its last row.
+  Modules past the end of the table repeat its last row.
 
   Raises:
-    ValueError: there are not letters for so many.
+    ValueError: `count` exceeds the letters for names.
   """
   letters = string.ascii_lowercase[1:]
   if count > len(letters):
@@ -61,13 +61,13 @@ def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
 def apply(
   model: nn.Module, table: Mapping[str, str | Branches], call: NetworkCall
 ) -> jax.Array:
-  """Returns logits (N, K) by rows; those of an auxiliary head are a tap.
+  """Returns logits (N, K) of a table of rows; an auxiliary head adds a tap.
 
   Args:
-    model: in whose `__call__` this is; its fields say whether there is an
-      auxiliary head, and the dropout before the logits.
-    table: its rows by their names, from the bottom to the top.
-    call: of the network.
+    model: the network whose `__call__` this is part of; its fields set the
+      auxiliary head and the dropout before the logits.
+    table: its rows by name, bottom to top.
+    call: the call of the network.
   """
   x = call.images_NHWC
   for name, row in table.items():
@@ -79,11 +79,11 @@ def apply(
 
 
 class AuxiliaryHead(nn.Module):
-  """Pooling, two convolutions, logits, which are left to the call.
+  """Pooling, two convolutions and logits, which become a tap.
 
-  Published for 17x17 maps, which become 5x5 and then 1x1. On smaller maps its
-  windows are as large as these, so that the second kernel depends on the size
-  of the images; on larger ones its result is averaged over positions.
+  Published for 17x17 maps, which become 5x5 and then 1x1. On smaller maps the
+  windows shrink to the map, so the second kernel's shape depends on the image
+  size; on larger maps the result is averaged over positions.
 
   Attributes:
     num_classes: K.
@@ -93,14 +93,14 @@ class AuxiliaryHead(nn.Module):
 
   @nn.compact
   def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
-    """Leaves logits (N, K) of a map among the taps."""
+    """Adds logits (N, K) of a map to the taps."""
     x = pool('avg', x_NHWC, _at_most_5x5(x_NHWC), 3, 'VALID', call)
     x = Conv(128, name='conv_1')(x, call)
     x = Conv(
       768, _at_most_5x5(x), padding='VALID', kernel_init=_CONV, name='conv_2'
     )(x, call)
     logits = Logits(self.num_classes, kernel_init=_LOGITS, name='logits')
-    # A loss is of (N, K), also where the network's own logits keep positions.
+    # The loss takes (N, K), even if the network's own logits keep positions.
     logits_NK = logits(x.mean((1, 2)), call).reshape(-1, self.num_classes)
     call.add_auxiliary(logits_NK)
 

@@ -1,10 +1,10 @@
-"""Initial kernels by name; the architectures' own are in their files."""
+"""Kernel initializers by name; each architecture's own is in its file."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# He et al. 2015, 1502.01852: keeps the variance of what ReLUs pass on.
+# He et al. 2015, 1502.01852: preserves variance through ReLUs.
 KAIMING = nn.initializers.he_normal()
 
 _OF_SHAPE = {
@@ -27,22 +27,22 @@ def find(name: str, std: float) -> nn.initializers.Initializer:
 def times(
   gain: float, init: nn.initializers.Initializer
 ) -> nn.initializers.Initializer:
-  """Returns an initializer of `gain` times what `init` makes."""
+  """Returns an initializer that multiplies the values of `init` by `gain`."""
   return lambda *args: gain * init(*args)
 
 
 def unit_variance(
   layer: nn.Module, x: jax.Array
 ) -> nn.initializers.Initializer:
-  """Returns LSUV's initializer of a layer (Mishkin & Matas 2016, 1511.06422).
+  """Returns the LSUV initializer of a layer (Mishkin & Matas 2016, 1511.06422).
 
-  The kernel is orthonormal, divided by the deviation of what the layer makes
-  of `x`. Networks are initialized bottom to top in one pass, so that each
-  layer meets what those below it pass on. Where that is constant, as zeros
-  are, the kernel stays orthonormal.
+  The kernel is orthonormal, divided by the standard deviation of the layer's
+  output for `x`. One pass initializes the network bottom to top, so each layer
+  sees the outputs of the initialized layers below. If its output is constant,
+  such as all zeros, the kernel stays orthonormal.
 
   Args:
-    layer: not yet bound; its own initializer is not used.
+    layer: the unbound layer; its own initializer is not used.
     x: its input, from real images.
   """
 

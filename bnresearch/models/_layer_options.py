@@ -1,7 +1,7 @@
-"""What all layers of a network have in common, whatever the architecture.
+"""Options that all layers of a network share, whatever the architecture.
 
-A network is `Model(num_classes, layers, ...)`: `Layers` is the same for all
-networks; the rest is the architecture's own.
+A network is `Model(num_classes, layers, ...)`: `Layers` has the same fields in
+all networks; the other options are the architecture's own.
 """
 
 import dataclasses
@@ -17,38 +17,39 @@ from bnresearch.models import (
   _standardized,
 )
 
-OWN = 'own'  # what the architecture has in its publication
+OWN = 'own'  # as published for the architecture
 
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-  """What all layers of a network have in common.
+  """Options that all layers of a network share.
 
   Attributes:
-    norm: from a layer's path, such as 'mixed_5b/branch_1/conv_1', to its
-      normalizer: a class of `bnresearch.norms` or a partial of one. So
+    norm: maps a layer's path, such as 'mixed_5b/branch_1/conv_1', to its
+      normalizer: a class of `bnresearch.norms` or a partial of one. Example:
       `lambda path: functools.partial(batch.Norm, momentum=0.9)`.
     activation: a name in `_activations.py`, or 'own', the architecture's.
-    norm_position: 'before' the activation, the paper's, or 'after' it.
-    keep_bias: whether a layer keeps its bias where a normalizer cancels it.
-      The paper leaves it out (section 3.2).
-    weight_standardization: 'none', or how kernels are standardized, 'standard'
-      or 'scaled', see `_standardized.py`. Not those of the logits.
-    initializer: of the kernels, a name in `_initializers.py`, or 'own'.
-    init_std: of the initializers 'normal' and 'truncated_normal'.
+    norm_position: 'before' the activation, as in the paper, or 'after' it.
+    keep_bias: whether a layer keeps a bias that a normalizer cancels. The paper
+      omits it (section 3.2).
+    weight_standardization: how to standardize all kernels but the logits':
+      'none', 'standard' or 'scaled', see `_standardized.py`.
+    initializer: the kernels' initializer, a name in `_initializers.py` or
+      'own'.
+    init_std: the deviation of the initializers 'normal' and 'truncated_normal'.
     init_gain: multiplies the initial kernels of convolutions.
     width: multiplies the channels of every layer but the logits (Howard et al.
       2017, 1704.04861; slim's `depth_multiplier`).
-    min_width: no layer gets narrower than this by `width`. Slim's 16.
-    count_padding: whether average pooling counts padding as pixels, which are
-      0, as Caffe and PyTorch do; TensorFlow and Keras do not.
+    min_width: `width` makes no layer narrower than this. Slim's 16.
+    count_padding: whether average pooling counts padding as pixels of 0, as
+      Caffe and PyTorch do; TensorFlow and Keras do not.
     input_format: 'NHWC', or 'NCHW', which is converted.
     squeeze: whether logits are (N, K). If not, they are (N, h, w, K), a map
-      where the network is applied to more than one position.
-    dtype: in which layers compute, and of the taps; None for that of images
-      and parameters. Parameters, statistics and logits keep at least float32.
-    remat: what is kept for the way back, see `_remat.py`: 'none' makes nothing
-      again and keeps all.
+      if the network is applied at more than one position.
+    dtype: the dtype of computation and taps; None for that of images and
+      parameters. Parameters, statistics and logits keep at least float32.
+    remat: what to keep for the backward pass, see `_remat.py`: 'none' keeps
+      everything and recomputes nothing.
   """
 
   norm: Callable[[str], Callable[..., nn.Module]]

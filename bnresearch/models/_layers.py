@@ -13,7 +13,7 @@ from bnresearch.ops import convolution, pooling
 
 Window = int | tuple[int, int]
 
-# Options of a convolution alone, before the normalizers of what comes next.
+# Options of a bare convolution, whose output the next layers normalize.
 LINEAR: dict[str, Any] = {
   'normalized': False,
   'activated': False,
@@ -25,20 +25,19 @@ class Conv(nn.Module):
   """Convolution, normalizer and activation.
 
   Attributes:
-    features: channels of the output at width 1; with `depthwise`, of each
-      input channel.
+    features: output channels at width 1; with `depthwise`, per input channel.
     window: size of the kernel, (height, width) or one number for both.
-    strides: of both axes.
+    strides: the stride along both axes.
     padding: 'SAME', 'VALID', or a number of pixels on each side.
-    groups: how many groups of channels are convolved apart.
-    depthwise: whether each input channel is convolved apart.
+    groups: number of channel groups that are convolved separately.
+    depthwise: whether to convolve each input channel separately.
     exact: whether there are `features` channels at any width.
     normalized: whether there is a normalizer.
     activated: whether there is a nonlinearity.
-    initial_scale: of the normalizer, if it is not its own: 0 closes the
-      residual branch that this layer ends.
-    normalized_later: where there is no normalizer, whether those that come
-      next, taken to be as the network's in general, cancel a bias.
+    initial_scale: the normalizer's initial scale; None for its own. 0 closes
+      the residual branch that this layer ends.
+    normalized_later: without a normalizer, whether later ones, assumed to be
+      the network's usual kind, cancel the bias.
     kernel_init: the kernel's own initializer; None for the architecture's.
   """
 
@@ -78,11 +77,11 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-  """Linear map, normalizer and activation, of what is flattened.
+  """Linear map of the flattened input, normalizer and activation.
 
   Attributes:
     features: units at width 1.
-    normalized, activated, kernel_init: as `Conv` has them.
+    normalized, activated, kernel_init: as in `Conv`.
   """
 
   features: int
@@ -105,7 +104,7 @@ class Dense(nn.Module):
 
 
 class Activation(nn.Module):
-  """The network's nonlinearity alone, as after the sum of two branches.
+  """The network's nonlinearity alone, e.g. after the sum of two branches.
 
   Attributes:
     normalized: whether there is a normalizer, as in pre-activation (He et al.
@@ -116,7 +115,7 @@ class Activation(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
-    """Returns the shape of `x`."""
+    """Returns an array in the shape of `x`."""
     site = '/'.join(self.path)
     if call.activation == 'maxout':
       raise ValueError(
@@ -135,8 +134,8 @@ class Logits(nn.Module):
 
   Attributes:
     num_classes: K.
-    dropout_rate: of its input.
-    use_bias: whether each class has one.
+    dropout_rate: dropout on the input.
+    use_bias: whether each class has a bias.
     kernel_init: the kernel's own initializer; None for the architecture's.
   """
 
@@ -149,10 +148,10 @@ class Logits(nn.Module):
   def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
     """Returns (N, K) from (N, C), and also from a map (N, h, w, C).
 
-    They are at least float32, whatever the layers compute in.
+    Logits are at least float32, whatever dtype the layers compute in.
 
-    Of a map, the logits of all positions are averaged, unless `call.layers`
-    wants them not to be squeezed.
+    For a map, logits are averaged over positions, unless `call.layers.squeeze`
+    is False.
     """
     x = call.dropout(x, self.dropout_rate)
     logits = call.layer(
@@ -180,8 +179,7 @@ def pool(
 ) -> jax.Array:
   """Returns the maxima ('max') or averages ('avg') of windows.
 
-  An average is that of the window's pixels; padding is not counted, unless
-  `call.layers` wants it.
+  An average leaves out padding, unless `call.layers.count_padding` is True.
 
   Raises:
     TooSmall: the map is smaller than the window, see
@@ -197,12 +195,12 @@ def pool(
 
 
 def pair(window: Window) -> tuple[int, int]:
-  """Returns (height, width) of what may be one number for both."""
+  """Returns (height, width), which may be given as one number for both."""
   return (window, window) if isinstance(window, int) else tuple(window)
 
 
 def _finish(module, x, call):
-  """Applies normalizer and activation of a Conv or Dense."""
+  """Applies the normalizer and activation of a Conv or Dense."""
   norm = None
   if module.normalized:
     wanted = {} if module.activated else {'activates': False}
@@ -215,9 +213,9 @@ def _finish(module, x, call):
 
 
 def _features(module, call, inputs=0):
-  """Returns the channels that a layer makes, maxout's pieces among them.
+  """Returns a layer's output channels, including maxout's pieces.
 
-  A depthwise layer makes so many of each of its inputs.
+  A depthwise layer makes `features` channels per input channel.
   """
   own = module.features
   if inputs:
@@ -230,7 +228,7 @@ def _features(module, call, inputs=0):
 
 
 def _use_bias(module, call):
-  """Returns whether a layer has a bias: not where a normalizer cancels it."""
+  """Returns whether a layer has a bias: not if a normalizer cancels it."""
   before = call.layers.norm_position == 'before'
   if module.normalized:
     cancelled = before or not module.activated

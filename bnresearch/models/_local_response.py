@@ -14,13 +14,13 @@ def normalize(
 ) -> jax.Array:
   """Returns `x / (k + alpha * sum(x**2)) ** beta`, in the shape of `x`.
 
-  The sum is over `size` neighbouring channels (the last axis), fewer at the
-  ends. PyTorch and Caffe divide their alpha by `size`, TensorFlow and the paper
+  The sum is over `size` neighboring channels (the last axis), fewer at the
+  ends. PyTorch and Caffe divide their alpha by `size`; TensorFlow and the paper
   do not.
 
   Args:
     x: (..., C), floating.
-    size: of the neighbourhood, odd. The paper's n = 5.
+    size: channels of the neighborhood, odd. The paper's n = 5.
     k: the paper's 2.
     alpha: the paper's 1e-4.
     beta: the paper's 0.75.

@@ -1,4 +1,4 @@
-"""What a call of a network tells all its layers, and what they leave there."""
+"""One call of a network: what its layers read, and where they put taps."""
 
 import copy
 from typing import Any
@@ -26,10 +26,10 @@ class NetworkCall:
   """One call of a network: all layers read it, and write their taps to it.
 
   Attributes:
-    layers: what the network's layers have in common.
+    layers: options that the network's layers share.
     train: which statistics normalize, see `norms`.
-    mask: (N,) bool, the examples that enter a batch's statistics, or None.
-    taps: what enters each nonlinearity, by the layer's site.
+    mask: (N,) bool, the examples that enter the batch statistics, or None.
+    taps: the input of each nonlinearity, by the layer's site.
   """
 
   def __init__(
@@ -45,15 +45,15 @@ class NetworkCall:
     """Begins a call of `model` on `x`.
 
     Args:
-      model: with fields `num_classes` and `layers`.
+      model: the network, with fields `num_classes` and `layers`.
       x: the images.
       train: see above.
       mask: see above.
-      activation: the architecture's own.
-      init: the architecture's own initializer of kernels.
+      activation: the architecture's own activation.
+      init: the architecture's own kernel initializer.
 
     Raises:
-      ValueError: `x` is no batch of images, or there are no two classes.
+      ValueError: `x` is no batch of images, or `num_classes` is below 2.
     """
     _refusals.check_choices(model)
     self.layers: Layers = model.layers
@@ -74,7 +74,7 @@ class NetworkCall:
     return self._own_activation if name == OWN else name
 
   def features(self, own: int) -> int:
-    """Returns the channels of a layer that is published with `own`."""
+    """Returns the channels of a layer that was published with `own`."""
     layers = self.layers
     return max(int(own * layers.width), min(layers.min_width, own))
 
@@ -88,15 +88,15 @@ class NetworkCall:
     standardized: bool = True,
     **options,
   ) -> jax.Array:
-    """Applies a new layer, whose parameters are directly those of `module`.
+    """Applies a new layer, whose parameters are `module`'s own.
 
     Args:
-      module: where it is made.
+      module: the module that gets the layer.
       cls: nn.Conv or nn.Dense.
-      x: its input.
-      init: its own initializer, if it is not the architecture's.
-      standardized: whether its kernel is, if the network's are.
-      **options: of `cls`.
+      x: the layer's input.
+      init: its own initializer; None for the architecture's.
+      standardized: whether to standardize its kernel, if the network's are.
+      **options: options of `cls`.
 
     Raises:
       ValueError: its kernel was made for another number of channels.
@@ -119,7 +119,7 @@ class NetworkCall:
     return checkpoint_name(layer(x), _remat.LINEAR)
 
   def block(self, module: nn.Module, x: jax.Array) -> jax.Array:
-    """Returns `module(x, call)`; `layers.remat` says what of it is kept."""
+    """Returns `module(x, call)`; `layers.remat` says what it keeps."""
     if self.layers.remat == 'none':
       return module(x, self)
 
@@ -133,19 +133,18 @@ class NetworkCall:
     return x
 
   def norm(self, module: nn.Module, **wanted) -> nn.Module:
-    """Returns the normalizer of `module`, made in it, named 'norm'.
+    """Makes and returns the normalizer of `module`, named 'norm'.
 
-    `wanted` are options that the network needs there; a normalizer that lacks
-    one does without.
+    `wanted` holds options for it; a normalizer ignores those it lacks.
     """
     make = self.layers.norm('/'.join(module.path))
     cls: Any = getattr(make, 'func', make)
     return make(name='norm', **lookup.picked(cls, wanted))
 
   def cancels_bias(self, module: nn.Module | None) -> bool:
-    """Returns whether a normalizer cancels a bias.
+    """Returns whether the normalizer of `module` cancels a bias.
 
-    That of `module`; or, of the path '', that of the network in general.
+    None stands for the network's usual normalizer, that of the path ''.
     """
     make = self.layers.norm('/'.join(module.path) if module else '')
     return getattr(getattr(make, 'func', make), 'cancels_bias', False)
@@ -159,11 +158,11 @@ class NetworkCall:
     activated: bool,
     name: str = 'activation',
   ) -> jax.Array:
-    """Applies a normalizer, or none, and the activation, in their order.
+    """Applies a normalizer, if any, and the activation, in the right order.
 
-    The tap of `site` is what enters the nonlinearity, or the normalizer that
-    contains it. Without `activated`, there is no nonlinearity. `name` is that
-    of the activation's parameters, if it has any.
+    The tap of `site` is the input of the nonlinearity, or of the normalizer
+    that contains it. `activated` False leaves out the nonlinearity. `name`
+    names the activation's parameters, if it has any.
     """
     normalize = lambda x: (
       x if norm is None else norm(x, train=self.train, mask=self.mask)
@@ -186,25 +185,25 @@ class NetworkCall:
     return x if before else normalize(x)
 
   def with_own_taps(self) -> 'NetworkCall':
-    """Returns the same call with no taps yet, for the body of a loop."""
+    """Returns the same call without taps, for the body of a loop."""
     inside = copy.copy(self)
     inside.taps = {}
     return inside
 
   def add_auxiliary(self, logits_NK: jax.Array) -> None:
-    """Leaves the logits of the next auxiliary head among the taps."""
+    """Adds the logits of the next auxiliary head to the taps."""
     before = [name for name in self.taps if name.startswith(AUXILIARY)]
     self.taps[f'{AUXILIARY}{len(before) + 1}'] = logits_NK
 
   def dropout(self, x: jax.Array, rate: float) -> jax.Array:
-    """Zeroes a fraction `rate` in training, where there is an rng 'dropout'.
+    """Zeroes a fraction `rate` in training, given an rng 'dropout'.
 
-    Without one, statistics are estimated by the network without dropout.
+    Statistics are estimated without that rng, so without dropout.
     """
     return Dropout(rate)(x, train=self.train)
 
   def check_window(self, site, x_NHWC, window, strides, padding) -> None:
-    """Refuses a map that is too small for what is done to it at `site`.
+    """Refuses a map that is too small for the window or stride at `site`.
 
     Raises:
       TooSmall: the window does not fit, or strides meet a single pixel.

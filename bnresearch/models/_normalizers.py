@@ -1,4 +1,4 @@
-"""Which normalizers a network applies, and which layer each of them follows."""
+"""The normalizers of a network, and the layer that each one follows."""
 
 import collections
 from collections.abc import Mapping
@@ -18,9 +18,8 @@ class Normalizer(NamedTuple):
 
   Attributes:
     norm: the module, with its options.
-    follows: whether its input is what the layer at its path makes, linen's
-      Conv or Dense, and nothing else has that input, and each of the two is
-      applied once.
+    follows: whether its input is the output of the layer at its path, linen's
+      Conv or Dense, nothing else uses that output, and both are applied once.
   """
 
   norm: nn.Module
@@ -32,13 +31,13 @@ def normalizers(
 ) -> dict[str, Normalizer]:
   """Returns {path of a layer: its normalizer}, without computing anything.
 
-  The network is traced as it evaluates, and what a normalizer follows is read
-  from that program: nothing is known of the architecture.
+  Traces the network's evaluation, and reads from that program what each
+  normalizer follows. Needs no knowledge of the architecture.
 
   Args:
     model: the network.
     variables: its variables, or their shapes.
-    x: images as it takes them, or their shape.
+    x: images in its input format, or their shape.
   """
   found = {}
 
@@ -51,7 +50,7 @@ def normalizers(
       found[site] = module.clone(parent=None)
       args = checkpoint_name(args[0], f'{_NORM}{site}'), *args[1:]
     y = function(*args, **kwargs)
-    # Not of a subclass, such as one that standardizes its kernel at each use.
+    # Not a subclass, such as one that standardizes its kernel at each use.
     if type(module) in (nn.Conv, nn.Dense):
       y = checkpoint_name(y, f'{_LAYER}{"/".join(module.path)}')
     return y
@@ -75,7 +74,7 @@ def normalizers(
 
 
 def _marks(program):
-  """Yields each mark of a program, and that of which it is the only use."""
+  """Yields each mark of a program, and the mark whose only use it is."""
   uses = collections.Counter(map(id, program.outvars))
   for equation in program.eqns:
     uses.update(map(id, equation.invars))

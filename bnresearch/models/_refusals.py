@@ -1,4 +1,4 @@
-"""What a network refuses, in words that say what is wrong."""
+"""Checks of a network's options, images and kernels."""
 
 import sys
 
@@ -13,8 +13,8 @@ def check_choices(model: nn.Module) -> None:
   """Refuses a value that an architecture's file does not know.
 
   Raises:
-    ValueError: a field that is a word is none of its choices, or there are no
-      two classes.
+    ValueError: a field has none of its allowed values, or `num_classes` is
+      below 2.
   """
   file = sys.modules[type(model).__module__]
   choices = {
@@ -37,10 +37,11 @@ def check_choices(model: nn.Module) -> None:
 
 
 def check_images(x: jax.Array, form: str) -> None:
-  """Refuses what is no batch of images.
+  """Refuses an array that is no batch of images.
 
   Raises:
-    ValueError: it has not four axes, one is empty, or it is not floating.
+    ValueError: it does not have four axes, an axis other than N is empty, or
+      it is not floating.
   """
   if x.ndim != 4 or 0 in x.shape[1:]:
     raise ValueError(
@@ -55,21 +56,21 @@ def check_images(x: jax.Array, form: str) -> None:
 
 
 def check_kernel(module: nn.Module, C: int, options: dict) -> None:
-  """Refuses a kernel of `module` that was made for other channels than `C`.
+  """Refuses a kernel of `module` that was not made for `C` channels.
 
   Args:
-    module: of a layer that may have its parameters already.
-    C: channels that it meets.
-    options: of the layer.
+    module: a layer's module, which may already have its parameters.
+    C: its input channels.
+    options: the layer's options.
 
   Raises:
-    ValueError: it was made for another number.
+    ValueError: the kernel was made for another number.
   """
   kernel = module.variables.get('params', {}).get('kernel')
   if kernel is None:
     return
   made_for = kernel.shape[-2] * options.get('feature_group_count', 1)
-  if getattr(module, 'depthwise', False):  # outputs tell, so many of each
+  if getattr(module, 'depthwise', False):  # told by outputs per input channel
     made_for = kernel.shape[-1] * C // options['features']
   if made_for != C:
     raise ValueError(

@@ -2,8 +2,8 @@
 
   1x1 64 | 1x1 48, 5x5 64 | avg 3x3, 1x1 32
 
-Branches stand side by side, `|`, and are concatenated; the steps of a branch
-follow each other, `,`. A step is one of
+`|` separates branches, which are concatenated; `,` separates the steps of a
+branch, which follow each other. A step is one of
 
   3x3 64          a convolution with its normalizer and activation
   3x3/2 V 64      with stride 2, without padding (VALID)
@@ -45,10 +45,10 @@ Branches = tuple[Branch, ...]
 
 @functools.cache
 def parse(row: str | Branches) -> Branches:
-  """Returns the branches of a row; if it has been parsed, the row itself.
+  """Returns the branches of a row; a parsed row is returned as it is.
 
   Raises:
-    ValueError: it is none; the message has the step at fault.
+    ValueError: the text is no row; the message shows the step at fault.
   """
   if not isinstance(row, str):
     return row
@@ -62,7 +62,7 @@ def parse(row: str | Branches) -> Branches:
 
 
 def _split(text, separator):
-  """Splits at the separators that are in no parentheses."""
+  """Splits at the separators outside parentheses."""
   parts, depth = [''], 0
   for character in text:
     depth += (character == '(') - (character == ')')
@@ -97,7 +97,7 @@ def _step(text):
 def convolutions(
   row: str | Branches, prefix: str = ''
 ) -> Iterator[tuple[str, Step]]:
-  """Yields each convolution's path inside of a `Row`, and itself, in order."""
+  """Yields each convolution of a `Row` in order: its path, and its step."""
   branches = parse(row)
   for k, branch in enumerate(branches, start=1):
     inside = f'{prefix}branch_{k}/' if len(branches) > 1 else prefix
@@ -111,8 +111,8 @@ def convolutions(
 def unstrided(row: str | Branches) -> Branches:
   """Returns a row that keeps the size of its maps, for small images.
 
-  Strides are 1, and all is padded. A pooling that has strides becomes one of
-  single pixels, which is nothing, so that convolutions keep their names.
+  All strides become 1, and all padding 'SAME'. A strided pooling becomes 1x1,
+  which does nothing but keeps the names of the convolutions.
   """
 
   def change(step):
@@ -128,11 +128,11 @@ def unstrided(row: str | Branches) -> Branches:
 class Row(nn.Module):
   """The layers of a row.
 
-  The n-th step of a branch is named `conv_n`, or `split_n` where it branches,
-  inside of `branch_k`; a row of one branch has its steps directly.
+  The n-th step of a branch is named `conv_n`, or `split_n` if it branches,
+  inside `branch_k`; a row of one branch holds its steps directly.
 
   Attributes:
-    row: a text, see above, or what `parse` makes of it.
+    row: a text, see this module, or the result of `parse`.
   """
 
   row: str | Branches

@@ -1,4 +1,4 @@
-"""How large images must be for a network."""
+"""The smallest images that a network takes."""
 
 import bisect
 import functools
@@ -17,7 +17,7 @@ class TooSmall(ValueError):
     self.call, self.site, self.why = call, site, why
 
   def __reduce__(self):
-    # To another process goes the message: a call has arrays of its own.
+    # Pickled as its message: a call holds arrays.
     return ValueError, (str(self),)
 
   def __str__(self) -> str:
@@ -46,7 +46,7 @@ def shapes(model: nn.Module, size: int, channels: int = 3) -> Any:
   Args:
     model: the network.
     size: height and width of the images, in pixels.
-    channels: of the images.
+    channels: channels of the images.
   """
   init = functools.partial(model.init, train=False)
   return jax.eval_shape(init, jax.random.key(0), images(model, size, channels))
@@ -55,7 +55,7 @@ def shapes(model: nn.Module, size: int, channels: int = 3) -> Any:
 def smallest_size(model: nn.Module, channels: int = 3) -> int:
   """Returns the size of the smallest square images that a network takes.
 
-  It is searched for by shapes alone, and takes seconds for a deep network.
+  Searches by shapes alone; a deep network takes seconds.
   """
 
   def takes(size):

@@ -13,12 +13,12 @@ KINDS = ('none', 'standard', 'scaled')
 def layer(cls: type[nn.Module], kind: str) -> type[nn.Module]:
   """Returns `cls` with a standardized kernel.
 
-  What it returns is made as `cls` is, and has its parameters: `kernel` before
-  it is standardized, and `bias`. With 'scaled', `gain` (C,) too, initially 1,
-  of each output channel.
+  The result takes the options of `cls` and has its parameters: `kernel`, not
+  yet standardized, and `bias`. 'scaled' adds `gain` (C,), initially 1, one per
+  output channel.
 
   Args:
-    cls: nn.Dense or nn.Conv, or another whose parameter `kernel` has its
+    cls: nn.Dense, nn.Conv or another class whose parameter `kernel` has its
       output channels last.
     kind: 'none', which returns `cls`; 'standard' (Qiao et al. 2019,
       1903.10520) or 'scaled' (Brock et al. 2021, 2101.08692).
@@ -33,8 +33,8 @@ def layer(cls: type[nn.Module], kind: str) -> type[nn.Module]:
   if kind == 'none':
     return cls
 
-  # Not by nn.map_variables: it cannot add `gain`, and while initializing it
-  # applies the layer twice.
+  # Not nn.map_variables: it cannot add `gain`, and applies the layer twice
+  # during initialization.
   class Standardized(cls):  # ty: ignore[unsupported-base]
     def param(self, name, init_fn, *init_args, **options):
       value = super().param(name, init_fn, *init_args, **options)

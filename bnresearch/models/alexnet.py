@@ -11,23 +11,24 @@ from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, pool
 from bnresearch.models._network_call import NetworkCall
 
-WINDOWS = (11, 5, 3, 3, 3)  # of the convolutions, pooled after 1, 2 and 5
+WINDOWS = (11, 5, 3, 3, 3)  # of the convolutions; pooling after 1, 2 and 5
 HIDDEN = (4096, 4096)
 
 
 class Variant(NamedTuple):
-  """What the publications of AlexNet differ in.
+  """How published versions of AlexNet differ.
 
   Attributes:
-    features: of the five convolutions.
-    groups: of channels, in each convolution.
-    padding: of the first convolution.
-    lrn: whether responses are normalized after the first two.
-    head: of the hidden layers, see `Model`.
-    drops_inputs: whether dropout is of what the hidden layers take in, or of
-      what they give.
-    init: of the convolutions, and of all without `dense_init`.
-    dense_init: of the hidden layers and the logits.
+    features: channels of the five convolutions.
+    groups: channel groups of each convolution.
+    padding: padding of the first convolution.
+    lrn: whether local response normalization follows the first two.
+    head: kind of the hidden layers, see `Model`.
+    drops_inputs: whether dropout applies to the hidden layers' inputs rather
+      than their outputs.
+    init: kernel initializer of the convolutions, and of all layers without
+      `dense_init`.
+    dense_init: kernel initializer of the hidden layers and the logits.
   """
 
   features: tuple[int, ...]
@@ -62,29 +63,29 @@ CHOICES = {'head': ('dense', 'conv')}
 class Model(nn.Module):
   """Five convolutions, overlapping pooling, two hidden layers, logits.
 
-  Normalizers stand in the convolutions; the two hidden layers, of 4096 units,
-  have none, as in the published VGG with BN.
+  The convolutions have normalizers; the two hidden layers of 4096 units have
+  none, as in the published VGG with BN.
 
-  Differs from the papers: all biases begin at 0, where 2012 has some of 1 and
-  slim of 0.1. The first convolution of 2012 has two pixels of padding, so that
-  images of 224 pixels make a map of 55, as printed.
+  Differs from the papers: all biases begin at 0, where 2012 begins some at 1
+  and slim some at 0.1. The first convolution of 2012 pads by two pixels, so
+  that images of 224 pixels make a map of 55, as printed.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, and kernels of the
-      variant: Gaussian, deviation 0.01, for 2012; Xavier, and deviation 0.005
-      where dense, for slim; else Kaiming.
-    variant: one of `VARIANTS`: 'one_weird_trick', that of torchvision; '2012';
-      '2012_groups', whose channels are in two groups, one for each GPU then;
-      'slim_v2', that of TF-Slim.
-    stem: 'paper', 11x11/4, or 'small', 3x3, with pooling that halves 8 pixels
-      to 1. For the latter nothing is published.
-    head: of the hidden layers: 'dense', or 'conv', fully convolutional, the
-      same for larger images too. None for the variant's: slim's is 'conv'.
+    layers: options that all layers share; own: ReLU, and the variant's
+      kernels: Gaussian, deviation 0.01, for 2012; Xavier, and deviation 0.005
+      in dense layers, for slim; else Kaiming.
+    variant: one of `VARIANTS`: 'one_weird_trick', as in torchvision; '2012';
+      '2012_groups', with channels in two groups, one for each of its GPUs;
+      'slim_v2', as in TF-Slim.
+    stem: 'paper', 11x11/4, or 'small', 3x3, with pooling that takes 8 pixels
+      down to 1. The latter is not published.
+    head: kind of the hidden layers: 'dense', or 'conv', fully convolutional,
+      which also takes larger images. None for the variant's: slim's is 'conv'.
     lrn: local response normalization, after the activation of the first two
       convolutions. None for the variant's: those of 2012 have it.
-    dropout_rate: of what both hidden layers take in for 'one_weird_trick', of
-      what they give for the others.
+    dropout_rate: dropout on the inputs of both hidden layers for
+      'one_weird_trick', on their outputs for the other variants.
   """
 
   num_classes: int

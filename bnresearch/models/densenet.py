@@ -10,8 +10,8 @@ from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import LINEAR, Conv, Logits, NormActivation, pool
 from bnresearch.models._network_call import NetworkCall
 
-# {variant: (layers of each dense block, growth)}: those for ImageNet by depth,
-# and those for CIFAR by depth and growth, all of them DenseNet-BC.
+# {variant: (layers of each dense block, growth)}, all of them DenseNet-BC:
+# named by depth for ImageNet, by depth and growth for CIFAR.
 VARIANTS = {
   '121': ((6, 12, 24, 16), 32),
   '169': ((6, 12, 32, 32), 32),
@@ -21,32 +21,32 @@ VARIANTS = {
   'bc_250_24': ((41, 41, 41), 24),
 }
 
-_BOTTLENECK = 4  # channels that a 1x1 leaves to its 3x3, over the growth
-_COMPRESSION = 2  # channels that enter a transition, over those that leave it
+_BOTTLENECK = 4  # output channels of a 1x1, over the growth
+_COMPRESSION = 2  # input channels of a transition, over its output channels
 
 
 class Model(nn.Module):
   """Stem, dense blocks with transitions between them, average, logits.
 
-  Each layer of a dense block makes as many channels as the `growth` says of
-  all channels before it, and they are concatenated. A transition halves
-  channels, height and width. Normalizer and activation come before each
-  convolution (He et al. 2016, 1603.05027).
+  Each layer of a dense block reads all channels before it and appends `growth`
+  new ones. A transition halves channels, height and width. Normalizer and
+  activation come before each convolution (He et al. 2016, 1603.05027).
 
-  Differs from the authors' code: that drops also what the 1x1 of a dense layer
-  gives, before its normalizer.
+  Differs from the authors' code, which also applies dropout to the output of a
+  dense layer's 1x1, before its normalizer.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming. Its `width`
+    layers: options that all layers share; own: ReLU, Kaiming. Its `width`
       multiplies the growth and the stem, and so all channels; a transition
-      halves what comes in.
+      halves its input channels.
     variant: one of `VARIANTS`.
-    stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3, normalized only by
-      what comes next. That of the variants 'bc_...' is always small.
+    stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3, which only the next
+      layers normalize. The variants 'bc_...' always have the small one.
     blocks: layers of each dense block, instead of the variant's.
-    dropout_rate: of what each dense layer and each transition's convolution
-      adds. The paper has 0.2 for data without augmentation, otherwise none.
+    dropout_rate: dropout on the output of each dense layer and each
+      transition's convolution. The paper has 0.2 for data without
+      augmentation, otherwise none.
   """
 
   num_classes: int
@@ -89,7 +89,7 @@ class Model(nn.Module):
 
 
 class _Layer(nn.Module):
-  """Adds `growth` channels to those that it gets."""
+  """Appends `growth` channels to its input."""
 
   growth: int
   dropout_rate: float

@@ -17,7 +17,7 @@ from bnresearch.models._rows import Row
 class Variant(NamedTuple):
   """How published networks differ: in options of `Model`, and in a window.
 
-  `last_pooling` is the window of the pooling between 4e and 5a.
+  `last_pooling` is the pooling window between 4e and 5a.
   """
 
   five_by_five: str
@@ -44,7 +44,7 @@ ROWS = {
 }
 _HEADS_AFTER = ('4a', '4d')
 
-# What a branch named 5x5 has after its 1x1.
+# What follows the 1x1 in a branch named 5x5.
 _FIVE_BY_FIVE = {'5x5': ('5x5',), 'two_3x3': ('3x3', '3x3'), '3x3': ('3x3',)}
 CHOICES = {'five_by_five': (OWN, *_FIVE_BY_FIVE)}
 
@@ -52,30 +52,29 @@ CHOICES = {'five_by_five': (OWN, *_FIVE_BY_FIVE)}
 class Model(nn.Module):
   """Stem, nine modules of four branches, average over positions, logits.
 
-  Max pooling of maps of even size pads at their ends only, which is PyTorch's
-  `ceil_mode`, and so for images of 224 pixels; of odd size, on both sides.
+  Max pooling pads maps of even size, as from images of 224 pixels, at the end
+  only, like PyTorch's `ceil_mode`; maps of odd size, on both sides.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming, as the paper
-      says nothing of initial kernels.
+    layers: options that all layers share; own: ReLU, and Kaiming, as the paper
+      does not specify initial kernels.
     variant: one of `VARIANTS`: 'paper', or 'torchvision', which has 3x3 instead
-      of 5x5, no local response normalization, and pools 2x2 before 5a, all as
-      slim has it.
-    blocks: how many modules the maps of 3a, of 4a and of 5a have: the first
-      ones.
+      of 5x5, no local response normalization, and 2x2 pooling before 5a, all as
+      in slim.
+    blocks: number of modules in stages 3, 4 and 5; the first ones are kept.
     stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
       of 8 to 64 pixels.
     five_by_five: the branches with windows of 5x5: '5x5', the paper's;
-      'two_3x3', which sees as far; '3x3'; 'own' for the variant's.
+      'two_3x3', with the same receptive field; '3x3'; 'own' for the variant's.
     lrn: whether local response normalization follows the first pooling and
-      precedes the second, also where there are other normalizers. None for the
+      precedes the second, in addition to other normalizers. None for the
       variant's. Its constants are those of Krizhevsky et al. 2012; the paper
       states none.
-    auxiliary_heads: whether 4a and 4d have heads of their own, which the paper
-      has in training, see `_auxiliary.py`.
+    auxiliary_heads: whether 4a and 4d have auxiliary heads, which the paper
+      trains with, see `_auxiliary.py`.
     dropout_rate: before the logits; the paper's 40%. Auxiliary heads have 70%,
-      and none if this is 0.
+      or none if this is 0.
   """
 
   num_classes: int
@@ -131,12 +130,12 @@ def stages(
   """Returns the modules of stages 3, 4 and 5, such as '3a'.
 
   Args:
-    table: their names, of the published network.
-    blocks: how many each stage has, the first ones.
-    always: those that are there besides.
+    table: names of the published network's modules.
+    blocks: how many each stage keeps; the first ones.
+    always: modules kept in addition.
 
   Raises:
-    ValueError: `blocks` are not three numbers, or more than were published.
+    ValueError: `blocks` is not three numbers, or exceeds what was published.
   """
   by_stage = [[module for module in table if module[0] == n] for n in '345']
   optional = [[m for m in modules if m not in always] for modules in by_stage]
@@ -153,7 +152,7 @@ def stages(
 
 
 def _row(module, windows):
-  """Returns the row of a module as `Row` reads it."""
+  """Returns the row of a module, as `Row` takes it."""
   one, reduce_3, three, reduce_5, five, projection = ROWS[module]
   last = ', '.join(f'{window} {five}' for window in windows)
   return (

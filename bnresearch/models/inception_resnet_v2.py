@@ -18,7 +18,7 @@ _TO_8X8 = (
   '1x1 256, 3x3/2 V 384 | 1x1 256, 3x3/2 V 288 | '
   '1x1 256, 3x3 288, 3x3/2 V 320 | max 3x3/2 V'
 )
-# Kinds of residual units: their branches, and what multiplies their sum.
+# Kinds of residual units: (their branches, the scale of the branches' sum).
 _UNITS = {
   'block35': ('1x1 32 | 1x1 32, 3x3 32 | 1x1 32, 3x3 48, 3x3 64', 0.17),
   'block17': ('1x1 192 | 1x1 128, 1x7 160, 7x1 192', 0.1),
@@ -29,18 +29,18 @@ _UNITS = {
 class Model(nn.Module):
   """Stem, three kinds of residual units, average over positions, logits.
 
-  The units, on maps of 35x35, 17x17 and 8x8 for images of 299 pixels, multiply
-  their branches by a number below 1 before they add them to the shortcut: the
-  paper found that this stabilizes the training of wide networks. The last unit
-  adds its branches as they are, and has no nonlinearity.
+  The units work on maps of 35x35, 17x17 and 8x8 for images of 299 pixels. They
+  scale their branches by a number below 1 before adding the shortcut: the paper
+  found that this stabilizes the training of wide networks. The last unit
+  does not scale its branches, and has no nonlinearity.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming.
-    blocks: units of each kind, on 35x35, 17x17 and 8x8 pixels.
+    layers: options that all layers share; own: ReLU, Kaiming.
+    blocks: number of units of each kind, on 35x35, 17x17 and 8x8 pixels.
     stem: 'paper', which divides the size by 8, or 'small', the same
       convolutions without strides and pooling.
-    auxiliary_heads: whether there is one, at the end of the 17x17 maps, as in
+    auxiliary_heads: whether there is one, after the last 17x17 unit, as in
       `inception_v3`.
     dropout_rate: before the logits.
   """
@@ -76,7 +76,7 @@ class Model(nn.Module):
 
 
 def rows(model: Model) -> dict[str, str | Branches]:
-  """Returns the rows of a network by their names, from the bottom to the top.
+  """Returns the rows of a network by name, bottom to top.
 
   Raises:
     ValueError: see `_inception.counts`.

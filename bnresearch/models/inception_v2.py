@@ -15,8 +15,8 @@ from bnresearch.models._rows import Row
 from bnresearch.models.googlenet import stages
 
 # Figure 5: {module: (#1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3,
-# pooling, its projection)}, 0 for what a module does not have. Those without
-# 1x1 have strides of 2, and let what they pool pass through.
+# pooling, its projection)}, 0 for what a module lacks. Modules without 1x1 have
+# strides of 2, and no projection after their pooling.
 ROWS = {
   '3a': (64, 64, 64, 64, 96, 'avg', 32),
   '3b': (64, 64, 96, 64, 96, 'avg', 64),
@@ -29,7 +29,7 @@ ROWS = {
   '5a': (352, 192, 320, 160, 224, 'avg', 128),
   '5b': (352, 192, 320, 192, 224, 'max', 128),
 }
-# Where their channels as printed do not add up to the printed output.
+# Modules whose printed channels do not add up to the printed output.
 _DISPUTED = ('4c', '4d')
 _REDUCING = ('3c', '4e')
 
@@ -45,36 +45,38 @@ _DEPTH_MULTIPLIER = 8  # of the separable stem
 class Model(nn.Module):
   """Stem, ten modules of up to four branches, average, logits.
 
-  Figure 5 contradicts itself. The pooled branch of 4c and 4d has 128 channels
-  there, which makes 608 together, and their output 576; see `pool_projection`.
-  The output of 3c and 4e has the size before their stride. The text's 13.6
-  million parameters are not those of the figure, which has 11.3 million.
+  Figure 5 contradicts itself. It prints 128 channels for the pooled branch of
+  4c and 4d, which makes 608 in total, but 576 for their output; see
+  `pool_projection`. It prints the output of 3c and 4e at the size before their
+  stride. The text's 13.6 million parameters do not match the figure, which has
+  11.3 million.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming, as the paper
-      says nothing of initial kernels.
-    blocks: how many modules the maps of 3a, of 4a and of 5a have, the first
-      ones, besides 3c and 4e, which end the first two.
+    layers: options that all layers share; own: ReLU, and Kaiming, as the paper
+      does not specify initial kernels.
+    blocks: number of modules in stages 3, 4 and 5; the first ones are kept,
+      plus 3c and 4e, which end the first two stages.
     stem: 'paper', 7x7/2 and two poolings; 'medium', 3x3 and one, for images of
-      16 to 96 pixels; or 'small', 3x3 and none, of 8 to 64.
+      16 to 96 pixels; or 'small', 3x3 and none, for 8 to 64.
     pool_projection: channels of the pooled branch of 4c and 4d: 128, as
-      printed, or 96, slim's, which makes the printed output.
+      printed, or 96, as in slim, which gives the printed output.
     separable_stem: whether the first convolution is separable, as printed: each
       input channel makes 8 maps, which a 1x1 mixes; fewer in a narrow network,
-      where three channels would make more than the 1x1. If not, it is plain.
+      where three channels would make more maps than the 1x1. If False, it is
+      plain.
     normalized_stem: whether the first convolution has a normalizer. The paper
-      has one before every nonlinearity; slim has a bias there instead.
-    reduction: how 3c and 4e halve the map: 'strided', the paper's, by the last
-      step of each branch; 'pooled', by a 3x3/2 max pooling after the module,
-      whose own steps, its 3x3 max pooling too, have strides of 1. The paper's
-      appendix says that there is no such pooling between modules.
+      has one before every nonlinearity; slim has a bias here instead.
+    reduction: how 3c and 4e halve the map: 'strided', as in the paper, by the
+      last step of each branch; 'pooled', by a 3x3/2 max pooling after the
+      module, all of whose steps have strides of 1. The paper's appendix says
+      that there is no such pooling between modules.
     lrn: whether local response normalization follows the first pooling and
       precedes the second, as in GoogLeNet. The paper removes it.
-    auxiliary_heads: whether 3c and 4e have heads of their own, at the size of
-      what follows, see `_auxiliary.py`. The paper mentions none.
+    auxiliary_heads: whether 3c and 4e have auxiliary heads, on the halved map,
+      see `_auxiliary.py`. The paper mentions none.
     dropout_rate: before the logits. The paper removes it. Auxiliary heads have
-      GoogLeNet's 70%, and none if this is 0.
+      GoogLeNet's 70%, or none if this is 0.
   """
 
   num_classes: int
@@ -135,7 +137,7 @@ class Model(nn.Module):
     return stem_1(x_NHWC, call)
 
   def _row(self, module):
-    """Returns the row of a module as `Row` reads it."""
+    """Returns the row of a module, as `Row` takes it."""
     one, reduce, three, double_reduce, double, kind, projection = ROWS[module]
     strided = module in _REDUCING and self.reduction == 'strided'
     last = '3x3/2' if strided else '3x3'

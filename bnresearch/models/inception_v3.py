@@ -36,20 +36,20 @@ _KERNELS = nn.initializers.truncated_normal(0.1)
 class Model(nn.Module):
   """Stem, three kinds of modules, average over positions, logits.
 
-  Modules on maps of 35x35, 17x17 and 8x8 for images of 299 pixels; in between,
-  modules of stride 2. All have slim's names, such as 'mixed_5b'.
+  The modules work on maps of 35x35, 17x17 and 8x8 for images of 299 pixels;
+  modules of stride 2 lie between. All have slim's names, such as 'mixed_5b'.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, truncated normal with a
-      deviation of 0.1, as slim had at first, and PyTorch has.
-    blocks: modules of each kind; those past the published ones are as the last.
-    asymmetric: whether convolutions are factorized into 1xn and nx1. If
-      not, those that follow each other are one nxn of the last one's width,
-      and those side by side one 3x3 of the width of both.
+    layers: options that all layers share; own: ReLU, and a truncated normal
+      with deviation 0.1, as in early slim and PyTorch.
+    blocks: number of modules of each kind; additional ones repeat the last.
+    asymmetric: whether convolutions are factorized into 1xn and nx1. If not, a
+      consecutive pair becomes one nxn of the last one's width, and a parallel
+      pair one 3x3 of their total width.
     stem: 'paper', which divides the size by 8, or 'small', the same
       convolutions without strides and pooling.
-    auxiliary_heads: whether there is one, at the end of the 17x17 maps.
+    auxiliary_heads: whether there is one, after the last 17x17 module.
     dropout_rate: before the logits. The default is slim's; PyTorch has 0.5.
   """
 
@@ -71,7 +71,7 @@ class Model(nn.Module):
 
 
 def rows(model: Model) -> dict[str, Branches]:
-  """Returns the rows of a network by their names, from the bottom to the top.
+  """Returns the rows of a network by name, bottom to top.
 
   Raises:
     ValueError: see `_inception.counts` and `modules`.
@@ -90,7 +90,7 @@ def rows(model: Model) -> dict[str, Branches]:
 
 
 def _symmetric(row):
-  """Returns a row whose pairs of 1xn and nx1 are one nxn each, see `Model`."""
+  """Returns a row with each pair of 1xn and nx1 made one nxn, see `Model`."""
 
   def square(step, features):
     return step._replace(window=(max(step.window),) * 2, features=features)
@@ -99,7 +99,7 @@ def _symmetric(row):
     steps = []
     for step in branch:
       last = steps[-1] if steps else None
-      if not isinstance(step, Step):  # the pair side by side
+      if not isinstance(step, Step):  # the parallel pair
         ((one,), (other,)) = step
         steps.append(square(one, one.features + other.features))
       elif isinstance(last, Step) and _turned(last, step):
@@ -112,5 +112,5 @@ def _symmetric(row):
 
 
 def _turned(one, other):
-  """Returns whether windows are 1xn and nx1."""
+  """Returns whether two windows are 1xn and nx1."""
   return one.window == other.window[::-1] != other.window

@@ -35,15 +35,15 @@ _ON_8X8 = (
 class Model(nn.Module):
   """Stem, three kinds of modules, average over positions, logits.
 
-  As `inception_v3`, with modules of its own; there are no residual units.
+  Like `inception_v3`, with other modules; there are no residual units.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming.
-    blocks: modules of each kind, on 35x35, 17x17 and 8x8 pixels.
+    layers: options that all layers share; own: ReLU, Kaiming.
+    blocks: number of modules of each kind, on 35x35, 17x17 and 8x8 pixels.
     stem: 'paper', which divides the size by 8, or 'small', the same
       convolutions without strides and pooling.
-    auxiliary_heads: whether there is one, at the end of the 17x17 maps, as in
+    auxiliary_heads: whether there is one, after the last 17x17 module, as in
       `inception_v3`.
     dropout_rate: before the logits.
   """
@@ -65,7 +65,7 @@ class Model(nn.Module):
 
 
 def rows(model: Model) -> dict[str, str | Branches]:
-  """Returns the rows of a network by their names, from the bottom to the top.
+  """Returns the rows of a network by name, bottom to top.
 
   Raises:
     ValueError: see `_inception.counts` and `modules`.

@@ -18,8 +18,7 @@ class Model(nn.Module):
   """Two convolutions, each averaged 2x2, two hidden dense layers, logits.
 
   With 28x28 or 32x32 pixels of one channel and 10 classes, it has 61,706
-  parameters without a normalizer. Normalizers stand in all layers but the
-  logits.
+  parameters without a normalizer. All layers but the logits have normalizers.
 
   Differs from the paper: each map of the second convolution sees all of the
   first, not some; pooling has no coefficients; tanh is not scaled; logits are
@@ -27,12 +26,12 @@ class Model(nn.Module):
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: tanh, variance 1 / inputs.
+    layers: options that all layers share; own: tanh, variance 1 / inputs.
     stem: 'paper', two 5x5, or 'small', two 3x3 that keep the size. The paper's
-      first one is for 32x32 pixels, where digits of 28x28 have a border:
-      smaller images than 32 get the same border of two zeros.
-    head: of the layer of 120 units, 'dense', or 'conv', the paper's
-      convolution with a map of 5x5, the same for larger images too.
+      images are digits of 28x28 with a border, 32x32 pixels: images below 32
+      pixels get the same border of two zeros.
+    head: kind of the layer of 120 units: 'dense', or 'conv', the paper's
+      convolution over a map of 5x5, which also takes larger images.
     dropout_rate: before the logits. The paper has none.
   """
 

@@ -1,7 +1,7 @@
 """An LSTM that reads an image row by row. Cooijmans et al. 2016, 1603.09025.
 
-Recurrent batch normalization; with `norm.name=layer`, layer normalization of
-the same sums, as in Ba et al. 2016, 1607.06450.
+Recurrent batch normalization; `norm.name=layer` normalizes the same sums by
+layer, as in Ba et al. 2016, 1607.06450.
 """
 
 from typing import ClassVar
@@ -19,27 +19,27 @@ _INIT = nn.initializers.orthogonal()
 
 
 class Model(nn.Module):
-  """Reads the rows of an image, top to bottom; classifies by the last state.
+  """Reads an image's rows, top to bottom; classifies by the last state.
 
   `i, f, g, o = norm(W_h h) + norm(W_x x) + bias`
   `c = sigmoid(f) * c + sigmoid(i) * tanh(g)`
   `h = sigmoid(o) * tanh(norm(c))`
 
   The cell `c` itself is not normalized: it would not remember. Each time step
-  has running statistics of its own, in arrays (T, ...); scale and bias are the
-  same for all, and of the three only the cell's normalizer has a bias.
+  has its own running statistics, in arrays (T, ...). All steps share scale and
+  bias; only the cell's normalizer, of the three, has a bias.
 
-  *Differs from the paper:* it reads rows, not pixels, and has statistics for as
-  many time steps as there are rows, none for longer sequences.
+  *Differs from the paper:* it reads rows, not pixels, and has statistics for
+  exactly as many time steps as there are rows.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: tanh for g and c, orthonormal
-      kernels. The normalizers stand before the nonlinearities only.
-    units: of the state. The paper's, for images.
-    recurrent_scale: gamma of all normalizers before training. The paper's 0.1
-      keeps tanh from saturating; layer normalization begins with 1.
-    forget_bias: bias of the gate f before training; the others begin with 0.
+    layers: options that all layers share; own: tanh for g and c, orthonormal
+      kernels. Normalizers can only come before the nonlinearities.
+    units: size of the state. The paper's, for images.
+    recurrent_scale: initial gamma of all normalizers. The paper's 0.1 keeps
+      tanh from saturating; layer normalization begins with 1.
+    forget_bias: initial bias of the gate f; the others begin with 0.
       Jozefowicz et al. 2015 recommend 1.
   """
 
@@ -62,7 +62,7 @@ class Model(nn.Module):
     _refuse(self.layers, call.activation)
     N, T, *_ = call.shape
     x_NTD = call.images_NHWC.reshape(N, T, -1)
-    # Statistics are stacked over time, parameters are not.
+    # Statistics are stacked over time; parameters are not.
     cell = nn.scan(
       _remat.of_a_loop(_Cell, self.layers.remat),
       variable_axes={'batch_stats': 0},
@@ -81,7 +81,7 @@ class Model(nn.Module):
 
 
 class _Cell(nn.Module):
-  """One time step. It returns its taps: they are arrays of the loop's."""
+  """One time step. It returns its taps, as their arrays belong to the loop."""
 
   call: NetworkCall
   units: int
@@ -109,7 +109,7 @@ class _Cell(nn.Module):
 
 
 class _Normalized(nn.Module):
-  """A linear map without bias, or with `features` 0 none, and a normalizer."""
+  """A linear map without bias, or none if `features` is 0, and a normalizer."""
 
   features: int
   initial_scale: float
@@ -137,7 +137,7 @@ def _gate_biases(forget_bias):
 
 
 def _refuse(layers, activation):
-  """Refuses what a recurrent network cannot have."""
+  """Refuses options that a recurrent network cannot have."""
   for name, value, why in (
     ('norm_position', 'after', 'sums are normalized before they are added up'),
     ('initializer', 'lsuv', 'all time steps share one kernel'),

@@ -1,7 +1,7 @@
 """The fully connected network of Figure 1. Ioffe & Szegedy 2015, 1502.03167.
 
 Section 4.1: three hidden layers of 100 sigmoid units, ten classes, weights
-"initialized to small random Gaussian values"; a normalizer, if any, stands
+"initialized to small random Gaussian values"; a normalizer, if any, comes
 between each hidden layer's linear map and its sigmoid, `z = g(BN(Wu))`.
 """
 
@@ -19,17 +19,17 @@ from bnresearch.models._network_call import NetworkCall
 class Model(nn.Module):
   """Linear, norm, activation; repeated; then a linear map to the logits.
 
-  With 784 inputs and 10 classes it has 99,710 parameters without a
-  normalizer and 100,010 with BN, whose mean subtraction cancels a hidden
-  layer's bias: the bias is left out there.
+  With 784 inputs and 10 classes it has 99,710 parameters without a normalizer
+  and 100,010 with BN. BN's mean subtraction cancels the biases of the hidden
+  layers, so these are left out.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common. Its `init_std` is that of the
-      initial Gaussian weights: the paper says "small" and no number.
-    features: width of each hidden layer, bottom to top. The paper's is three
+    layers: options that all layers share. Its `init_std` is the deviation of
+      the initial Gaussian weights: the paper says "small", without a number.
+    features: width of each hidden layer, bottom to top. The paper has three
       times 100.
-    dropout_rate: of what each hidden layer passes on. The paper has none.
+    dropout_rate: dropout on each hidden layer's output. The paper has none.
   """
 
   num_classes: int

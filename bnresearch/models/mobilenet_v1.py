@@ -22,19 +22,19 @@ STAGES = (
 class Model(nn.Module):
   """A convolution, units of a depthwise and a 1x1 each, average, logits.
 
-  The depthwise 3x3 mixes positions, the 1x1 channels, and each has its
+  The depthwise 3x3 mixes positions and the 1x1 mixes channels; each has its own
   normalizer and activation. Together they cost about an eighth of a 3x3 that
   does both.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, the paper's (slim and
-      Keras have ReLU6), and slim's truncated Gaussian of 0.09 (the paper names
-      no initial kernels). Slim's `min_width` is 8, Keras has none.
+    layers: options that all layers share; own: ReLU, the paper's (slim and
+      Keras have ReLU6), and slim's truncated Gaussian of 0.09 (the paper
+      specifies no initial kernels). Slim's `min_width` is 8, Keras has none.
     stem: 'paper', or 'small': the first two strides of 2 are 1.
-    blocks: units of each stage, instead of `STAGES`; fewer leave out the last
-      stages.
-    dropout_rate: before the logits. Slim's, and Keras's.
+    blocks: units of each stage, instead of those in `STAGES`; fewer numbers
+      leave out the last stages.
+    dropout_rate: before the logits. As in slim and Keras.
   """
 
   num_classes: int
@@ -67,12 +67,12 @@ def units(
 ) -> Iterator[tuple[str, tuple, bool]]:
   """Yields each unit's name, its row of a table, and whether it has strides.
 
-  The first unit of a stage has those of the row, but for that of the second
-  stage of a network with a `small` stem.
+  The first unit of a stage has the row's strides, except in the second stage of
+  a network with a `small` stem.
 
   Args:
-    stages: a table whose third column is how many units there are.
-    blocks: how many each stage has instead; () for all as published.
+    stages: a table whose third column is the number of units.
+    blocks: the number of units of each stage instead; () for the published.
     small: see above.
 
   Raises:
@@ -91,7 +91,7 @@ def units(
 
 
 class _Separable(nn.Module):
-  """A depthwise 3x3, and a 1x1."""
+  """A depthwise 3x3 and a 1x1."""
 
   features: int
   strides: int

@@ -24,34 +24,35 @@ STAGES = (
 VARIANTS = ('paper', 'imgclsmob')
 CHOICES = {'padding': ('same', 'symmetric')}
 
-_MULTIPLE = 8  # whatever the width, all layers have a multiple of it
+_MULTIPLE = 8  # divides the channels of all layers, at any width
 
 
 class Model(nn.Module):
   """A convolution, inverted residual units, a 1x1, average, logits.
 
-  A unit widens its input by a 1x1, convolves it depthwise by 3x3, and narrows
-  it by a 1x1 that is normalized but not activated, the linear bottleneck. Its
-  input is added to that, if the shapes are equal.
+  A unit widens its input with a 1x1, applies a depthwise 3x3, and narrows it
+  with a 1x1 that is normalized but not activated, the linear bottleneck. It
+  adds its input to the result if the shapes are equal.
 
-  `layers.width` does as in slim, Keras and torchvision: channels become the
-  nearest multiple of 8, or the one above if that is more than a tenth less. The
-  last 1x1 has 1280 channels for any width below 1. Their `min_width` is 8.
+  `layers.width` works as in slim, Keras and torchvision: channels are rounded
+  to a multiple of 8, upward if rounding to the nearest would lose more than a
+  tenth. The last 1x1 has 1280 channels at any width below 1. Their `min_width`
+  is 8.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU6, and slim's truncated
-      Gaussian of 0.09 (the paper names no initial kernels).
-    variant: 'paper', or 'imgclsmob', that of osmr/imgclsmob: also the first
-      unit begins with a 1x1, of as many channels, and logits have no bias.
+    layers: options that all layers share; own: ReLU6, and slim's truncated
+      Gaussian of 0.09 (the paper specifies no initial kernels).
+    variant: 'paper', or 'imgclsmob', as in osmr/imgclsmob: the first unit, too,
+      begins with a 1x1, which does not widen, and logits have no bias.
     stem: 'paper', or 'small': the first two strides of 2 are 1.
-    blocks: units of each stage, instead of `STAGES`; fewer leave out the last
-      stages.
-    padding: of windows with a stride of 2: 'same', slim's and Keras's, below
-      and to the right only of maps of even size; or 'symmetric', torchvision's,
-      a pixel on each side.
-    dropout_rate: before the logits. Slim's, and torchvision's; Keras has none,
-      and the paper says nothing of it.
+    blocks: units of each stage, instead of those in `STAGES`; fewer numbers
+      leave out the last stages.
+    padding: padding of windows with a stride of 2: 'same', as in slim and
+      Keras, only below and right of maps of even size; or 'symmetric', as in
+      torchvision, one pixel on each side.
+    dropout_rate: before the logits. As in slim and torchvision; Keras has none,
+      and the paper does not mention it.
   """
 
   num_classes: int
@@ -98,7 +99,7 @@ class Model(nn.Module):
 
 
 def _rounded(own, layers):
-  """Returns the channels of a layer that is published with `own`."""
+  """Returns the channels of a layer that was published with `own`."""
   wide = own * layers.width
   features = _MULTIPLE * max(1, int(wide / _MULTIPLE + 0.5))
   if features < 0.9 * wide:

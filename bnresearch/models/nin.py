@@ -8,9 +8,9 @@ from bnresearch.models._layers import Logits
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
-# {stem: (blocks, the numbers of those with dropout before them)}, as in Caffe's
-# model zoo: for ImageNet, whose maps at 224 pixels are 54, 27, 13 and 6; and
-# for CIFAR, the paper's. The last 1x1 of the last block are the logits.
+# {stem: (blocks, numbers of the blocks that follow a dropout)}, as in Caffe's
+# model zoo: 'paper' for ImageNet, with maps of 54, 27, 13 and 6 at 224 pixels;
+# 'small', the paper's, for CIFAR. The logits are the last block's last 1x1.
 _BLOCKS = {
   'paper': (
     (
@@ -33,20 +33,20 @@ _BLOCKS = {
 
 
 class Model(nn.Module):
-  """Blocks of a convolution and two 1x1, pooled; logits of each position.
+  """Blocks of a convolution and two 1x1, pooled; logits at each position.
 
-  The 1x1 are a small network at each position, which makes the block an
-  "mlpconv". The logits are averaged over all positions.
+  The 1x1 convolutions are a small network at each position, which makes the
+  block an "mlpconv". The logits are averaged over all positions.
 
-  Differs from Caffe's: there is no ReLU on the logits before the average.
+  Differs from Caffe: the logits have no ReLU before the average.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming. The paper names
-      no initial kernels.
+    layers: options that all layers share; own: ReLU, Kaiming. The paper
+      specifies no initial kernels.
     stem: 'paper', four blocks for ImageNet, the first with strides of 4, or
       'small', the paper's three blocks for CIFAR.
-    dropout_rate: of what is pooled: once before the last block for ImageNet,
+    dropout_rate: dropout on pooled maps: before the last block for ImageNet,
       before each block but the first for CIFAR.
   """
 

@@ -37,8 +37,8 @@ CHOICES = {
   'padding': ('same', 'symmetric'),
 }
 
-_EXPANSION = 4  # a bottleneck's output over its middle
-# Goyal et al. 2017, 1706.02677, section 5.1; the paper says nothing of it.
+_EXPANSION = 4  # a bottleneck's output channels over its middle ones
+# Goyal et al. 2017, 1706.02677, section 5.1; the paper does not specify it.
 _LOGITS = nn.initializers.normal(0.01)
 
 
@@ -46,27 +46,27 @@ class Model(nn.Module):
   """Stem, stages of residual units, average over positions, logits.
 
   Each stage but the first begins with a stride of 2 and doubles the channels.
-  A shortcut is the identity, or where the shape changes a 1x1 convolution; for
-  CIFAR every other pixel and channels of zeros, without parameters.
+  A shortcut is the identity, or a 1x1 convolution if the shape changes; for
+  CIFAR, every other pixel and channels of zeros, without parameters.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming.
+    layers: options that all layers share; own: ReLU, Kaiming.
     variant: one of `VARIANTS`.
-    version: 'v1', the paper's and Keras's, whose bottlenecks have their stride
-      on the first 1x1; 'v1.5', PyTorch's, on the 3x3; 'v2', of
-      pre-activation, normalizer and activation before each convolution.
-    strides_at: the 'first' unit of a stage, the papers', or the 'last' one of
-      the stage before, slim's, and for v2 also Keras's.
-    padding: of the stem's pooling: 'symmetric', a pixel on each side, PyTorch's
-      and Keras's; or 'same', slim's, below and to the right only of maps of
-      even size. Slim's convolutions pad symmetrically too.
-    stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3. That of the
-      variants 'cifar_...' is always small.
+    version: 'v1', as in the paper and Keras, with a bottleneck's stride on the
+      first 1x1; 'v1.5', as in PyTorch, with it on the 3x3; 'v2',
+      pre-activation: normalizer and activation before each convolution.
+    strides_at: the 'first' unit of a stage, as in the papers, or the 'last'
+      unit of the previous stage, as in slim, and in Keras for v2.
+    padding: padding of the stem's pooling: 'symmetric', one pixel on each side,
+      as in PyTorch and Keras; or 'same', as in slim, only below and right of
+      maps of even size. Slim's convolutions pad symmetrically too.
+    stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3. The variants
+      'cifar_...' always have the small one.
     blocks: units of each stage, instead of the variant's.
     zero_init: whether the normalizer that ends a unit's branch begins with
       scale 0, so that units begin as their shortcuts (Goyal et al. 2017,
-      1706.02677). Without effect in v2, where none ends it.
+      1706.02677). No effect in v2, where no normalizer ends a branch.
     dropout_rate: before the logits. The paper has none.
   """
 
@@ -105,7 +105,8 @@ class Model(nn.Module):
       *((3, 1, 'SAME') if small else (7, 2, 3)),
       normalized=not v2,
       activated=not v2,
-      # Zeros around what v2 pools are not shifted by a bias.
+      # v2 pads the pooling with zeros, which a bias would not shift, so later
+      # normalizers do not cancel it.
       normalized_later=small,
       name='stem',
     )
@@ -113,7 +114,7 @@ class Model(nn.Module):
     if not small:
       padding = 'SAME' if self.padding == 'same' else 1
       if v2 and padding == 1:
-        # Around what is not activated yet, Keras's v2 has zeros.
+        # Keras's v2 pads with zeros, not -inf, though nothing is activated yet.
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         padding = 'VALID'
       x = pool('max', x, 3, 2, padding, call)
@@ -147,7 +148,7 @@ class _Unit(nn.Module):
   def __call__(self, x_NHWC, call):
     v2, strides = self.version == 'v2', self.strides
     features = self.features * (_EXPANSION if self.bottleneck else 1)
-    # What is added: not activated before, and in v2 normalized only after.
+    # Summands: not activated before the sum, and in v2 normalized only after.
     end = functools.partial(
       Conv, features, normalized=not v2, activated=False, normalized_later=True
     )

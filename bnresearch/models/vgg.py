@@ -10,7 +10,7 @@ from bnresearch.models._layers import Logits, pool
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
-# Table 1: the windows of each block's convolutions, '331' is 3x3, 3x3, 1x1.
+# Table 1: the windows of each block's convolutions; '331' is 3x3, 3x3, 1x1.
 # The columns are A, A-LRN, B, D, C and E.
 _A = ('3', '3', '33', '33', '33')
 VARIANTS = {
@@ -30,23 +30,23 @@ CHOICES = {'head': ('dense', 'conv')}
 class Model(nn.Module):
   """Five blocks of convolutions, each pooled, two hidden layers, logits.
 
-  Normalizers stand in the convolutions; the two hidden layers, of 4096 units,
-  have none, as in the published networks with BN.
+  The convolutions have normalizers; the two hidden layers of 4096 units have
+  none, as in the published networks with BN.
 
   Attributes:
     num_classes: K, the width of the logits.
-    layers: what all layers have in common; own: ReLU, Kaiming. The paper's
-      deeper networks began from the trained layers of the shallowest; it found
-      later that Xavier's initial kernels do without.
+    layers: options that all layers share; own: ReLU, Kaiming. The paper started
+      its deeper networks from trained layers of the shallowest; it found later
+      that Xavier's initial kernels make that unnecessary.
     variant: one of `VARIANTS`, by the number of layers with kernels: the
       paper's A, A-LRN, B, D, C (with 1x1) and E.
-    stem: 'paper', or 'small', usual for CIFAR: no hidden layers, but logits of
-      the last map, averaged. There a map of a single pixel is pooled no more:
-      32 pixels are pooled five times, 28 four times and 8 three times.
-    head: of the hidden layers: 'dense', or 'conv', fully convolutional, the
-      same for larger images too. Without effect where there are none.
-    dropout_rate: of what both hidden layers give; if there are none, of what
-      the logits take in.
+    stem: 'paper', or 'small', usual for CIFAR: no hidden layers, and the last
+      map's logits averaged. It stops pooling at a single pixel: 32 pixels are
+      pooled five times, 28 four times and 8 three times.
+    head: kind of the hidden layers: 'dense', or 'conv', fully convolutional,
+      which also takes larger images. No effect without hidden layers.
+    dropout_rate: dropout on the outputs of both hidden layers; without these,
+      on the input of the logits.
   """
 
   num_classes: int

@@ -1,16 +1,16 @@
-"""Weights that others have trained, mapped onto our trees by explicit names.
+"""Pretrained weights of other libraries, mapped to our trees by explicit names.
 
   from bnresearch import pretrained
   variables = pretrained.load('r50.safetensors', 'torchvision', model, 224)
 
-Here one file serves one architecture, with a function for each source that has
-it, `keras(model)` or `torchvision(model)`. It returns `Names`: by the path of
-each of our layers, how the source names it. The file's `OPTIONS` say what our
-network must be to have the source's logits. Nothing is downloaded, and no
+Each file covers one architecture, with a function per source, such as
+`keras(model)` or `torchvision(model)`. It returns `Names`: the path of each of
+our layers, and the source's name of it. The file's `OPTIONS` say which options
+our network needs to have the source's logits. Nothing is downloaded, and no
 pickle is read.
 
-What neither names nor shapes nor options show cannot be seen: the weights of a
-ResNet with blur pooling, such as timm's, are taken for those of one without.
+Differences that names, shapes and options do not show go unnoticed: a ResNet
+with blur pooling, such as timm's, is taken for one without.
 """
 
 import os
@@ -37,17 +37,17 @@ def check(
   size: int | None = None,
   excluded: Callable[[str], bool] = lambda path: False,
 ) -> Names:
-  """Returns the names of a model's layers, if weights of a source may suit it.
+  """Returns the names of a model's layers, if a source's weights may suit it.
 
   Args:
-    source: as for `load`.
+    source: as in `load`.
     model: likewise.
-    size: likewise; None if it is not known.
-    excluded: whether the layer of a path, 'stem' or 'stem/norm', is left out.
+    size: likewise; None if unknown.
+    excluded: whether to leave out the layer of a path, 'stem' or 'stem/norm'.
 
   Raises:
-    Unmatched: it would have other logits than theirs; names each option that
-      differs, by its knob.
+    Unmatched: its logits would differ from the source's; the message names each
+      differing option by its knob.
     LookupError, ValueError: see `load`.
   """
   room = type(model).__module__.rpartition('.')[2]
@@ -90,20 +90,21 @@ def load(
   """Returns the variables of `model` from a file of pretrained weights.
 
   Args:
-    path: of a `.safetensors` or `.npz` file of arrays by their names, as
-      PyTorch's `state_dict()` has them, or Keras's `variable.path`.
-    source: 'keras', 'timm' or 'torchvision', whose names and layout they have.
+    path: a `.safetensors` or `.npz` file of arrays by name, as in PyTorch's
+      `state_dict()` or Keras's `variable.path`.
+    source: 'keras', 'timm' or 'torchvision'; the arrays have its names and
+      layout.
     model: one of `bnresearch.models`, with batch normalizers or none.
-    size: height and width of the images that they are for, in pixels: kernels
-      that see a whole map depend on it.
-    excluded: paths of our variables that are left out, 'params/logits/kernel',
-      such as of a head for other classes.
+    size: height and width of the images that the weights are for, in pixels:
+      kernels that see a whole map depend on it.
+    excluded: paths of our variables to leave out, such as
+      'params/logits/kernel' if the head is for other classes.
 
   Raises:
     Unmatched: a name is missing on either side, a shape differs, a value is not
       finite, a variance is negative, or `check` finds other options.
-    LookupError: nothing is known of this architecture.
-    ValueError: the file is of another format, or the source is none of these.
+    LookupError: the architecture has no pretrained weights.
+    ValueError: the file has another format, or the source is unknown.
   """
   layers = {path.partition('/')[2].rpartition('/')[0] for path in excluded}
   names = check(source, model, size, layers.__contains__)

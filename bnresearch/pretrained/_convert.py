@@ -1,4 +1,4 @@
-"""Arrays by the names of a source, turned into variables in our layout."""
+"""Converts arrays by a source's names to variables in our layout."""
 
 import dataclasses
 import os
@@ -12,13 +12,14 @@ import safetensors.numpy
 
 
 class SourceLayer(NamedTuple):
-  """One of our layers as a source has it.
+  """One of our layers, as named in a source.
 
   Attributes:
-    layer: the source's name of what has kernel and bias, if it has one.
-    norm: its name of the layer's normalizer, if it has one.
+    layer: the source's name of the layer with kernel and bias, if there is one.
+    norm: the source's name of the layer's normalizer, if there is one.
     maps: (C, H, W) of the maps that PyTorch flattens before this layer.
-    has_bias: whether it has a bias. If not, ours is 0, where we have one.
+    has_bias: whether the source's layer has a bias. If not, any bias of ours
+      is 0.
   """
 
   layer: str | None = None
@@ -28,7 +29,7 @@ class SourceLayer(NamedTuple):
 
 
 def basic_conv(name: str) -> SourceLayer:
-  """Returns a convolution and its norm as torchvision's `BasicConv2d`."""
+  """Returns torchvision's `BasicConv2d`: a convolution and its norm."""
   return SourceLayer(f'{name}.conv', f'{name}.bn')
 
 
@@ -38,13 +39,13 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """How a framework names and lays out what it has trained.
+  """How a framework names and lays out its trained variables.
 
   Attributes:
-    separator: between the name of a layer and that of its variable.
+    separator: separates the names of a layer and its variable.
     layer: {our variable: theirs}; a kernel may have one of several names.
     norm: {(our collection, our variable): theirs}.
-    ignored: variables of theirs that are not needed.
+    ignored: names of their variables that we do not need.
   """
 
   separator: str
@@ -77,18 +78,18 @@ SOURCES = {
     ignored=('num_batches_tracked',),
   ),
 }
-SOURCES['timm'] = SOURCES['torchvision']  # both are PyTorch's
+SOURCES['timm'] = SOURCES['torchvision']  # both use PyTorch
 
 
 class Unmatched(ValueError):
-  """Weights do not fit a network; the message lists all that is at fault."""
+  """Weights do not fit a network; the message lists all faults."""
 
 
 def read(path: str | os.PathLike) -> Arrays:
-  """Returns the arrays of a `.safetensors` or `.npz` file by their names.
+  """Returns the arrays of a `.safetensors` or `.npz` file by name.
 
   Raises:
-    ValueError: it is another kind of file.
+    ValueError: the file has another format.
   """
   ending = pathlib.Path(path).suffix
   if ending == '.npz':
@@ -112,11 +113,11 @@ def convert(
   """Returns arrays in the tree and layout of `template`.
 
   Args:
-    arrays: by the source's names.
-    source: whose names and layout they have.
-    names: of the layers, by our paths.
+    arrays: arrays by the source's names.
+    source: the names and layout of the arrays.
+    names: the source's names of our layers, by our paths.
     template: the shapes of our variables.
-    excluded: as for `load`.
+    excluded: as in `load`.
 
   Raises:
     Unmatched: see `load`.
@@ -147,7 +148,7 @@ def convert(
 
 
 def _faults(name, value, path, shape):
-  """Yields what is wrong with an array that shall be ours."""
+  """Yields the faults of an array in our layout."""
   if value.shape != shape:
     yield f'{name}: {value.shape} in our layout, {path} is {shape}'
   if wrong := np.count_nonzero(~np.isfinite(value)):
@@ -157,13 +158,13 @@ def _faults(name, value, path, shape):
 
 
 def _has_none(names, inside):
-  """Returns whether a variable is the bias of a layer that has none there."""
+  """Returns whether a variable is a bias that the source's layer lacks."""
   path, _, variable = inside.rpartition('/')
   return variable == 'bias' and not names.get(path, SourceLayer()).has_bias
 
 
 def _candidates(source, names, collection, inside):
-  """Returns the source's possible names of our variable, and its maps."""
+  """Returns the source's possible names of our variable, and its `maps`."""
   path, _, variable = inside.rpartition('/')
   if path.endswith('/norm'):
     prefix = names.get(path.removesuffix('/norm'), SourceLayer()).norm
@@ -184,11 +185,11 @@ def _as_ours(name, value, maps, shape):
     if maps:
       value = value.reshape(-1, *maps).transpose(0, 2, 3, 1)
     value = value.reshape(len(value), -1).T
-  if value.shape == (1, 1, *shape):  # logits by a 1x1
+  if value.shape == (1, 1, *shape):  # logits made by a 1x1
     value = value[0, 0]
   elif value.ndim == 4:
-    h, w, C, outputs = value.shape  # of each channel, if it is depthwise
+    h, w, C, outputs = value.shape  # outputs per channel, if depthwise
     if shape == (h, w, 1, C * outputs):
       value = value.reshape(shape)
-  with np.errstate(over='ignore'):  # what becomes infinite is refused
+  with np.errstate(over='ignore'):  # infinite values are refused later
     return np.asarray(value, np.float32)

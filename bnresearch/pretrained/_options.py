@@ -1,10 +1,10 @@
-"""The options under which a network with a file's weights has its logits.
+"""The options that a network needs to have the logits of a source's network.
 
 Names and shapes of weights do not show paddings, strides, epsilons and
-activations. So a source says which options are its own, in `OPTIONS` of the
-architecture's file: {source: {knob: what it may be}}, where several values
-stand in a tuple, and a function takes the model. What it does not say is as
-here, and the architecture's own fields are as they are by default.
+activations. So `OPTIONS` of the architecture's file lists what each source
+needs: {source: {knob: value}}, where a value may also be a tuple of allowed
+values, or a function of the model. Other knobs need the values given here, and
+the architecture's own fields their defaults.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _COMMON = {
   'norm.epsilon': 1e-5,
 }
 
-# Fields that names and shapes show, and those that matter in training only.
+# Fields that names and shapes show, and fields that matter only in training.
 _FREE = (
   *('parent', 'name', 'num_classes', 'layers', 'variant', 'blocks', 'head'),
   *('auxiliary_heads', 'dropout_rate', 'zero_init'),
@@ -37,8 +37,8 @@ def problems(
 
   Args:
     model: the network.
-    norms: the paths of the layers whose normalizers are to be loaded.
-    own: the options of the source.
+    norms: paths of the layers whose normalizers will be loaded.
+    own: the source's options.
   """
   fields = {
     f'model.{field.name}': field.default

@@ -5,13 +5,13 @@ from bnresearch.pretrained import Names, SourceLayer
 
 OPTIONS = {'torchvision': {'model.lrn': (None, False)}}
 
-_CONVS = (0, 3, 6, 8, 10)  # where they stand among activations and pooling
+_CONVS = (0, 3, 6, 8, 10)  # their positions among activations and pooling
 
 
 def torchvision(model: alexnet.Model) -> Names:
   """Returns torchvision's names of `alexnet`, for images of 224 pixels.
 
-  It has the dense head.
+  They are for the dense head.
   """
   names = {
     f'conv_{n}': SourceLayer(f'features.{k}')

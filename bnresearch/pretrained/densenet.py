@@ -1,4 +1,4 @@
-"""DenseNets of torchvision and of Keras, those for ImageNet."""
+"""DenseNets of torchvision and Keras, for ImageNet."""
 
 from bnresearch.models import densenet
 from bnresearch.pretrained import Names, SourceLayer
@@ -9,8 +9,8 @@ OPTIONS = {'keras': {'norm.epsilon': 1.001e-5}}
 def torchvision(model: densenet.Model) -> Names:
   """Returns torchvision's names of `densenet121`, `169` and `201`.
 
-  They are those of the module's `state_dict()`. Files published with it have
-  `norm.1` for `norm1`, and so on, which it renames when it loads them.
+  They are the names of the module's `state_dict()`. Torchvision's published
+  files have `norm.1` for `norm1`, and so on, which it renames on loading.
   """
   blocks = _blocks(model)
   names = {

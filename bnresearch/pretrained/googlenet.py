@@ -12,18 +12,18 @@ OPTIONS = {
   }
 }
 
-# So all maps that a 3x3 pools are of even size: odd ones we pad on both sides,
-# PyTorch on none.
+# This makes all maps that a 3x3 pools even. Odd maps we pad on both sides,
+# while PyTorch does not pad them.
 SIZES = {'torchvision': 16}
 
 
 def torchvision(model: googlenet.Model) -> Names:
   """Returns torchvision's names of `googlenet`.
 
-  Its weights are for pixels from -1 to 1, which it makes itself of images
-  normalized as for its other networks (`transform_input`). They are a file with
-  auxiliary heads, which are not trained, and average over windows of 4x4, ours
-  over 5x5.
+  Its weights are for pixels from -1 to 1; its network converts to that range
+  from images normalized as for its other networks (`transform_input`). Its file
+  includes auxiliary heads, which are untrained and average over windows of 4x4,
+  while ours average over 5x5.
   """
   names = {'logits': SourceLayer('fc')}
   for n in (1, 2, 3):

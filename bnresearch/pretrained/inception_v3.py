@@ -1,4 +1,4 @@
-"""Inception V3 of torchvision and of Keras."""
+"""Inception V3 of torchvision and Keras."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ OPTIONS = {
   'keras': {'norm.epsilon': 1e-3, 'norm.use_scale': False},
 }
 
-# torchvision's names of the layers of each kind of row, in our order.
+# torchvision's names of the layers in each kind of row, in our order.
 _STEM = (
   'Conv2d_1a_3x3',
   'Conv2d_2a_3x3',
@@ -46,7 +46,7 @@ _7 = (
 def torchvision(model: inception_v3.Model) -> Names:
   """Returns torchvision's names of `inception_v3`.
 
-  Its weights have auxiliary heads, and are for images from -1 to 1.
+  Its weights include an auxiliary head, and are for pixels from -1 to 1.
   """
   names = {
     'auxiliary_1/conv_1': basic_conv('AuxLogits.conv0'),
@@ -72,13 +72,13 @@ def keras(model: inception_v3.Model) -> Names:
 
 
 def numbered(table: Mapping[str, str | _rows.Branches]) -> Names:
-  """Returns the names that Keras gives to layers without one, in their order.
+  """Returns the names that Keras gives to unnamed layers, in their order.
 
-  They are those of a network that is the first one of its session, or comes
-  after `keras.utils.clear_session()`.
+  They hold for the first network of a session, or the first one after
+  `keras.utils.clear_session()`.
 
   Args:
-    table: the rows of the network by their names.
+    table: the rows of the network by name.
   """
   paths = (
     f'{name}/{path}'

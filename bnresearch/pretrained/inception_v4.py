@@ -5,7 +5,7 @@ from bnresearch.pretrained import Names, SourceLayer, basic_conv
 
 OPTIONS = {'timm': {'norm.epsilon': 1e-3}}
 
-# timm's names in those rows that it does not number by branch and layer.
+# timm's names in the rows that it does not number by branch and layer.
 _OTHERS = {
   'mixed_3a': ('conv',),
   'mixed_5a': ('conv',),
@@ -21,7 +21,7 @@ _OTHERS = {
 def timm(model: inception_v4.Model) -> Names:
   """Returns timm's names of `inception_v4`: a layer's place in its sequence.
 
-  Its weights are for images from -1 to 1.
+  Its weights are for pixels from -1 to 1.
   """
   names, place = {'logits': SourceLayer('last_linear')}, 0
   for name, row in inception_v4.rows(model).items():
@@ -40,9 +40,10 @@ def timm(model: inception_v4.Model) -> Names:
 
 
 def _numbered(branches):
-  """Returns the names of convolutions by branch, and layer in it, from 0.
+  """Returns the names of convolutions by branch and layer, counted from 0.
 
-  A branch of one layer has its name; pooling counts as a layer.
+  The layer of a one-layer branch has the branch's name; pooling counts as a
+  layer.
   """
   return [
     f'branch{k}.{n}' if len(branch) > 1 else f'branch{k}'

@@ -7,7 +7,7 @@ OPTIONS = {'keras': {'model.activation': 'relu6', 'norm.epsilon': 1e-3}}
 
 
 def keras(model: mobilenet_v1.Model) -> Names:
-  """Returns Keras's names of `MobileNet`, whose units it counts in a row."""
+  """Returns Keras's names of `MobileNet`; it numbers units consecutively."""
   names = {
     'stem': SourceLayer('conv1', 'conv1_bn'),
     'logits': SourceLayer('conv_preds'),

@@ -1,4 +1,4 @@
-"""MobileNetV2 of torchvision and of Keras."""
+"""MobileNetV2 of torchvision and Keras."""
 
 from bnresearch.models import mobilenet_v2
 from bnresearch.models.mobilenet_v1 import units
@@ -31,8 +31,8 @@ def torchvision(model: mobilenet_v2.Model) -> Names:
 def keras(model: mobilenet_v2.Model) -> Names:
   """Returns Keras's names of `MobileNetV2`.
 
-  Its narrower and wider networks have their `alpha` as `width`, and 8 as
-  `min_width`.
+  For its narrower and wider networks, set `width` to their `alpha`, and
+  `min_width` to 8.
   """
   names = {
     'stem': SourceLayer('Conv1', 'bn_Conv1'),
@@ -48,6 +48,6 @@ def keras(model: mobilenet_v2.Model) -> Names:
 
 
 def _units(model):
-  """Yields the name of each unit, and whether it has a layer that widens."""
+  """Yields the name of each unit, and whether it has an 'expand' layer."""
   for name, (expansion, *_), _ in units(mobilenet_v2.STAGES, model.blocks):
     yield name, expansion > 1

@@ -1,9 +1,9 @@
-"""ResNets of torchvision and of Keras; ours and theirs count from 1 and 0."""
+"""ResNets of torchvision and Keras; we count from 1, torchvision from 0."""
 
 from bnresearch.models import resnet
 from bnresearch.pretrained import Names, SourceLayer
 
-# A small stem shows in the shape of its kernel.
+# The shape of its kernel shows a small stem.
 _STEM = {'model.stem': ('paper', 'small')}
 OPTIONS = {
   'torchvision': {**_STEM, 'model.version': 'v1.5'},
@@ -35,8 +35,8 @@ def torchvision(model: resnet.Model) -> Names:
 def keras(model: resnet.Model) -> Names:
   """Returns Keras's names of `ResNet50` to `ResNet152V2`.
 
-  They have `keep_bias`, though those of V2 have no bias in the first two layers
-  of a unit.
+  They need `keep_bias`, though V2 has no bias in the first two layers of a
+  unit.
   """
   names = {
     'stem': SourceLayer('conv1_conv', 'conv1_bn'),
@@ -61,7 +61,7 @@ def keras(model: resnet.Model) -> Names:
 
 
 def _units(model):
-  """Yields stage, block and number of convolutions, stage and block from 1."""
+  """Yields stage and block, both from 1, and the number of convolutions."""
   blocks, bottleneck = resnet.VARIANTS[model.variant]
   for stage, count in enumerate(model.blocks or blocks, start=1):
     for block in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""VGG of torchvision, also with BN, and of Keras."""
+"""VGG of torchvision, also with BN, and Keras."""
 
 from bnresearch.models import vgg
 from bnresearch.norms import none
@@ -8,8 +8,8 @@ from bnresearch.pretrained import Names, SourceLayer
 def torchvision(model: vgg.Model) -> Names:
   """Returns torchvision's names of `vgg11` to `vgg19_bn`, for 224 pixels.
 
-  They have the dense head, and those with BN `keep_bias`. They count
-  convolutions, norms, activations and pooling alike, from 0.
+  They need the dense head, and with BN `keep_bias`. They number convolutions,
+  norms, activations and pooling in one sequence, from 0.
   """
   names, at = {}, 0
   for block, windows in enumerate(vgg.VARIANTS[model.variant], start=1):
@@ -29,7 +29,7 @@ def torchvision(model: vgg.Model) -> Names:
 def keras(model: vgg.Model) -> Names:
   """Returns Keras's names of `VGG16` and `VGG19`.
 
-  They have the dense head, and no norm.
+  They need the dense head, and no norm.
   """
   names = {
     f'block_{block}/conv_{n}': SourceLayer(f'block{block}_conv{n}')

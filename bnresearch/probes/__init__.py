@@ -1,8 +1,8 @@
 """Probes: one measurement per file, each a `measure(view, batch, **options)`.
 
-A probe is a pure function, compiled together with its neighbours. It receives
-a `NetworkView` and a fixed batch of test images, and returns {name: array}, in
-most cases one array per tap. Its options bear the names of `config.probes`.
+A probe is a pure function, compiled together with the other probes. It takes a
+`NetworkView` and a fixed batch of test images, and returns {name: array},
+usually one array per tap. Its options have the names of `config.probes`.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class NetworkView(NamedTuple):
 
   Attributes:
     params: the parameters.
-    collections: all other state, running statistics among it.
-    forward: `forward(params, collections, images_NHWC)` gives `(logits_NK,
-      taps)`, normalized by the statistics that `config.probes` names. Images
-      are float.
+    collections: all other state, including running statistics.
+    forward: `forward(params, collections, images_NHWC)` returns `(logits_NK,
+      taps)`, normalized by the statistics named in `config.probes`. Images are
+      float.
   """
 
   params: Any
@@ -31,7 +31,7 @@ class NetworkView(NamedTuple):
   forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
   def taps(self, images_NHWC: jax.Array) -> dict[str, jax.Array]:
-    """Returns every pre-activation of every layer, as V values a channel."""
+    """Returns the pre-activations of every layer, V values per channel."""
     _, taps = self.forward(self.params, self.collections, images_NHWC)
     return {name: x.reshape(-1, x.shape[-1]) for name, x in taps.items()}
 

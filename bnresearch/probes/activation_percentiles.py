@@ -1,7 +1,7 @@
 """Percentiles of the inputs to each nonlinearity. Ioffe & Szegedy 2015, Fig. 1.
 
-The paper plots the {15, 50, 85}th of one unit; here are all units' of all
-layers, so that the one can be chosen afterwards, and the others seen.
+The paper plots the {15, 50, 85}th of one unit. This probe takes all units of
+all layers, so that one can choose afterwards and see the others.
 """
 
 import math
@@ -17,7 +17,7 @@ def measure(
 ) -> dict[str, jax.Array]:
   """Returns {tap: (percentiles, C)}, in the units of the pre-activation.
 
-  Between two values it interpolates linearly, as `np.percentile` does.
+  Interpolates linearly between values, as `np.percentile` does.
   """
   result = {}
   for name, x_VC in view.taps(batch.images_NHWC).items():
@@ -35,7 +35,7 @@ def measure(
 def _sort(x):
   """Sorts float32 along the last axis, by its bits read as integers.
 
-  With the lower bits of negative numbers flipped, that is the same order; and
+  With the lower bits of negative numbers flipped, the order is the same, and
   XLA sorts integers seven times faster than floats on a CPU.
   """
 

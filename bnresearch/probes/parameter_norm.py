@@ -1,7 +1,7 @@
-"""Euclidean norm of every parameter: what grows, shrinks or stands still.
+"""Euclidean norm of every parameter: does it grow, shrink or stand still?
 
-Ioffe & Szegedy 2015, section 2: a bias below a normalizer whose statistics
-get no gradient grows without bound.
+Ioffe & Szegedy 2015, section 2: if a normalizer's statistics get no gradient,
+the bias below it grows without bound.
 """
 
 import jax
@@ -13,8 +13,8 @@ from bnresearch.probes import Batch, NetworkView
 def measure(view: NetworkView, batch: Batch) -> dict[str, jax.Array]:
   """Returns {path: sqrt(sum of squares)}, in the parameter's units.
 
-  The path is that in `view.params`, as 'hidden_1/kernel'. No image is looked
-  at.
+  Paths are those in `view.params`, such as 'hidden_1/kernel'. It needs no
+  images.
   """
   del batch
   leaves = jax.tree_util.tree_leaves_with_path(view.params)

@@ -1,7 +1,8 @@
-"""Saturation: how many inputs lie where the nonlinearity is flat.
+"""Saturation: the fraction of inputs where the nonlinearity is flat.
 
 Ioffe & Szegedy 2015, section 2: "the saturation problem and the resulting
-vanishing gradients". At |x| = 4 the sigmoid's slope is 0.018, 7% of its most.
+vanishing gradients". At |x| = 4 the sigmoid's slope is 0.018, 7% of its
+maximum.
 """
 
 import jax
