@@ -38,10 +38,10 @@ def batch_indices(
 ) -> np.ndarray:
   """Returns which examples make the batches at `steps`, int32 (T, N).
 
-  Epoch after epoch is an order of all `length` examples; the batches cut that
-  endless stream into pieces, so that none is dropped where `batch_size` does
-  not divide `length`. Nothing is remembered from call to call: a resumed run
-  sees the batches of an uninterrupted one.
+  Each epoch orders all `length` examples; the batches cut this endless stream
+  into pieces, so no example is dropped where `batch_size` does not divide
+  `length`. Nothing is remembered from call to call: a resumed run sees the
+  batches of an uninterrupted one.
 
   Args:
     length: of the data set.
@@ -49,12 +49,12 @@ def batch_indices(
     seed: of the run.
     steps: a range of T steps.
     shuffle: the order of an epoch. 'full': all examples, shuffled anew.
-      'none': the same in every epoch and for every seed, so that the same
-      examples always meet in a batch; it is that of one shuffle, as TFDS stores
-      its records. 'within_shard', a modification of Ioffe & Szegedy 2015,
-      section 4.2.1: the stored order, cut into `shards` pieces; these come in a
-      new order, and each is shuffled in itself.
-    shards: see there.
+      'none': the same in every epoch and for every seed, so the same examples
+      always meet in a batch; it comes from one shuffle, as TFDS stores its
+      records. 'within_shard', a modification of Ioffe & Szegedy 2015, section
+      4.2.1: the stored order is cut into `shards` pieces; these come in a new
+      order, and each is shuffled.
+    shards: pieces of 'within_shard'.
   """
   T, N = len(steps), batch_size
   positions_TN = np.asarray(steps, np.int64)[:, None] * N + np.arange(
