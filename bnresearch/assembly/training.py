@@ -27,7 +27,7 @@ from bnresearch.training.stream import Examples, Host
 
 
 class Training:
-  """Set by the knobs of `train`, `objective`, `optim`, `parallel` and others."""
+  """By the knobs of `train`, `objective`, `optim`, `parallel` and others."""
 
   def __init__(
     self, config: Config, data: DataSet, images: Images, network: Network

@@ -75,7 +75,7 @@ class Logbook:
     return _begins_with(self.file, mark)
 
   def steps(self) -> dict[str, set[int]]:
-    """Returns {group: steps} of its rows; 'test/loss' is of the group 'test'."""
+    """Returns {group: steps} of its rows; 'test/loss' is in group 'test'."""
     found: dict[str, set[int]] = {}
     for _, _, row in _rows(self.file):
       for name in row or ():
