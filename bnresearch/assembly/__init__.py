@@ -1,8 +1,8 @@
 """A config's parts: the only place that turns its names into things.
 
-An entry of a room takes the knobs of its group that its options are named
-after, so a new file needs no line here. Training and evaluation get objects
-and numbers from here.
+The options of a room's entry get their values from the knobs of its group by
+name, so a new file needs no line here. Training and evaluation get objects and
+numbers from here.
 """
 
 from collections.abc import Mapping

@@ -118,7 +118,7 @@ class Evaluation:
     """Returns `state.collections` with population statistics of the network.
 
     Args:
-      state: after whose step the batches come.
+      state: the batches are those after its step.
       estimator: see `population_statistics`.
       progress: wraps the batches, to show how far it is.
       averaged: whether the parameters are averaged ones.

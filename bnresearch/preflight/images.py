@@ -14,7 +14,7 @@ from bnresearch.training import stream
 
 
 def check_images(parts: Parts) -> int:
-  """Raises what training would raise of its data and its first weights.
+  """Raises what training would raise about its data and starting weights.
 
   Returns how many bytes of images live on each device.
 

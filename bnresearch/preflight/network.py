@@ -26,7 +26,7 @@ def check_network(
   resident: int = 0,
   swept: Collection[str] = (),
 ) -> None:
-  """Raises what training would raise of network, batch and devices together.
+  """Raises what training would raise about network, batch and devices.
 
   Args:
     parts: of the run; its data is there, see `check_images`.

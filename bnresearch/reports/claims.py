@@ -34,7 +34,7 @@ class Claim:
 
 
 def verdict(holds: Sequence[bool]) -> str:
-  """Returns 'reproduced' or 'not reproduced', or how many times it was.
+  """Returns 'reproduced', 'not reproduced', or '2 of 3 times'.
 
   It says so if something was tried only once.
   """

@@ -16,7 +16,7 @@ ENDINGS = ('.csv', '.parquet')
 # Metrics that have a best value.
 _HAVE_BEST = ('accuracy', 'top5_accuracy', 'loss')
 _GROUPS = ('train', 'validation', 'test', 'average')
-# Entries of provenance.json that are no value of a cell.
+# Entries of provenance.json that do not fit into a cell.
 _LEFT_OUT = ('from_step', 'conventions')
 
 

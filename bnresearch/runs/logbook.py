@@ -167,8 +167,8 @@ def is_whole(file: pathlib.Path, status: dict[str, Any]) -> bool:
 def ranked(values_T: Sequence[float]) -> list[int]:
   """Returns the indices of a metric's T values, the best one first.
 
-  Higher is better; among equal values, so is later, which was trained longer.
-  NaN is left out.
+  Higher is better; of equal values the later, which was trained longer. NaN is
+  left out.
   """
   known = [k for k, value in enumerate(values_T) if not np.isnan(value)]
   return sorted(known, key=lambda k: (values_T[k], k), reverse=True)

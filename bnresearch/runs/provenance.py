@@ -90,7 +90,7 @@ def commit(root: pathlib.Path = ROOT) -> str:
   """Returns the commit of this code, '+' if changed; '' where none is known.
 
   It is the commit of a checkout of this project, or the one that pip noted when
-  it installed from there; never that of a repository around this code.
+  it installed from one; never that of a repository around this code.
 
   Args:
     root: the folder that holds the package.

@@ -88,7 +88,7 @@ class RunDirectory:
     if about != before:
       json_file.write(self.path / data_file.ABOUT, about)
     if names is None:
-      # Last, so that even a killed run that has it has both.
+      # Last: even a killed run that has this file has both.
       json_file.write(self.path / data_file.NAMES, list(class_names))
 
   def begin_session(self, step: int, made_by: dict[str, Any]) -> None:

@@ -33,7 +33,8 @@ class Plan(NamedTuple):
   def observed(self, done: int) -> list[str]:
     """Returns which groups are logged after `done` steps, in this order.
 
-    They are 'test', 'probe' and 'average', the prefixes of the names in a row.
+    They are among 'test', 'probe' and 'average', the prefixes of names in a
+    row.
     """
     end = done == self.steps
     wanted = {
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 
 
 class Session(Protocol):
-  """What the loop asks of a session. To dispatch is not to wait."""
+  """What the loop asks of a session. Dispatching does not wait."""
 
   def advance(self, steps: range) -> Read:
     """Dispatches T steps."""

@@ -42,11 +42,12 @@ def make(
   takes those of the other `options` that `OPTIONS` lists for it.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
 
-  `clip_norm` limits the norm of the gradient over all parameters together, by
-  scaling it down (Pascanu et al. 2012, 1211.5063). `clip_adaptive` limits the
-  gradient of each unit, an output channel's weights or a whole vector, to that
-  factor times the norm of the unit's parameters, which counts as at least
-  0.001; it leaves out the logits (Brock et al. 2021, 2102.06171, section 4.1).
+  `clip_norm` is the largest norm of the gradient, over all parameters together;
+  a larger gradient is scaled down (Pascanu et al. 2012, 1211.5063).
+  `clip_adaptive` does so with the gradient of each unit, an output channel's
+  weights or a whole vector: its largest norm is that factor times the norm of
+  the unit's parameters, which counts as at least 0.001. The logits are left out
+  (Brock et al. 2021, 2102.06171, section 4.1).
   """
   options = {key: options[key] for key in OPTIONS[name] if key in options}
   if 'weight_decay' in options:
