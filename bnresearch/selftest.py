@@ -1,10 +1,10 @@
 """Proves that the number of devices and the back-end change no result.
 
-A training step, for every option of batch normalization, by every back-end on
-all devices, beside one by jit on a single device: loss, gradients, statistics
-and the updated parameters must be the same, up to the order of additions. The
-collectives are those of the compiled program. Exit status 1 if anything
-differs, or if batch normalization communicates more than once a layer and
+For every option of batch normalization, each back-end makes a training step on
+all devices, and jit makes one on a single device: loss, gradients, statistics
+and updated parameters must be the same, up to the order of additions. The
+collectives are those of the compiled program. The exit status is 1 if anything
+differs, or if batch normalization communicates more than once per layer and
 direction.
 """
 
@@ -30,10 +30,10 @@ from bnresearch.models import Layers, lenet, mlp
 from bnresearch.terminal import Console
 from bnresearch.training import objective, parallel
 
-SHARE = 8  # examples of a device
-# Of the groups: of two examples that count, some unit has hardly any variance.
-# By epsilon = 1e-5, rounding errors would then be multiplied by up to 300, and
-# by as much again in the gradient, on one device as on many.
+SHARE = 8  # examples per device
+# Of groups: where only two examples count, some unit has hardly any variance.
+# With epsilon = 1e-5, rounding errors would then grow up to 300 times, and as
+# much again in the gradient, on one device as on many.
 EPSILON = 0.01
 TOLERANCE = 2e-5  # of the largest value in a tree
 _COLLECTIVE = re.compile(
@@ -61,14 +61,14 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What a step gave: arrays, and {collective: how many of it}."""
+  """What a step gave: arrays, and {collective: count}."""
 
   arrays: dict[str, Any]
   collectives: dict[str, int]
 
 
 def cases(devices: int) -> list[Case]:
-  """Returns the options, groups smaller and larger than a device's share."""
+  """Returns all cases, with groups smaller and larger than a device's share."""
   sizes = {'half a share': SHARE // 2, 'a share': SHARE}
   sizes |= {'two shares': 2 * SHARE} if devices % 2 == 0 else {}
   whole = {
@@ -190,14 +190,14 @@ def differences(result: Result, expected: Result) -> dict[str, float]:
 
 
 def wrong(case: Case, result: Result, expected: Result) -> list[str]:
-  """Returns what of a step differs from another, or is communicated twice."""
+  """Returns what differs between two steps, or is communicated too often."""
   found = [
     f'{name} differ by {value:.1e}'
     for name, value in differences(result, expected).items()
     if not value <= TOLERANCE
   ]
   norms = len(expected.arrays['statistics'].get('batch_stats', {}))
-  # One a layer and direction, and two for all gradients: XLA may split them.
+  # One per layer and direction, and two for all gradients: XLA may split them.
   most = 2 * norms + 2
   count = sum(result.collectives.values())
   if case.norm == 'batch' and not case.masked and count > most:
@@ -226,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       parser.error(f'--cpu_devices={args.cpu_devices}: needs 1 or more.')
     jax.config.update('jax_num_cpu_devices', args.cpu_devices)
   process.prepare(max(2, process.cores()))
-  # Fewer digits of products, as GPUs have by default, would be no fault.
+  # By default, GPUs multiply with fewer digits, which would be no fault.
   with jax.default_matmul_precision('highest'):
     return _run(Console())
 

@@ -1,20 +1,20 @@
 """Experiments: one runnable study per published figure, table or claim.
 
 `python -m experiments` lists them with the verdicts of their last results.
-`_study.py` carries one that trains a sweep and brings config, `judge`, `draw`;
+`_study.py` runs one that trains a sweep and brings config, `judge` and `draw`;
 `_inception.py` has what the studies of Inception share. Speed is measured in
 `benchmarks`.
 
 `python -m experiments --output=experiments/README.md` writes the page of all of
-them, for which a study's file says
+them. It comes from each study's file:
 
   its text    a title, then Claim, Source, Scale, Config, Command, Cost, Result
-              and, of what it could do and has not done, Not run. Then how it
-              is done. The scoreboard leaves out what a Source has in
+              and perhaps Not run, what it could do and has not done. Then the
+              method. The scoreboard leaves out what a Source has in
               parentheses. A Scale that begins with "as published" is that.
   NOTES       in Markdown, what its numbers do not say by themselves
   table       makes a `_table.Table` of a result, if there is more than claims
 
-`--verdicts=README.md` writes those of the paper's main claims between the lines
-<!-- verdicts --> and <!-- /verdicts -->.
+`--verdicts=README.md` writes the verdicts on the paper's main claims between
+the lines <!-- verdicts --> and <!-- /verdicts -->.
 """

@@ -1,4 +1,4 @@
-"""Lists the experiments, and what of their claims has been reproduced."""
+"""Lists the experiments, and which of their claims have been reproduced."""
 
 import argparse
 import pathlib

@@ -23,8 +23,8 @@ class Curve(NamedTuple):
     line: its style.
     steps: to Inception's highest accuracy, in millions; inf for never, nan
       where there is no number.
-    accuracy: the highest, on ImageNet; nan where there is no number. That of
-      Inception-Sigmoid is the most that it may have been.
+    accuracy: the highest, on ImageNet; nan where there is no number.
+      Inception-Sigmoid's is an upper bound.
   """
 
   title: str
@@ -52,7 +52,7 @@ Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (R,)
 def parse(
   name: str, text: str, argv: Sequence[str] | None, steps: int = 9000
 ) -> argparse.Namespace:
-  """Returns the flags of such an experiment; `steps` are those of Inception."""
+  """Returns the flags of such an experiment; `steps` are Inception's."""
   parser = _study.parser(name, text, seeds=3, folder='inception')
   parser.set_defaults(seeds=None)
   parser.add_argument(
@@ -100,8 +100,8 @@ def conduct(
 ) -> int:
   """Runs or reuses a study of `configs/inception.py`; see `_study.conduct`.
 
-  What `measure` makes of the runs by label, or else these, is what `judge`,
-  `draw` and `rows` get; the latter are written beside the claims.
+  `judge`, `draw` and `rows` get what `measure` makes of the runs by label, by
+  default these runs. The rows are written beside the claims.
   """
   arg = f'study={study},scale={args.scale},seeds={args.seeds}'
   if args.scale == 'small':
@@ -169,9 +169,9 @@ def learned(run: bnr.Run) -> bool:
 def to_match(runs: Runs, label: str) -> np.ndarray:
   """Returns, for each seed, the steps to Inception's highest accuracy, (R,).
 
-  That is the highest of Inception's run of the same seed. Between evaluations
-  the accuracy is taken for linear; a run that never reaches it has inf. Where
-  Inception has not learned, there is nothing to match, but nan.
+  It is the highest of Inception's run of the same seed. The accuracy is
+  interpolated linearly between evaluations. A run that never reaches it has
+  inf; where Inception has not learned, there is nothing to match, hence nan.
   """
   return np.array(
     [
@@ -184,12 +184,12 @@ def to_match(runs: Runs, label: str) -> np.ndarray:
 
 
 def match_text(runs: Runs, label: str) -> str:
-  """Writes the steps to match, their mean and deviation, and who never did."""
+  """Writes the mean and deviation of the steps to match, and who never did."""
   return steps_text(to_match(runs, label), runs[label][0].config.train.steps)
 
 
 def steps_text(steps_R: np.ndarray, given: int) -> str:
-  """Writes the steps of `to_match`, of runs that were given so many."""
+  """Writes the steps of `to_match`, for runs of `given` steps."""
   R = len(steps_R)
   never, without = np.isinf(steps_R).sum(), np.isnan(steps_R).sum()
   parts = []
@@ -208,7 +208,7 @@ def _some(count, R):
 
 
 def rows(runs: Runs) -> list[dict]:
-  """Returns the rows of Figure 3: of each network, a value a seed."""
+  """Returns the rows of Figure 3: for each network, a value per seed."""
   return [
     {
       'label': label,

@@ -89,7 +89,7 @@ def _runs(study):
     (
       f'[{stem}](results/{stem}.json)',
       escaped(result['data']),
-      # Older results have the times of their runs only.
+      # Older results have only the times of their runs.
       f'{len(result.get("runs", result.get("seconds_per_run", ()))):,}',
       f'{result["steps"]:,}',
       str(result['seeds']),

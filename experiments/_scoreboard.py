@@ -1,7 +1,7 @@
 """The scoreboard: a row for each claim, from the studies' files and results.
 
-What a study claims, what it runs and what its numbers leave out stand in its
-file; the numbers stand in `results`. Here they are read, and put together.
+A study's file says what it claims, what it runs and what its numbers leave out;
+`results` has the numbers. This reads both, and puts them together.
 """
 
 import importlib
@@ -24,7 +24,7 @@ _FIGURE_1 = 'ioffe2015_figure1_mnist'
 _FIGURE_2 = 'ioffe2015_figure2_fashion_mnist'
 _INITS = 'tight init, std 0.01', 'easy init, std 0.1'
 _SOONER = "matches Inception's highest accuracy in fewer steps"
-# The paper's main claims: a result, a claim of it, and in which settings.
+# The paper's main claims: a result, one of its claims, and the settings.
 MAIN = (
   (_FIGURE_1, 'higher test accuracy', _INITS),
   (_FIGURE_1, 'more stable distributions', _INITS),
@@ -34,14 +34,14 @@ MAIN = (
 )
 COLUMNS = ('source', 'claim', 'published', 'measured', 'verdict', 'data')
 _LINES, _CHARACTERS = 6, 600  # the most that a cell may have
-_BRIEF = 90  # characters of a number on the main page, but for its first clause
+_BRIEF = 90  # most characters of a number on the main page, save first clauses
 
 # Of one result, as `claims.write` writes them.
 Claims = Sequence[dict[str, Any]]
 
 
 class Study(NamedTuple):
-  """A study, as its file and its results tell of it.
+  """A study, from its file and its results.
 
   Attributes:
     title: the first line of its text.
@@ -61,7 +61,7 @@ class Study(NamedTuple):
 
   @property
   def link(self) -> str:
-    """Where the page has its section; GitHub makes it of the heading."""
+    """The anchor of its section; GitHub makes it from the heading."""
     return '#' + re.sub(r'[^\w\- ]', '', self.title.lower()).replace(' ', '-')
 
 
@@ -97,9 +97,9 @@ def read(
 
 
 def verdicts(file: pathlib.Path) -> str:
-  """Returns a row for each of MAIN, in brief, with links as `file` needs them.
+  """Returns a brief row for each of MAIN, with links relative to `file`.
 
-  Source and data are one cell with the claim and the verdict.
+  The source shares a cell with the claim, the data with the verdict.
   """
   page = os.path.relpath(PAGE, file.resolve().parent).replace(os.sep, '/')
   of_result = {stem: study for study in studies() for stem in study.results}
@@ -161,7 +161,7 @@ def rows(study: Study) -> Iterator[Sequence[str]]:
 
 
 def _row(study, stem, claims: Claims, page=''):
-  """Returns the cells of claims that differ in their setting only."""
+  """Returns the cells of claims that differ only in their setting."""
   result = study.results[stem]
   claim = claims[0]['claim']
   measured = _by_setting(claims, 'measured')
@@ -188,13 +188,13 @@ def _by_setting(claims: Claims, key):
 
 
 def _source(study, page=''):
-  """Returns the sources without what stands in parentheses, as a link."""
+  """Returns the sources without what is in parentheses, as a link."""
   short = re.sub(r' \([^)]*\)', '', study.fields['Source']).rstrip('.')
   return f'[{short}]({page}{study.link})'
 
 
 def word(holds: Sequence[bool], study: Study) -> str:
-  """Returns a verdict, for which the page says what it means."""
+  """Returns a verdict; the page says what it means."""
   if not holds:
     return 'not tested'
   if any(holds):

@@ -1,7 +1,7 @@
-"""The part that experiments which train a sweep share: from flags to verdicts.
+"""What experiments that train a sweep share: from flags to verdicts.
 
-An experiment brings its config, `judge` and `draw`; here its points are run,
-or their runs reused, and what was measured is printed and written.
+An experiment brings its config, `judge` and `draw`. This runs its points, or
+reuses their runs, and prints and writes what was measured.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console, explain, say
 
-_ROWS = 60  # of a table that somebody reads
+_ROWS = 60  # most that a printed table has
 
-# What was measured: the runs, or what `measure` makes of them.
+# Both get what was measured: the runs, or what `measure` makes of them.
 Judge = Callable[[Any], list[claims.Claim]]
 Draw = Callable[[Any, argparse.Namespace], None]
 
@@ -40,12 +40,12 @@ def parser(
   folder: str | None = None,
   launcher: str = 'local',
 ) -> argparse.ArgumentParser:
-  """Returns the flags that such an experiment has at least.
+  """Returns the flags that every such experiment has.
 
   Args:
     name: of the experiment.
     text: its header.
-    steps: default of --steps; without, there is neither this flag nor --data.
+    steps: default of --steps; if None, there is neither this flag nor --data.
     seeds: default of --seeds.
     folder: of runs that several experiments share, instead of the name.
     launcher: of the runs.
@@ -129,10 +129,10 @@ def conduct(
 ) -> int:
   """Runs or reuses the runs, judges, draws; returns the exit status.
 
-  A run that has diverged is a result like another; one that has failed is tried
-  again. `judge`, `draw` and `notes` get what `measure` makes of the runs, or
-  else the runs. The notes are written beside the claims. The overrides are of
-  knobs, with __ for the dot.
+  A run that has diverged is a result like any other; one that has failed is
+  tried again. `judge`, `draw` and `notes` get what `measure` makes of the runs,
+  by default the runs. The notes are written beside the claims. The overrides
+  are knobs, with __ for the dot.
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
@@ -194,8 +194,8 @@ def _row(point: Point, run: bnr.Run) -> dict[str, Any]:
 def _made_by(runs: Sequence[bnr.Run]) -> dict[str, Any]:
   """Returns the commit, versions and so on that made the runs, not the report.
 
-  The date is the last run's. All else is the value that they share or, where
-  they differ, the list of their values.
+  The date is the last run's. All else is the value that they share or, if they
+  differ, the list of their values.
   """
   found: dict[str, set] = {}
   for run in runs:
@@ -243,9 +243,9 @@ def best(run: bnr.Run) -> float:
 def grouped(
   runs: Sequence[bnr.Run], *keys: str
 ) -> dict[tuple[Any, ...], list[bnr.Run]]:
-  """Returns the runs by the values that these dotted keys have in them.
+  """Returns the runs grouped by their values of these dotted keys.
 
-  The runs of a group differ in their seed, in the order of the sweep.
+  The runs of a group differ in their seed, and are in the order of the sweep.
   """
   result: dict[tuple[Any, ...], list[bnr.Run]] = {}
   for run in runs:

@@ -69,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def errors_of(runs: Sequence[bnr.Run]) -> Errors:
-  """Returns test errors, {norm: {group size: one a seed}}.
+  """Returns test errors, {norm: {group size: one per seed}}.
 
-  The group size of a norm that knows no groups is 0.
+  A norm without groups has group size 0.
   """
   return _errors({run.path.name: _study.final(run) for run in runs})
 
 
 def _errors(accuracies) -> Errors:
-  """Returns the same of {name of a run: its accuracy}."""
+  """Returns the same from {name of a run: its accuracy}."""
   result: Errors = {}
   for name, accuracy in accuracies.items():
     norm, size = _norm_and_size(name)
@@ -87,7 +87,7 @@ def _errors(accuracies) -> Errors:
 
 
 def _norm_and_size(name):
-  """Reads the size in the name: in a dry run the config has another one."""
+  """Reads the size from the name, as the config of a dry run has another."""
   name, _, rest = name.removeprefix('norm=').partition(',')
   size = rest.partition('group_size=')[2].partition(',')[0]
   return name, int(size or 0)
@@ -158,7 +158,7 @@ def _larger(setting, words, published, errors):
 
 
 def table(result: dict[str, Any]) -> Table:
-  """Returns the errors, with those of ResNet-50 that are published."""
+  """Returns the errors, with the published ones of ResNet-50."""
   runs = result['runs']
   return _table(_errors({run['run']: run['test_accuracy'] for run in runs}))
 
@@ -181,7 +181,7 @@ def _table(errors):
 
 
 def draw(runs: Sequence[bnr.Run], args) -> None:
-  """Writes the figure: error against group size, ours and the published."""
+  """Writes the figure: error against group size, ours and published."""
   errors = errors_of(runs)
   figure, panels = _study.canvas(1, 2, (10, 4.2))
   for norm, sizes in errors.items():

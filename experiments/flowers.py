@@ -17,8 +17,8 @@ Result:   experiments/results/flowers_*.{png,svg,json}
 The photographs are TensorFlow's flower_photos: 3,670, CC-BY 2.0, credits by
 their Flickr ids. The source documents train BN-GoogLeNet on them. FOLDER, by
 default `$BNRESEARCH_DATA_DIR/flowers160`, has a folder of photographs for each
-class, of which a tenth is held out, or `train/` and `val/` with these. Any
-other photographs serve as well.
+class, and a tenth of them is held out, or it has `train/` and `val/` with such
+folders. Any other photographs serve as well.
 
 Every run keeps the checkpoint that is best on validation, and class_names.json
 for `--mode=predict`. The worst mistakes are drawn into OUTPUT_mistakes.png,
@@ -135,7 +135,7 @@ def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
 
 
 def _shown(runs):
-  """Returns the run that the confusion is of: the best one."""
+  """Returns the run whose confusion is drawn: the best one."""
   return max(runs, key=_study.best)
 
 
@@ -149,9 +149,9 @@ def _predicted(run):
 
 
 def confusion(run: bnr.Run) -> np.ndarray:
-  """Returns how many validation images of each class (rows) are taken for each.
+  """Returns counts of validation images, by class and predicted class, (K, K).
 
-  By the best checkpoint, (K, K).
+  The best checkpoint predicts.
   """
   probabilities_NK, labels_N = _predicted(run)
   K = len(run.spec.class_names)
@@ -161,7 +161,7 @@ def confusion(run: bnr.Run) -> np.ndarray:
 
 
 def draw(runs: Sequence[bnr.Run], args) -> None:
-  """Writes curves and confusion; and, apart, the worst mistakes."""
+  """Writes curves and confusion and, in another file, the worst mistakes."""
   grouped = _study.grouped(runs, 'model.name', 'norm.name')
   models = list(dict.fromkeys(model for model, _ in grouped))
   figure, panels = _study.canvas(
@@ -208,7 +208,7 @@ def _draw_confusion(panel, run):
 
 
 def _draw_mistakes(run, output):
-  """Draws the images whose own class the network gives the least."""
+  """Draws the images whose own class gets the lowest probability."""
   probabilities_NK, labels_N = _predicted(run)
   wrong_N = np.flatnonzero(probabilities_NK.argmax(-1) != labels_N)
   own_N = probabilities_NK[wrong_N, labels_N[wrong_N]]

@@ -1,6 +1,6 @@
 """Section 2 of the BN paper: the gradient must know that the statistics move.
 
-Claim:    If the gradient takes the batch's statistics for constants, the bias
+Claim:    If the gradient treats the batch's statistics as constants, the bias
           below the normalization grows without bound, the loss does not depend
           on it, and the model blows up.
 Source:   Ioffe & Szegedy 2015, section 2 (arXiv 1502.03167).
@@ -113,7 +113,7 @@ def bias_norm(run: bnr.Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def late_growth(run: bnr.Run) -> float:
-  """Returns |b| at the end over |b| at half of the run."""
+  """Returns |b| at the end over |b| halfway through the run."""
   steps, norm = bias_norm(run)
   half = norm[np.searchsorted(steps, steps[-1] / 2)]
   return float(norm[-1] / max(half, np.finfo(np.float32).tiny))

@@ -148,7 +148,7 @@ def _first_step(run, accuracy):
 def draw(
   runs: dict[tuple[float, str], list[bnr.Run]], data: str, output: pathlib.Path
 ) -> None:
-  """Writes `output`.png and .svg: a row of four panels an initialization."""
+  """Writes `output`.png and .svg: a row of four panels per initialization."""
   figure, axes = _study.canvas(len(INITS), 4, (13, 6), sharex=True)
   for panel in axes.flat:
     panel.grid(False)

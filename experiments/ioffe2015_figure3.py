@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ratios(runs: _inception.Runs, label: str) -> np.ndarray:
-  """Returns how many times fewer steps than Inception's, of each seed.
+  """Returns how many times fewer steps than Inception each seed needs.
 
-  0 is that of a run that never gets there. Seeds in which Inception has not
+  It is 0 for a run that never gets there. Seeds in which Inception has not
   learned are left out.
   """
   return _ratios(
@@ -61,7 +61,7 @@ def _ratios(plain_R, steps_R):
 
 
 def judge(runs: _inception.Runs) -> list[claims.Claim]:
-  """Returns whether so many fewer steps are needed, and accuracy gained."""
+  """Returns the claims about fewer steps and about higher accuracy."""
   result = []
   for label in _FASTER:
     curve, plain = CURVES[label], CURVES['inception']
@@ -123,7 +123,7 @@ def _bars(panel, y, published, measured, color):
 
 
 def table(result: dict[str, Any]) -> Table:
-  """Returns what is published beside what was measured, of each network."""
+  """Returns published beside measured numbers, for each network."""
   rows, plain = (
     {row['label']: row for row in result['rows']},
     CURVES['inception'],

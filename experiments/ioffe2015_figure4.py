@@ -43,8 +43,8 @@ Ten crops help in one of three seeds only. They come from images of 28 pixels
 with a margin of 2; on ImageNet they come from much larger images.
 
 One of the six networks, with initial weights twice as large, does alone what
-all six do together: 16.1 ± 1.2%, and 15.7 ± 1.5% by ten crops. The others have
-17.3 to 19.4%.
+all six do together: 16.1 ± 1.2%, and 15.7 ± 1.5% with ten crops. The others
+have 17.3 to 19.4%.
 
 Means are worse calibrated than BN-x30 alone.
 """
@@ -54,8 +54,8 @@ class Row(NamedTuple):
   """A way to predict, and what the paper says of it.
 
   Attributes:
-    ensemble: whether it is of the six networks, or of BN-x30.
-    many: whether of many crops, or of one.
+    ensemble: whether the six networks predict, or BN-x30.
+    many: whether from many crops, or from one.
     top1, top5: published errors on ImageNet, in percent; nan for none.
     color: of its bars.
   """
@@ -75,7 +75,7 @@ ROWS = {
 }
 _ONE, _MANY, _, _SIX = ROWS
 
-# {row: of each seed {'seed'; 'top1', 'top5', 'calibration': errors in percent;
+# {row: for each seed {'seed'; 'top1', 'top5', 'calibration': errors in percent;
 # 'members': top-1 of each network; 'crops': how many}}
 Errors = dict[str, list[dict[str, Any]]]
 
@@ -84,7 +84,7 @@ Errors = dict[str, list[dict[str, Any]]]
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, evaluates, draws; returns the exit status."""
   args = _inception.parse('ioffe2015_figure4', __doc__, argv)
-  # A dry run of 144 crops would be a long one.
+  # A dry run of 144 crops would take long.
   crops = 144 if args.scale == 'paper' and not args.dry_run else 10
   if args.data in inception.NOT_TO_MIRROR:
     print(
@@ -99,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(runs: _inception.Runs, crops: int) -> Errors:
-  """Evaluates each row; what was found is kept beside the runs.
+  """Evaluates each row; keeps the errors beside the runs.
 
   Raises:
-    Refused: in every seed, a network has diverged.
+    Refused: a network has diverged in every seed.
   """
   errors: Errors = {name: [] for name in ROWS}
   for alone, *six in zip(*runs.values(), strict=True):  # the first is BN-x30
@@ -124,7 +124,7 @@ def _kept(networks, crops, name):
   """Returns the errors of networks, evaluated unless they were before."""
   file = networks[0].path.parent / 'ensembles.json'
   found = json.loads(file.read_text()) if file.exists() else {}
-  # A run that is made anew has another date.
+  # A run that is made again has another date.
   made = [
     f'{config_file.digest(run.config)} '
     f'{results.made_by(run.path).get("date", "")}'
@@ -156,7 +156,7 @@ def _evaluate(runs, crops, name):
 
 
 def judge(errors: Errors) -> list[claims.Claim]:
-  """Returns whether many crops have a lower error than one, and six networks.
+  """Returns whether many crops, and six networks, have a lower error.
 
   As in the paper, the six are compared with BN-x30 alone.
   """
@@ -206,7 +206,7 @@ def draw(errors: Errors, args) -> None:
 
 
 def _of(found, metric):
-  """Returns (S,), one of each seed."""
+  """Returns (S,), one value per seed."""
   return np.array([of_seed[metric] for of_seed in found])
 
 

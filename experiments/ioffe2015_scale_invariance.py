@@ -3,7 +3,7 @@
 Claim:    For a scalar a, BN((aW)u) = BN(Wu), dBN((aW)u)/du = dBN(Wu)/du and
           dBN((aW)u)/d(aW) = 1/a dBN(Wu)/dW.
 Source:   Ioffe & Szegedy 2015, section 3.3 (arXiv 1502.03167).
-Scale:    as published: the equations are of any layer.
+Scale:    as published: the equations hold for any layer.
 Config:   none; nothing is trained.
 Command:  python -m experiments.ioffe2015_scale_invariance
 Cost:     6 s on two CPU cores.
@@ -14,8 +14,8 @@ the gradient by a unit's weights w is perpendicular to them, `<w, dl/dw> = 0`.
 
 The paper's equations leave out the epsilon that its Algorithm 1 adds to the
 variance. With it they hold as far as epsilon is small beside the variance of
-the layer's inputs, a^2 times that of Wu, here about 1. The Jacobians are whole
-ones, of bnresearch's own layer.
+the layer's inputs, a^2 times that of Wu, here about 1. The Jacobians are
+complete, and of bnresearch's own layer.
 """
 
 import argparse
@@ -99,9 +99,9 @@ def measure(
 ) -> np.ndarray:
   """Returns the relative error of each equation at each factor, (A, 4).
 
-  Errors of arrays are Euclidean, over the norm of what is expected; that of
-  the last equation is the largest |cosine| over units, of the weights and the
-  gradient of a random linear loss.
+  The error of an array is Euclidean, over the norm of what is expected. The
+  error of the last equation is the largest |cosine| over units, between the
+  weights and the gradient of a random linear loss.
   """
   random = np.random.RandomState(seed)
   u_ND = random.normal(1, 2, (N, D))  # a mean that is not 0, to be removed
@@ -205,12 +205,12 @@ def draw(
   factors_A: np.ndarray,
   output: pathlib.Path,
 ) -> None:
-  """Writes `output`.png and .svg: error against a, a panel a dtype."""
+  """Writes `output`.png and .svg: error against a, a panel per dtype."""
   figure, panels = _study.canvas(1, len(DTYPES), (9, 4), sharey=True)
   for panel, dtype in zip(panels[0], DTYPES):
     for epsilon, style in zip(EPSILONS, ('--', '-')):
       worst = errors[dtype, epsilon].max(axis=0)
-      worst = np.where(worst > 0, worst, np.nan)  # a = 1 differs from nothing
+      worst = np.where(worst > 0, worst, np.nan)  # a = 1 makes no error
       for column, equation, color in zip(worst.T, EQUATIONS.values(), COLORS):
         label = equation if epsilon else None
         panel.plot(factors_A, column, style, color=color, label=label)

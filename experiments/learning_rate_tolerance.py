@@ -116,10 +116,10 @@ def judge(trained: Accuracies) -> list[claims.Claim]:
   """Returns the claims of the paper, judged for each seed.
 
   Args:
-    trained: of `trains`.
+    trained: from `trains`.
   """
   rates = {norm: largest_rates(value) for norm, value in trained.items()}
-  # Of the best initialization for each, so that care is no part of it.
+  # From each one's best initialization, so that care about it plays no part.
   with_bn_R, without_R = rates['batch'].max(0), rates['none'].max(0)
   wide = {norm: (value > 0).sum(0) for norm, value in rates.items()}
   ratio_R = with_bn_R / np.maximum(without_R, min(study.RATES))
@@ -192,8 +192,8 @@ def _notes(runs):
 def draw(runs: Sequence[bnr.Run], args) -> None:
   """Draws a phase diagram of each normalizer.
 
-  Colour is the mean accuracy, a cross a point of which a seed has diverged,
-  the line above what trains, in most seeds.
+  Color is the mean accuracy. A cross marks a point where a seed diverged. The
+  line is above the points that train in most seeds.
   """
   accuracies = accuracies_of(runs)
   trained = trains(accuracies)

@@ -14,7 +14,7 @@ Result:   experiments/results/photometric_*.{png,svg,json}
 
 Inception is trained for `--steps`, BN-x5 for a third of them, as in Figure 2.
 Strength 1 is that of slim's distortions. On grey images these change brightness
-and contrast. The accuracy is that after the last step.
+and contrast. Accuracy is measured after the last step.
 """
 
 import sys

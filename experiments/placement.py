@@ -30,7 +30,7 @@ from experiments import _study
 
 NOTES = """
 For ReLU and tanh there is no difference beyond the seeds. For sigmoids there is
-none in the MLP, but in all seeds of LeNet and VGG.
+one in all seeds of LeNet and VGG, and none in the MLP.
 """
 
 # Accuracy on ImageNet at 128 pixels, {network: {place: with ReLU}}; CaffeNet
@@ -113,7 +113,7 @@ def judge(measured: Accuracies) -> list[claims.Claim]:
 
 
 def _published(place, other):
-  """Writes what the published networks have in two places, with ReLU."""
+  """Writes the published accuracies of two places, with ReLU."""
   return 'with ReLU ' + ', '.join(
     f'{network} '
     + ' against '.join(
@@ -125,7 +125,7 @@ def _published(place, other):
 
 
 def draw(measured: Accuracies, args) -> None:
-  """Writes the figure: test error by activation and place, a row a model."""
+  """Writes the figure: test error by activation and place, a row per model."""
   models = list(dict.fromkeys(model for model, _ in measured))
   figure, panels = _study.canvas(len(models), 2, (10, 4 * len(models)))
   for row, model in zip(panels, models):

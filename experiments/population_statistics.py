@@ -2,7 +2,7 @@
 
 Claim:    Inference should use population statistics (Algorithm 2). Moving
           averages stand in for them while the model trains. Statistics of the
-          evaluated batch make an output depend on its neighbours.
+          evaluated batch make an output depend on its neighbors.
 Source:   Ioffe & Szegedy 2015, section 3.1 and Algorithm 2 (arXiv 1502.03167;
           the shares of the initial 0 and 1 are arithmetic).
 Scale:    the network of Figure 1, 3,200 steps. The paper gives no numbers.
@@ -30,9 +30,9 @@ from configs import population_statistics as study
 from experiments import _study
 
 NOTES = """
-What harms a long average early is its start, the mean 0 and the variance 1.
-Without this start even the longest one is no worse than the population. After
-3,200 steps the average of 0.99 has caught up.
+Its start, mean 0 and variance 1, harms a long average early. Without this start
+even the longest one is no worse than the population. After 3,200 steps the
+average of 0.99 has caught up.
 """
 
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256)  # of evaluation batches
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(runs: Sequence[bnr.Run]) -> Measured:
-  """Evaluates checkpoints at steps that double, under each statistics."""
+  """Evaluates checkpoints at steps that double, under all statistics."""
   averages = _study.grouped(runs, 'norm.momentum', 'norm.debias')
   steps = [s for s in _doubling(runs[0]) if s in runs[0].checkpoints]
   loss = {average: [] for average in (*averages, *ESTIMATORS, 'sizes')}

@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
   Attributes:
     test_R: of each seed, on the test images.
-    gap_R: by how much that on the training images is higher.
+    gap_R: how much higher it is on the training images.
   """
 
   test_R: np.ndarray
@@ -167,7 +167,7 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def draw(grid: Grid, args) -> None:
-  """Writes the grid as a map for each norm, one scale of colours for both."""
+  """Writes the grid as a map for each norm, one scale of colors for both."""
   figure, panels = _study.canvas(1, len(NORMS), (8, 3.4))
   mean = {point: found.test_R.mean() for point, found in grid.items()}
   low, high = min(mean.values()), max(mean.values())

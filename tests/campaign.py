@@ -5,7 +5,7 @@
   python -m tests.campaign starts --count=10 --busy
 
 Each prints how many it tried, how many survived, and what was lost. The exit
-status is 1 if anything was lost. It is no part of the test suite.
+status is 1 if anything was lost. It is not part of the test suite.
 """
 
 import argparse
@@ -72,14 +72,14 @@ BAD = (
 
 
 class Outcome(NamedTuple):
-  """What became of one attempt; `lost` says what, and is '' if nothing was."""
+  """The result of one attempt; `lost` says what was lost, '' if nothing."""
 
   name: str
   lost: str = ''
 
 
 def kills(count: int, draw: random.Random, folder: pathlib.Path):
-  """SIGKILL at random moments, also amid the deletion of a checkpoint."""
+  """SIGKILL at random moments, also while a checkpoint is deleted."""
   for launcher in ('local', 'vectorized'):
     flags = (*RUN, f'--launcher={launcher}')
     whole = folder / f'whole_{launcher}'
@@ -125,7 +125,7 @@ def _killed(kind, draw, flags):
 
 
 def _difference(whole, path):
-  """Says in what a run that went on is not one that never stopped."""
+  """Says how a continued run differs from one that never stopped."""
   books = [(p / 'metrics.jsonl').read_bytes() for p in (whole, path)]
   if books[0] != books[1]:
     return 'the logbook is another one'
@@ -198,7 +198,7 @@ def _empty(file):
 
 
 def values(count: int, draw: random.Random, folder: pathlib.Path):
-  """A knob gets a value that no knob, or hardly one, may have."""
+  """A knob gets a value that few knobs or none may have."""
   known = configs.load(str(ROOT / 'configs' / 'default.py'))
   keys = sorted(knobs.leaves(known))
   small = ('--config.train.steps=2', '--config.train.log_every=1')
@@ -260,7 +260,7 @@ def images(count: int, draw: random.Random, folder: pathlib.Path):
 
 
 def starts(count: int, draw: random.Random, folder: pathlib.Path):
-  """The default run of quick networks, as a user starts it."""
+  """The default run of fast networks, as a user starts it."""
   for k in range(count):
     for model, steps in (('lenet', 1000), ('vgg', 200)):
       path = folder / f'{model}_{k}'
@@ -279,7 +279,7 @@ def starts(count: int, draw: random.Random, folder: pathlib.Path):
 
 @contextlib.contextmanager
 def _busy(processes: int) -> Iterator[None]:
-  """Keeps so many cores busy."""
+  """Keeps this many cores busy."""
   workers = [
     multiprocessing.Process(target=_spin, daemon=True) for _ in range(processes)
   ]

@@ -77,7 +77,7 @@ def _kept(config):
 
 
 def pytest_configure(config):
-  """Lends the session what earlier ones have compiled."""
+  """Gives the session the programs that earlier ones compiled."""
   if folder := _kept(config):
     programs.lend(folder, _programs)
 
@@ -106,12 +106,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown():
-  """Lets go of programs where there are many."""
+  """Drops compiled programs once there are many."""
   _memory.check()
 
 
 def pytest_sessionfinish(session):
-  """Takes the peak of this process's memory, and of its children's, in GB."""
+  """Notes the peak memory of this process and of its children, in GB."""
   unit = 1 if sys.platform == 'darwin' else 1024
   peak = [
     resource.getrusage(who).ru_maxrss * unit / 1e9
@@ -125,7 +125,7 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-  """Takes that of a worker; one that has crashed has none."""
+  """Notes a worker's peak memory; a crashed worker has none."""
   if peak := getattr(node, 'workeroutput', {}).get('peak'):
     _peaks[node.gateway.id] = peak
 
@@ -143,7 +143,7 @@ def pytest_terminal_summary(terminalreporter):
 def originals():
   """Returns a function from a data set's name to the folder of its originals.
 
-  It skips the test where they are not on this machine.
+  It skips the test if they are not on this machine.
   """
 
   def folder(name: str) -> pathlib.Path:

@@ -1,10 +1,10 @@
-"""Which of all values of a product are tried each day."""
+"""Which values of a product the daily tests try."""
 
 import pytest
 
 
 def some(values, *each_day):
-  """Returns the values, those that are not of each day marked as `grid`."""
+  """Returns the values, with those that are not daily marked as `grid`."""
   values = list(values)
   assert set(each_day) <= set(values), 'of each day, but of no day'
   return [

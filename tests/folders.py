@@ -50,7 +50,7 @@ def load(folder, **options):
 
 
 def refused(folder, error=DamagedData, **options):
-  """Returns the message with which it is refused."""
+  """Returns the message that refuses it."""
   with pytest.raises(error) as raised:
     load(folder, **options)
   return str(raised.value)

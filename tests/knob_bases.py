@@ -1,4 +1,4 @@
-"""From what knobs are changed, and to what: see test_knobs.py."""
+"""The configs whose knobs are changed, and new values: see test_knobs.py."""
 
 from bnresearch import lookup
 from tests.traits import says

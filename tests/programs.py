@@ -1,10 +1,10 @@
-"""Compiled programs: kept from one run of the tests to the next, and let go.
+"""Compiled programs: kept from one run of the tests to the next, and dropped.
 
-To compile is most of the suite's time, so its processes share JAX's cache of
+Compiling takes most of the suite's time, so its processes share JAX's cache of
 programs on disk. JAX writes there in place: a process that a test kills leaves
-half a program, which stays, and of which each later run warns. So a session
-writes to a folder of its own, in which those of before are links, and what it
-adds is kept when it is over, if it is whole.
+half a program, which stays, and every later run warns about it. So a session
+writes to a folder of its own, with links to the earlier programs. When it ends,
+its new programs are kept if they are whole.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ import pathlib
 
 import jax
 
-_ENOUGH = 2**30  # bytes of programs; that is ten times what one state makes
-# A process of the tests grows by some megabytes a program, of which it makes
-# thousands. From so many bytes on, and after as many more, it drops them.
+_ENOUGH = 2**30  # bytes of programs; ten times what one state makes
+# A process of the tests makes thousands of programs, of some megabytes each. It
+# drops them at `_MUCH` bytes, and again after `_MORE` more.
 _MUCH, _MORE = 1.2e9, 3e8
 
 
 def lend(kept: pathlib.Path, folder: pathlib.Path) -> None:
-  """Links the programs that are kept into a session's folder."""
+  """Links the kept programs into a session's folder."""
   folder.mkdir(parents=True)
   for file in kept.iterdir():
     (folder / file.name).symlink_to(file)
 
 
 def keep(folder: pathlib.Path, kept: pathlib.Path) -> None:
-  """Keeps a session's new programs, and of all the newest that are enough."""
+  """Keeps a session's new programs; of all, only the newest `_ENOUGH` bytes."""
   for file in folder.iterdir():
     if not file.is_symlink() and is_whole(content := file.read_bytes()):
       # Two sessions may end at once: a name appears with its content.
@@ -54,13 +54,13 @@ def is_whole(content: bytes) -> bool:
 
 
 class Memory:
-  """What this process holds, which is let go where it is much."""
+  """The memory of this process; drops programs once it is large."""
 
   def __init__(self):
     self._let_go_at = _MUCH
 
   def check(self) -> None:
-    """Drops programs, which are read or compiled again where they are used."""
+    """Drops programs, which are read or compiled again when used."""
     if _resident() > self._let_go_at:
       jax.clear_caches()
       gc.collect()

@@ -1,7 +1,7 @@
 """What the tests of the architectures share: counts, and equality with others.
 
-Their weights, random and different everywhere, are mapped onto our tree by the
-names that serve pretrained weights.
+The weights are random and all different. They are mapped onto our tree by the
+same names as pretrained weights.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ NARROW = {'width': 0.1, 'min_width': 4}
 def network(name, norm='batch', num_classes=1000, layers=None, **fields):
   """Returns the model `name` with one normalizer everywhere.
 
-  `norm` is its name, or a partial of its class; `layers` other fields of
+  `norm` is its name, or a partial of its class; `layers` has other fields of
   `Layers`.
   """
   make = lookup.find('norms', norm).Norm if isinstance(norm, str) else norm
@@ -61,7 +61,7 @@ def network(name, norm='batch', num_classes=1000, layers=None, **fields):
 
 
 def small(model, norm='batch', layers=None, **fields):
-  """Returns an architecture of 10 classes as `SMALL` has it."""
+  """Returns an architecture of 10 classes, with the options of `SMALL`."""
   return network(
     model, norm, 10, NARROW | (layers or {}), **SMALL.get(model, {}) | fields
   )
@@ -85,9 +85,9 @@ def parameters(model, size, channels=3):
 
 
 def drawn(model, size, channels=3):
-  """Returns variables with Kaiming's kernels, and else as they begin.
+  """Returns variables with Kaiming's kernels, and otherwise initial values.
 
-  They are drawn by NumPy: to compile a network's `init` takes 10 s and more.
+  NumPy draws them: compiling a network's `init` takes 10 s and more.
   """
   random = np.random.RandomState(0)
 
@@ -112,9 +112,9 @@ def images(size, seed=0, N=2, channels=3):
 
 
 def maps(model, size):
-  """Returns the shapes of what a network makes of one image, without the N.
+  """Returns the shapes that a network makes of one image, without the N.
 
-  Those of the outputs of its modules, and of its taps, each by name.
+  They are the outputs of its modules, and its taps, each by name.
   """
   apply = functools.partial(
     model.apply, train=False, capture_intermediates=True, mutable=True
@@ -130,9 +130,9 @@ def maps(model, size):
 
 
 def depthwise_sizes(name, stem, stages):
-  """Returns the sizes of a MobileNet's maps, of the stem and each stage.
+  """Returns the map sizes of a MobileNet's stem and of each stage.
 
-  Images are of 32 pixels, and each stage has one unit.
+  Images have 32 pixels, and each stage has one unit.
   """
   model = network(name, num_classes=10, stem=stem, blocks=(1,) * stages)
   _, taps = maps(model, 32)
@@ -141,10 +141,10 @@ def depthwise_sizes(name, stem, stages):
 
 
 def shaken(name, shape, random, *, of_norm):
-  """Returns an array for a variable that has its initial value nowhere.
+  """Returns an array for a variable that nowhere has its initial value.
 
-  Kernels are Kaiming's, whatever theirs are: with others, deep networks let
-  nearly nothing of an image through under running statistics.
+  Kernels are Kaiming's, whatever theirs are: with others, hardly anything of an
+  image gets through a deep network under running statistics.
   """
   if name.endswith(('gamma', 'variance', 'running_var')) or (
     of_norm and name.endswith('weight')
@@ -181,8 +181,8 @@ def assert_takes_all(theirs, model):
 def keras_network(make):
   """Returns one of `keras.applications` that ends with random logits.
 
-  Names that Keras makes by counting begin anew. Its initializers are replaced,
-  as to compile them for each shape takes longer than all the rest.
+  The counts in Keras's names start again. Its initializers are replaced, as
+  compiling them for each shape takes longer than all the rest.
   """
   import keras
 
@@ -209,8 +209,8 @@ def keras_network(make):
 def taken_from_keras(theirs, model, size):
   """Returns a Keras network's variables in our tree.
 
-  So each layer has its name and its shape. Where one is left over or lacks,
-  `pretrained.convert` raises.
+  This checks each layer's name and shape: `pretrained.convert` raises if one is
+  left over or missing.
   """
   return pretrained.convert(
     {weight.path: np.asarray(weight) for weight in theirs.weights},
@@ -223,7 +223,7 @@ def taken_from_keras(theirs, model, size):
 def assert_same_as_keras(theirs, model, size, rtol=RTOL):
   """Compares logits under running and batch statistics.
 
-  So options that `pretrained` wants of a network are those that are right.
+  This proves that the options which `pretrained` demands are the right ones.
   `theirs` is a Keras model that ends with logits, without a softmax.
   """
   random = np.random.RandomState(0)
@@ -257,9 +257,9 @@ def assert_same_as_torch(
   """Compares logits under running and batch statistics with PyTorch's.
 
   `theirs` is a module without dropout that takes images NCHW. It computes in
-  float64, so that what is seen is our rounding, not theirs. `training_in` is
-  our type under batch statistics. Of a network that `source` has `published`,
-  the options are those that `pretrained` wants.
+  float64, so the differences are our rounding, not theirs. `training_in` is our
+  dtype under batch statistics. A network that `source` has `published` has the
+  options that `pretrained` demands.
   """
   import torch
 

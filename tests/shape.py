@@ -3,12 +3,12 @@
   python -m tests.shape                           # of this checkout
   python -m tests.shape --beside=../another       # another one beside it
 
-A room is a folder or a file of bnresearch/. It imports what any function of it
-imports, too. An import is against the order where the room that it names stands
-no earlier in FLOORS of that checkout's tests/test_architecture.py, or in no
-floor; each file counts once for each such room. A command line, `__main__.py`,
-belongs to the room that it lies in, but builds no layer, as nothing imports it.
-A chain counts rooms that import each other in a circle as one layer.
+A room is a folder or a file of bnresearch/. Imports inside its functions count
+too. An import is against the order if the room that it names is no earlier in
+FLOORS of that checkout's tests/test_architecture.py, or on no floor; each file
+counts once for each such room. A command line, `__main__.py`, belongs to the
+room that it lies in, but builds no layer, as nothing imports it. A chain counts
+rooms that import each other in a circle as one layer.
 """
 
 import argparse

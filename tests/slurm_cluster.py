@@ -5,9 +5,9 @@
     main = cluster.run(sys.executable, '-m', 'bnresearch.main', ...)
 
 munged, slurmctld and slurmd run in the foreground, on ports and sockets of
-their own, and keep all their files in the folder, so that they disturb neither
-each other nor a SLURM that this machine belongs to. Debian's packages
-slurm-wlm and munge have all that it takes.
+their own, and keep all their files in the folder, so they disturb neither each
+other nor a SLURM that this machine belongs to. Debian's packages slurm-wlm and
+munge have all that this needs.
 
 `python -m tests.slurm_cluster COMMAND...` runs one command on it, then stops.
 """
@@ -81,7 +81,7 @@ class Cluster:
   def run(
     self, *command: str, **environment: str
   ) -> subprocess.CompletedProcess:
-    """Runs a command to its end; it may be one of SLURM, or use them."""
+    """Runs a command to its end; it may be SLURM's, or use SLURM's."""
     return subprocess.run(
       [*map(str, command)],
       env=self.environment | environment,
@@ -92,7 +92,7 @@ class Cluster:
 
 
 def missing() -> str:
-  """Says which program is not here, '' if all are."""
+  """Says which program is missing, '' if none is."""
   needed = (*DAEMONS, 'sinfo', 'srun', 'sbatch')
   lacking = [name for name in needed if not shutil.which(name, path=_PATH)]
   return (
@@ -104,7 +104,7 @@ def missing() -> str:
 
 @contextlib.contextmanager
 def running(folder: pathlib.Path, cpus: int = 4) -> Iterator[Cluster]:
-  """Starts the daemons and stops them, with all that they run, at the end.
+  """Starts the daemons; at the end stops them, with all that they run.
 
   Args:
     folder: an empty one for all their files; its path must be short, because

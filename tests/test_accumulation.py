@@ -1,4 +1,4 @@
-"""Parts of a batch against the whole one: nothing may differ but rounding."""
+"""Parts of a batch against the whole batch: only rounding may differ."""
 
 import functools
 

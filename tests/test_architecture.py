@@ -63,8 +63,8 @@ def _tree(file):
 def _imports(tree, *, functions=True):
   """Yields the dotted name of each module, or name in one, that is imported.
 
-  With `functions=False`, not of those that are imported inside a function; and
-  never of those that only type checkers read.
+  `functions=False` leaves out imports inside functions. Imports that only type
+  checkers read never count.
   """
   inside = [
     node
@@ -88,7 +88,7 @@ def _imports(tree, *, functions=True):
 def _room(file):
   """Returns the room of a library file: the folder, or the file itself.
 
-  A room's command line is no part of it: it stands on the top floor, as `main`.
+  A room's command line is not part of it: it is on the top floor, as `main`.
   """
   if file.name == '__main__.py':
     return 'main'
@@ -230,7 +230,7 @@ def test_files_and_functions_are_short():
 
 
 def test_what_is_said_goes_through_the_terminal():
-  """Which takes names for names, whatever they hold."""
+  """The check takes names for names, whatever they hold."""
   wrong = []
   for file in _files('bnresearch', *STUDIES):
     if file.name == 'terminal.py':
@@ -281,7 +281,7 @@ def test_everything_public_has_a_docstring():
 
 
 def test_everything_public_has_types():
-  """Of its arguments, but for self and cls, and of what it returns."""
+  """Types of its arguments, except self and cls, and of what it returns."""
   bare = []
   for file in _files('bnresearch'):
     for node in _public(_tree(file)):

@@ -1,4 +1,4 @@
-"""What a run would stumble over is found before anything is written."""
+"""What would stop a run is found before anything is written."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The sweep whose speed is measured, and what is said of its times."""
+"""The sweep whose speed is measured, and how its times are reported."""
 
 import argparse
 import logging

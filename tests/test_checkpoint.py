@@ -1,4 +1,4 @@
-"""Checkpoints: the right one, proven whole, and clear words where not."""
+"""Checkpoints: the right one, proven whole, or else a clear message."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ from configs import default
 
 @functools.cache
 def fresh(width):
-  """Returns a state; to make one is to compile."""
+  """Returns a state, cached as making one compiles."""
   config = default.get_config()
   config.model.features = (width,)
   images, labels = np.zeros((1, 2, 2, 1), np.uint8), np.zeros(1, np.int32)
@@ -38,7 +38,7 @@ def fresh(width):
 
 
 def make_state(step=0, width=4, seed=0):
-  """Returns a state whose every number is another one for another seed."""
+  """Returns a state in which every number depends on the seed."""
   made = jax.tree.map(lambda x: jnp.asarray(x + seed, x.dtype), fresh(width))
   return made.replace(step=jnp.int32(step))
 
@@ -125,7 +125,7 @@ def change_digit(folder):
 
 
 def other_digest(folder):
-  """Says of a checkpoint that can be read that another one was saved."""
+  """Gives a readable checkpoint the digest of another one."""
   file = folder / 'meta' / 'metadata'
   noted = json.loads(file.read_text())
   del noted['seal']  # as in older ones

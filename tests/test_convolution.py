@@ -78,7 +78,7 @@ def with_gradients(function, x, kernel):
 
 
 def convolves(function, *inputs):
-  """Returns whether there is a convolution in it or in its gradients."""
+  """Says whether it or its gradients contain a convolution."""
   program = jax.make_jaxpr(functools.partial(with_gradients, function))(*inputs)
   return 'conv_general_dilated' in str(program)
 

@@ -1,4 +1,4 @@
-"""The host's crops are of the pixels that they should be of."""
+"""The host's crops have the pixels that they should have."""
 
 import cv2
 import numpy as np
@@ -10,13 +10,13 @@ AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def draws(count):
-  """Returns the draws of so many random crops."""
+  """Returns the draws of this many random crops."""
   random = np.random.RandomState(0)
   return random.random_sample((count, boxes.ATTEMPTS, 4)).astype(np.float32)
 
 
 def texture(height, width, channels=3):
-  """Returns an image that is unlike itself everywhere."""
+  """Returns an image of random pixels."""
   random = np.random.RandomState(height + width)
   return random.randint(0, 256, (height, width, channels)).astype(np.uint8)
 

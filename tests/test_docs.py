@@ -36,9 +36,9 @@ class Block(NamedTuple):
 
   Attributes:
     language: such as 'python'.
-    title: the file that it is, '' for none.
-    code: what it is.
-    runs: whether it does; a comment before it says why not.
+    title: the name of its file, '' for none.
+    code: its text.
+    runs: whether it runs; a comment before it says why not.
   """
 
   language: str
@@ -92,7 +92,7 @@ def shell(code, folder, root):
 
 
 def pages_with(language):
-  """Returns the pages that have blocks of a language which run."""
+  """Returns the pages with blocks of a language that run."""
   return [
     page
     for page in PAGES

@@ -73,7 +73,7 @@ def slug(heading):
 
 
 def broken_links(file, text):
-  """Yields the links and pictures of a page of which there is no target."""
+  """Yields the links and pictures of a page that have no target."""
   for _, token in parsed(text):
     for child in token.children:
       link = child.attrs.get('href', child.attrs.get('src', ''))

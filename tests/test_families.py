@@ -1,6 +1,6 @@
 """Every family trains as a user starts it: a process, its devices, its threads.
 
-The suite itself has eight devices, and programs that are hardly optimized.
+The suite itself has eight devices, and programs with hardly any optimization.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Many hosts, as processes of this machine: like one, and lost one at a time.
 
 They are started as users start them, by JAX's variables or by `srun`, and
-compute together by JAX's collectives for CPUs.
+compute together with JAX's collectives for CPUs.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ NETWORK = (
 
 @contextlib.contextmanager
 def begun(count, *arguments, program=MAIN, of_last=()):
-  """Yields processes that run as hosts together; one is no host.
+  """Yields processes that run as hosts together; a single one is no host.
 
   Args:
     count: of processes.

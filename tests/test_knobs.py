@@ -1,9 +1,8 @@
 """No knob is silently ignored: set alone, it changes something or is refused.
 
-Every knob is changed alone, from several configs. What a
-run is made of is then looked at, without training: the traced step, loop,
-batches, evaluation, probes, job. If nothing of it has changed, the knob must be
-refused by its name.
+Every knob is changed alone, from several configs. The tests then look at the
+parts of the run, without training: the traced step, loop, batches, evaluation,
+probes, job. If none of them has changed, the knob must be refused by its name.
 """
 
 import functools
@@ -132,7 +131,7 @@ def traced(function, *arguments):
 
 
 def text_of(closed):
-  """Returns a program's text and constants, without what nobody reads."""
+  """Returns a program's text and constants, without its unused parts."""
   jaxpr = closed.jaxpr
   needed, kept = {*filter(_is_variable, jaxpr.outvars)}, []
   for equation in reversed(jaxpr.eqns):
@@ -207,7 +206,7 @@ def of_step(looked):
 
 
 def of_start(looked):
-  """The initial weights, or where others come from."""
+  """The initial weights, or where pretrained ones come from."""
   if not looked.config.start.path:
     return text_of(looked.beginning[0])
   try:
@@ -349,7 +348,7 @@ ALL = (
 
 
 class Seen:
-  """What has been seen of a base config."""
+  """What was seen of a base config."""
 
   def __init__(self, values):
     self.config, self._views = config_of(values), {}
@@ -365,7 +364,7 @@ class Seen:
 
 
 def parts_of(config):
-  """Returns the parts; or why there are none, which is seen too."""
+  """Returns the parts, or why there are none, which counts as seen too."""
   try:
     return Looked(config)
   except (MissingData, DamagedData) as error:
@@ -453,7 +452,7 @@ def refusal_beforehand(config):
 
 @functools.cache
 def verdicts(name):
-  """Returns {key: {value: verdict}} of all knobs that are changed of a base."""
+  """Returns {key: {value: verdict}} of all knobs that are changed in a base."""
   values, beginnings = BASES[name]
   base, result = Seen(values), {}
   assert refusal(base.config) + refusal_beforehand(base.config) == []

@@ -1,4 +1,4 @@
-"""Mirrors: what other tools show of a run is what its logbook has."""
+"""Mirrors: other tools show what the logbook of a run has."""
 
 import importlib.util
 import itertools
@@ -257,7 +257,7 @@ def test_tensorboard_is_shown_numbers_that_are_not_finite(tmp_path):
 
 
 class WandB(types.ModuleType):
-  """As much of W&B as the mirror takes; `begun` has its runs."""
+  """The part of W&B that the mirror uses; `begun` has its runs."""
 
   class Error(Exception):
     """That of W&B."""

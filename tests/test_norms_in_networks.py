@@ -1,6 +1,6 @@
-"""The layer in place of linen's, in networks that know nothing of bnresearch.
+"""The layer in place of linen's, in networks that do not know bnresearch.
 
-Whatever lifts or maps them, both give the same output, gradients and running
+Under every lift and map, both give the same output, gradients and running
 statistics, and have the same variables.
 """
 

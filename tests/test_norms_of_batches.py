@@ -1,8 +1,8 @@
 """Normalizers beside batch normalization, each against a plain float64 form.
 
-A plain form is written once for NumPy, which evaluates it, and for JAX, which
-differentiates it: `np_` is either. It takes the examples that count as an array
-of their own, so it knows neither masks nor groups.
+A plain form is written once, for NumPy, which evaluates it, and for JAX, which
+differentiates it: `np_` is either. It takes an array of only the examples that
+count, so it knows neither masks nor groups.
 """
 
 import functools

@@ -48,7 +48,7 @@ def test_a_notebook_defines_no_function_and_no_class(file):
 
 @pytest.mark.parametrize('file', NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_trains_by_the_public_names(file):
-  """Neither by a command line nor by what a study has."""
+  """It uses neither a command line nor the code of a study."""
   for cell in _code(_read(file)):
     for node in ast.walk(ast.parse(cell.source)):
       if isinstance(node, ast.ImportFrom):

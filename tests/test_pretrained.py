@@ -1,4 +1,4 @@
-"""Weights of others: what is read, what is refused, and how that is said."""
+"""Pretrained weights: what is read, what is refused, and with which message."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What a user can mend is one message: no traceback, and nothing is written."""
+"""What a user can fix is one message: no traceback, and nothing is written."""
 
 import itertools
 import os
@@ -54,7 +54,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def refused(command_line, arguments, capsys, status=2):
-  """Returns what a command says, which writes nothing and fails."""
+  """Returns what a failing command says; checks that it writes nothing."""
   before = {f: f.lstat().st_mtime_ns for f in pathlib.Path().rglob('*')}
   try:
     found = command_line.main([str(a) for a in arguments])

@@ -1,4 +1,4 @@
-"""What is made again on the way back: the same numbers, and less is kept."""
+"""Recomputation in the backward pass: the same numbers, and less is kept."""
 
 import functools
 import itertools
@@ -83,7 +83,7 @@ def bytes_of(found):
 
 
 def bytes_kept(model, remat):
-  """Returns how much the way back needs, besides parameters and images."""
+  """Returns how much the backward pass needs besides parameters and images."""
   params, collections, (x_NHWC, _), key = arguments(model, N=8)
   module = network(model, remat)
 
@@ -142,10 +142,10 @@ def test_linear_makes_no_product_again_and_blocks_does(model):
 
 
 def peak(jaxpr):
-  """Returns the most bytes that are alive, as if run line by line.
+  """Returns the most bytes that are alive at once, run line by line.
 
-  What a compiler does with it is its own; XLA's for CPUs makes all again at
-  once, so that nothing is to be seen in a compiled program there.
+  A compiler may do otherwise: XLA's for CPUs recomputes everything at once, so
+  a compiled program shows nothing there.
   """
   wanted = variables(jaxpr.outvars)
   dying = []  # with each line, from the last one up

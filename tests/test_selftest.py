@@ -105,7 +105,7 @@ def test_it_says_what_it_has_found(capsys, monkeypatch):
 
 
 def test_on_a_cpu_its_cores_are_devices_and_one_is_never_alone():
-  """As a user starts it, but for the cases, which take minutes."""
+  """As a user starts it, without the cases, which take minutes."""
   program = (
     'import sys; from bnresearch import selftest;'
     'selftest.cases = lambda devices: []; sys.exit(selftest.main(sys.argv[1:]))'

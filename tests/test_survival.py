@@ -63,7 +63,7 @@ def began(workdir):
 
 
 def missing(path):
-  """Returns which rows a run has noted that it has lost."""
+  """Returns which rows a run has noted as lost."""
   return [
     session['missing_rows']
     for session in json.loads((path / 'provenance.json').read_text())
@@ -107,7 +107,7 @@ def lose_power(workdir, count):
 
 
 def survive(folder, count):
-  """Interrupts a sweep three times, and compares it with one that was not."""
+  """Interrupts a sweep three times; compares it with an uninterrupted one."""
   whole, broken = folder / 'whole', folder / 'broken'
   done = run(command(folder, count, f'--workdir={whole}'))
   assert done.returncode == 0, done.stderr
@@ -144,10 +144,10 @@ def survive(folder, count):
 
 
 def compare(expected, path):
-  """The same rows, each once; the same numbers but for rounding.
+  """The same rows, each once; the same numbers up to rounding.
 
-  Where a checkpoint outlived rows of before it, they are missing, which the
-  run has noted.
+  If a checkpoint outlived rows from before it, these are missing, and the run
+  has noted that.
   """
   assert run_directory.read_status(path)['status'] == 'done'
   a, b = (

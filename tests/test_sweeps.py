@@ -1,6 +1,6 @@
 """Which points a launcher gets, how far they are, and their results as a table.
 
-The runs here are written by hand, and but for two steps nothing is trained.
+The runs here are written by hand; nothing is trained but two steps.
 """
 
 import contextlib

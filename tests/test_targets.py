@@ -1,4 +1,4 @@
-"""Steps to a target, of a series and as columns of a sweep's tables."""
+"""Steps to a target, in a series and as columns of a sweep's tables."""
 
 import numpy as np
 import pytest

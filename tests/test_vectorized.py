@@ -1,4 +1,4 @@
-"""Many runs as one program, beside the same runs one by one."""
+"""Many runs as one program, compared with the same runs one by one."""
 
 import io
 import json

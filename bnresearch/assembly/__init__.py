@@ -1,8 +1,8 @@
 """A config's parts: the only place that turns its names into things.
 
-An entry of a room takes as options those knobs of its group that it has by
-name, so that a new file needs no line here. What training and evaluation are
-made of they get from here, as objects and numbers.
+The options of a room's entry get their values from the knobs of its group by
+name, so a new file needs no line here. Training and evaluation get objects and
+numbers from here.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def assemble(
 
   Args:
     config: complete.
-    like: parts of another config, which share their data set if it is the same.
+    like: parts of another config, whose data set is shared if it is the same.
     sources: {split: images} in place of those of `config.data`.
   """
   if like and not sources and like.data.is_of(config):
@@ -35,15 +35,15 @@ def assemble(
 
 
 class Parts:
-  """What a run is made of; each part is made when first asked for, and once.
+  """What a run is made of; each part is made once, when first asked for.
 
   Attributes:
     config: the run's.
     data: its data set.
-    images: what is made of the images.
+    images: how images become the network's input.
     network: the network, for training and for evaluation.
     training: how it is trained.
-    evaluation: how it is evaluated, and its statistics are estimated.
+    evaluation: how it is evaluated, and how its statistics are estimated.
   """
 
   def __init__(self, config: Config, data: DataSet):

@@ -11,11 +11,11 @@ _DRY = 40  # synthetic images of each split of a dry run
 
 
 class DataSet:
-  """That of `config.data`; a dry run has synthetic images of its kind.
+  """The data set of `config.data`, or synthetic images like it in a dry run.
 
   Attributes:
-    splits: the names of all that a run has.
-    chooses: the one whose highest accuracy makes a checkpoint the best.
+    splits: the names of a run's splits.
+    chooses: the split whose highest accuracy chooses the best checkpoint.
   """
 
   def __init__(
@@ -30,8 +30,8 @@ class DataSet:
 
     Args:
       group: `config.data`.
-      dry_run: whether it is one.
-      read_spec: tells what it holds, instead of the data set itself.
+      dry_run: whether this is one.
+      read_spec: returns the spec, in place of the data set itself.
       sources: splits to take instead of its own, by name.
     """
     self._group, self._dry_run, self._given = group, dry_run, sources or {}
@@ -46,12 +46,13 @@ class DataSet:
 
   @functools.cached_property
   def spec(self) -> Spec:
-    """What images the network takes, and the classes that it tells apart.
+    """The shape of the network's images, and the classes that it tells apart.
 
     A dry run needs no data: where there is none, it has ten classes.
 
     Raises:
-      MissingData, DamagedData: only the data itself tells, and it is not here.
+      MissingData, DamagedData: the spec needs the data itself, which is absent
+        or damaged.
     """
     return self._read_spec()
 

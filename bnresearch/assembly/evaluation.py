@@ -21,7 +21,7 @@ from bnresearch.training.stream import Examples
 
 
 class Evaluation:
-  """By the knobs of `eval` and `probes`, and others."""
+  """Evaluation by the knobs of `eval`, `probes` and others."""
 
   def __init__(
     self,
@@ -37,7 +37,7 @@ class Evaluation:
   def add_batch(self, statistics: str = '') -> Callable[..., dict]:
     """Returns the pure function that adds a batch to the sums.
 
-    By `config.eval.statistics`, unless others are given.
+    It uses `config.eval.statistics` unless others are given.
     """
     return evaluate.make_add_batch(
       self._network.evaluated,
@@ -53,7 +53,7 @@ class Evaluation:
     batch_size: int = 0,
     members: tuple[int, ...] = (),
   ) -> Evaluator:
-    """Returns what evaluates on a split, see `Evaluator`.
+    """Returns the `Evaluator` of a split.
 
     `batch_size` is `config.eval.batch_size` unless given.
     """
@@ -118,7 +118,7 @@ class Evaluation:
     """Returns `state.collections` with population statistics of the network.
 
     Args:
-      state: from a step on.
+      state: the batches are those after its step.
       estimator: see `population_statistics`.
       progress: wraps the batches, to show how far it is.
       averaged: whether the parameters are averaged ones.

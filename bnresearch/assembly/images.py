@@ -1,4 +1,4 @@
-"""What is made of the images of a run, on the host and on the device."""
+"""How a run's images become the network's input, on host and device."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bnresearch.training.stream import Crop, RandomCrop
 
 
 class Images:
-  """By the knobs of `data`, `augment`, `eval` and `objective`."""
+  """The functions set by knobs of `data`, `augment`, `eval` and `objective`."""
 
   def __init__(self, config: Config, data_set: DataSet):
     self._data, self._augment = config.data, config.augment
@@ -24,17 +24,18 @@ class Images:
     self._data_set = data_set
 
   def crop(self, crop_count: int = 1) -> Crop:
-    """Returns the host's function from an image to what is evaluated.
+    """Returns the host's function that crops an image for evaluation.
 
-    uint8 in, of any size; uint8 out, of the size that the data set's spec says.
-    Where a data set's images all have that size, others are taken whole.
+    uint8 in, of any size; uint8 out, of the size in the data set's spec. Where
+    a data set's images all have that size, others are taken whole.
 
     Args:
-      crop_count: 1; 10 or 144, the crops of `images/crops.py`, one more axis.
+      crop_count: 1; or 10 or 144, the crops of `images/crops.py`, on one more
+        axis.
 
     Raises:
-      ValueError: images of one small size have not so many, see
-        `crops.of_small`.
+      ValueError: there are not that many crops of images of one small size,
+        see `crops.of_small`.
     """
     entry = lookup.find('data', self._data.name)
     options = lookup.keywords(entry.spec, self._data)
@@ -55,9 +56,10 @@ class Images:
 
   @functools.cached_property
   def random_crop(self) -> RandomCrop:
-    """The same for training: of an image and draws, uniform in [0, 1).
+    """The same for training, a function of an image and uniform draws.
 
-    It crops at random, `ATTEMPTS` draws of 4, or else as for evaluation.
+    It crops at random, by `ATTEMPTS` draws of 4 numbers in [0, 1), or else as
+    for evaluation.
     """
     if self._augment.crop == 'resized':
       own = lookup.keywords(crops.random_resized, self._augment)
@@ -74,9 +76,9 @@ class Images:
   def augmented(self) -> Inputs:
     """The device's part of the augmentation of training batches.
 
-    A function of a key, images uint8 NHWC and labels (N,) that gives images of
-    0 to 255, uint8 or float32, and targets, (N, K) probabilities. Images that
-    have sizes of their own have been cropped on the host.
+    It takes a key, images uint8 NHWC and labels (N,), and returns images of 0
+    to 255, uint8 or float32, and targets, (N, K) probabilities. Images that
+    differ in size were cropped on the host.
     """
     change = functools.partial(
       augment.training,

@@ -12,8 +12,8 @@ from bnresearch.assembly.data_set import DataSet
 from bnresearch.knobs import Config
 from bnresearch.models import Layers
 
-# Where the statistics of a batch normalize, it is the batch that is evaluated:
-# groups, frozen statistics and renormalization are matters of training.
+# Where evaluation normalizes by batch statistics, they are the whole batch's:
+# groups, frozen statistics and renormalization belong to training.
 _EVALUATED = {
   'group_size': 0,
   'frozen_statistics': False,
@@ -26,7 +26,7 @@ class Network:
   """By the knobs of `model`, `norm` and `train`, for the classes of a data set.
 
   Options that are 'own' or (), and a dropout rate of -1, are left to the
-  architecture. `config.train` says in what it computes, and what it keeps.
+  architecture. `config.train` has the dtype, and what is recomputed.
   """
 
   def __init__(self, config: Config, data_set: DataSet):
@@ -44,7 +44,7 @@ class Network:
     return self.with_norms(**_EVALUATED)
 
   def with_norms(self, **changed: Any) -> nn.Module:
-    """Returns the network with other options of its norms, by their names."""
+    """Returns the network, with these options of its norms changed."""
     cls = lookup.find('models', self._model.name).Model
     words = {'yes': True, 'no': False}
     options = {
@@ -64,8 +64,8 @@ class Network:
   def _norm_at(self, site, changed):
     """Returns the normalizer of the layer at a path.
 
-    Of the patterns in `config.norm.sites` that fit the path, the last one
-    counts. Of those in `config.norm.per_activation`, one is enough.
+    The last pattern of `config.norm.sites` that fits the path counts. One
+    pattern of `config.norm.per_activation` is enough.
     """
     fits = functools.partial(fnmatch.fnmatchcase, site)
     apart = any(map(fits, self._norm.per_activation))
@@ -82,7 +82,7 @@ class Network:
 
   @functools.cached_property
   def norm_options(self) -> dict[str, Any]:
-    """The options that its norms have, of all together."""
+    """The options of all its norms together."""
     options = {}
     for _, name in self.norm_patterns:
       cls = lookup.find('norms', name).Norm

@@ -106,7 +106,7 @@ class Training:
   def initial_batch(self) -> jax.Array:
     """Returns the batch of the network's input that initializers get.
 
-    Of all but 'lsuv', which looks at it, it is one example of zeros.
+    Only 'lsuv' looks at it; for the others it is one example of zeros.
     """
     if self._config.model.initializer != 'lsuv':
       return jnp.zeros((1, *self._data.spec.image_shape))
@@ -160,7 +160,7 @@ class Training:
     """Returns whether the training split lives on the device.
 
     Raises:
-      ValueError: it is to, and cannot.
+      ValueError: it should, and cannot.
     """
     return feed.is_resident(
       self._data.source('train'), self._config.data.on_device

@@ -1,8 +1,8 @@
 """Mirrors: other tools that show a run live, one file and `class Mirror` each.
 
-`--config.log.mirrors=tensorboard,wandb` chooses them. A mirror shows what
-metrics.jsonl has, and nothing else: a run that goes on from a checkpoint writes
-its rows again, so that none is there twice and none is missing.
+`--config.log.mirrors=tensorboard,wandb` chooses them. A mirror shows exactly
+what metrics.jsonl has: a run that goes on from a checkpoint writes its rows
+again, so no row is there twice and none is missing.
 
   from the run directory          TensorBoard, W&B
   a number                        a scalar, under its name
@@ -10,9 +10,9 @@ its rows again, so that none is there twice and none is missing.
   an array (A, C)                 one for each of its rows: name/0, name/1, ...
   the config                      hparams; config
 
-A mirror that fails is told once and left out: it never stops a run. Its package
-is an extra of its name, `pip install 'bnresearch[tensorboard]'`; `PACKAGE` is
-what that has to be imported by.
+A mirror that fails is reported once and left out: it never stops a run. Its
+package is an extra of its name, `pip install 'bnresearch[tensorboard]'`;
+`PACKAGE` is the name to import.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ import numpy as np
 
 
 class Row(NamedTuple):
-  """What is logged at a time, of the state after `step` updates.
+  """What is logged at one time, of the state after `step` updates.
 
   Attributes:
     step: of the run.
@@ -47,7 +47,7 @@ class Mirror(Protocol):
     Args:
       path: the run directory.
       values: {dotted key: value} of the config.
-      fresh: whether the run begins, and is not continued.
+      fresh: whether the run is new, not continued.
     """
 
   def write(self, row: Row) -> None:

@@ -1,7 +1,7 @@
 """TensorBoard: event files in RUN/tensorboard, written without TensorFlow.
 
-`tensorboard --logdir=WORKDIR` shows all runs in it; TensorBoard is a package of
-its own.
+`tensorboard --logdir=WORKDIR` shows all runs in it; TensorBoard is a separate
+package.
 """
 
 import pathlib
@@ -18,11 +18,11 @@ _BINS = 30
 
 
 class Mirror:
-  """Writes one file of events, which has all rows of the run.
+  """Writes one event file, which has all rows of the run.
 
-  It begins with the order to forget what the session before has written. That
-  one's file stays for a TensorBoard that is looking: it would wait for the rest
-  of it for ever. Earlier ones are removed.
+  It begins by telling TensorBoard to forget what the previous session wrote.
+  The previous session's file stays, as a TensorBoard that reads it would wait
+  for the rest of it forever. Earlier files are removed.
   """
 
   def __init__(
@@ -67,7 +67,7 @@ class Mirror:
 
 
 def _plain(values):
-  """Returns values as hparams may be: numbers, booleans and texts."""
+  """Returns values of the types that hparams may have, tuples as strings."""
   return {
     key: str(value) if isinstance(value, tuple) else value
     for key, value in values.items()

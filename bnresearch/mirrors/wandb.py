@@ -1,12 +1,12 @@
 """W&B: a run of the same name, in the project of WANDB_PROJECT or 'bnresearch'.
 
-Runs of a sweep are a group. Its environment variables rule it: without a login,
-without a network or with WANDB_MODE=offline, all is in RUN/wandb, and
-`wandb sync` of the newest folder there uploads it.
+The runs of a sweep form a group. W&B's environment variables apply. Without a
+login, without a network or with WANDB_MODE=offline, everything is in RUN/wandb,
+and `wandb sync` of the newest folder there uploads it.
 
-A continued run is the same one of W&B, by the name in RUN/wandb/id. W&B forgets
-no row, so those which it had seen already stay as they were; they are the same
-up to rounding.
+A continued run stays the same W&B run, by the id in RUN/wandb/id. W&B forgets
+no row, so the rows that it has seen stay as they were; those written again are
+the same up to rounding.
 """
 
 import logging
@@ -21,7 +21,7 @@ import numpy as np
 from bnresearch.mirrors import Row
 
 PACKAGE = 'wandb'
-_SECONDS = 30  # most that it waits for a network, at each end of a run
+_SECONDS = 30  # longest wait for a network, at each end of a run
 
 
 class Mirror:
@@ -34,7 +34,7 @@ class Mirror:
 
     self._wandb = wandb
     self._run = _begun(wandb, path, values, _identity(path, fresh=fresh))
-    self._from = self._run.step  # the first that it has not seen
+    self._from = self._run.step  # the first step that W&B has not seen
 
   def write(self, row: Row) -> None:
     """Hands over a row, unless W&B has it from an earlier session."""
@@ -53,7 +53,7 @@ class Mirror:
 
 
 def _identity(path, *, fresh):
-  """Returns the id of the run at W&B; of a run that begins, a new one."""
+  """Returns the run's id at W&B, a new one for a new run."""
   file = path / 'wandb' / 'id'
   if fresh or not file.exists():
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +62,10 @@ def _identity(path, *, fresh):
 
 
 def _begun(wandb, path, values, identity):
-  """Returns W&B's run; where that cannot be reached, it is kept here."""
+  """Returns the W&B run, kept on this machine if W&B cannot be reached."""
 
   def begin(mode):
-    # Silent, it asks nobody to log in: points may train in many processes.
+    # Silent, it does not ask for a login: points may train in many processes.
     wandb.setup(wandb.Settings(silent=True))
     return wandb.init(
       id=identity,
@@ -93,7 +93,7 @@ def _begun(wandb, path, values, identity):
       error,
       path / 'wandb',
     )
-    wandb.teardown()  # whose process still tries to reach it
-    # For the other runs of this process too, which would wait as long.
+    wandb.teardown()  # its process still tries to reach W&B
+    # Spares the other runs of this process the same wait.
     os.environ['WANDB_MODE'] = 'offline'
     return begin('offline')

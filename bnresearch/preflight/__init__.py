@@ -11,12 +11,12 @@ from bnresearch.machine.memory import of_machine
 
 
 class Machine(NamedTuple):
-  """Where runs will be.
+  """The machine that runs will use.
 
   Attributes:
-    devices: of a run, at most.
+    devices: most that a run can have.
     platform: 'cpu' or another.
-    memory: bytes of all devices; 0 where that is not known here.
+    memory: bytes of all devices; 0 if that is not known here.
   """
 
   devices: int
@@ -25,7 +25,7 @@ class Machine(NamedTuple):
 
 
 def this_machine() -> Machine:
-  """Returns that of this process, with the other hosts if there are any."""
+  """Returns the machine of this process, with the other hosts if any."""
   devices = jax.devices()
   local = of_machine(jax.local_devices())
   hosts = jax.process_count()

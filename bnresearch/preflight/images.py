@@ -14,15 +14,15 @@ from bnresearch.training import stream
 
 
 def check_images(parts: Parts) -> int:
-  """Raises what training would soon, of the data and of what is to start from.
+  """Raises what training would raise about its data and starting weights.
 
   Returns how many bytes of images live on each device.
 
   Raises:
     MissingData, DamagedData: the data cannot be trained on.
     FileNotFoundError: there is nothing to start from.
-    ConfigError: the images do not suit what they are to go through, or there
-      are fewer than a batch has; a knob has no effect on this data.
+    ConfigError: the images do not suit the functions they go through, or are
+      fewer than a batch has; or a knob has no effect on this data.
   """
   config, spec = parts.config, parts.data.spec
   source, N = parts.data.source('train'), config.train.batch_size
@@ -47,7 +47,7 @@ def check_images(parts: Parts) -> int:
 
 
 def _in_vain(parts: Parts, resident: bool) -> Iterator[str]:
-  """Yields which knobs have no effect on the data that there is."""
+  """Yields a refusal for each knob that has no effect on this data."""
   config = parts.config
   values = knobs.leaves(config)
   if parts.data.spec.image_shape[-1] == 1:

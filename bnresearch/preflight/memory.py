@@ -1,7 +1,7 @@
-"""Whether a run fits into memory: a bound from below, before it begins.
+"""Whether a run fits into memory: a lower bound, before it begins.
 
-It counts what surely lies there at a time. What it lets pass may still be too
-large, as the compiler needs room of its own.
+It counts what surely lies there at the same time. A run that it lets pass may
+still be too large, as the compiler needs room of its own.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def problem(
     state: of the run, for its shapes.
     resident: bytes of the images that live on a device.
     taps: of a part of a batch, for their shapes: each of them, or something of
-      its size, is kept for the way back, unless it is made again then.
+      its size, is kept for the backward pass, unless it is recomputed there.
   """
   kept = [_bytes(x) for x in jax.tree.leaves(taps)]
   activations = sum(kept) if remat == 'none' else max(kept)

@@ -26,18 +26,19 @@ def check_network(
   resident: int = 0,
   swept: Collection[str] = (),
 ) -> None:
-  """Raises what training would, of network, batch and devices together.
+  """Raises what training would raise about network, batch and devices.
 
   Args:
     parts: of the run; its data is there, see `check_images`.
     machine: where it will run.
     resident: bytes of images on each device, see there.
-    swept: in what the points of its sweep differ. Where that is another knob
-      of the network, one without an effect may have it at another point.
+    swept: the knobs in which the points of its sweep differ. If another knob of
+      the network is among them, a knob without effect here may have one at
+      another point.
 
   Raises:
     ConfigError: the network cannot be made, applied to a batch, or split over
-      the devices; a pattern or a knob changes nothing of it; or it surely does
+      the devices; a pattern or a knob changes nothing in it; or it surely does
       not fit into memory.
   """
   try:
@@ -96,7 +97,7 @@ def _forward(parts, fresh, devices):
     )
     return params, new, outputs
 
-  # By pmap, devices have the same shares, but it wants real ones.
+  # pmap gives devices the same shares, but needs real devices.
   config = parts.config
   backend = 'jit' if config.parallel.backend == 'jit' else 'shard_map'
   mapped = parallel.distributed(forward, backend)
@@ -114,8 +115,8 @@ def _forward(parts, fresh, devices):
 def _is_in_vain(key, parts):
   """Says whether the network is the same whatever a knob is.
 
-  To name what is the architecture's own is not in vain: another value changes
-  the network.
+  Naming the architecture's own value is not in vain: another value changes the
+  network.
   """
   default, here = knobs.KNOBS[key].default, _fingerprint(parts)
   others = knobs.KNOBS[key].rule.choices if default == 'own' else (default,)
@@ -131,7 +132,7 @@ def _is_in_vain(key, parts):
 
 
 def _fingerprint(parts):
-  """Returns what is the same for networks that are: initial and in training."""
+  """Returns the initial training pass as text, equal for equal networks."""
   config, shape = parts.config, parts.data.spec.image_shape
   init = functools.partial(parts.network.model.init_with_output, train=True)
   keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}

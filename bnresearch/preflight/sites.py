@@ -1,4 +1,4 @@
-"""Which layers the patterns of a config are for: one that is for none is wrong.
+"""Which layers the patterns of a config fit: one that fits none is wrong.
 
 So is one that changes nothing. Both would be silently ignored.
 """
@@ -20,7 +20,7 @@ class Met(NamedTuple):
 
   Attributes:
     norm: its options, `per_activation` perhaps among them.
-    positions: of an example, 1 in a layer that is fully connected.
+    positions: per example, 1 in a fully connected layer.
   """
 
   norm: nn.Module
@@ -50,7 +50,8 @@ def met(
 def check(parts: Parts) -> None:
   """Refuses a pattern of `sites` or `per_activation` that changes no layer.
 
-  Also a `norm.name` that no layer has, because all are sites of others.
+  It also refuses a `norm.name` that no layer has, because `sites` gives every
+  layer another norm.
 
   Raises:
     ValueError: names the pattern, and all layers.

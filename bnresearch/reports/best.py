@@ -10,11 +10,11 @@ from bnresearch.runs import logbook
 
 
 class Best(NamedTuple):
-  """What was chosen: the checkpoint that `--step=best` restores.
+  """The chosen step: its checkpoint is what `--step=best` restores.
 
   Attributes:
-    split: by whose highest accuracy.
-    step: that was chosen.
+    split: whose highest accuracy chose it.
+    step: the chosen one.
     accuracy: on the test split, at this step.
   """
 
@@ -28,8 +28,8 @@ def of(
 ) -> Best | None:
   """Returns the best step of a run, None if there is no evaluation.
 
-  Rows count at whose step a checkpoint was kept, if there are any: evaluations
-  may come more often.
+  If there are any checkpoints, only rows at their steps count: evaluations may
+  come more often.
 
   Args:
     path: of the run.
@@ -52,7 +52,7 @@ def value(name: str, series: logbook.Series) -> tuple[int, float] | None:
   """Returns the step and the value of a metric's best row, None if all are NaN.
 
   Args:
-    name: of the metric; the lower a loss, the better.
+    name: of the metric; lower is better for a loss.
     series: its rows, values (T,).
   """
   steps, values = series

@@ -14,7 +14,7 @@ class Claim:
   """A published claim, and what this code measured.
 
   Attributes:
-    setting: under which assumption, such as an initialization.
+    setting: the assumption, such as an initialization.
     claim: what is claimed, in few words.
     published: the paper's number or words.
     measured: ours, with the deviation over seeds.
@@ -29,14 +29,14 @@ class Claim:
 
   @property
   def verdict(self) -> str:
-    """As `verdict` gives it."""
+    """See `verdict`."""
     return verdict(self.holds)
 
 
 def verdict(holds: Sequence[bool]) -> str:
-  """Returns 'reproduced' or 'not reproduced', or in how many of the seeds.
+  """Returns 'reproduced', 'not reproduced', or '2 of 3 times'.
 
-  It says so where something was tried once only.
+  It says so if something was tried only once.
   """
   if not holds:
     return 'not tested'
@@ -49,7 +49,7 @@ def verdict(holds: Sequence[bool]) -> str:
 
 
 def told(holds: Sequence[bool]) -> str:
-  """Returns the verdict and from how many seeds, or rounds, it is."""
+  """Returns the verdict, and how many seeds or rounds it comes from."""
   if len(set(holds)) == 1 < len(holds):
     return f'{verdict(holds)}, {sum(holds)} of {len(holds)} times'
   return verdict(holds)

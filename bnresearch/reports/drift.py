@@ -1,7 +1,7 @@
 """Drift: how the inputs to nonlinearities move during training.
 
 It is read from what the probe `activation_percentiles` recorded. The first
-probe, before the first step, is left out: running statistics are no estimate of
+probe, before the first step, is left out: running statistics do not estimate
 anything yet.
 """
 
@@ -23,9 +23,9 @@ def layers(run: Run) -> list[str]:
 
 
 def _taps(run):
-  """Returns the paths of all taps, in the order in which they are made."""
+  """Returns the paths of all taps, in the order the network makes them."""
   order = []
-  # What JAX returns is sorted by name, also from a block that is made again.
+  # JAX sorts what it returns by name, also from a rematerialized block.
   config = changed(run.config, {'train.remat': 'none'})
   model = assemble(config, run.parts).network.evaluated
 
@@ -51,7 +51,7 @@ def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def typical_unit(run: Run) -> int:
-  """Returns the unit of the last layer that drifts more than half of them."""
+  """Returns the unit of the last layer whose largest drift is the median."""
   _, drift_TC = of_layer(run, layers(run)[-1])
   order = np.argsort(drift_TC.max(axis=0), kind='stable')
   return int(order[len(order) // 2])

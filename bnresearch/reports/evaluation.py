@@ -17,8 +17,8 @@ from bnresearch.training.state import State
 def show(run: Run, state: State, *, save: bool) -> None:
   """Evaluates on the whole test split and prints the tables.
 
-  Averaged parameters have rows of their own, and none by the running
-  statistics, which belong to the others.
+  Averaged parameters have rows of their own, but none by the running
+  statistics, which belong to the parameters themselves.
 
   Args:
     run: the run.
@@ -61,7 +61,7 @@ def show(run: Run, state: State, *, save: bool) -> None:
 
 
 def _rows(state):
-  """Yields which statistics normalize, and whether the averaged parameters."""
+  """Yields each row's statistics, and whether its parameters are averaged."""
   for statistics in STATISTICS if state.collections else ('ema',):
     yield statistics, False
   if jax.tree.leaves(state.average):

@@ -1,4 +1,4 @@
-"""A folder's studies, and what of their claims has been reproduced."""
+"""A folder's studies, and which of their claims have been reproduced."""
 
 import argparse
 import ast
@@ -33,9 +33,9 @@ def lines(folder: pathlib.Path) -> Iterator[str]:
   """Yields lines for a terminal: each study, then the verdicts of its results.
 
   Args:
-    folder: a package with a module for each study; those that begin with an
-      underscore are none. `results` in it has what `claims.write` wrote of a
-      study, in files that begin with its name.
+    folder: a package with a module for each study; modules that begin with an
+      underscore are no studies. Its `results` has what `claims.write` wrote
+      about a study, in files that begin with the study's name.
   """
   for file in sorted(folder.glob('[!_]*.py')):
     text = ast.get_docstring(ast.parse(file.read_text()))

@@ -21,8 +21,8 @@ def opened(file: pathlib.Path, class_names: Sequence[str]) -> Iterator[Add]:
   """Gives `add(probabilities_NK, labels_N)`, which writes rows to a file.
 
   Its columns: the example's place in the split; the names of its class and of
-  the most probable one; the probability of that, and `p_<name>`, of each. Rows
-  are written as they come, and the file is there when all of them are.
+  the most probable class; the latter's probability; and `p_<name>`, that of
+  each class. Rows are written as they come; the file appears once all are in.
 
   Args:
     file: ends in one of `ENDINGS`.

@@ -12,7 +12,7 @@ from bnresearch.inference.run import Run
 from bnresearch.terminal import say, track, wide
 from bnresearch.training.state import State
 
-_SHOWN = 3  # classes of a row
+_SHOWN = 3  # classes per row
 
 
 def show(
@@ -23,9 +23,9 @@ def show(
   crop_count: int,
   as_json: bool,
 ) -> int:
-  """Prints what the run says of each file; returns the exit status.
+  """Prints what the run predicts for each file; returns the exit status.
 
-  1: a file could not be read; the others are predicted all the same.
+  It is 1 if a file could not be read; the others are predicted all the same.
   """
   predicted = predict(run, state, files, crop_count)
   found = list(track(predicted, 'predicting', len(files)))

@@ -1,4 +1,4 @@
-"""The reliability diagram: is a network as often right as it says?"""
+"""The reliability diagram: is a network right as often as it says?"""
 
 import pathlib
 
@@ -12,14 +12,14 @@ ENDINGS = ('.pdf', '.png', '.svg')
 
 
 def draw(summary: Summary, title: str, file: pathlib.Path) -> None:
-  """Draws accuracy against confidence, and how many examples have which.
+  """Draws accuracy and the share of examples against confidence.
 
   Guo et al. 2017, Figure 1, arXiv 1706.04599: on the diagonal, a network is
   calibrated; below it, too confident.
 
   Args:
     summary: of all examples.
-    title: of what.
+    title: what it shows.
     file: ends in one of `ENDINGS`.
   """
   from matplotlib.figure import Figure

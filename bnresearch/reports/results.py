@@ -1,4 +1,4 @@
-"""The results of a sweep as one table, for whatever makes plots elsewhere."""
+"""The results of a sweep as one table, for plots made elsewhere."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ ENDINGS = ('.csv', '.parquet')
 # Metrics that have a best value.
 _HAVE_BEST = ('accuracy', 'top5_accuracy', 'loss')
 _GROUPS = ('train', 'validation', 'test', 'average')
-# Of provenance.json, what is no value of a cell.
+# Entries of provenance.json that do not fit into a cell.
 _LEFT_OUT = ('from_step', 'conventions')
 
 
 def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes rows as CSV or Parquet, by the ending, at once or not at all.
+  """Writes rows as CSV or Parquet, by the file's ending, all or nothing.
 
   Args:
     file: ends in one of `ENDINGS`.
-    rows: need not have the same columns; a value that one lacks is empty.
+    rows: need not have the same columns; missing values are empty.
   """
   columns = list(dict.fromkeys(key for row in rows for key in row))
   whole = [{column: row.get(column) for column in columns} for row in rows]
@@ -48,22 +48,22 @@ def rows(
   statuses: Mapping[str, str],
   target: targets.Target | None = None,
 ) -> list[dict[str, Any]]:
-  """Returns one row a point, read from its run directory.
+  """Returns one row per point, read from its run directory.
 
   Columns: run, the point's name; the swept knobs by their dotted keys; status,
   step and steps, seconds of training; the split that chose the best step, that
   step and its test accuracy; for each number that training and evaluation log,
   the last value as final/NAME, and for accuracies and losses best/NAME with
   best_step/NAME, see `best.value`; and the commit, versions and device of the
-  run's last session. A point that has not begun has the first few only, and
-  one whose logbook is not what the run wrote has no metrics.
+  run's last session. A point that has not begun has only the first few; one
+  whose logbook is not what the run wrote has no metrics.
 
   Args:
     points: of one sweep.
     workdir: of the sweep.
     statuses: {name: status} of the points.
-    target: whose steps get a column steps_to/METRIC=VALUE, empty where it is
-      not reached.
+    target: its steps get a column steps_to/METRIC=VALUE, empty if the run does
+      not reach it.
   """
   return [
     {

@@ -13,7 +13,7 @@ from bnresearch.inference.predict import Network
 from bnresearch.reports import prediction_file, reliability
 from bnresearch.terminal import say, track, wide
 
-_CLASSES = 100  # whose accuracy is shown one by one; of more, the worst
+_CLASSES = 100  # most that are shown one by one; of more, only the worst
 _WORST = 10
 
 
@@ -85,7 +85,7 @@ def _numbers(summary):
 
 
 def _classes(names, summary, what):
-  """Returns the table of all classes, or of the worst where they are many."""
+  """Returns the table of all classes, or of the worst if there are many."""
   title, shown = 'each class', range(len(names))
   if len(names) > _CLASSES:
     order = np.argsort(summary.accuracy_K, kind='stable')  # NaN comes last

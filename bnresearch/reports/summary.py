@@ -1,4 +1,4 @@
-"""The summary of a sweep: one row a point."""
+"""The summary of a sweep: one row per point."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ def table(
 ) -> Table:
   """Returns each point's status, last and best test accuracy, and time.
 
-  The best is that of the checkpoint which `--step=best` restores; the caption
-  says which split chose it. Where the logbook is not what the run wrote, there
-  is a question mark.
+  The best is that of the checkpoint that `--step=best` restores; the caption
+  says which split chose it. A question mark means that the logbook is not what
+  the run wrote.
 
   Args:
     points: of a sweep.
     workdir: of the sweep.
-    known: {name: status}, by a launcher; else those of the run directories.
-    target: whose steps get a column.
+    known: {name: status}, from a launcher; else from the run directories.
+    target: its steps get a column.
   """
   chose = ' or '.join(
     sorted({choosing_split(p.config.data.held_out) for p in points})

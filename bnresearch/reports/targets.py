@@ -6,7 +6,7 @@ import numpy as np
 
 from bnresearch.runs.logbook import Series
 
-# What has one value at a step, as `runs.logbook` names it.
+# Metrics with one value per step, by their names in the logbook.
 METRICS = tuple(
   f'{of}/{what}'
   for of in ('validation', 'test', 'average', 'train')
@@ -48,8 +48,7 @@ def steps_to(
 ) -> float:
   """Returns the step at which a metric first reaches `value`, inf if never.
 
-  Between the two rows of the logbook around it, the metric is taken for
-  linear.
+  It is interpolated linearly between the two rows of the logbook around it.
 
   Args:
     series: of one metric, values (T,); None for a run without it.
@@ -75,7 +74,7 @@ def steps_to_target(metrics: dict[str, Series], target: Target) -> float:
 
   Args:
     metrics: of a run, as `logbook.read` gives them.
-    target: a metric whose last word is 'loss' is to fall.
+    target: a metric that ends in 'loss' must fall to it, others rise.
   """
   falling = target.metric.endswith('loss')
   return steps_to(metrics.get(target.metric), target.value, falling=falling)

@@ -1,7 +1,8 @@
 """Checkpoints: the latest few and the best, each proven whole.
 
-With the state goes `meta`: step, versions, the config's digest, how statistics
-were made, and a digest of all bytes: what is restored is what was saved.
+Each has the state and its `meta`: step, versions, the config's digest, how
+statistics were made, and a digest of all bytes, which proves that what is
+restored is what was saved.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from bnresearch.training.state import State, differences, digest, nested
 
 _T = TypeVar('_T')
 
-# What a kill leaves of one that was being written, or deleted.
+# What a kill leaves of a checkpoint that was being written or deleted.
 _LEFT_OVER = ('*.orbax-checkpoint-tmp*', '*.deleted')
 
 
@@ -40,9 +41,9 @@ class Checkpoints:
     """Opens a folder.
 
     Args:
-      folder: made if need be.
-      keep: how many of the latest to hold, and the best besides; None opens
-        the folder for reading only, and changes nothing in it.
+      folder: made if it is absent.
+      keep: how many of the latest to keep, besides the best; None opens the
+        folder for reading only, and changes nothing in it.
 
     Raises:
       run_directory.Refused: no checkpoint can be kept under such a path.
@@ -52,7 +53,7 @@ class Checkpoints:
     self._disk = disk.Disk()
     # (step, digest) of what is being written, and of what was begun last.
     self._begun = self._saved = None
-    self._told: set[int] = set()  # steps that were said to be damaged
+    self._told: set[int] = set()  # steps that were reported as damaged
     if keep is not None:
       self._folder.mkdir(parents=True, exist_ok=True)
       self._clean()
@@ -65,11 +66,11 @@ class Checkpoints:
   def save(
     self, state: State, metrics: dict[str, float] | None, meta: dict[str, Any]
   ) -> None:
-    """Begins to save; the disk is written while training goes on.
+    """Begins to save; training goes on while the disk is written.
 
     Args:
       state: it may be donated afterwards: a copy is saved.
-      metrics: at this step, of the split that chooses the best; None where it
+      metrics: at this step, on the split that chooses the best; None if it
         was not evaluated.
       meta: what to note beside it, ready for JSON.
 
@@ -98,12 +99,12 @@ class Checkpoints:
 
     Args:
       template: a state of the same tree, shapes and dtypes.
-      which: 'latest', 'best' (highest accuracy), or a step. Of the first two,
-        those that are damaged are passed over, with a warning.
+      which: 'latest', 'best' (highest accuracy), or a step. The first two pass
+        over damaged checkpoints, with a warning.
 
     Raises:
-      RestoreError: there is no such checkpoint, it is damaged, or its tree is
-        another one; names every leaf that differs.
+      RestoreError: there is no such checkpoint, it is damaged, or it has
+        another tree; names every leaf that differs.
     """
 
     def read(step):
@@ -119,9 +120,9 @@ class Checkpoints:
     return self._first_whole(which, read)
 
   def restore_variables(self, which: str | int = 'latest') -> dict[str, Any]:
-    """Returns what a network has of a saved state, whatever its tree.
+    """Returns the network's variables in a saved state, whatever its tree.
 
-    Its parameters, as 'params', and each collection by its name.
+    They are the parameters, as 'params', and each collection by its name.
 
     Raises:
       RestoreError: there is no such checkpoint, or it is damaged.
@@ -168,9 +169,9 @@ class Checkpoints:
       self._disk.close()
 
   def _metas(self) -> dict[int, dict[str, Any]]:
-    """Returns {step: meta} of what can be read, ascending; tells of the rest.
+    """Returns {step: meta} of what can be read, ascending; warns of the rest.
 
-    That arrays are damaged is not seen here.
+    Damaged arrays are not noticed here.
     """
     self._wait()
     metas = {}
@@ -199,7 +200,7 @@ class Checkpoints:
     return read(steps[-1])
 
   def _wanted(self, which):
-    """Returns the steps that `which` may mean, the first one first."""
+    """Returns the steps that `which` may mean, the first choice first."""
     metas = self._metas()
     if which not in ('latest', 'best'):
       step = int(which) if str(which).isdecimal() else None
@@ -241,7 +242,7 @@ class Checkpoints:
     )
 
   def _wait(self):
-    """Waits for what is being written; what is not kept goes only then."""
+    """Waits for what is being written; deletes only then what is not kept."""
     if not self._begun:
       return
     saved, self._begun, self._saved = self._saved, None, None
@@ -261,12 +262,12 @@ class Checkpoints:
     folder = self._folder / str(step)
     aside = folder.with_suffix('.damaged')
     logging.warning('%s It is now %s.', why, aside.name)
-    if aside.exists():  # of an earlier time
+    if aside.exists():  # from an earlier time
       shutil.rmtree(aside)
     folder.rename(aside)
 
   def _clean(self):
-    """Removes what a kill has left, and sets aside what is not whole."""
+    """Removes what a kill left, and sets aside what is not whole."""
     for pattern in _LEFT_OVER:
       for left in self._folder.glob(pattern):
         shutil.rmtree(left)

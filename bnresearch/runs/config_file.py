@@ -1,7 +1,7 @@
 """config.json: a run's config on disk, and how two configs differ.
 
-Its `format` says which rules read it; there was none at first. A run
-that was made before a knob was there opens with what was done then.
+Its `format` says which rules read it; the oldest files have none. A run that
+is older than a knob opens with what was done before the knob existed.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from typing import Any
 from bnresearch import knobs
 from bnresearch.config import plain
 
-# One more where a value that is there already gets another meaning.
+# Goes up by one when an existing value gets another meaning.
 FORMAT = 2
-# What runs did before a knob was there, whatever its default is.
+# What runs did before a knob existed, whatever its default is.
 BEFORE = {
   knob.key: knob.before
   for knob in knobs.KNOBS.values()
@@ -42,9 +42,10 @@ def from_json(text: str) -> knobs.Config:
 
 
 def restored(values: dict[str, Any]) -> knobs.Config:
-  """Returns the config that was written, now or at an earlier time.
+  """Returns the config that was written, by this or an earlier version.
 
-  Lists become tuples again; what the time before a knob did is filled in.
+  Lists become tuples again; a knob that did not exist yet gets what was done
+  before it.
 
   Raises:
     ValueError: it has a later format.
@@ -61,13 +62,13 @@ def restored(values: dict[str, Any]) -> knobs.Config:
 
 
 def _bring_up_to_date(values):
-  """Changes what was written at an earlier time, in place."""
+  """Changes what an earlier version wrote, in place."""
   for key, value in BEFORE.items():
     group, _, leaf = key.rpartition('.')
     inside = values.setdefault(group, {}) if group else values
-    if isinstance(inside, dict):  # who compares the keys finds what else it is
+    if isinstance(inside, dict):  # else a comparison of the keys reports it
       inside.setdefault(leaf, value)
-  # Whether it was for all layers, before it was for those of some paths.
+  # It used to say whether for all layers; now it has patterns of paths.
   norm = values.get('norm')
   if isinstance(norm, dict) and type(norm.get('per_activation')) is bool:
     norm['per_activation'] = ['*'] if norm['per_activation'] else []

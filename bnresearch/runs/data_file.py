@@ -11,7 +11,7 @@ ABOUT, NAMES = 'data.json', 'class_names.json'
 
 
 class Split(NamedTuple):
-  """Which images a split of a data set has.
+  """The images of a split of a data set.
 
   Attributes:
     count: how many.
@@ -25,7 +25,7 @@ class Split(NamedTuple):
 def found(
   path: pathlib.Path,
 ) -> tuple[tuple[str, ...] | None, dict[str, Any] | None]:
-  """Returns a run's classes and data.json, None for what is not whole.
+  """Returns a run's classes and data.json; None for what is not whole.
 
   Raises:
     Refused: a file holds something else.
@@ -45,7 +45,7 @@ def read_data(
   """Returns a run's (H, W, C) of images, its classes, and all of data.json.
 
   Raises:
-    FileNotFoundError: it has not begun, or is of a time before these files.
+    FileNotFoundError: the run has not begun, or is older than these files.
     Refused: a file holds something else.
   """
   names, about = found(path)
@@ -60,7 +60,7 @@ def read_data(
 
 
 def split_of(source: Any) -> Split:
-  """Returns which images a `data.Source` has."""
+  """Returns the count and digest of a `data.Source`."""
   return Split(len(source), source.digest)
 
 
@@ -78,13 +78,13 @@ def check_data(
 ) -> None:
   """Raises Refused if a run has seen other data than this.
 
-  What a run has not noted, as it is of an earlier time, is not compared.
+  What an older run did not note is not compared.
 
   Args:
     path: of the run.
     class_names: the K classes.
     notes: of a source.
-    splits: those that are to be used.
+    splits: those that will be used.
   """
   names, about = found(path)
   end = 'Use the former data, or another --workdir.'
@@ -124,7 +124,7 @@ def merged(
   splits: Mapping[str, Split],
   notes: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Returns what data.json shall hold: what it has, and what it lacks."""
+  """Returns the content of data.json, with what it lacks added."""
   before = about or {}
   now = {
     'image_shape': list(image_shape),

@@ -1,7 +1,8 @@
-"""One checkpoint on disk, by Orbax: a folder with a state and what is noted.
+"""One checkpoint on disk, by Orbax: a folder with a state and its metadata.
 
-Orbax's own manager of many checkpoints is not used: a kill while it deletes
-one leaves a half, and it opens none of a folder in which one is damaged.
+Orbax's own manager of many checkpoints is not used: a kill while it deletes a
+checkpoint leaves half of it, and it opens none in a folder where one is
+damaged.
 """
 
 import contextlib
@@ -23,8 +24,8 @@ from etils import epath
 from bnresearch.runs import run_directory
 from bnresearch.terminal import UserError
 
-# What says nothing of a checkpoint: too many files or too little memory, no
-# right to read, a disk that does not answer.
+# Errors that say nothing about a checkpoint: too many files or too little
+# memory, no right to read, a disk that does not answer.
 _OF_THE_MACHINE = (
   errno.EMFILE,
   errno.ENFILE,
@@ -36,10 +37,10 @@ _OF_THE_MACHINE = (
 
 
 def _be_told_once() -> None:
-  """Keeps Orbax and Tensorstore from printing what they raise besides.
+  """Keeps Orbax and Tensorstore from also printing what they raise.
 
-  Of many arrays, the first that cannot be read or written ends the event loop;
-  each of the others then finds it closed, or nobody who asks for its error.
+  The first array that cannot be read or written ends the event loop; each of
+  the others then finds it closed, or nobody asks for its error.
   """
   logging.getLogger('absl').addFilter(
     lambda record: (
@@ -69,7 +70,7 @@ class SaveError(UserError, RuntimeError):
 
 
 class _Literal(type(epath.Path())):
-  """A path that is no pattern: Orbax looks by `glob` into its own folders."""
+  """A path that is no pattern: Orbax looks into its own folders by `glob`."""
 
   def glob(self, pattern: str) -> Iterator['_Literal']:
     for name in glob.glob(pattern, root_dir=os.fspath(self)):
@@ -98,10 +99,10 @@ class Disk:
     )
 
   def begin(self, folder: pathlib.Path, tree: Any, meta: dict) -> None:
-    """Begins to write; the folder has its name once all is in it.
+    """Begins to write; the folder gets its name once everything is in it.
 
     Args:
-      folder: there is none of this name.
+      folder: must not exist yet.
       tree: nested dicts of arrays, which must not change while it writes.
       meta: ready for JSON.
 
@@ -158,14 +159,14 @@ def check_path(path: pathlib.Path) -> None:
 
 
 def is_of_the_machine(error: Exception | str) -> bool:
-  """Says whether an error tells of the machine, not of a checkpoint."""
+  """Says whether an error is about the machine, not about a checkpoint."""
   return isinstance(error, MemoryError) or (
     isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
   )
 
 
 def in_short(error: Exception | str) -> str:
-  """Returns what went wrong, without what a library says of its insides."""
+  """Returns what went wrong, without a library's internals."""
   lines = str(error).splitlines() or [type(error).__name__]
   return lines[0].partition(' [tensorstore_spec=')[0]
 
@@ -194,9 +195,9 @@ def sealed(meta: dict) -> dict:
 
 
 def _alone():
-  """Returns options that let Orbax wait for no other host.
+  """Returns options that keep Orbax from waiting for other hosts.
 
-  A state is whole on each of them: the first one saves, all restore.
+  Each host has the whole state: the first one saves, all restore.
   """
   me = jax.process_index()
   if jax.process_count() == 1:

@@ -15,8 +15,8 @@ def read(
 ) -> Any | None:
   """Returns what a file holds; None if it is not there, or is cut off.
 
-  Cut off is what a loss of power leaves, a beginning or zeros: it can be
-  written again. What is whole and something else was changed by somebody.
+  A loss of power leaves a file cut off, a beginning or zeros: it can be written
+  again. A whole file that holds something else was changed by somebody.
 
   Args:
     file: to be read.
@@ -63,7 +63,7 @@ def replace(file: pathlib.Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def written_to(path: pathlib.Path) -> Iterator[None]:
-  """Turns what the disk has against writing to a directory into Refused."""
+  """Turns errors of writing to a directory into Refused."""
   try:
     yield
   except OSError as error:

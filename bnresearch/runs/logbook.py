@@ -1,8 +1,8 @@
-"""The logbook: a run's numbers, one JSON row a line, in the order of steps.
+"""The logbook: a run's numbers, one JSON row per line, in the order of steps.
 
-Nothing in it depends on the clock or the machine's mood: a run that was killed
-and continued has, byte for byte, the logbook of one that never stopped. Numbers
-that JSON has no word for are the texts 'NaN', 'Infinity' and '-Infinity'.
+Nothing in it depends on the clock: a run that was killed and continued has,
+byte for byte, the logbook of one that never stopped. Numbers that JSON has no
+word for are the strings 'NaN', 'Infinity' and '-Infinity'.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ class Series(NamedTuple):
 
 
 class Mark(NamedTuple):
-  """What the rows up to a moment were: `size` bytes, and a digest of them.
+  """The rows up to some moment: `size` bytes, and a digest of them.
 
-  The digest is '' where it was not noted, as in older runs.
+  The digest is '' if it was not noted, as in older runs.
   """
 
   size: int
@@ -42,7 +42,7 @@ class Logbook:
   """Appends rows to a file; without `writes` it changes nothing.
 
   Attributes:
-    file: where they are.
+    file: where the rows are.
   """
 
   def __init__(self, file: pathlib.Path, *, writes: bool = True):
@@ -53,7 +53,7 @@ class Logbook:
   ) -> None:
     """Drops the rows after `step`, and lines that cannot be read.
 
-    `noting` is called with the mark of what is kept before the rest is gone.
+    `noting` gets the mark of what is kept, before the rest is dropped.
     """
     if not self._writes:
       return
@@ -66,7 +66,7 @@ class Logbook:
 
   @property
   def mark(self) -> Mark:
-    """What its whole rows are."""
+    """The mark of its complete rows."""
     text = self.file.read_bytes() if self.file.exists() else b''
     return _mark(text[: text.rfind(b'\n') + 1])
 
@@ -75,7 +75,7 @@ class Logbook:
     return _begins_with(self.file, mark)
 
   def steps(self) -> dict[str, set[int]]:
-    """Returns {group: steps} of its rows; 'test' is that of 'test/loss'."""
+    """Returns {group: steps} of its rows; 'test/loss' is in group 'test'."""
     found: dict[str, set[int]] = {}
     for _, _, row in _rows(self.file):
       for name in row or ():
@@ -92,7 +92,7 @@ class Logbook:
     return aside
 
   def write(self, step: int, row: dict[str, Any]) -> None:
-    """Appends one row; arrays become nested lists, float32 its digits."""
+    """Appends one row; arrays become nested lists, see `plain`."""
     if not self._writes:
       return
     plain_row = {name: plain(value) for name, value in row.items()}
@@ -120,7 +120,7 @@ def rows(
 def read(file: pathlib.Path) -> dict[str, Series]:
   """Returns {name: Series} of all rows of a logbook that can be read.
 
-  Complete lines that cannot be are named by a warning.
+  A warning names complete lines that cannot be read.
   """
   rows: dict[str, tuple[list, list]] = {}
   unreadable = []
@@ -149,7 +149,7 @@ def read(file: pathlib.Path) -> dict[str, Series]:
 def is_whole(file: pathlib.Path, status: dict[str, Any]) -> bool:
   """Says whether a logbook has the rows that its run noted in its status.
 
-  It is not where rows were lost or changed afterwards, which a warning tells.
+  It warns if rows were lost or changed since.
 
   Args:
     file: the logbook.
@@ -165,10 +165,10 @@ def is_whole(file: pathlib.Path, status: dict[str, Any]) -> bool:
 
 
 def ranked(values_T: Sequence[float]) -> list[int]:
-  """Returns the indices of T values of a metric, that of the best one first.
+  """Returns the indices of a metric's T values, the best one first.
 
-  The higher is the better, and of equal ones the later, which was trained
-  longer. Those that are NaN are left out.
+  Higher is better; of equal values the later, which was trained longer. NaN is
+  left out.
   """
   known = [k for k, value in enumerate(values_T) if not np.isnan(value)]
   return sorted(known, key=lambda k: (values_T[k], k), reverse=True)
@@ -201,7 +201,7 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[int, bytes, dict | None]]:
 
 
 def _arrays(row):
-  """Returns a row's numbers, {} if it is none or has something else."""
+  """Returns a row's arrays; {} if it is no row, or has something else."""
   try:
     return {name: _array(value) for name, value in (row or {}).items()}
   except (TypeError, ValueError):

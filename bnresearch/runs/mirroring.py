@@ -13,13 +13,13 @@ from bnresearch.terminal import explain
 
 
 class Mirrors:
-  """Those of `log.mirrors`; one that fails is told once, and left out."""
+  """The mirrors of `log.mirrors`; one that fails is reported and left out."""
 
   def __init__(self, run: RunDirectory, config: knobs.Config):
     """Opens them, and shows the rows that are there already.
 
     Args:
-      run: its logbook has the rows before this session, no others.
+      run: its logbook has the rows from before this session, and no others.
       config: of the run.
     """
     self._path, self._open = run.path, {}

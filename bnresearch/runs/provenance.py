@@ -1,4 +1,4 @@
-"""Provenance: with which code, versions and device numbers were made."""
+"""Provenance: the code, versions and device that made a run's numbers."""
 
 import datetime
 import importlib.metadata
@@ -36,7 +36,7 @@ def collect() -> dict[str, str | int]:
 
 
 def random_numbers() -> dict[str, str | bool]:
-  """Returns by what JAX draws random numbers: its options that decide it."""
+  """Returns JAX's options that decide how it draws random numbers."""
   return {
     'jax_default_prng_impl': jax.config.jax_default_prng_impl,
     'jax_threefry_partitionable': jax.config.jax_threefry_partitionable,
@@ -44,7 +44,7 @@ def random_numbers() -> dict[str, str | bool]:
 
 
 def check_random_numbers(path: pathlib.Path) -> None:
-  """Raises Refused if a run has drawn random numbers otherwise than now.
+  """Raises Refused if a run has drawn random numbers in another way than now.
 
   What an earlier version did not note is not compared.
   """
@@ -59,7 +59,7 @@ def check_random_numbers(path: pathlib.Path) -> None:
 
 
 def sessions(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns what each session of a run has noted, the first first.
+  """Returns what each session of a run has noted, oldest first.
 
   [] if there is none, or if a loss of power has cut the file off.
 
@@ -89,13 +89,13 @@ def _processor():
 def commit(root: pathlib.Path = ROOT) -> str:
   """Returns the commit of this code, '+' if changed; '' where none is known.
 
-  That is of a checkout of this project, or what pip noted when it installed
-  from one; never of a repository that this code merely lies in.
+  It is the commit of a checkout of this project, or the one that pip noted when
+  it installed from one; never that of a repository around this code.
 
   Args:
     root: the folder that holds the package.
   """
-  # A repository that has this file, at its own top.
+  # The repository must have this file, by its path from the repository's top.
   file = 'bnresearch/runs/provenance.py'
   if _project(root) and _git(root, 'ls-files', '--full-name', file) == file:
     return _git(root, 'describe', '--always', '--dirty=+', '--exclude=*')
@@ -122,7 +122,7 @@ def _installed(root):
 
 def _git(root, *arguments):
   """Returns what git says in a folder; '' if it fails, or is not there."""
-  # A hook of git, which has started this, names another repository by these.
+  # A git hook that started this process names another repository by these.
   environment = {k: v for k, v in os.environ.items() if k[:4] != 'GIT_'}
   try:
     done = subprocess.run(

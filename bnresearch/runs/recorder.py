@@ -22,7 +22,7 @@ from bnresearch.training.state import State
 
 
 class Diverged(ArithmeticError):
-  """The loss, or the parameters, have left the finite numbers."""
+  """The loss or a parameter is no longer finite."""
 
 
 class Recorder:
@@ -33,7 +33,7 @@ class Recorder:
 
     Args:
       run: the directory.
-      parts: whose run it is.
+      parts: of the run.
     """
     self._config = config = parts.config
     self._run, self._plan = run, parts.training.plan
@@ -49,8 +49,8 @@ class Recorder:
   def restored(self, template: State) -> State | None:
     """Returns the newest state that is whole, None if there is none.
 
-    What the logbook has of later steps is dropped. Rows of earlier steps that
-    it lacks are named by a warning, and in provenance.json.
+    Rows of later steps are dropped from the logbook. A warning and
+    provenance.json name the rows of earlier steps that it lacks.
     """
     state, step = None, -1
     with hosts.all_or_none():
@@ -64,9 +64,9 @@ class Recorder:
     return state
 
   def _mend_logbook(self, step):
-    """Drops the rows after `step`; says it if those before are not all there.
+    """Drops the rows after `step`; warns if those before are not all there.
 
-    They cannot be made again without training again, which nobody wants.
+    Only training again could make them again, which nobody wants.
     """
     logbook = self._run.logbook
     if step >= 0:
@@ -128,7 +128,7 @@ class Recorder:
   def log_evaluation(
     self, done: int, found: dict[str, dict[str, float]]
   ) -> None:
-    """Writes what evaluation gave after `done` steps, {split: means}.
+    """Writes the results of evaluation after `done` steps, {split: means}.
 
     One split chooses the best checkpoint, see `data.choosing_split`.
     """
@@ -141,18 +141,18 @@ class Recorder:
   def log(self, done: int, row: dict[str, Any]) -> None:
     """Writes what was measured after `done` steps, if anything was.
 
-    Probes, and the average of the parameters, say nothing at times.
+    Probes and the average of the parameters may have measured nothing.
     """
     if row:
       self._run.logbook.write(done, row)
       self._mirrors.write(done, row)
 
   def save(self, state: State, done: int) -> None:
-    """Begins to save a state, all that is known of its step logged before.
+    """Begins to save a state; everything about its step is logged before.
 
     Raises:
-      Diverged: a parameter is not finite; or, after the last step, whose
-        parameters no loss of training tells of, the evaluated loss.
+      Diverged: a parameter is not finite; or, after the last step, the
+        evaluated loss: no training loss covers the last parameters.
     """
     bad = [
       jax.tree_util.keystr(path, simple=True, separator='/')
@@ -185,7 +185,7 @@ class Recorder:
     self._run.update(logbook=mark)
 
   def progress(self, done: int, waited: float, every: float = 0.3) -> None:
-    """Writes now and then how far the run is.
+    """Writes how far the run is, now and then.
 
     Args:
       done: steps.
@@ -223,7 +223,7 @@ def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
   Args:
     plan: of the run; it says which rows there should be.
     there: {group: steps}, see `Logbook.steps`.
-    until: the last step that is asked for.
+    until: the last step to look at.
   """
   steps = range(0, until + 1, plan.call)
   wanted = {'train': steps[1:]} | {

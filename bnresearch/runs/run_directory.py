@@ -24,9 +24,9 @@ from bnresearch.runs.data_file import read_data as read_data
 from bnresearch.runs.json_file import Refused
 from bnresearch.runs.status_file import LOCK, read_status
 
-# What a launcher leaves in a workdir, which is the run where there is no sweep.
+# What a launcher leaves in a workdir, which without a sweep is the run itself.
 SLURM = 'slurm'
-# What may be another on another machine: it changes no result.
+# Knobs that may differ from machine to machine: they change no result.
 FREE = (
   *('data.folder', 'data.workers', 'data.on_device', 'log.mirrors'),
   *(key for key in knobs.KNOBS if key.startswith(('parallel.', 'slurm.'))),
@@ -39,7 +39,7 @@ class RunDirectory:
 
   Attributes:
     path: the directory.
-    writes: whether it does, or is one more host, whose first one writes.
+    writes: whether this process writes; of several hosts, only the first does.
     logbook: its metrics.
     checkpoints: the folder of its checkpoints.
     status: what status.json says.
@@ -66,9 +66,9 @@ class RunDirectory:
     splits: Mapping[str, data_file.Split],
     notes: Mapping[str, Any],
   ) -> None:
-    """Writes what the network is trained on, for who uses it afterwards.
+    """Writes what the network is trained on, for later use.
 
-    What is there already stays: only what an earlier version did not note is
+    What is there already stays; only what an earlier version did not note is
     added.
 
     Args:
@@ -88,11 +88,11 @@ class RunDirectory:
     if about != before:
       json_file.write(self.path / data_file.ABOUT, about)
     if names is None:
-      # Last, so that where it is, a run that was killed has both.
+      # Last: even a killed run that has this file has both.
       json_file.write(self.path / data_file.NAMES, list(class_names))
 
   def begin_session(self, step: int, made_by: dict[str, Any]) -> None:
-    """Notes with what a session that starts after `step` is made."""
+    """Notes the provenance of a session that starts after `step`."""
     if not self.writes:
       return
     noted = [*provenance.sessions(self.path), {'from_step': step, **made_by}]
@@ -101,7 +101,7 @@ class RunDirectory:
 
 @contextlib.contextmanager
 def claim(path: pathlib.Path, config: knobs.Config) -> Iterator[RunDirectory]:
-  """Holds a run directory for this process, made if it is not there.
+  """Holds a run directory for this process; makes it if it is absent.
 
   Raises:
     Refused: the directory was made by another config, holds something else,
@@ -143,8 +143,8 @@ def check(
 ) -> None:
   """Touches nothing; raises Refused if `config` did not make `path`.
 
-  A run that failed before its first checkpoint has nothing to lose, and may be
-  begun again by any config.
+  A run that failed before its first checkpoint has nothing to lose, so any
+  config may begin it again.
 
   Args:
     path: a run directory, or nothing yet.
@@ -174,7 +174,7 @@ def check(
 
 
 def _foreign(path):
-  """Yields what no run that was killed at its very start may have left."""
+  """Yields files that a run killed at its very start cannot have left."""
   for file in path.iterdir() if path.exists() else ():
     if file.name not in (LOCK, SLURM) and file.suffix != '.partial':
       yield file

@@ -25,14 +25,13 @@ def train(
 ) -> str:
   """Trains, or continues, the run of directory `path`; returns its status.
 
-  'done', the last checkpoint read back; 'diverged', a result and no error; or
-  'preempted', saved on SIGTERM or SIGINT to be continued. A run that is done or
-  diverged is left as it is.
-  Where there are several hosts, all of them call it.
+  'done': the last checkpoint was read back; 'diverged': a result, no error;
+  'preempted': saved on SIGTERM or SIGINT, to be continued. A run that is done
+  or diverged is left as it is. If there are several hosts, all must call it.
 
   Args:
     parts: of the run.
-    path: of the run directory, made if it is not there.
+    path: of the run directory, made if it is absent.
     interrupted: says whether to save and stop; by default, whether a signal
       has come.
 
@@ -79,10 +78,10 @@ def _claimed(path: pathlib.Path, config: Config) -> Iterator[RunDirectory]:
 
 
 class _Session:
-  """That of a run which trains alone, see `loop.Session`."""
+  """The session of a run that trains alone, see `loop.Session`."""
 
   def __init__(self, parts: Parts, run: RunDirectory):
-    """Makes everything ready to go on where the run stopped."""
+    """Prepares to go on where the run stopped."""
     self._parts = parts
     with hosts.all_or_none():
       note_data(run, parts)

@@ -1,7 +1,7 @@
 """Beginning from trained weights instead of random ones: fine-tuning.
 
-What `config.start.exclude` names stays as it was made from the seed, such as a
-head for other classes; all else must be there, in the same shape.
+The layers in `config.start.exclude`, such as a head for other classes, stay as
+the seed made them; all others must be there, in the same shape.
 """
 
 import difflib
@@ -22,15 +22,15 @@ from bnresearch.training.state import State
 def into(fresh: State, parts: Parts) -> State:
   """Returns a fresh state with the weights of `config.start` in it.
 
-  Parameters and statistics are taken; the optimizer's state and the step are
-  those of a beginning.
+  It takes parameters and statistics; the optimizer's state and the step stay
+  fresh.
 
   Args:
     fresh: from `parts.training.fresh_state`.
     parts: of the run that begins.
 
   Raises:
-    RestoreError: what is there does not fit, or `exclude` fits no layer; names
+    RestoreError: the weights do not fit, or `exclude` fits no layer; names
       every variable.
     FileNotFoundError: there is nothing at `config.start.path`, or no run.
   """
@@ -62,13 +62,13 @@ def into(fresh: State, parts: Parts) -> State:
   }
   variables = flax.traverse_util.unflatten_dict(taken, sep='/')
   params = variables.pop('params')
-  # It begins as they do, in arrays of its own: a state is donated.
+  # It starts as a copy of the parameters, because a state is donated.
   average = jax.tree.map(jnp.copy, params) if fresh.average else {}
   return fresh.replace(params=params, collections=variables, average=average)
 
 
 def check(parts: Parts) -> None:
-  """Raises what can be said before anything is read.
+  """Raises what can be known before anything is read.
 
   Raises:
     RestoreError: the network's options are not those of `start.source`.
@@ -101,7 +101,7 @@ def check(parts: Parts) -> None:
 
 
 def _excluded(names, patterns) -> set[str]:
-  """Returns the variables of the layers that patterns fit, by their path."""
+  """Returns the variables of the layers whose paths fit a pattern."""
   found = set()
   for pattern in patterns:
     fits = {n for n in names if fnmatch.fnmatchcase(_layer(n), pattern)}
@@ -118,7 +118,7 @@ def _excluded(names, patterns) -> set[str]:
 
 
 def _compare_classes(path, class_names, taken):
-  """Refuses heads that tell other classes apart, though their shape fits."""
+  """Refuses heads for other classes, even if their shapes fit."""
   _, theirs, _ = run_directory.read_data(path)
   heads = sorted({_layer(n) for n in taken if _layer(n).endswith('logits')})
   if heads and theirs != tuple(class_names):

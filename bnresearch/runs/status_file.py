@@ -14,7 +14,7 @@ def read_status(path: pathlib.Path) -> dict[str, Any]:
   """Returns status.json, {} if there is none.
 
   A run whose process is gone cannot say so: if its status is 'running' and
-  nobody holds the directory, it is 'interrupted', on whichever host it was.
+  nobody holds the directory, it is 'interrupted', whichever host it was on.
 
   Raises:
     Refused: it holds something else.
@@ -42,14 +42,14 @@ def _is_status(value):
 def _is_held(lock):
   """Says whether a process holds a lock file.
 
-  It asks for a shared lock, so that those who ask at the same time do not take
-  each other for the run, and need not be allowed to write.
+  It asks for a shared lock: processes that ask at the same time do not take
+  each other for the run, and need no right to write.
   """
   try:
     with lock.open('rb') as file:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
   except FileNotFoundError:
     return False  # a copy of a run
-  except OSError:  # held; or it may not be asked, and the run is believed
+  except OSError:  # held; or this may not ask, and believes the run
     return True
   return False

@@ -15,9 +15,9 @@ from bnresearch.sweeps.vectorized import traced
 def check_points(
   points: Sequence[Point], machine: preflight.Machine | None = None
 ) -> dict[str, Parts]:
-  """Raises what training would, before a directory is touched.
+  """Raises what training would raise, before a directory is touched.
 
-  Of points that would fail alike, it checks one.
+  It checks one of the points that would fail alike.
 
   Args:
     points: of a sweep.
@@ -29,7 +29,7 @@ def check_points(
   Raises:
     MissingData, DamagedData: a data set cannot be trained on.
     FileNotFoundError: there is nothing to start from.
-    ConfigError: a run would fail, or has a knob in vain.
+    ConfigError: a run would fail, or has a knob without effect.
   """
   machine = machine or preflight.this_machine()
   parts: dict[str, Parts] = {}
@@ -63,7 +63,7 @@ def _of_data(config):
 def _of_network(config):
   """Returns all that decides how a network is made and applied to a batch.
 
-  Numbers that only scale something count by whether they are set.
+  Of numbers that only scale something, it says only whether they are set.
   """
   values = knobs.leaves(config)
   own = 'model.', 'norm.', 'objective.', 'parallel.', 'probes.'

@@ -20,7 +20,7 @@ class Options(NamedTuple):
     processes: local: points at a time.
     at_once: vectorized: points in a program; 0 for as many as fit.
     wait: slurm: whether to follow the jobs to their end.
-    retry_failed: whether points run again whose runs have failed.
+    retry_failed: whether points whose runs have failed run again.
   """
 
   launcher: str = 'local'
@@ -49,14 +49,14 @@ def run(
 ) -> dict[str, str]:
   """Runs the points that have not ended, by a launcher.
 
-  A point whose run has failed stays as it is, and is named, unless its config
-  has changed or it is to be tried again.
+  A point whose run has failed is named and left as it is, unless its config has
+  changed or `retry_failed` is set.
 
   Returns:
     {name: status} of all points.
 
   Raises:
-    What the launchers do.
+    What the launchers raise.
   """
   result = statuses.of_points(points, workdir)
   failed = [

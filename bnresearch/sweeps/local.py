@@ -21,11 +21,11 @@ from bnresearch.sweeps import checks, notes, progress, statuses
 from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, explain
 
-# Devices of a core, at most. Their threads wait for each other: XLA ends a
-# process with a thousand of them on two cores.
+# Most devices per core. Their threads wait for each other: XLA ends a process
+# with a thousand of them on two cores.
 _OF_A_CORE = 8
 
-# In a worker: whether it shall begin no other point; whether it trains one.
+# In a worker: whether it must begin no more points; whether it is training one.
 _stopped = False
 _training = False
 
@@ -100,14 +100,14 @@ def _tell(point, error, console):
 
 
 def _devices_each(points, processes):
-  """Returns how many devices a process shall make of the cores of a CPU.
+  """Returns how many devices a process makes of a CPU's cores.
 
-  As many as a config asks for; else one if no network convolves, as several
-  change the last digits.
+  It is as many as a config asks for; else one if no network convolves, as
+  several change the last digits.
 
   Raises:
-    ConfigError: a config asks for more than the threads of these cores can be.
-      How many accelerators there are, `parallel.mesh` knows.
+    ConfigError: a config asks for more devices than the threads of these cores
+      can be. `parallel.count` checks the number of accelerators.
   """
   wanted = max(point.config.parallel.devices for point in points)
   most = _OF_A_CORE * process.cores()
@@ -135,8 +135,8 @@ def _train_one_by_one(points, workdir, parts):
       except Exception as error:
         outcome = error
       yield point, outcome
-      # A signal may have come in the last call of a run, which is done then;
-      # several hosts have not agreed on that, and go on.
+      # A signal may have come in the last call of a run, which is then done;
+      # several hosts have not agreed to stop, and go on.
       alone = not jax.distributed.is_initialized()
       if outcome == 'preempted' or (alone and interrupted()):
         return
@@ -177,8 +177,8 @@ def _begin_worker(parent, devices):
 def _stop(number, frame):
   """Keeps an idle worker from beginning a point; a second signal ends it.
 
-  It must not end at the first: the pool would take itself for broken, and end
-  the workers that are saving their runs. While it trains, the run's own handler
+  The first signal must not end it: the pool would count as broken, and end the
+  workers that are saving their runs. While it trains, the run's own handler
   replaces this one.
   """
   global _stopped
@@ -188,7 +188,7 @@ def _stop(number, frame):
 
 
 def _follow(parent):
-  """Has this process save its run and stop, once its parent is gone."""
+  """Makes this process save its run and stop once its parent is gone."""
   while os.getppid() == parent:
     time.sleep(1)
   if not _training:
@@ -214,7 +214,7 @@ def _train_in_worker(config_json, path, parent):
 
 @contextlib.contextmanager
 def _signals_to_children(pool) -> Iterator[None]:
-  """Hands signals to stop on to the workers, as SIGTERM; begins no more."""
+  """Passes stop signals on to the workers, as SIGTERM; begins nothing more."""
 
   def hand_on(number, frame):
     for child in multiprocessing.active_children():

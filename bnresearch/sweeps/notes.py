@@ -1,4 +1,4 @@
-"""What a user should know of points before they run, in a line each."""
+"""What a user should know about points before they run, one line each."""
 
 import collections
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from bnresearch.terminal import Console
 
 
 def tell(parts: Mapping[str, Parts], console: Console) -> None:
-  """Says what the norms of points mean, and which knobs some have in vain."""
+  """Says what the points' norms mean, and which knobs are without effect."""
   lines, in_vain = {}, collections.Counter()  # a set that keeps the order
   for each in parts.values():
     config, header = each.config, each.network.conventions
     # That two steps are too few for a running average is no news.
     lines |= dict.fromkeys(header[:1] if config.dry_run else header)
-    if not config.dry_run:  # which has values of its own
+    if not config.dry_run:  # a dry run has values of its own
       values = knobs.leaves(config)
       here = knobs.without_effect(config)
       in_vain.update(f'{key} = {values[key]!r}' for key in here)

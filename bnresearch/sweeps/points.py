@@ -8,11 +8,11 @@ from bnresearch import config as configs
 from bnresearch import knobs
 from bnresearch.runs import run_directory
 
-# These separate folders, or belong to patterns of files: who looks for files in
-# a folder of such a name finds none, or those of a neighbour.
+# These separate folders, or belong to file patterns: a search for files in a
+# folder of such a name finds none, or those of a neighbor.
 _UNSAFE = '/\\[]*?'
-_LONGEST = 255  # bytes of a name, by every common file system
-_KEPT = 200  # bytes of a longer one
+_LONGEST = 255  # bytes of a name, in every common file system
+_KEPT = 200  # bytes that are kept of a longer name
 
 
 class Point(NamedTuple):
@@ -20,8 +20,8 @@ class Point(NamedTuple):
 
   Attributes:
     name: its overrides, as 'init_std=0.01,norm=none,seed=0', or its label and
-      its seed, as 'bn_x5,seed=0'; also of its directory, see `directory_name`.
-      '.' for the only point of a config without sweep.
+      its seed, as 'bn_x5,seed=0'; also names its directory, see
+      `directory_name`. '.' for the only point of a config without sweep.
     config: complete, without sweep.
     swept: the dotted keys in which the points of the sweep differ.
   """
@@ -81,11 +81,11 @@ def points(config: configs.Config, values: dict[str, str]) -> list[Point]:
 
 
 def directory_name(text: str) -> str:
-  """Returns a directory's name that says `text`, for any text.
+  """Returns a directory name that says `text`, for any text.
 
-  It is the text itself where that is safe. Else '_' stands for each character
-  that is not, a long text is cut off, and a digest of it follows, so that no
-  two texts have one name.
+  A safe text is its own name. Otherwise '_' replaces each unsafe character, a
+  long text is cut off, and a digest of it follows, so no two texts share a
+  name.
   """
   safe = ''.join(
     c if c.isprintable() and c not in _UNSAFE else '_' for c in text

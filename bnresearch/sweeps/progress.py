@@ -1,4 +1,4 @@
-"""Progress of runs: watched in their directories, whoever runs them."""
+"""Progress of runs: watched in their directories, whatever runs them."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ from bnresearch.sweeps.points import Point
 from bnresearch.terminal import Console, printable
 
 _POLL_SECONDS = 0.5
-_PLAIN_SECONDS = 20  # between two lines of a run where there is no terminal
+_PLAIN_SECONDS = 20  # between two lines of a run, without a terminal
 
 
 @contextlib.contextmanager
@@ -23,8 +23,8 @@ def shown(
 ) -> Iterator[None]:
   """Shows how far runs are while the body of the `with` goes on.
 
-  On a terminal a bar for each run that has begun: steps, steps/s, loss and
-  ETA. Elsewhere a line now and then.
+  On a terminal, each run that has begun has a bar: steps, steps/s, loss and
+  ETA. Elsewhere it has a line now and then.
   """
   finished = threading.Event()
   show = _draw_bars if console.is_terminal else _print_lines
@@ -94,7 +94,7 @@ def _begun(points, workdir):
   for point in points:
     try:
       status = run_directory.read_status(point.directory(workdir))
-    except run_directory.Refused:  # who uses the run says so, once
+    except run_directory.Refused:  # reported once, where the run is used
       continue
     if {'step', 'steps'} <= status.keys():
       yield point, status

@@ -2,8 +2,8 @@
 
 A job trains one point. SLURM warns it, by SIGUSR2 before its time is over and
 by SIGTERM before a preemption: the run saves itself at the end of its call,
-and the job is queued again, to continue bit for bit. WORKDIR/slurm holds what
-submitit writes, the logs among it, and which job has which point.
+and the job is queued again, to continue bit for bit. WORKDIR/slurm has
+submitit's files, with the logs, and which job has which point.
 """
 
 import shutil
@@ -28,7 +28,7 @@ _POLL_SECONDS = 5
 
 
 class Job(NamedTuple):
-  """What a job does, pickled by submitit, which calls it on the node.
+  """What a job does; submitit pickles it, and calls it on the node.
 
   Attributes:
     config_json: of the point.
@@ -43,10 +43,10 @@ class Job(NamedTuple):
 
     While the run trains, it catches the signals itself, and saves. Before and
     after, submitit catches them: it queues the job again at SIGUSR2, and
-    ignores SIGTERM. So a run that has stopped hands SIGUSR2 on; otherwise one
-    that stops in the grace of a preemption would count as completed. It does
-    not where SLURM has ended the job: after `scancel` the job shall not come
-    again, and after `scontrol requeue` it does by itself.
+    ignores SIGTERM. So a run that has stopped passes SIGUSR2 on; otherwise one
+    that stops in the grace period of a preemption would count as completed. It
+    does not if SLURM has ended the job: after `scancel` the job must not come
+    back, and after `scontrol requeue` it does so by itself.
     """
     config = config_file.from_json(self.config_json)
     process.prepare(config.slurm.cpus)
@@ -56,7 +56,7 @@ class Job(NamedTuple):
     return status
 
   def checkpoint(self) -> Any:
-    """Returns what submitit shall queue again: the same, all is on disk.
+    """Returns what submitit queues again: the same job, as all is on disk.
 
     The return type is submitit's DelayedSubmission.
     """
@@ -72,7 +72,7 @@ def run(
   *,
   wait: bool = False,
 ) -> dict[str, str]:
-  """Submits the points that neither have ended nor are queued or running.
+  """Submits the points that have not ended and are not queued or running.
 
   Args:
     points: of a sweep; the first one's config.slurm has the resources.
@@ -114,7 +114,7 @@ def run(
 
 
 def _of_a_job(resources):
-  """Returns the machine of a job; only a GPU itself tells its memory.
+  """Returns the machine of a job; a GPU's memory is known only on its node.
 
   Each core of a job without a GPU is a device, see `process.prepare`.
   """
@@ -179,7 +179,7 @@ def _parameters(resources, name):
     'timeout_min': resources.minutes,
     'slurm_signal_delay_s': resources.signal_delay,
     'slurm_array_parallelism': resources.array_parallelism,
-    # Since SLURM 22.05 a step does not have its job's by itself.
+    # Since SLURM 22.05 a step does not inherit its job's.
     'slurm_srun_args': [f'--cpus-per-task={resources.cpus}'],
     'slurm_additional_parameters': {
       name: value if equals else True for name, equals, value in options

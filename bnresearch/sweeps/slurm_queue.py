@@ -12,7 +12,7 @@ _JOBS = 'jobs.json'
 
 
 def with_queue(statuses: Mapping[str, str], workdir: Path) -> dict[str, str]:
-  """Returns {name: status}, 'queued' where a job has a run that stands still.
+  """Returns {name: status}, 'queued' if a job has a run that stands still.
 
   Raises:
     Refused: SLURM does not answer.
@@ -28,7 +28,7 @@ def with_queue(statuses: Mapping[str, str], workdir: Path) -> dict[str, str]:
 def active(workdir: Path) -> dict[str, str]:
   """Returns {point name: job id} of the jobs that are queued or running.
 
-  {} where nothing was submitted, or where SLURM is not installed.
+  {} if nothing was submitted, or SLURM is not installed.
 
   Raises:
     Refused: SLURM does not answer.
@@ -41,7 +41,7 @@ def active(workdir: Path) -> dict[str, str]:
 
 
 def note(jobs: Mapping[str, str], workdir: Path) -> None:
-  """Adds {point name: job id} to those that are noted."""
+  """Adds {point name: job id} to the noted ones."""
   file = workdir / run_directory.SLURM / _JOBS
   json_file.write(file, noted(workdir) | jobs)
 
@@ -54,7 +54,7 @@ def noted(workdir: Path) -> dict[str, str]:
 
 
 def is_running() -> bool:
-  """Says whether SLURM takes the job of this process for a running one."""
+  """Says whether SLURM counts this process's job as running."""
   this = os.environ['SLURM_JOB_ID']
   return _squeue(f'--jobs={this}', '--format=%T').strip() == 'RUNNING'
 

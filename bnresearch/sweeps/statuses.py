@@ -29,8 +29,8 @@ def of_run(path: Path) -> str:
 def after(error: BaseException, path: Path) -> str:
   """Returns the status of a run that an exception has ended.
 
-  The run itself has not ended, whatever its directory says: another process
-  may have made what lies there.
+  The run itself has not ended, whatever its directory says: another process may
+  have written that.
   """
   found = of_run(path)
   if isinstance(error, run_directory.Refused) and found != 'failed':
@@ -39,11 +39,11 @@ def after(error: BaseException, path: Path) -> str:
 
 
 def _check_neighbours(points, workdir):
-  """Raises Refused if runs live in `workdir` that cannot be of the same study.
+  """Raises Refused if `workdir` has runs that cannot be of the same study.
 
-  A sweep may grow, by more seeds for instance; in what it does not vary, all
-  its runs are alike. Runs of one label are alike but for their seed. Runs of
-  labels that this sweep lacks belong to a study that shares its directory.
+  A sweep may grow, by more seeds for instance; all its runs are alike in what
+  it does not vary. Runs of one label differ only in their seed. Runs of labels
+  that this sweep lacks belong to a study that shares its directory.
   """
   if points[0].name != '.' and (workdir / 'config.json').exists():
     raise run_directory.Refused(

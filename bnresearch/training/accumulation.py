@@ -1,16 +1,15 @@
 """Gradient accumulation: a batch in parts, in the memory of one of them.
 
-Parts change nothing of what is computed, but for rounding: the same groups of
-examples share statistics, the gradient is that of the whole batch, the running
-statistics follow once, and the optimizer makes one update. Each part starts
-from the statistics before the step, and what they become is averaged over the
-parts. As running averages are linear in what a batch gives them, and parts
-have equally many groups, that is what the whole batch would make of them.
-`knobs/together.py` refuses what cannot be had so: statistics of more examples
+Parts change only the rounding: the same groups of examples share statistics,
+the gradient is that of the whole batch, the running statistics are updated
+once, and the optimizer makes one update. Each part starts from the statistics
+before the step, and their new values are averaged over the parts. Running
+averages are linear in what a batch gives them, and all parts have equally many
+groups, so the whole batch would give the same values.
+`knobs/together.py` refuses what parts cannot do: statistics of more examples
 than a part has, and the variance between groups of several parts.
 
-Random draws are other ones: dropout and noise have a key of their own in each
-part.
+Random draws differ: dropout and noise have a key of their own in each part.
 """
 
 import jax
@@ -77,5 +76,5 @@ def split(x: jax.Array, microbatches: int) -> jax.Array:
 
 
 def _of_all_parts(x):
-  """Returns the average of what parts made; of a counter, the first one's."""
+  """Averages a statistic over the parts; takes a counter from the first."""
   return x.mean(0) if jnp.issubdtype(x.dtype, jnp.floating) else x[0]

@@ -19,18 +19,18 @@ from bnresearch.training.state import State
 from bnresearch.training.step import Metrics, TrainStep
 from bnresearch.training.stream import Examples
 
-_IN_FLIGHT = 2  # steps that a stream is ahead of the device
+_IN_FLIGHT = 2  # steps that a stream runs ahead of the device
 
 
 def is_resident(source: Source, chosen: str = 'auto') -> bool:
-  """Returns whether the training split is to live on the device.
+  """Returns whether the training split shall live on the device.
 
   Args:
     source: the training split.
-    chosen: 'auto', if it is small, 'always' or 'never'.
+    chosen: 'auto' (if the split is small), 'always' or 'never'.
 
   Raises:
-    ValueError: 'always', of images that have sizes of their own.
+    ValueError: 'always', but the images differ in size.
   """
   fixed = isinstance(source, Arrays)
   if chosen == 'always' and not fixed:
@@ -46,8 +46,8 @@ class Resident:
   """The training split on the device.
 
   Attributes:
-    waited: seconds in which the host has drawn which examples come; at most so
-      long has the device waited.
+    waited: seconds that the host spent on choosing examples; the device has
+      waited no longer.
   """
 
   def __init__(
@@ -78,7 +78,7 @@ class Resident:
   ) -> tuple[State, Metrics]:
     """Makes T steps; returns the new state, and each step's metrics (T,).
 
-    The state that it is given is donated: use the returned one.
+    `state` is donated: use the returned one.
     """
     began = time.monotonic()
     indices_TN = self._order.indices(steps)
@@ -86,14 +86,14 @@ class Resident:
     return self._call(state, self._split, indices_TN, key)
 
   def close(self) -> None:
-    """Nothing is left behind."""
+    """Does nothing: there is nothing to end."""
 
 
 class Stream:
   """Batches that the host makes while the device computes.
 
   Attributes:
-    waited: seconds that the training has waited for data.
+    waited: seconds that training has waited for data.
   """
 
   def __init__(
@@ -106,8 +106,8 @@ class Stream:
 
     Args:
       train_step: see `step.make_train_step`.
-      batches: makes those at some steps, see `stream.training`.
-      last: of the steps.
+      batches: makes the batches at given steps, see `stream.training`.
+      last: the run's last step.
     """
     self._make, self._last = batches, last
     self._step = jax.jit(train_step, donate_argnums=0)
@@ -119,7 +119,7 @@ class Stream:
   ) -> tuple[State, Metrics]:
     """Makes T steps; returns the new state, and each step's metrics (T,).
 
-    The state that it is given is donated: use the returned one.
+    `state` is donated: use the returned one.
     """
     if self._next != steps.start:
       self.close()
@@ -157,18 +157,17 @@ def make_advance(
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
 
   It makes T steps, the t-th on the examples `indices_TN[t]` of a split that
-  lives on the device, and returns each step's metrics, (T,). The state that
-  it is given is donated: use the returned one.
+  lives on the device, and returns each step's metrics, (T,). `state` is
+  donated: use the returned one.
 
   Args:
     train_step: see `make_train_step`.
     scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
-      compiled step T times, 'auto' scans unless that is slow, see `loops`.
+      compiled step T times, 'auto' scans unless that is slow, see `scanning`.
     example: a state, a split and the indices of a step, for the shapes.
-    compiled: makes a function of (state, split, indices, key) one that is
-      compiled and donates the state. Its second argument is on which axis
-      indices and metrics have what several states differ in, if there are
-      several.
+    compiled: compiles a function of (state, split, indices, key) that donates
+      the state. Its second argument is the axis of indices and metrics along
+      which several states lie, if there are several.
   """
 
   def batch_at(split, indices):
@@ -200,7 +199,7 @@ def make_advance(
     return state, _stacked(rows)
 
   if scan == 'auto':
-    # Of the compiled step, which so is traced once.
+    # Asked of the compiled step, which is then traced only once.
     slow = scanning.is_slow(call_one, *example, jax.random.key(0))
     scan = 'never' if slow else 'always'
   return called if scan == 'never' else compiled(scanned, 1)

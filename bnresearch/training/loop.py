@@ -1,8 +1,8 @@
 """The training loop: what is due at which step, and in which order.
 
 It knows neither networks nor disks. A session makes the steps, evaluates,
-measures and saves: `runs/session.py` for one run, or for many at a time
-`sweeps/vectorized/launcher.py`.
+measures and saves: `runs/session.py` for one run,
+`sweeps/vectorized/launcher.py` for many at a time.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ class Plan(NamedTuple):
   Attributes:
     steps: of the whole run.
     call: steps of a call, which is not interrupted.
-    evaluate: every so many.
-    probe: every so many; 0 where nothing is probed.
-    save: every so many.
+    evaluate: steps between two evaluations.
+    probe: steps between two probes; 0 where nothing is probed.
+    save: steps between two checkpoints.
     average: whether the average of the parameters is evaluated at the end.
   """
 
@@ -31,9 +31,10 @@ class Plan(NamedTuple):
   average: bool
 
   def observed(self, done: int) -> list[str]:
-    """Returns what is logged of the state after `done` steps, in this order.
+    """Returns which groups are logged after `done` steps, in this order.
 
-    Of 'test', 'probe' and 'average', which is how the names in a row begin.
+    They are among 'test', 'probe' and 'average', the prefixes of names in a
+    row.
     """
     end = done == self.steps
     wanted = {
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 
 
 class Session(Protocol):
-  """What the loop asks of a session. What is dispatched, is not waited for."""
+  """What the loop asks of a session. Dispatching does not wait."""
 
   def advance(self, steps: range) -> Read:
     """Dispatches T steps."""
@@ -66,7 +67,7 @@ class Session(Protocol):
     """Begins to save the state after `done` steps."""
 
   def progress(self, done: int) -> None:
-    """Writes now and then how far the run is."""
+    """Writes how far the run is, now and then."""
 
 
 def make_steps(
@@ -74,9 +75,9 @@ def make_steps(
 ) -> str:
   """Makes all steps that are left; returns 'done' or 'preempted'.
 
-  The order within the loop: dispatch a call of steps; read, while it runs, what
-  the calls before it left; dispatch evaluation and probes of the new state;
-  save. So the device waits for the host at checkpoints only.
+  The order within the loop: dispatch a call of steps; while it runs, read the
+  results of the calls before it; dispatch evaluation and probes of the new
+  state; save. So the device waits for the host at checkpoints only.
 
   Args:
     plan: says how many steps, and what is due when.

@@ -1,4 +1,4 @@
-"""What is minimized, and what is counted beside it."""
+"""The loss that is minimized, and the accuracies beside it."""
 
 import functools
 
@@ -31,8 +31,8 @@ def correct(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
 def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
   """Returns whether each label's logit is among the five largest (N,).
 
-  Of equals the first come first, and what is no number comes before all
-  others, as in `correct`.
+  Among equal logits the first comes first, and NaN comes before all numbers,
+  as in `correct`.
   """
   own_N1 = jnp.take_along_axis(logits_NK, labels_N[:, None], axis=1)
   places_K = jnp.arange(logits_NK.shape[-1])
@@ -44,7 +44,7 @@ def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
 def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
   """Returns the logits (N, K) of all heads: the network's, the auxiliary ones.
 
-  The auxiliary ones come from the bottom to the top.
+  The auxiliary ones are in order from bottom to top.
   """
   names = sorted(name for name in taps if name.startswith(AUXILIARY))
   return [logits_NK, *(taps[name] for name in names)]
@@ -59,12 +59,12 @@ def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 
 def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
-  """Returns the passes of one step: in each, what each head's loss weighs.
+  """Returns the passes of one step: each has a weight for every head's loss.
 
   Args:
     count: of the heads, see `heads`.
     auxiliary: 'none', one pass, of the network's own loss; 'weighted', one
-      pass, of it and `auxiliary_weight` times the loss of each auxiliary head
+      pass, which adds `auxiliary_weight` times the loss of each auxiliary head
       (Szegedy et al. 2014, 1409.4842); 'alternating', a pass for each head,
       the network's own first.
     auxiliary_weight: see above.
@@ -84,8 +84,7 @@ def weighted_loss(
 ) -> jax.Array:
   """Returns the heads' mean cross-entropies, weighted and added, in nats.
 
-  The heads past the last weight count nothing. For the targets see
-  `cross_entropy`.
+  Heads past the last weight do not count. For the targets see `cross_entropy`.
   """
   return sum(
     weight * cross_entropy(logits_NK, targets).mean()

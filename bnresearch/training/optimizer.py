@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import optax
 
-# What each optimizer takes of the knobs of `optim`, as their comments say: no
-# other is passed on. Optax has more of them by name, such as `nesterov` in
+# The knobs of `optim` that each optimizer takes, as their comments say; others
+# are not passed on. Optax has more of these names, such as `nesterov` in
 # `nadam`, which is Adam once that is False (Dozat 2016), and in `adam`, which
 # is NAdam once it is True.
 OPTIONS = {
@@ -38,16 +38,16 @@ def make(
 ) -> optax.GradientTransformation:
   """Returns an optimizer for a run of `steps`, from the knobs of `optim`.
 
-  A step updates `passes` times, all by the step's learning rate.
-  Of the other `options`, an optimizer takes those that `OPTIONS` has for it.
+  A step makes `passes` updates, all at the step's learning rate. An optimizer
+  takes those of the other `options` that `OPTIONS` lists for it.
   `momentum = 0` keeps no velocity at all, which saves its time and memory.
 
-  `clip_norm` scales a gradient whose norm, of all parameters together, is
-  above it down to it (Pascanu et al. 2012, 1211.5063). `clip_adaptive` does so
-  with the gradient of each unit, which is an output channel's weights or a
-  whole vector, above that factor times the norm of its parameters, and that at
-  least 0.001; of all layers but the logits (Brock et al. 2021, 2102.06171,
-  section 4.1).
+  `clip_norm` is the largest norm of the gradient, over all parameters together;
+  a larger gradient is scaled down (Pascanu et al. 2012, 1211.5063).
+  `clip_adaptive` does so with the gradient of each unit, an output channel's
+  weights or a whole vector: its largest norm is that factor times the norm of
+  the unit's parameters, which counts as at least 0.001. The logits are left out
+  (Brock et al. 2021, 2102.06171, section 4.1).
   """
   options = {key: options[key] for key in OPTIONS[name] if key in options}
   if 'weight_decay' in options:
@@ -64,7 +64,7 @@ def make(
   if _is_off(options.get('momentum', 1)):
     options['momentum'] = None
   chain = []
-  # What is clipped is the gradient of the loss; what l2 adds to it is not.
+  # The gradient of the loss is clipped, and not what l2 adds to it.
   if not _is_off(clip_norm):
     chain.append(optax.clip_by_global_norm(clip_norm))
   if not _is_off(clip_adaptive):
@@ -105,14 +105,14 @@ def rate_of(
 
 
 def is_below_logits(params: Any) -> Any:
-  """Returns, for each parameter, whether it is none of the logits' layers."""
+  """Returns, for each parameter, whether it is outside the logits' layers."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: all(key.key != 'logits' for key in path), params
   )
 
 
 def _is_off(value):
-  """Returns whether an option is 0; one that is traced is not, see `traced`."""
+  """Returns whether an option is 0; a traced one never is, see `traced`."""
   return not isinstance(value, jax.core.Tracer) and value == 0
 
 

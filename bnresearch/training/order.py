@@ -9,9 +9,9 @@ import numpy as np
 class Order(NamedTuple):
   """Which examples make which batch.
 
-  Each epoch is an order of all `length` examples, and the batches cut that
-  endless stream into pieces, so none is dropped where `batch_size` does not
-  divide `length`. Nothing is remembered between calls: a resumed run sees the
+  Each epoch orders all `length` examples; the batches cut this endless stream
+  into pieces, so no example is dropped where `batch_size` does not divide
+  `length`. Nothing is remembered from call to call: a resumed run sees the
   batches of an uninterrupted one.
 
   Attributes:

@@ -1,10 +1,10 @@
 """One pure gradient on any number of devices: three ways to split it.
 
-'jit' leaves that to XLA, which sees the whole batch. 'shard_map' and
-'pmap' run the same function on each device's share of it, and the normalizers
-see to it that groups of examples are the same ones, see `statistics/shards.py`.
-All give the same numbers, up to the order of additions, which
-`python -m bnresearch.selftest` proves on the machine at hand.
+'jit' leaves that to XLA, which sees the whole batch. 'shard_map' and 'pmap'
+run the same function on each device's share of it, and the normalizers keep
+the groups of examples the same, see `statistics/shards.py`. All give the same
+numbers, up to the order of additions; `python -m bnresearch.selftest` proves
+it on the machine at hand.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from bnresearch.training.stream import Host
 BACKENDS = ('jit', 'shard_map', 'pmap')
 
 # (params, collections, batch, key) -> (gradients, collections, outputs): the
-# gradients of a mean over the examples, and something of each example.
+# gradients of a mean over the examples, and something per example.
 Gradient = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any, Any]]
 
 
@@ -39,8 +39,8 @@ def count(
 ) -> int:
   """Returns how many devices share the batches of a run.
 
-  By default as many as divide the batch. On a CPU, whose cores are devices here
-  (see `machine/process.py`), that is one for a network without convolutions,
+  The default is as many as divide the batch. On a CPU, whose cores are devices
+  here (see `machine/process.py`), it is one for a network without convolutions,
   which gains nothing from more: XLA runs many convolutions on one core only.
 
   Args:
@@ -53,8 +53,8 @@ def count(
     group_size: examples that share statistics; 0 for all.
 
   Raises:
-    ValueError: there are not so many, or they do not divide the batch. Several
-      hosts always use all, and not by 'pmap'.
+    ValueError: there are fewer devices, or they do not divide the batch.
+      Several hosts must use all of theirs, and cannot use 'pmap'.
   """
   N, wanted = examples, devices
   if jax.process_count() > 1:
@@ -92,9 +92,9 @@ def on_devices(
   On a CPU that is one device where no network has convolutions, see `count`.
 
   Args:
-    *networks: that are run.
-    examples: that the devices must divide; 0 if any number of them will do.
-    group_size: of these, that share statistics; 0 for all.
+    *networks: those that run.
+    examples: how many the devices must divide; 0 if any number will do.
+    group_size: examples that share statistics; 0 for all.
   """
   if shards.AXIS in jax.sharding.get_mesh().axis_names:
     yield
@@ -109,7 +109,7 @@ def on_devices(
 
 
 def host() -> Host:
-  """Returns which of the hosts this is that share the mesh in use."""
+  """Returns this host's place among those that share the mesh in use."""
   mesh = jax.sharding.get_mesh()
   if mesh.empty:
     return Host()
@@ -128,14 +128,14 @@ def mesh_of(devices: Sequence[jax.Device]) -> jax.sharding.Mesh:
 
 
 def abstract_mesh(devices: int) -> jax.sharding.AbstractMesh:
-  """Returns the mesh of so many devices, which need not be there: to trace."""
+  """Returns a mesh for tracing, whose devices need not exist."""
   return jax.sharding.AbstractMesh(
     (devices,), (shards.AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
 
 
 def _most(devices, N, group_size):
-  """Returns the largest number of devices on which batch and groups lie."""
+  """Returns the most devices that batch and groups split over evenly."""
   groups = N // (group_size or N)
   return max(
     d
@@ -147,8 +147,8 @@ def _most(devices, N, group_size):
 def distributed(gradient: Gradient, backend: str) -> Gradient:
   """Returns the same function of a batch that is split over the mesh.
 
-  It is called with `jax.set_mesh`, inside `jax.jit`. The gradients and
-  collections that it returns are the same on every device.
+  Call it under `jax.set_mesh`, inside `jax.jit`. It returns the same gradients
+  and collections on every device.
 
   Args:
     gradient: of a batch, or of a device's share of it.
@@ -158,8 +158,8 @@ def distributed(gradient: Gradient, backend: str) -> Gradient:
     return gradient
 
   def on_a_device(params, collections, batch, key):
-    # By their type, each device gets gradients of its own: of what devices
-    # share, JAX would add them up by itself, and their mean would be a sum.
+    # This type gives each device gradients of its own. JAX adds up those of
+    # shared parameters by itself, and their mean would be a sum.
     own = shards.alike(params, jax.tree.leaves(batch)[0])
     gradients, collections, outputs = gradient(own, collections, batch, key)
     return _mean_over_devices(gradients), collections, outputs
@@ -200,7 +200,7 @@ def _by_pmap(on_a_device):
 
 
 def _mean_over_devices(gradients):
-  """Averages over the devices, by one collective for each dtype."""
+  """Averages over the devices, with one collective per dtype."""
   leaves, tree = jax.tree.flatten(gradients)
   result = list(leaves)
   for dtype in {leaf.dtype for leaf in leaves}:

@@ -45,8 +45,8 @@ def create(
   """Returns the state before the first update, a pure function of `seed`.
 
   It also depends on `x_NHWC`, a batch of the network's input, if there is one:
-  the initializer 'lsuv' looks at it. If it is to be `averaged`, the average
-  begins as the parameters.
+  the initializer 'lsuv' looks at it. If `averaged`, the average starts as the
+  parameters.
   """
   if x_NHWC is None:
     x_NHWC = jnp.zeros((1, *image_shape))
@@ -66,7 +66,7 @@ def traceable(
   *,
   averaged: bool = False,
 ) -> State:
-  """Returns what `create` does, within a function that will be compiled."""
+  """Does what `create` does, inside a function that will be compiled."""
   variables = model.init(key, x_NHWC, train=False)
   params = variables.pop('params')
   step = jnp.zeros((), jnp.int32)
@@ -75,9 +75,9 @@ def traceable(
 
 
 def nested(state: State | dict) -> dict[str, Any]:
-  """Returns a state as nested dicts, the form in which it is on disk."""
+  """Returns a state as nested dicts, its form on disk."""
   tree = serialization.to_state_dict(state)
-  if not tree.get('average', True):  # as before there were averages
+  if not tree.get('average', True):  # the form from before averages
     del tree['average']
   return tree
 

@@ -11,16 +11,16 @@ from bnresearch.training import accumulation, objective, parallel
 from bnresearch.training.state import State
 from bnresearch.training.stream import Examples
 
-_INPUTS = 0x696E70  # no number of a pass
+_INPUTS = 0x696E70  # not the number of any pass
 
 Metrics = dict[str, jax.Array]
-# Of key, images and labels: the network's input and targets.
+# (key, images, labels) -> (the network's input, targets).
 Inputs = Callable[..., tuple[jax.Array, jax.Array]]
 TrainStep = Callable[[State, Examples, jax.Array], tuple[State, Metrics]]
 
 
 def inputs_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
-  """Returns the key that makes a step's batch ready, from the run's."""
+  """Returns the key that prepares a step's batch, from the run's."""
   return jax.random.fold_in(jax.random.fold_in(key, step), _INPUTS)
 
 
@@ -36,20 +36,20 @@ def make_train_step(
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
-  `key` is the run's; each step folds its number into it. A step makes its
-  batch ready by `inputs`, and is then one or more `passes`, see
-  `objective.passes`: each goes forward and backward, updates the
-  parameters and lets the statistics follow. The metrics are of the network's
-  own logits in the first pass, before any update: mean 'loss' in nats; by the
-  labels, also where these are mixed, 'accuracy', and 'top5_accuracy' of K > 5.
+  `key` is the run's; each step folds its number into it. A step prepares its
+  batch by `inputs`, then makes one or more `passes`, see `objective.passes`:
+  each goes forward and backward, and updates the parameters and the running
+  statistics. The metrics are those of the network's own logits in the first
+  pass, before any update: mean 'loss' in nats, 'accuracy' and, for K > 5,
+  'top5_accuracy', by the labels even where targets are mixed.
 
   Under `jax.set_mesh` the batch is split over its devices.
 
   Args:
     model, optimizer, inputs, passes: what a step is made of, see above.
     backend: how the batch is split, see `parallel.py`.
-    microbatches: parts in which each pass is made, see `accumulation.py`.
-    average: decay of the average of the parameters, which follows once a
+    microbatches: parts of each pass, see `accumulation.py`.
+    average: decay of the average of the parameters, which is updated once a
       step, see `average.py`; 0 for none.
   """
   gradients = [
@@ -96,7 +96,7 @@ def _metrics(logits_NK, targets_NK, labels_N):
 
 
 def _followed(state, decay):
-  """Returns the state a step later, after its updates."""
+  """Counts the step, and updates the average of the parameters."""
   if decay:
     follow = optax.incremental_update
     average = follow(state.params, state.average, 1 - decay)
@@ -105,7 +105,7 @@ def _followed(state, decay):
 
 
 def _gradient(model, weights):
-  """Returns the gradient of a pass, where the heads' losses weigh so."""
+  """Returns the gradient of a pass with these weights of the heads' losses."""
 
   def gradient(params, collections, batch, key):
     x_NHWC, targets_NK = batch

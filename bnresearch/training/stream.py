@@ -1,8 +1,8 @@
 """Batches from any source, made ahead of the training by Grain.
 
-A batch is made as a whole, from its number: which examples, and how each is
-cropped, follow from the seed and the step alone. So it is the same to the byte
-whatever the number of threads, processes and hosts that make batches.
+A batch is made as a whole, from its number: the seed and the step alone decide
+its examples and how each is cropped. So it is the same to the byte, however
+many threads, processes and hosts make batches.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from bnresearch.machine import process
 from bnresearch.terminal import ConfigError
 from bnresearch.training.order import Order
 
-_AHEAD = 2  # batches that wait for the training, besides those in the making
-RESIDENT_BYTES = 2**30  # that the images of a split may take on the device
+_AHEAD = 2  # batches that wait for training, besides those in the making
+RESIDENT_BYTES = 2**30  # most that a split's images may take on the device
 _SHARED = pathlib.Path('/dev/shm')  # Linux's
 Crop = Callable[[np.ndarray], np.ndarray]  # of an image, uint8
 RandomCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]  # and of draws
@@ -45,7 +45,7 @@ class Examples(NamedTuple):
 
 
 class Host(NamedTuple):
-  """Which of how many hosts this is: each makes its part of every batch."""
+  """This host among all of them: each makes its part of every batch."""
 
   index: int = 0
   count: int = 1
@@ -67,14 +67,14 @@ def training(
   Args:
     source: the training split.
     order: which examples make which batch.
-    crop: makes what the network gets of an image, where images have sizes of
-      their own; its draws, (`ATTEMPTS`, 4), are uniform in [0, 1).
-    steps: whose batches.
+    crop: crops an image to the network's size, where images differ in size;
+      its draws, (`ATTEMPTS`, 4), are uniform in [0, 1).
+    steps: those to make batches for.
     workers: processes that make batches; 0 for threads of this one.
     host: which one this is.
 
   Raises:
-    ValueError: the batch is no multiple of the hosts' count.
+    ValueError: the batch size is not a multiple of the number of hosts.
   """
   if order.batch_size % host.count:
     raise ValueError(
@@ -99,13 +99,12 @@ def in_order(
 
   Args:
     source: any.
-    crop: makes what the network gets of an image, where images have sizes of
-      their own.
+    crop: crops an image to the network's size, where images differ in size.
     batch_size: N.
     count: how many examples; None for all.
     workers: processes that make batches; 0 for threads of this one.
-    rows: of each batch, those that are made, such as a host's part; None for
-      all. Where a batch has none of them, one example is made all the same.
+    rows: those to make of each batch, such as a host's part; None for all. A
+      batch without any of them still makes one example.
   """
   count = len(source) if count is None else min(count, len(source))
   make = _OrderedBatch(source, crop, batch_size, count, rows)
@@ -165,7 +164,7 @@ def check_shared_memory(
 ) -> None:
   """Raises ConfigError if the workers' batches cannot fit into /dev/shm.
 
-  Each has one that waits to be fetched, and one that it has made meanwhile.
+  Each worker holds two: one that waits to be fetched, and the next one.
   """
   if isinstance(source, Arrays) or not _SHARED.is_dir():
     return
@@ -185,12 +184,12 @@ def _too_small(workers, why):
 
 @contextlib.contextmanager
 def _told(workers):
-  """Says what has ended a worker if it was want of shared memory."""
+  """Explains the error of a worker that ran out of shared memory."""
   try:
     yield
   except (OSError, RuntimeError) as error:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    # Who writes into shared memory that there is none for, gets this signal.
+    # A write to shared memory gets this signal where there is no room for it.
     killed = f'exit code {-signal.SIGBUS}' in str(error)
     if not workers or not (full or killed):
       raise
@@ -209,8 +208,8 @@ def _examples(pairs):
 def _made(make, numbers, source, workers):
   """Yields `make(number)` for each, in order, made ahead of time.
 
-  What lies in memory is gathered when it is asked for: to hand it from thread
-  to thread, let alone to another process, takes longer.
+  Images in memory are gathered on demand: handing them from thread to thread,
+  let alone to another process, takes longer.
   """
   if isinstance(source, Arrays):
     yield from map(make, numbers)
@@ -230,15 +229,16 @@ def _made(make, numbers, source, workers):
     made = batches.to_iter_dataset(grain.ReadOptions(threads, threads + _AHEAD))
   with _told(workers), contextlib.closing(iter(made)) as iterator:
     for batch in iterator:
-      # Out of the memory that Grain shares with its workers: what is kept of
-      # that until the end of the process, is warned of there.
+      # A copy, as Grain warns at the end of the process of memory that it
+      # shares with its workers and that is still in use.
       yield jax.tree.map(np.array, batch) if workers else batch
 
 
 def _follow_parent(index, count):
-  """Lets a worker end with its parent, be it killed, and not before.
+  """Ends a worker with its parent, even a killed one, and not before.
 
-  The signals that ask a run to save itself may reach its whole group.
+  The signals that ask a run to save itself may reach its whole group, so a
+  worker ignores them.
   """
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)

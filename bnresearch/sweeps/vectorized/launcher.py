@@ -1,7 +1,7 @@
 """The vectorized launcher: points that differ in numbers only, as one program.
 
 Each point has its own run directory, with the records of a run that was
-trained alone. One that diverges ends by itself, the others do not notice.
+trained alone. A point that diverges ends alone; the others do not notice.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from bnresearch.sweeps.vectorized.program import Program
 from bnresearch.terminal import Console, explain
 from bnresearch.training.loop import make_steps
 
-_STATUS_SECONDS = 0.05  # between two writes of status.json, a member
+_STATUS_SECONDS = 0.05  # between two writes of status.json, per member
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
 
   Raises:
     Refused: a directory was made by another config, or a point cannot be
-      trained so; nothing was begun that could not be continued.
+      trained this way; nothing was begun that cannot be continued.
     MissingData: a data set is not here.
   """
   result = statuses.of_points(points, workdir)
@@ -70,7 +70,7 @@ def run(
 
 
 def _kinds(points, parts):
-  """Returns the points in lists; one program can train a list."""
+  """Returns the points in lists that one program each can train."""
   kinds: dict[str, list[Point]] = {}
   for point in points:
     kinds.setdefault(traced.kind(point.config), []).append(point)
@@ -83,7 +83,7 @@ def _kinds(points, parts):
 
 
 def _chunks(points, parts, at_once, console):
-  """Yields a program and the points that it trains, until all are."""
+  """Yields a program and the points that it trains, until all are trained."""
   devices, runs = jax.devices(), len(points)
   program = rounds.program(parts[points[0].name], runs, devices, at_once)
   starts = range(0, runs, program.runs)
@@ -113,7 +113,7 @@ def _train(program, points, parts, workdir, stop, console):
         lanes.append(_Lane(point.name, parts[point.name], run, console))
     try:
       by_step = _restored(program, lanes) if lanes else {}
-      # Where a kill came between the checkpoints of two, they are apart.
+      # A kill between the checkpoints of two lanes leaves them at two steps.
       for step, some in sorted(by_step.items()):
         session = _Session(program, some)
         plan = some[0].parts.training.plan
@@ -132,7 +132,7 @@ def _train(program, points, parts, workdir, stop, console):
 
 
 def _restored(program, lanes):
-  """Returns {step: the lanes that go on from there}, their states read."""
+  """Reads the lanes' states; returns {step: lanes that go on from there}."""
   configs = [lane.parts.config for lane in lanes]
   fresh = jax.device_get(program.fresh(configs).state)
   by_step = {}
@@ -188,7 +188,7 @@ class _Lane:
       self._run.update(status=status, message=message)
 
   def fail(self, error):
-    """Ends the run by an error, and tells it."""
+    """Ends the run with an error, and prints it."""
     if self.status:
       return
     self._console.print(f'{self.name} failed: {explain(error)}')
@@ -196,7 +196,7 @@ class _Lane:
 
 
 class _Session:
-  """All members at a time, for `make_steps`; the records of each lane."""
+  """All members at once, for `make_steps`, with the records of each lane."""
 
   def __init__(self, program: Program, lanes: Sequence[_Lane]):
     self._program, self._lanes = program, lanes
@@ -237,7 +237,7 @@ class _Session:
     return self._read(measured, lambda lane, own: lane.recorder.log(done, own))
 
   def _read(self, of_all, log):
-    """Returns what reads arrays of all members, and logs each lane's own."""
+    """Returns a function that reads all members' arrays and logs each lane."""
 
     def read():
       here = jax.device_get(of_all)

@@ -1,9 +1,9 @@
 """Many runs as one program: those that differ in numbers only.
 
-The step of one run is made a step of R runs by `jax.vmap`: what they differ in
-is traced, the rest is compiled once. The members lie on all devices,
-which need not speak to each other. Each run keeps its directory and records,
-as if it had been trained alone, and its numbers, up to the order of additions.
+`jax.vmap` makes the step of one run a step of R runs: the values in which they
+differ are traced, the rest is compiled once. The members lie on all devices,
+which need not communicate. Each run has the directory and the records of a run
+that was trained alone, and its numbers up to the order of additions.
 """
 
 import math
@@ -39,7 +39,7 @@ class Program:
   """The compiled functions of runs of one kind.
 
   Attributes:
-    runs: how many at most are trained at a time.
+    runs: most that are trained at a time.
     count: R, the members: `runs`, rounded up to a multiple of the devices.
     evaluators: of the splits that are not trained on.
   """
@@ -83,7 +83,7 @@ class Program:
     """Returns all members before their first update.
 
     Args:
-      configs: R or fewer; the last one is repeated for members that only fill.
+      configs: R or fewer; the last one is repeated to fill up the members.
     """
     values = self._put(traced.values_of(self.filled(configs)), jax.P(_AXIS))
     return Member(values, self._fresh(values))
@@ -95,7 +95,7 @@ class Program:
   def restored(
     self, configs: Sequence[Config], states: Sequence[State]
   ) -> Member:
-    """Returns members that go on from states on the host, of as many runs."""
+    """Returns members that go on from the states of runs, on the host."""
     stacked = jax.tree.map(lambda *x: np.stack(x), *self.filled(states))
     values = traced.values_of(self.filled(configs))
     return self._put(Member(values, stacked), jax.P(_AXIS))
@@ -103,9 +103,9 @@ class Program:
   def advance(
     self, members: Member, configs: Sequence[Config], steps: range
   ) -> tuple[Member, dict[str, jax.Array]]:
-    """Makes T steps of all; returns them anew, and metrics (T, R).
+    """Makes T steps of all; returns the new members, and metrics (T, R).
 
-    The members that it is given are donated: use the returned ones.
+    `members` is donated: use the returned ones.
     """
     rows = []
     for part in self._gathered_together(steps):
@@ -126,7 +126,7 @@ class Program:
     return self._measured(members, *self._probe_batch)
 
   def bytes_of_one(self) -> int:
-    """Returns the most that a compiled step or evaluation takes."""
+    """Returns the most bytes that one member's step or evaluation takes."""
     config, one = self._parts.config, jax.eval_shape(self._one_member)
 
     def batch(N):
@@ -196,7 +196,7 @@ class Program:
     return members, self._split, np.zeros((self.count, N), np.int32)
 
   def _compiled(self, function, shared, options=None):
-    """Compiles a function for all; `shared` last arguments are for all."""
+    """Compiles a function for all members; they share the last arguments."""
 
     def of_all(*arguments):
       own = len(arguments) - shared
@@ -237,7 +237,7 @@ class Program:
     return np.stack([of_seed[seed] for seed in seeds], axis=1)
 
   def _gathered_together(self, steps):
-    """Cuts a call into equal parts, whose images are gathered at a time."""
+    """Cuts a call into equal parts; a part's images are gathered at once."""
     T, image_bytes = len(steps), math.prod(self._split.images.shape[1:])
     most = _GATHERED_BYTES // (
       self.count * self._parts.training.order.batch_size * image_bytes

@@ -9,20 +9,20 @@ from bnresearch.assembly import Parts
 from bnresearch.machine import memory
 from bnresearch.sweeps.vectorized.program import Program
 
-_MEMORY = 0.5  # of what there is, that the members may take
-# Members of a CPU core: of the network of Figure 1, each of 2 to 4 takes 0.28
-# ms a step, each of 16 takes 0.44, because they do not fit into its cache.
+_MEMORY = 0.5  # the share of it that the members may take
+# Members per CPU core: of the network of Figure 1, each of 2 to 4 takes 0.28 ms
+# a step, each of 16 takes 0.44 ms, because they do not fit into the cache.
 _OF_A_CORE = 4
 
 
 def program(
   parts: Parts, runs: int, devices: Sequence[jax.Device], at_once: int = 0
 ) -> Program:
-  """Returns a program that trains so many runs, in few and equal rounds.
+  """Returns a program that trains these runs, in few and equal rounds.
 
-  A round has no more than fit into the memory of the devices: as many as a
-  step, or the evaluation of a batch, of a single one fits in. On a CPU it has
-  no more than fit into its cores' caches.
+  A round has no more runs than fit into the devices' memory, by what a step, or
+  the evaluation of a batch, of a single run takes. On a CPU it has no more than
+  fit into the cores' caches.
 
   Args:
     parts: of any of the runs.

@@ -23,8 +23,8 @@ KEYS = (
 def kind(config: Config) -> str:
   """Returns the same text for configs that one program can train.
 
-  They differ in `KEYS` only, and in what they are called; a zero is of a kind
-  of its own, because what it turns off is not in the program.
+  They differ only in `KEYS` and in their labels; a zero makes a kind of its
+  own, because what it turns off is not in the program.
   """
   values = leaves(config)
   del values['label']
@@ -60,7 +60,7 @@ def values_of(configs: Sequence[Config]) -> dict[str, np.ndarray]:
 
 
 def at(parts: Parts, values: dict[str, jax.Array]) -> Parts:
-  """Returns parts in which traced values stand in place of numbers.
+  """Returns parts with traced values in place of numbers.
 
   A zero stays: all members have it.
   """
