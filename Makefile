@@ -1,11 +1,11 @@
 # make demo: Figure 1 of the BN paper on real digits. make test: the daily tests.
-# make test-slow: all other tests. Each makes .venv first, with uv where it is,
-# else with pip.
+# make test-slow: all other tests. make docs: the documentation, site/index.html.
+# Each makes .venv first, with uv where it is, else with pip.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow docs lint lock clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.ioffe2015_figure1 --output=figure1
@@ -23,9 +23,15 @@ test: .venv/.test
 test-slow: .venv/.test
 	$(PYTEST) -m '$(SLOW)'
 
+# Strictly: a warning is an error. The variable silences an advertisement.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo 'Open site/index.html.'
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check --error-on-warning
 
 # What stands in requirements.lock is what the tests ran with.
 .venv/.%: pyproject.toml requirements.lock | .venv/bin/python
@@ -47,8 +53,8 @@ lint: .venv/.dev
 # comes with it.
 lock: .venv/.dev
 	$(BIN)/python -m pip freeze --exclude-editable \
-	  $(addprefix --exclude ,bnresearch torch jinja2 markupsafe mpmath \
-	  networkx sympy) > requirements.lock
+	  $(addprefix --exclude ,bnresearch torch mpmath networkx sympy) \
+	  > requirements.lock
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info

@@ -6,7 +6,7 @@ Claim:    a network whose batch norms are folded into its kernels takes at most
           with others (section 3.1, Algorithm 2), and gives no speed.
 Source:   our own goal.
 Command:  python -m benchmarks.folding --output=folding.json
-Cost:     about four minutes on two CPU cores.
+Cost:     two to four minutes on two CPU cores.
 Result:   benchmarks/results/folding_*.json
 
 ResNet-18 and -50 and MobileNetV2, float32, as published but for the size of the

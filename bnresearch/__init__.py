@@ -15,6 +15,7 @@ The tour, in the order of imports; each room's own text says what it promises.
   conventions       what momentum, epsilon and variance mean elsewhere
   ops               fast forms of operations
   norms  models  data  probes   rooms: one file per choice of a config
+  mirrors           other tools that show a run live: TensorBoard, W&B
   augment           training images changed at random on the device
   training          state, objective, optimizer, step, feed: begin with loop.py
   evaluation        exact evaluation; statistics of the population

@@ -89,7 +89,7 @@ def sweep(
     {name: run} of the points that have begun.
 
   Raises:
-    As `train`, but for what ends a point alone.
+    Exception: as `train`, but for what ends a point alone.
   """
   workdir, chosen = pathlib.Path(workdir), points(config, {})
   if launcher not in launch.LAUNCHERS:

@@ -23,13 +23,8 @@ INIT_STD = {'tight': (0.01,), 'easy': (0.1,), 'both': (0.01, 0.1)}
 def get_config(arg: str = ''):
   """Returns the sweep over norms (none, batch), initializations and seeds."""
   chosen = default.parse(
-    arg, data='digits', init='tight', seeds=1, steps=50_000
+    arg, data='digits', init=tuple(INIT_STD), seeds=1, steps=50_000
   )
-  if chosen['init'] not in INIT_STD:
-    raise ValueError(
-      f'init={chosen["init"]} after the colon: needs one of '
-      f'{", ".join(INIT_STD)}.'
-    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.data.binarize = True

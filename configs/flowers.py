@@ -57,19 +57,15 @@ MODELS = {
 def get_config(arg: str = ''):
   """Returns the sweep over networks, norms and seeds."""
   chosen = default.parse(
-    arg, scale='small', models='all', norms='batch+none', seeds=1
+    arg, scale=tuple(SCALES), models='all', norms='batch+none', seeds=1
   )
   models = chosen['models'].split('+')
   models = list(MODELS) if models == ['all'] else models
-  for key, values, known in (
-    ('scale', [chosen['scale']], SCALES),
-    ('models', models, MODELS),
-  ):
-    for value in values:
-      if value not in known:
-        raise ValueError(
-          f'{key}={value} after the colon: needs one of {", ".join(known)}.'
-        )
+  for model in models:
+    if model not in MODELS:
+      raise ValueError(
+        f'models={model} after the colon: needs one of {", ".join(MODELS)}.'
+      )
   config = default.get_config()
   config.data.name = 'image_folder'
   config.data.mean = config.data.std = (0.5,)
@@ -95,7 +91,5 @@ def get_config(arg: str = ''):
   # A single run lives in the directory itself.
   single = sweep[0] if len(sweep) == 1 else {}
   config.sweep = () if single else sweep
-  for key, value in {**SCALES[chosen['scale']], **single}.items():
-    *groups, leaf = key.split('.')
-    (config[groups[0]] if groups else config)[leaf] = value
+  config.update_from_flattened_dict(SCALES[chosen['scale']] | single)
   return config

@@ -24,13 +24,8 @@ AFFINE = {'without': (False,), 'with': (True,), 'both': (False, True)}
 def get_config(arg: str = ''):
   """Returns the sweep over stopped gradients, learning rates and seeds."""
   chosen = default.parse(
-    arg, data='digits', affine='without', seeds=1, steps=20_000
+    arg, data='digits', affine=tuple(AFFINE), seeds=1, steps=20_000
   )
-  if chosen['affine'] not in AFFINE:
-    raise ValueError(
-      f'affine={chosen["affine"]} after the colon: needs one of '
-      f'{", ".join(AFFINE)}.'
-    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.model.keep_bias = True

@@ -57,18 +57,13 @@ def get_config(arg: str = ''):
   """Returns the sweep over networks, or modifications, and seeds."""
   chosen = default.parse(
     arg,
-    study='figure2',
-    scale='small',
+    study=tuple(_STUDIES),
+    scale=('small', 'paper'),
     data='fashion_mnist',
     steps=9000,
     batch=_PAPERS_BATCH,
     seeds=1,
   )
-  for key, known in (('study', _STUDIES), ('scale', ('small', 'paper'))):
-    if chosen[key] not in known:
-      raise ValueError(
-        f'{key}={chosen[key]} after the colon: needs one of {", ".join(known)}.'
-      )
   config = _inception()
   if chosen['scale'] == 'small':
     _small(config, chosen['data'], chosen['steps'])

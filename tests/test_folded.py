@@ -1,6 +1,7 @@
 """Networks without their batch norms: logits and taps as they were."""
 
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -234,6 +235,29 @@ def test_statistics_of_each_position_stay():
   assert 'norm' not in new['params']['dense']
 
 
+class Rectified(nn.Module):
+  """BN and ReLU in one, with BN's variables and option."""
+
+  epsilon: float = 1e-5
+  activates: bool = True
+
+  cancels_bias: ClassVar[bool] = True
+  needs_positions: ClassVar[bool] = False
+
+  @nn.compact
+  def __call__(self, x, *, train, mask=None):
+    norm = lookup.find('norms', 'batch').Norm(epsilon=self.epsilon)
+    nn.share_scope(self, norm)
+    y = norm(x, train=train, mask=mask)
+    return nn.relu(y) if self.activates else y
+
+
+def test_a_norm_that_activates_stays_but_where_it_does_not():
+  model = Small(10, Layers(norm=lambda path: Rectified))
+  _, new = assert_folded(model, pictures())
+  assert set(new['batch_stats']) == {'stem', 'pre', 'depthwise', 'dense'}
+
+
 def test_each_site_may_have_a_norm_of_its_own():
   of = lambda norm: lookup.find('norms', norm).Norm
   layers = Layers(norm=lambda path: of('rms' if path == 'last' else 'batch'))
@@ -317,6 +341,14 @@ def test_a_model_of_ones_own_is_told_how_to_fold():
     ValueError, match=r'model = Dense: needs a field `layers`'
   ):
     fold_network(nn.Dense(3), {}, pictures())
+
+
+def test_a_variance_that_is_none_is_refused_with_its_layer():
+  """As after a run that has diverged."""
+  variables = random_variables(network(), pictures(), 'float32')
+  variables['batch_stats']['last']['norm']['var'][2] = np.nan
+  with pytest.raises(ValueError, match=r"last: statistics\['var'\].*least nan"):
+    fold_network(network(), variables, pictures())
 
 
 # Of a run.

@@ -112,12 +112,16 @@ def test_arrays_of_numpy_stay_so_in_their_own_precision():
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_it_is_the_same_inside_of_jit_to_rounding(dtype, assert_close):
+def test_it_is_the_same_inside_of_jit_to_rounding(dtype):
   trees = parts(dtype=dtype)[2:]
   inside = jax.jit(functools.partial(fold, epsilon=EPSILON))(*trees)
   assert inside['kernel'].dtype == inside['bias'].dtype == dtype
-  expected = oracle(*trees)
-  assert_close(inside, expected, rtol=1e-6 if dtype == 'float32' else 2**-8)
+  # It is computed in float32, and rounded to bfloat16 once.
+  rtol = 1e-6 if dtype == 'float32' else 1.001 * 2**-8
+  for name, x in oracle(*trees).items():
+    np.testing.assert_allclose(
+      np.float64(inside[name]), x, rtol=rtol, atol=1e-6
+    )
 
 
 def test_networks_in_a_stack_are_folded_by_vmap(assert_close):

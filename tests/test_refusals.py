@@ -110,7 +110,7 @@ BODY = f'{HEAD}  c = default.get_config()\n'
     ('import nothing_such\n', 'mine.py, line 1: ModuleNotFoundError: No mod'),
     (
       'raise ModuleNotFoundError("No module", name="configs")',
-      'No module. The folder configs/ is in the checkout',
+      'No module. The folders configs/, experiments/ and benchmarks/ are in',
     ),
     (f'{HEAD}  return 1 / 0\n', 'line 4: ZeroDivisionError: division by zero'),
     (f'{HEAD}  return int("x")\n', 'line 4: ValueError: invalid literal'),

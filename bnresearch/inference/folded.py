@@ -1,14 +1,14 @@
 """A network without its batch norms. Ioffe & Szegedy 2015, 1502.03167.
 
-Algorithm 2, lines 9 to 11: once statistics no longer change, a normalizer is
-part of the layer before it.
+Algorithm 2, lines 9 to 11: with fixed statistics, a normalizer becomes part of
+the layer before it.
 
 run = bnr.open_run('runs/figure1/init_std=0.01,norm=batch,seed=0')
 model, variables = fold_run(run, run.restore())
 x_NHWC = run.parts.images.pixels(images)
 logits_NK, taps = model.apply(variables, x_NHWC, train=False)
 
-Of layers of your own, see `statistics/folding.py`.
+For layers of your own, see `statistics/folding.py`.
 """
 
 import dataclasses
@@ -37,15 +37,14 @@ def fold_run(
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Returns the network of a run without batch norms, and its variables.
 
-  It takes what `run.parts.images.pixels` makes of images, and gives what
-  `run.apply` gives with the same statistics.
+  Its input is what `run.parts.images.pixels` makes of images. Its output is
+  that of `run.apply` by the same statistics.
 
   Args:
-    run: opened.
+    run: an opened run.
     state: from `run.restore`.
-    statistics: that it evaluates by: 'population', 'pooled' or 'ema', see
-      `Run.apply`.
-    average: whether by the averaged parameters, for which is no 'ema'.
+    statistics: 'population', 'pooled' or 'ema', see `Run.apply`.
+    average: whether to take the averaged parameters, see `Run.apply`.
 
   Returns:
     The module and its variables, see `fold_network`.
@@ -56,8 +55,8 @@ def fold_run(
   known = [name for name in evaluate.STATISTICS if name != 'batch']
   if statistics not in known:
     raise ValueError(
-      f'statistics = {statistics!r}: needs one of {", ".join(known)}, which '
-      'are constants that fold into a kernel.'
+      f'statistics = {statistics!r}: needs one of {", ".join(known)}. Only '
+      'constants fold into a kernel.'
     )
   state = run.with_statistics(state, statistics, average=average)
   x_NHWC = jax.ShapeDtypeStruct((1, *run.spec.image_shape), jnp.float32)
@@ -66,9 +65,9 @@ def fold_run(
 
 
 class _Affine(affine.Norm):
-  """Scale and bias where a norm was that cancelled a bias.
+  """Scale and bias in place of a norm below which layers have no bias.
 
-  So the layer before has none, as before.
+  They still have none, so that their parameters stay as they are.
   """
 
   cancels_bias: ClassVar[bool] = True
@@ -79,29 +78,32 @@ def fold_network(
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Returns a network that evaluates as `model` does, and its variables.
 
-  It is by the running statistics among the variables, and has none itself:
+  Running statistics normalize `model`; the new network has none:
 
-  - A norm that follows a convolution or dense layer is folded into its kernel
-    and bias, and is no more.
-  - One that follows something else (an activation, a sum, pooling, or a layer
-    that standardizes its kernel) becomes a scale and a bias, `norms/affine.py`.
-  - What is no scale and shift of each channel stays, with its statistics: other
-    norms, statistics of each position or time step, whitening.
+  - A norm that follows a convolution or dense layer directly is folded into
+    that layer's kernel and bias. Its site has `norms/none.py`.
+  - One that follows anything else, such as an activation, a sum or a layer that
+    standardizes its kernel, becomes a scale and a bias, `norms/affine.py`.
+  - A norm that does not scale and shift each channel by constants stays, with
+    its statistics: group norm, whitening, statistics of each position or time
+    step.
 
-  A norm is folded that keeps running `mean` and `var` (or `deviation`, its
-  root) and has at most the parameters `scale` and `bias`: such a one evaluates
-  as `norms/batch.py`. Logits and taps are the same, to rounding, see `fold`.
+  The first two happen to every norm that keeps a running `mean` and `var` (or
+  `deviation`, its root), has no parameter but `scale` and `bias`, and does not
+  activate: such a norm evaluates as `norms/batch.py` does. Logits and taps stay
+  the same, but for rounding, see `statistics/folding.py`.
 
   Args:
     model: of `bnresearch/models`, or another with such a field `layers`.
-    variables: {'params', 'batch_stats'}, as it is applied with.
-    x: images as it takes them, or their shape, as a `jax.ShapeDtypeStruct`.
+    variables: {'params', 'batch_stats'}, those of the model.
+    x: images as the model takes them, or a `jax.ShapeDtypeStruct` of them.
 
   Returns:
-    The module, another in its norms only, and {'params'}, besides what stays.
+    The model with other norms, and {'params'}, plus the statistics that stay.
 
   Raises:
-    ValueError: the model has no `layers`, or a statistic is no variance.
+    ValueError: the model has no `layers`, or a variance is negative or NaN; the
+      message names the layer.
   """
   if not hasattr(model, 'layers'):
     raise ValueError(
@@ -110,24 +112,9 @@ def fold_network(
       'statistics.folding.fold.'
     )
   leaves, norms = traverse_util.flatten_dict(variables), {}
-  for site, (norm, follows) in normalizers(model, variables, x).items():
-    layer = tuple(site.split('/')) if site else ()
-    path = (*layer, 'norm')
-    own = _inside(leaves, 'params', path)
-    statistics = _statistics(norm, own, _inside(leaves, 'batch_stats', path))
-    if statistics is None:
-      continue
-    leaves = {key: x for key, x in leaves.items() if key[1:-1] != path}
-    if follows:
-      before = _inside(leaves, 'params', layer)
-      made = fold(before, own, statistics, epsilon=norm.epsilon)
-      norms[site], path = none.Norm, layer
-    else:
-      ones_1C = jnp.ones_like(statistics['mean'])[None]
-      made = fold({'kernel': ones_1C}, own, statistics, epsilon=norm.epsilon)
-      made = {'scale': made['kernel'][0], 'bias': made['bias']}
-      norms[site] = _Affine if norm.cancels_bias else affine.Norm
-    leaves |= {('params', *path, name): x for name, x in made.items()}
+  for site, found in normalizers(model, variables, x).items():
+    if other := _other(site, found, leaves):
+      norms[site], leaves = other
   at = model.layers.norm
   layers = dataclasses.replace(
     model.layers,
@@ -136,24 +123,49 @@ def fold_network(
   return model.clone(layers=layers), traverse_util.unflatten_dict(leaves)
 
 
+def _other(site, found, leaves):
+  """Returns what a norm becomes, and all leaves then; None where it stays."""
+  layer = tuple(site.split('/')) if site else ()
+  path = (*layer, 'norm')
+  own = _inside(leaves, 'params', path)
+  statistics = _inside(leaves, 'batch_stats', path)
+  statistics = _of_channels(found.norm, own, statistics)
+  if statistics is None:
+    return None
+  before = {'kernel': jnp.ones_like(statistics['mean'])[None]}
+  if found.follows:
+    before = _inside(leaves, 'params', layer)
+  try:
+    made = fold(before, own, statistics, epsilon=found.norm.epsilon)
+  except ValueError as error:
+    raise ValueError(f'{site}: {error}') from error
+  leaves = {key: x for key, x in leaves.items() if key[1:-1] != path}
+  if found.follows:
+    cls, path = none.Norm, layer
+  else:
+    cls = _Affine if found.norm.cancels_bias else affine.Norm
+    made = {'scale': made['kernel'][0], 'bias': made['bias']}
+  return cls, leaves | {('params', *path, k): x for k, x in made.items()}
+
+
 def _inside(leaves, collection, path):
   """Returns {name: array} of one module in one collection."""
   at = (collection, *path)
   return {key[-1]: x for key, x in leaves.items() if key[:-1] == at}
 
 
-def _statistics(norm, params, statistics):
-  """Returns mean and variance of each channel, where these are all of a norm.
+def _of_channels(norm, params, statistics):
+  """Returns a norm's statistics with 'mean' (C,) and 'var' (C,).
 
-  None where they are not.
+  None where it does not evaluate by these alone.
   """
   if not hasattr(norm, 'epsilon') or norm.activates:
     return None
   if 'deviation' in statistics:
     statistics = {'var': jnp.square(statistics['deviation']), **statistics}
-  if not {'mean', 'var'} <= statistics.keys() or params.keys() - {
-    'scale',
-    'bias',
-  }:
+  if not {'mean', 'var'} <= statistics.keys():
     return None
-  return statistics if statistics['mean'].ndim == 1 else None
+  by_channel = statistics['mean'].ndim == 1
+  return (
+    statistics if by_channel and params.keys() <= {'scale', 'bias'} else None
+  )

@@ -34,7 +34,8 @@ def counts(blocks: Sequence[int]) -> tuple[int, int, int]:
       f'blocks = {tuple(blocks)}: needs three numbers, of what there is on '
       'maps of 35x35, of 17x17, and of 8x8.'
     )
-  return tuple(blocks)
+  first, second, third = blocks
+  return first, second, third
 
 
 def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
@@ -95,10 +96,10 @@ class AuxiliaryHead(nn.Module):
     """Leaves logits (N, K) of a map among the taps."""
     x = pool('avg', x_NHWC, _at_most_5x5(x_NHWC), 3, 'VALID', call)
     x = Conv(128, name='conv_1')(x, call)
-    x = Conv(768, _at_most_5x5(x), padding='VALID', init=_CONV, name='conv_2')(
-      x, call
-    )
-    logits = Logits(self.num_classes, init=_LOGITS, name='logits')
+    x = Conv(
+      768, _at_most_5x5(x), padding='VALID', kernel_init=_CONV, name='conv_2'
+    )(x, call)
+    logits = Logits(self.num_classes, kernel_init=_LOGITS, name='logits')
     # A loss is of (N, K), also where the network's own logits keep positions.
     logits_NK = logits(x.mean((1, 2)), call).reshape(-1, self.num_classes)
     call.add_auxiliary(logits_NK)

@@ -1,6 +1,7 @@
 """The layers that networks are made of."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,11 @@ from bnresearch.ops import convolution, pooling
 Window = int | tuple[int, int]
 
 # Options of a convolution alone, before the normalizers of what comes next.
-LINEAR = {'normalized': False, 'activated': False, 'normalized_later': True}
+LINEAR: dict[str, Any] = {
+  'normalized': False,
+  'activated': False,
+  'normalized_later': True,
+}
 
 
 class Conv(nn.Module):
@@ -34,7 +39,7 @@ class Conv(nn.Module):
       residual branch that this layer ends.
     normalized_later: where there is no normalizer, whether those that come
       next, taken to be as the network's in general, cancel a bias.
-    init: the kernel's own initializer; None for the architecture's.
+    kernel_init: the kernel's own initializer; None for the architecture's.
   """
 
   features: int
@@ -48,7 +53,7 @@ class Conv(nn.Module):
   activated: bool = True
   normalized_later: bool = False
   initial_scale: float | None = None
-  init: nn.initializers.Initializer | None = None
+  kernel_init: nn.initializers.Initializer | None = None
 
   @nn.compact
   def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
@@ -66,7 +71,7 @@ class Conv(nn.Module):
       padding=padding if isinstance(padding, str) else [(padding, padding)] * 2,
       feature_group_count=C if self.depthwise else self.groups,
       use_bias=_use_bias(self, call),
-      init=self.init,
+      init=self.kernel_init,
       conv_general_dilated=convolution.conv_general_dilated,
     )
     return _finish(self, x_NHWC, call)
@@ -77,13 +82,13 @@ class Dense(nn.Module):
 
   Attributes:
     features: units at width 1.
-    normalized, activated, init: as `Conv` has them.
+    normalized, activated, kernel_init: as `Conv` has them.
   """
 
   features: int
   normalized: bool = True
   activated: bool = True
-  init: nn.initializers.Initializer | None = None
+  kernel_init: nn.initializers.Initializer | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
@@ -94,7 +99,7 @@ class Dense(nn.Module):
       x.reshape(x.shape[0], -1),
       features=_features(self, call),
       use_bias=_use_bias(self, call),
-      init=self.init,
+      init=self.kernel_init,
     )
     return _finish(self, x_NC, call)
 
@@ -132,13 +137,13 @@ class Logits(nn.Module):
     num_classes: K.
     dropout_rate: of its input.
     use_bias: whether each class has one.
-    init: the kernel's own initializer; None for the architecture's.
+    kernel_init: the kernel's own initializer; None for the architecture's.
   """
 
   num_classes: int
   dropout_rate: float = 0.0
   use_bias: bool = True
-  init: nn.initializers.Initializer | None = None
+  kernel_init: nn.initializers.Initializer | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, call: NetworkCall) -> jax.Array:
@@ -156,7 +161,7 @@ class Logits(nn.Module):
       x,
       features=self.num_classes,
       use_bias=self.use_bias,
-      init=self.init,
+      init=self.kernel_init,
       standardized=False,
     )
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -182,16 +187,13 @@ def pool(
     TooSmall: the map is smaller than the window, see
       `NetworkCall.check_window`.
   """
-  window = pair(window)
-  site = f'{kind} pooling'
-  call.check_window(site, x_NHWC, window, strides, padding)
-  if not isinstance(padding, str):
-    padding = [(padding, padding)] * 2
-  strides = strides, strides
+  size, steps = pair(window), pair(strides)
+  call.check_window(f'{kind} pooling', x_NHWC, size, strides, padding)
+  pads = padding if isinstance(padding, str) else [pair(padding)] * 2
   if kind == 'max':
-    return pooling.max_pool(x_NHWC, window, strides, padding)
-  counted = call.layers.count_padding and padding != 'VALID'
-  return pooling.average_pool(x_NHWC, window, strides, padding, counted)
+    return pooling.max_pool(x_NHWC, size, steps, pads)
+  counted = call.layers.count_padding and pads != 'VALID'
+  return pooling.average_pool(x_NHWC, size, steps, pads, counted)
 
 
 def pair(window: Window) -> tuple[int, int]:

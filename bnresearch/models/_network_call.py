@@ -1,6 +1,7 @@
 """What a call of a network tells all its layers, and what they leave there."""
 
 import copy
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -138,7 +139,7 @@ class NetworkCall:
     one does without.
     """
     make = self.layers.norm('/'.join(module.path))
-    cls = getattr(make, 'func', make)
+    cls: Any = getattr(make, 'func', make)
     return make(name='norm', **lookup.picked(cls, wanted))
 
   def cancels_bias(self, module: nn.Module | None) -> bool:
@@ -147,7 +148,8 @@ class NetworkCall:
     That of `module`; or, of the path '', that of the network in general.
     """
     make = self.layers.norm('/'.join(module.path) if module else '')
-    return getattr(make, 'func', make).cancels_bias
+    cls: Any = getattr(make, 'func', make)
+    return cls.cancels_bias
 
   def normalize_and_activate(
     self,

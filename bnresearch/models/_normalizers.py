@@ -32,8 +32,8 @@ def normalizers(
 ) -> dict[str, Normalizer]:
   """Returns {path of a layer: its normalizer}, without computing anything.
 
-  The network is traced as it evaluates: what a normalizer follows is read from
-  the program, so that an activation, a sum or a tap between them counts.
+  The network is traced as it evaluates, and what a normalizer follows is read
+  from that program: nothing is known of the architecture.
 
   Args:
     model: the network.

@@ -151,9 +151,9 @@ class Row(nn.Module):
       if not isinstance(step, Step):
         x_NHWC = Row(step, name=f'split_{n}')(x_NHWC, call)
         continue
-      kind, *windows, features = step  # their size, strides and padding
-      if kind == 'conv':
-        x_NHWC = Conv(features, *windows, name=f'conv_{n}')(x_NHWC, call)
+      windows = step.window, step.strides, step.padding
+      if step.kind == 'conv':
+        x_NHWC = Conv(step.features, *windows, name=f'conv_{n}')(x_NHWC, call)
       elif step.strides > 1 or step.window != (1, 1):
-        x_NHWC = pool(kind, x_NHWC, *windows, call)
+        x_NHWC = pool(step.kind, x_NHWC, *windows, call)
     return x_NHWC

@@ -35,7 +35,7 @@ def layer(cls: type[nn.Module], kind: str) -> type[nn.Module]:
 
   # Not by nn.map_variables: it cannot add `gain`, and while initializing it
   # applies the layer twice.
-  class Standardized(cls):
+  class Standardized(cls):  # ty: ignore[unsupported-base]
     def param(self, name, init_fn, *init_args, **options):
       value = super().param(name, init_fn, *init_args, **options)
       if name != 'kernel':

@@ -113,7 +113,7 @@ class Model(nn.Module):
         strides, padding = 4, own.padding
       name, shape = f'conv_{n}', (window, strides, padding, groups)
       _check_groups(x, groups, name)
-      x = call.block(Conv(features, *shape, init=own.init, name=name), x)
+      x = call.block(Conv(features, *shape, kernel_init=own.init, name=name), x)
       if lrn and n in (1, 2):
         x = _local_response.normalize(x)
       if n in (1, 2, 5):
@@ -128,7 +128,7 @@ class Model(nn.Module):
       x = connect(self, f'hidden_{n}', features, x, call, head=head, **options)
       if not own.drops_inputs:
         x = call.dropout(x, self.dropout_rate)
-    logits = Logits(self.num_classes, init=init, name='logits')
+    logits = Logits(self.num_classes, kernel_init=init, name='logits')
     return logits(x, call), call.taps
 
 

@@ -124,8 +124,10 @@ class Model(nn.Module):
     if self.separable_stem:
       most = call.features(64) // 3  # slim's rule
       maps = max(1, min(most, _DEPTH_MULTIPLIER))
-      options = {'depthwise': True, **LINEAR, 'name': 'stem_1_depthwise'}
-      x_NHWC = Conv(maps, window, strides, **options)(x_NHWC, call)
+      depthwise = Conv(
+        maps, window, strides, depthwise=True, **LINEAR, name='stem_1_depthwise'
+      )
+      x_NHWC = depthwise(x_NHWC, call)
       window = strides = 1
     stem_1 = Conv(
       64, window, strides, normalized=self.normalized_stem, name='stem_1'

@@ -128,7 +128,7 @@ class Model(nn.Module):
     if v2:
       x = NormActivation(name='head')(x, call)
     logits = Logits(
-      self.num_classes, self.dropout_rate, init=_LOGITS, name='logits'
+      self.num_classes, self.dropout_rate, kernel_init=_LOGITS, name='logits'
     )
     return logits(x.mean((1, 2)), call), call.taps
 

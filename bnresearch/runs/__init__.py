@@ -9,4 +9,5 @@ status.json       running, done, diverged, preempted or failed; how far. What
 provenance.json   versions, device, commit, conventions of each session
 checkpoints/      by Orbax, see `checkpoint.py`
 statistics/       states with population statistics, if they were saved
+tensorboard/, wandb/   what mirrors have written
 """

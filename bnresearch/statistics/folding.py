@@ -1,8 +1,8 @@
 """Batch normalization folded into the layer before it.
 
-Ioffe & Szegedy 2015, Algorithm 2, lines 9 to 11, 1502.03167: with statistics
-that no longer change, a normalizer scales and shifts each channel, and so does
-the convolution or dense layer before it.
+Ioffe & Szegedy 2015, Algorithm 2, lines 9 to 11, 1502.03167. Once its
+statistics are fixed, a normalizer scales and shifts each channel. The
+convolution or dense layer before it can do that too.
 
 >>> import flax.linen as nn
 >>> import jax, numpy
@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 
 Array = jax.Array | np.ndarray
 
@@ -35,37 +36,37 @@ def fold(
   *,
   epsilon: float,
 ) -> dict[str, Array]:
-  """Returns parameters of the one layer that does what layer and norm do.
+  """Returns the parameters of one layer that does what layer and norm do.
 
-  `kernel * gain` and `(bias - mean) * gain + beta`, with
-  `gain = gamma / sqrt(var + epsilon)`, of each output channel.
+  `kernel * gain` and `(bias - mean) * gain + beta`, of each output channel,
+  with `gain = gamma / sqrt(var + epsilon)`.
 
-  The norm must follow the layer directly, without a nonlinearity between them.
-  Numbers are computed in float64 and rounded once; inside a transformation,
-  such as `jax.jit` or `jax.vmap`, in float32, or float64 where that is enabled.
+  The norm must follow the layer directly, with no nonlinearity between them.
+  The result is computed in float64 and rounded once. Inside a transformation,
+  such as `jax.jit` or `jax.vmap`, it is computed in float32, or in float64
+  where JAX has that enabled.
 
-  Where a channel's mean is many of its deviations, what the layer makes and
-  what the bias takes away are both large: the folded layer loses the digits
-  that their difference loses, in the dtype that it computes in.
+  Rounding errors stay of one size. A product with the kernel whose mean is
+  thousands of its deviations loses those digits with and without the norm. If
+  the layer's bias alone is that large, folding removes it and is more accurate.
 
   Args:
-    layer: 'kernel' (..., C), output channels last, and perhaps 'bias' (C,): of
-      linen's Dense or Conv, grouped and depthwise too, or ConvTranspose. With
-      `transpose_kernel`, whose output channels come last but one, swap the last
-      two axes of the kernel before and after. Where these are equal in size,
-      that it was not done cannot be seen.
-    norm: 'scale' (C,) and 'bias' (C,); without them, gamma is 1 and beta 0.
-    statistics: 'mean' (C,) and 'var' (C,), the variance in squared units; what
-      else a norm keeps beside them is ignored.
-    epsilon: what the norm adds to the variance. Linen's is 1e-5.
+    layer: 'kernel' (..., C) and perhaps 'bias' (C,), of linen's Dense, Conv
+      (grouped and depthwise too) or ConvTranspose. The output channels are the
+      last axis. With `transpose_kernel` they are the last but one: swap the two
+      before and after. If both have one size, the mistake cannot be seen here.
+    norm: 'scale' (C,) and 'bias' (C,). Without them, gamma is 1 and beta 0.
+    statistics: 'mean' (C,) and 'var' (C,), in squared units. Others, such as a
+      counter, are ignored.
+    epsilon: what the norm adds to the variance. Linen's default is 1e-5.
 
   Returns:
-    {'kernel', 'bias'}, in the dtype of the kernel. Give the layer
-    `use_bias=True`, if it had no bias.
+    {'kernel', 'bias'} in the dtype of the kernel. A layer that had no bias
+    needs `use_bias=True` now.
 
   Raises:
-    ValueError: a name is missing or not known, a shape does not fit, a kernel
-      is not floating, or a variance, where its value is known, is negative.
+    ValueError: a name is missing or unknown, a shape does not fit, the kernel
+      is not floating, or a known variance is negative.
   """
   _check_names(layer, norm, statistics)
   kernel = layer['kernel']
@@ -79,11 +80,18 @@ def fold(
   arrays = {name: x for name, x in arrays.items() if x is not None}
   _check_shapes(kernel, arrays)
   known = [kernel, *arrays.values(), epsilon]
-  if any(isinstance(x, jax.core.Tracer) for x in known):
-    xp, dtype = jnp, jnp.promote_types(jnp.result_type(*known), jnp.float32)
+  if any(isinstance(x, core.Tracer) for x in known):
+    dtype = jnp.promote_types(jnp.result_type(*known), jnp.float32)
+    made = _compute(jnp, dtype, kernel, arrays, epsilon)
   else:
-    xp, dtype = np, np.float64
     _check_values(statistics['var'], epsilon)
+    made = _compute(np, np.float64, kernel, arrays, epsilon)
+  kept = np.asarray if isinstance(kernel, np.ndarray) else jnp.asarray
+  return {name: kept(x.astype(kernel.dtype)) for name, x in made.items()}
+
+
+def _compute(xp, dtype, kernel, arrays, epsilon):
+  """Returns kernel and bias in a dtype, by NumPy or by JAX's."""
   of = lambda name, default: xp.asarray(arrays.get(name, default), dtype)
   gain_C = of("norm['scale']", 1) / xp.sqrt(
     of("statistics['var']", 0) + epsilon
@@ -91,9 +99,7 @@ def fold(
   bias_C = of("layer['bias']", 0) - of("statistics['mean']", 0)
   bias_C = bias_C * gain_C + of("norm['bias']", 0)
   gain = gain_C.reshape((1,) * (kernel.ndim - 1) + gain_C.shape)
-  made = {'kernel': xp.asarray(kernel, dtype) * gain, 'bias': bias_C}
-  kept = np.asarray if isinstance(kernel, np.ndarray) else jnp.asarray
-  return {name: kept(x.astype(kernel.dtype)) for name, x in made.items()}
+  return {'kernel': xp.asarray(kernel, dtype) * gain, 'bias': bias_C}
 
 
 def _check_names(layer, norm, statistics):
