@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bnresearch.ops import pooling, reference
+from tests.lowering import PLATFORMS, lowered
 
 # Height and width of the map; window, strides and padding.
 CASES = {
@@ -68,10 +69,11 @@ def with_gradient(pool, x):
   return y, vjp(dy.astype(y.dtype))[0]
 
 
-def slides(pool, x):
+def slides(pool, x, platform='cpu'):
   """Returns whether a program has XLA's windows."""
-  program = str(jax.make_jaxpr(functools.partial(with_gradient, pool))(x))
-  return 'reduce_window' in program or 'select_and_scatter' in program
+  gradient = functools.partial(with_gradient, pool)
+  text = lowered(gradient, x, platform=platform)
+  return 'reduce_window' in text or 'select_and_scatter' in text
 
 
 @pytest.mark.parametrize('ties', [False, True])
@@ -211,13 +213,21 @@ def test_integers_are_flaxs():
   assert 'reduce_window' in str(jax.make_jaxpr(ours)(x))
 
 
-@pytest.mark.parametrize('backend', ['gpu', 'tpu'])
+@pytest.mark.parametrize('platform', PLATFORMS)
 @EACH_KIND
-def test_accelerators_pool_by_flax(kind, backend, monkeypatch):
-  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+def test_accelerators_pool_by_flax(kind, platform):
   size, *options = CASES['3x3/1']
-  ours, _ = pools(kind, *options)
-  assert slides(ours, maps(size, ties=False))
+  texts = [
+    lowered(
+      functools.partial(with_gradient, pool),
+      maps(size, ties=False),
+      platform=platform,
+    )
+    for pool in pools(kind, *options)
+  ]
+  for operation in ('reduce_window', 'select_and_scatter', 'maximum', 'slice'):
+    ours, flaxs = (text.count(f'stablehlo.{operation}') for text in texts)
+    assert ours == flaxs
 
 
 def test_the_maximum_keeps_a_byte_for_each_window():

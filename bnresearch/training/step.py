@@ -33,6 +33,7 @@ def make_train_step(
   *,
   microbatches: int = 1,
   average: float = 0.0,
+  platform: str = '',
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
@@ -51,10 +52,13 @@ def make_train_step(
     microbatches: parts in which each pass is made, see `accumulation.py`.
     average: decay of the average of the parameters, which follows once a
       step, see `average.py`; 0 for none.
+    platform: that it will be lowered for, if not for this process's.
   """
   gradients = [
     accumulation.in_parts(
-      parallel.distributed(_gradient(model, weights), backend), microbatches
+      parallel.distributed(_gradient(model, weights), backend),
+      microbatches,
+      platform,
     )
     for weights in passes
   ]
