@@ -120,7 +120,7 @@ class Model(nn.Module):
         x = pool('max', x, 3, 2, 1 if small else 'VALID', call)
 
     init = own.dense_init or own.init
-    options = {'normalized': False, 'init': init}
+    options = {'normalized': False, 'kernel_init': init}
     head = self.head or own.head
     for n, features in enumerate(HIDDEN, start=1):
       if own.drops_inputs:
