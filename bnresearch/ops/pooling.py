@@ -149,7 +149,7 @@ def _compiled_averages(x_NHWC, where, count_padding):
   return lax.platform_dependent(
     x_NHWC,
     cpu=lambda x: _averages(x, where, count_padding),
-    default=lambda x: nn.avg_pool(x, *own),
+    default=lambda x: nn.avg_pool(x, *own).astype(x.dtype),
   )
 
 
