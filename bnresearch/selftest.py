@@ -109,6 +109,21 @@ def step(
   case: Case, backend: str, devices: Sequence[jax.Device], N: int
 ) -> Result:
   """Makes one step of `case` on N examples, split over the devices."""
+  make_step, *arguments = program(case, backend, N)
+  *network, batch, key = arguments
+  with jax.set_mesh(parallel.mesh_of(devices)):
+    placed = *parallel.shared(network), parallel.split(batch), key
+    compiled = make_step.lower(*placed).compile()
+    arrays = jax.tree.map(np.asarray, compiled(*placed))
+  found = collections.Counter(_COLLECTIVE.findall(compiled.as_text()))
+  return Result(arrays, dict(found))
+
+
+def program(case: Case, backend: str, N: int) -> tuple[Any, ...]:
+  """Returns a step of `case`, compiled when it is called, and its arguments.
+
+  The arguments are parameters, collections, N examples and a key.
+  """
   cls = lookup.find('norms', case.norm).Norm
   norm = functools.partial(cls, **case.options)
   layers = Layers(norm=lambda site: norm)
@@ -150,16 +165,7 @@ def step(
 
   # Not compiled as a whole, so that the cases share what they have in common.
   variables = model.init(jax.random.key(0), batch[0][:1], train=False)
-  with jax.set_mesh(parallel.mesh_of(devices)):
-    arguments = (
-      *parallel.shared((variables.pop('params'), variables)),
-      parallel.split(batch),
-      jax.random.key(1),
-    )
-    compiled = make_step.lower(*arguments).compile()
-    arrays = jax.tree.map(np.asarray, compiled(*arguments))
-  found = collections.Counter(_COLLECTIVE.findall(compiled.as_text()))
-  return Result(arrays, dict(found))
+  return make_step, variables.pop('params'), variables, batch, jax.random.key(1)
 
 
 def _batch(case, N):

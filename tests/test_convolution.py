@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,7 @@ from jax import lax
 from bnresearch.models import Layers, mobilenet_v1
 from bnresearch.norms import batch
 from bnresearch.ops import convolution, reference, windows
+from tests.lowering import PLATFORMS, lowered
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
 # Of images: height, width, channels; of kernels: height, width, outputs of each
@@ -77,10 +79,11 @@ def with_gradients(function, x, kernel):
   return y, vjp(dy.astype(y.dtype))
 
 
-def convolves(function, *inputs):
+def convolves(function, *inputs, platform='cpu'):
   """Says whether it or its gradients contain a convolution."""
-  program = jax.make_jaxpr(functools.partial(with_gradients, function))(*inputs)
-  return 'conv_general_dilated' in str(program)
+  gradients = functools.partial(with_gradients, function)
+  text = lowered(gradients, *inputs, platform=platform)
+  return 'stablehlo.convolution' in text
 
 
 def depthwise(name, **options):
@@ -223,7 +226,9 @@ def test_a_few_groups_are_convolved_one_by_one(assert_close):
   ours, laxs = convolutions(2, 'SAME', groups=2)
   actual, expected = (with_gradients(f, x, kernel) for f in (ours, laxs))
   assert_close(actual, expected, rtol=1e-5)
-  assert 'feature_group_count=2' not in str(jax.make_jaxpr(ours)(x, kernel))
+  for platform, groups in (('cpu', 1), ('tpu', 2)):
+    text = lowered(ours, x, kernel, platform=platform)
+    assert {*re.findall(r'feature_group_count = (\d)', text)} == {str(groups)}
   # Those of 1x1 kernels are products.
   ours, laxs = convolutions(1, 'SAME', groups=2)
   x, kernel = random((2, 6, 6, 8), (1, 1, 4, 6))
@@ -282,11 +287,18 @@ def test_all_else_is_laxs(name):
   assert 'conv_general_dilated' in str(jax.make_jaxpr(ours)(x, kernel))
 
 
-@pytest.mark.parametrize('backend', ['gpu', 'tpu'])
-def test_accelerators_convolve_by_lax(backend, monkeypatch):
-  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-  for (ours, _), arrays in (depthwise('3x3'), pointwise('wider')):
-    assert convolves(ours, *arrays)
+@pytest.mark.parametrize('platform', PLATFORMS)
+def test_accelerators_convolve_by_lax(platform):
+  for (ours, laxs), arrays in (depthwise('3x3'), pointwise('wider')):
+    texts = [
+      lowered(
+        functools.partial(with_gradients, function), *arrays, platform=platform
+      )
+      for function in (ours, laxs)
+    ]
+    for operation in ('convolution', 'dot_general', 'dynamic_slice', 'while'):
+      ours_has, laxs_has = (t.count(f'stablehlo.{operation}') for t in texts)
+      assert ours_has == laxs_has
 
 
 @pytest.mark.parametrize(('make', 'name'), FEW[1:])
@@ -327,8 +339,7 @@ def test_flax_convolves_by_it(batch, padding, assert_close):
   )
   y, variables = layer.init_with_output(jax.random.key(0), x)
   assert_close(ours.apply(variables, x), y, rtol=1e-5)
-  program = jax.make_jaxpr(ours.apply)(variables, x)
-  assert 'conv_general_dilated' not in str(program)
+  assert 'stablehlo.convolution' not in lowered(ours.apply, variables, x)
 
 
 def test_a_depthwise_step_needs_memory_for_few_maps():

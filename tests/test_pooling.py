@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.ops import pooling, reference
+from bnresearch.ops import pooling, reference, windows
+from tests.lowering import PLATFORMS, lowered
 
 # Height and width of the map; window, strides and padding.
 CASES = {
@@ -68,10 +69,11 @@ def with_gradient(pool, x):
   return y, vjp(dy.astype(y.dtype))[0]
 
 
-def slides(pool, x):
+def slides(pool, x, platform='cpu'):
   """Returns whether a program has XLA's windows."""
-  program = str(jax.make_jaxpr(functools.partial(with_gradient, pool))(x))
-  return 'reduce_window' in program or 'select_and_scatter' in program
+  gradient = functools.partial(with_gradient, pool)
+  text = lowered(gradient, x, platform=platform)
+  return 'reduce_window' in text or 'select_and_scatter' in text
 
 
 @pytest.mark.parametrize('ties', [False, True])
@@ -201,7 +203,7 @@ def test_forward_mode_is_flaxs(kind, assert_close):
 def test_all_else_is_flaxs(kind, name):
   size, *options = OTHERS[name]
   (ours, flaxs), x = pools(kind, *options), maps(size, ties=True)
-  assert slides(ours, x)
+  assert 'reduce_window' in lowered(ours, x)
   np.testing.assert_array_equal(ours(x), flaxs(x))
 
 
@@ -211,17 +213,35 @@ def test_integers_are_flaxs():
   assert 'reduce_window' in str(jax.make_jaxpr(ours)(x))
 
 
-@pytest.mark.parametrize('backend', ['gpu', 'tpu'])
+@pytest.mark.parametrize('platform', PLATFORMS)
 @EACH_KIND
-def test_accelerators_pool_by_flax(kind, backend, monkeypatch):
-  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+def test_accelerators_pool_by_flax(kind, platform):
   size, *options = CASES['3x3/1']
-  ours, _ = pools(kind, *options)
-  assert slides(ours, maps(size, ties=False))
+  texts = [
+    lowered(
+      functools.partial(with_gradient, pool),
+      maps(size, ties=False),
+      platform=platform,
+    )
+    for pool in pools(kind, *options)
+  ]
+  for operation in ('reduce_window', 'select_and_scatter', 'maximum', 'slice'):
+    ours, flaxs = (text.count(f'stablehlo.{operation}') for text in texts)
+    assert ours == flaxs
 
 
 def test_the_maximum_keeps_a_byte_for_each_window():
+  """And no map for the form of another platform, once it is compiled."""
   x = jax.ShapeDtypeStruct((2, 8, 8, 16), jnp.float32)
-  pool = lambda x: pooling.max_pool(x, (2, 2), (2, 2), 'VALID')
-  kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(pool, x)[1], x))
+  where = windows.of(x.shape, (2, 2), (2, 2), 'VALID')
+  own = lambda x: pooling._maxima(x, where)
+  kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(own, x)[1], x))
   assert sum(a.size * a.dtype.itemsize for a in kept) == 2 * 4 * 4 * 16
+
+  def memory(pool):
+    gradient = jax.grad(lambda x: jnp.square(pool(jnp.exp(x))).sum())
+    program = jax.jit(gradient).lower(x).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+  pool = lambda x: pooling.max_pool(x, (2, 2), (2, 2), 'VALID')
+  assert memory(pool) == memory(own)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend import core
 
 from bnresearch.models._size import images, shapes
+from bnresearch.ops import programs
 
 _MARK = 'layer '
 
@@ -108,19 +108,9 @@ def _follow(equations, layers):
     if equation.primitive.name == 'name' and name.startswith(_MARK):
       macs += layers[name.removeprefix(_MARK)].macs
       depth += 1
-    for inner in programs_in(equation):
+    for inner in programs.inside(equation):
       inner_macs, inner_depth = _follow(_needed(inner), layers)
       macs += inner_macs * equation.params.get('length', 1)
       depth += inner_depth
     depth_of |= {id(var): depth for var in equation.outvars}
   return macs, max(depth_of.values(), default=0)
-
-
-def programs_in(equation):
-  """Yields the programs that an equation calls, such as the body of a loop."""
-  for value in equation.params.values():
-    for program in value if isinstance(value, tuple) else (value,):
-      if isinstance(program, core.ClosedJaxpr):
-        yield program.jaxpr
-      elif isinstance(program, core.Jaxpr):
-        yield program

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from bnresearch.models._cost import programs_in
+from bnresearch.ops import programs
 
 _LAYER, _NORM = 'folded layer ', 'folded norm '
 
@@ -80,7 +80,7 @@ def _marks(program):
     uses.update(map(id, equation.invars))
   mark_of = {}
   for equation in program.eqns:
-    for inner in programs_in(equation):
+    for inner in programs.inside(equation):
       yield from _marks(inner)
     if equation.primitive.name != 'name':
       continue

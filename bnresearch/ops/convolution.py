@@ -64,18 +64,46 @@ def conv_general_dilated(
   }
   where = _windows(lhs, rhs, **options)
   C, groups = lhs.shape[-1], feature_group_count
-  if where and groups == 1 and where.window == (1, 1):
-    return _compiled_pointwise(*shards.alike((lhs, rhs)), where, precision)
-  if where and 1 < groups == C and math.prod(where.window) <= MOST_TAPS:
-    lhs = _repeated(lhs, rhs.shape[-1] // C)
-    return _compiled_depthwise(*shards.alike((lhs, rhs)), where)
-  if where and 1 < groups <= MOST_GROUPS:
-    options['feature_group_count'] = 1
-    each = zip(jnp.split(lhs, groups, 3), jnp.split(rhs, groups, 3))
-    return lax.concatenate(
-      [conv_general_dilated(x, W, **options) for x, W in each], 3
+  form = _form(where, groups, C)
+  if form is None:
+    return lax.conv_general_dilated(lhs, rhs, **options)
+  lhs, rhs = shards.alike((lhs, rhs))
+  return form(lhs, rhs, where, groups, precision)
+
+
+def _form(where, groups, C):
+  """Returns the form that is faster on a CPU; None for XLA's."""
+  if where is None:
+    return None
+  if groups == 1 and where.window == (1, 1):
+    return _pointwise_on_cpu
+  if 1 < groups == C and math.prod(where.window) <= MOST_TAPS:
+    return _depthwise_on_cpu
+  return _in_groups_on_cpu if 1 < groups <= MOST_GROUPS else None
+
+
+def _on_cpu(form):
+  """Returns what is compiled as a form for a CPU, and as XLA's elsewhere.
+
+  Which of them is known when a program is lowered for a platform, which need
+  not be that of this machine. It is compiled as one also where the network is
+  not, as when it is initialized.
+  """
+
+  @functools.partial(jax.jit, static_argnums=(2, 3, 4))
+  def convolve(x_NHWC, kernel_hwcD, where, groups, precision):
+    xla = functools.partial(
+      lax.conv_general_dilated,
+      window_strides=where.strides,
+      padding=where.pads,
+      dimension_numbers=_NHWC,
+      feature_group_count=groups,
+      precision=precision,
     )
-  return lax.conv_general_dilated(lhs, rhs, **options)
+    own = lambda x, W: form(x, W, where, groups, precision)
+    return lax.platform_dependent(x_NHWC, kernel_hwcD, cpu=own, default=xla)
+
+  return convolve
 
 
 def _windows(
@@ -90,11 +118,10 @@ def _windows(
   preferred_element_type,
   **_,
 ) -> windows.Windows | None:
-  """Returns the windows of a plain convolution of images on a CPU."""
+  """Returns the windows of a plain convolution of images."""
   dtype = preferred_element_type or lhs.dtype
   if (
-    jax.default_backend() != 'cpu'
-    or reference.wanted()
+    reference.wanted()
     or lhs.ndim != 4
     or dimension_numbers != _NHWC
     or {*(lhs_dilation or ()), *(rhs_dilation or ())} - {1}
@@ -103,15 +130,6 @@ def _windows(
   ):
     return None
   return windows.of(lhs.shape, rhs.shape[:2], window_strides, padding)
-
-
-def _repeated(x_NHWC, times):
-  """Returns the map with each channel several times."""
-  if times == 1:
-    return x_NHWC
-  N, H, W, C = x_NHWC.shape
-  shape = N, H, W, C, times
-  return jnp.broadcast_to(x_NHWC[..., None], shape).reshape(N, H, W, C * times)
 
 
 # 1x1 kernels: a product of matrices, pixels by channels.
@@ -143,7 +161,9 @@ def _product_backward(where, precision, inputs, dy_NhwD):
 
 _pointwise = jax.custom_vjp(_product, nondiff_argnums=(2, 3))
 _pointwise.defvjp(_product_and_inputs, _product_backward)
-_compiled_pointwise = jax.jit(_pointwise, static_argnums=(2, 3))
+_pointwise_on_cpu = _on_cpu(
+  lambda x, W, where, _, precision: _pointwise(x, W, where, precision)
+)
 
 
 def _rows(x_NHWC):
@@ -193,7 +213,32 @@ def _sum_backward(where, inputs, dy_NhwC):
 
 _depthwise = jax.custom_vjp(_sum_of_slices, nondiff_argnums=(2,))
 _depthwise.defvjp(_sum_and_inputs, _sum_backward)
-_compiled_depthwise = jax.jit(_depthwise, static_argnums=2)
+_depthwise_on_cpu = _on_cpu(
+  lambda x, W, where, C, _: _depthwise(_repeated(x, W.shape[-1] // C), W, where)
+)
+
+
+def _repeated(x_NHWC, times):
+  """Returns the map with each channel several times."""
+  if times == 1:
+    return x_NHWC
+  N, H, W, C = x_NHWC.shape
+  shape = N, H, W, C, times
+  return jnp.broadcast_to(x_NHWC[..., None], shape).reshape(N, H, W, C * times)
+
+
+# A few groups of channels: one after another.
+
+
+def _in_groups(x_NHWC, kernel_hwcD, where, groups, precision):
+  each = zip(jnp.split(x_NHWC, groups, 3), jnp.split(kernel_hwcD, groups, 3))
+  options = where.strides, where.pads, None, None, _NHWC, 1, precision
+  return lax.concatenate(
+    [conv_general_dilated(x, W, *options) for x, W in each], 3
+  )
+
+
+_in_groups_on_cpu = _on_cpu(_in_groups)
 
 
 def _depthwise_kernel_gradient(x_NHWC, dy_NhwC, where):

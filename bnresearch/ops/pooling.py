@@ -67,7 +67,7 @@ def average_pool(
 
 def _where_faster(x_NHWC, window, strides, padding) -> Windows | None:
   """Returns the windows, if slices of them were measured faster."""
-  if jax.default_backend() != 'cpu' or reference.wanted():
+  if reference.wanted():
     return None
   if x_NHWC.ndim != 4:
     return None
@@ -129,9 +129,28 @@ _averages.defvjp(
   lambda x, *options: (_sums_over_counts(x, *options), None), _to_all
 )
 
-# Compiled as one also where the network is not, as when it is initialized.
-_compiled_maxima = jax.jit(_maxima, static_argnums=1)
-_compiled_averages = jax.jit(_averages, static_argnums=(1, 2))
+
+# Compiled as one also where the network is not, as when it is initialized; as
+# slices for a CPU, and as flax's elsewhere, see `convolution.py`.
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _compiled_maxima(x_NHWC, where):
+  return lax.platform_dependent(
+    x_NHWC,
+    cpu=lambda x: _maxima(x, where),
+    default=lambda x: nn.max_pool(x, where.window, where.strides, where.pads),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _compiled_averages(x_NHWC, where, count_padding):
+  own = where.window, where.strides, where.pads, count_padding
+  return lax.platform_dependent(
+    x_NHWC,
+    cpu=lambda x: _averages(x, where, count_padding),
+    default=lambda x: nn.avg_pool(x, *own).astype(x.dtype),
+  )
 
 
 def _counts(where, count_padding):

@@ -20,7 +20,9 @@ from bnresearch.training import scanning
 from bnresearch.training.parallel import Gradient
 
 
-def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
+def in_parts(
+  gradient: Gradient, microbatches: int, platform: str = ''
+) -> Gradient:
   """Returns the same gradient, made in parts one after another.
 
   A part is `N / microbatches` consecutive examples, on all devices.
@@ -28,6 +30,7 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
   Args:
     gradient: of a batch, already split over the devices.
     microbatches: how many parts.
+    platform: that it will be lowered for; '' for this process's.
 
   Raises:
     ValueError: a part does not lie evenly on the devices.
@@ -47,11 +50,12 @@ def in_parts(gradient: Gradient, microbatches: int) -> Gradient:
       return jax.tree.map(jnp.add, total, grads), rest
 
     first = jax.tree.map(lambda x: x[0], parts)
+    slow = scanning.is_slow(of_one, 0, first, platform=platform)
     total, (new, outputs) = jax.lax.scan(
       add,
       jax.tree.map(jnp.zeros_like, params),
       (jnp.arange(microbatches), parts),
-      unroll=microbatches if scanning.is_slow(of_one, 0, first) else 1,
+      unroll=microbatches if slow else 1,
     )
     grads = jax.tree.map(lambda x: x / microbatches, total)
     outputs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)

@@ -33,6 +33,7 @@ def make_train_step(
   *,
   microbatches: int = 1,
   average: float = 0.0,
+  platform: str = '',
 ) -> TrainStep:
   """Returns `train_step(state, batch, key) -> (state, metrics)`, pure.
 
@@ -51,10 +52,13 @@ def make_train_step(
     microbatches: parts of each pass, see `accumulation.py`.
     average: decay of the average of the parameters, which is updated once a
       step, see `average.py`; 0 for none.
+    platform: that it will be lowered for, if not for this process's.
   """
   gradients = [
     accumulation.in_parts(
-      parallel.distributed(_gradient(model, weights), backend), microbatches
+      parallel.distributed(_gradient(model, weights), backend),
+      microbatches,
+      platform,
     )
     for weights in passes
   ]
@@ -71,14 +75,7 @@ def make_train_step(
       grads, collections, logits_NK = gradient(
         state.params, state.collections, (x_NHWC, targets_NK), dropout
       )
-      updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.params
-      )
-      state = state.replace(
-        params=optax.apply_updates(state.params, updates),
-        collections=collections,
-        opt_state=opt_state,
-      )
+      state = _updated(state, optimizer, grads, collections)
       logits.append(logits_NK)
     metrics = _metrics(logits[0], targets_NK, batch.labels)
     return _followed(state, average), metrics
@@ -93,6 +90,15 @@ def _metrics(logits_NK, targets_NK, labels_N):
   if logits_NK.shape[-1] > 5:
     result['top5_accuracy'] = objective.in_top5(logits_NK, labels_N).mean()
   return result
+
+
+def _updated(state, optimizer, grads, collections):
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  return state.replace(
+    params=optax.apply_updates(state.params, updates),
+    collections=collections,
+    opt_state=opt_state,
+  )
 
 
 def _followed(state, decay):
