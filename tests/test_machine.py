@@ -21,7 +21,13 @@ from bnresearch.machine import process
 def test_an_accelerator_trains_one_point_at_a_time(
   platforms, plugins, one, monkeypatch
 ):
-  monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: plugins)
+  installed = [
+    importlib.metadata.EntryPoint(name, 'module', 'jax_plugins')
+    for name in plugins
+  ]
+  monkeypatch.setattr(
+    importlib.metadata, 'entry_points', lambda group: installed
+  )
   before = jax.config.jax_platforms
   jax.config.update('jax_platforms', platforms)
   try:

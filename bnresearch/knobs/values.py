@@ -33,8 +33,9 @@ def real(
 
 
 def _number(kind, low, high, *, above=False, below=False):
-  needs = f'{"an" if kind is int else "a"} {kind.__name__} '
-  needs += f'above {low}' if above else f'of at least {low}'
+  needs = f'{"an" if kind is int else "a"} {kind.__name__}'
+  if low > -math.inf:
+    needs += f' above {low}' if above else f' of at least {low}'
   if high < math.inf:
     needs += f' and {"below" if below else "at most"} {high}'
 

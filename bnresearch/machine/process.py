@@ -3,8 +3,6 @@
 import contextlib
 import ctypes
 import gc
-import importlib.metadata
-import importlib.util
 import os
 import sys
 
@@ -12,6 +10,7 @@ import jax
 
 from bnresearch import paths
 from bnresearch.machine import hosts
+from bnresearch.machine.devices import plugins
 
 # Of XLA's pool; see `give_threads`.
 _THREADS_PER_DEVICE = 4
@@ -83,8 +82,7 @@ def runs_at_a_time() -> int:
   if chosen := jax.config.jax_platforms:
     accelerator = not chosen.startswith('cpu')
   else:
-    plugins = importlib.metadata.entry_points(group='jax_plugins')
-    accelerator = plugins or importlib.util.find_spec('libtpu')
+    accelerator = plugins()
   return 1 if accelerator else cores()
 
 
