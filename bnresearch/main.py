@@ -14,6 +14,7 @@ from bnresearch.machine import process
 from bnresearch.reports import (
   evaluation,
   predictions,
+  profile,
   results,
   side_by_side,
   summary,
@@ -161,7 +162,7 @@ def _dry_run(chosen, console):
 
 
 def _use_run(args, values):
-  """Evaluates checkpoints, or predicts with one."""
+  """Evaluates checkpoints, or predicts with or profiles a run."""
   moved = {
     key.removeprefix('data.'): value
     for key, value in values.items()
@@ -185,7 +186,8 @@ def _use_run(args, values):
   process.prepare(process.cores())
   runs = [open_run(path, **moved) for path in args.workdir]
   _check_moved(runs[0], values)
-  return (_evaluate if args.mode == 'eval' else _predict)(args, runs)
+  use = {'eval': _evaluate, 'predict': _predict, 'profile': _profile}
+  return use[args.mode](args, runs)
 
 
 def _check_moved(run, values):
@@ -226,6 +228,14 @@ def _predict(args, runs):
   return predictions.show(
     run, state, files, crop_count=args.crops or 1, as_json=args.json
   )
+
+
+def _profile(args, runs):
+  (run,) = runs
+  if why := paths.unwritable_folder(run.path):
+    raise configs.ConfigError(f'--mode=profile: {run.path} {why}')
+  profile.show(run, run.path / 'profile', args.steps or 10)
+  return 0
 
 
 def _check_crops(args, runs):

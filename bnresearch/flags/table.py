@@ -9,7 +9,7 @@ from bnresearch.machine import process
 from bnresearch.reports import prediction_file, reliability, results, targets
 from bnresearch.sweeps.launch import LAUNCHERS
 
-MODES = ('train', 'eval', 'predict')
+MODES = ('train', 'eval', 'predict', 'profile')
 
 
 class Flag(NamedTuple):
@@ -60,7 +60,7 @@ GENERAL = (
     type=paths.local,
     action='append',
     help='the folder of the runs, default runs/<name of the config>; or the '
-    'run to evaluate or predict with; repeat it to evaluate several',
+    'run to evaluate, predict with or profile; repeat it to evaluate several',
   ),
 )
 POINTS = (
@@ -187,6 +187,12 @@ USE = (
     **_FILE,
   ),
   _flag(
+    '--steps',
+    'profile',
+    help='profile: training steps to time, and then to trace; default 10',
+    **_NUMBER,
+  ),
+  _flag(
     '--json', 'predict', help='predict: print JSON, not a table', **_SWITCH
   ),
 )
@@ -195,6 +201,6 @@ USE = (
 GROUPS = {
   'to train': (*POINTS, *LAUNCHING),
   'to look at the points of a config': (LIST, EXPLAIN, *RESULTS),
-  'to evaluate and predict': USE,
+  'to use a run': USE,
 }
 FLAGS = (*GENERAL, *(flag for flags in GROUPS.values() for flag in flags))
