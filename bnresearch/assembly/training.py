@@ -1,7 +1,6 @@
 """How a run is trained: batches, step, feed, and what is due when."""
 
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from bnresearch.training import (
 from bnresearch.training.loop import Plan
 from bnresearch.training.order import Order
 from bnresearch.training.state import State
-from bnresearch.training.stream import Examples, Host
+from bnresearch.training.stream import Host
 
 
 class Training:
@@ -47,9 +46,7 @@ class Training:
       config.data.shards,
     )
 
-  def batches(
-    self, steps: range, host: Host = stream.ALONE
-  ) -> Iterator[Examples]:
+  def batches(self, steps: range, host: Host = stream.ALONE) -> stream.Batches:
     """Yields the training batches at `steps`, this host's part of each."""
     return stream.training(
       self._data.source('train'),

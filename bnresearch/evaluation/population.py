@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +18,7 @@ def estimate(
   model: nn.Module,
   inputs: step.Inputs,
   state: State,
-  batches: Callable[[range, stream.Host], Iterator[stream.Examples]],
+  batches: Callable[[range, stream.Host], stream.Batches],
   order: Order,
   count: int,
   *,

@@ -6,7 +6,7 @@ Both see the same batches.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,7 @@ class Stream:
   def __init__(
     self,
     train_step: TrainStep,
-    batches: Callable[[range, stream.Host], Iterator[Examples]],
+    batches: Callable[[range, stream.Host], stream.Batches],
     last: int,
   ):
     """Makes nothing yet.

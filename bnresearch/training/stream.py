@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import jax
@@ -44,6 +44,10 @@ class Examples(NamedTuple):
   labels: np.ndarray
 
 
+# To be closed by who stops before the last: that ends what makes them.
+Batches = Generator[Examples, None, None]
+
+
 class Host(NamedTuple):
   """This host among all of them: each makes its part of every batch."""
 
@@ -61,7 +65,7 @@ def training(
   steps: range,
   workers: int = 0,
   host: Host = ALONE,
-) -> Iterator[Examples]:
+) -> Batches:
   """Yields the training batches at `steps`, this host's part of each.
 
   Args:
