@@ -19,7 +19,8 @@ _T = TypeVar('_T')
 _WIDTH = 140  # of output to a file: a table must not lose its columns
 _LESS_MEMORY = (
   'A smaller train.batch_size, eval.batch_size or probes.examples, a larger '
-  'train.microbatches, or fewer runs at a time need less.'
+  "train.microbatches, train.remat = 'blocks', or fewer runs at a time need "
+  'less.'
 )
 
 

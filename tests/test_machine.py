@@ -2,11 +2,12 @@
 
 import importlib.metadata
 import os
+import types
 
 import jax
 import pytest
 
-from bnresearch.machine import process
+from bnresearch.machine import memory, process
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,21 @@ def test_devices_have_several_threads_each(
   monkeypatch.setenv('NPROC', nproc)
   process.give_threads(devices)
   assert os.environ['NPROC'] == expected
+
+
+@pytest.mark.parametrize(
+  ('platform', 'stats', 'expected'),
+  [
+    ('gpu', {'bytes_limit': 3}, 6),
+    ('gpu', {}, 0),  # as of the allocator 'platform'
+    ('tpu', None, 0),
+  ],
+)
+def test_memory_is_what_jax_may_take(platform, stats, expected):
+  """Not the machine's, where an accelerator does not tell its own."""
+  device = types.SimpleNamespace(platform=platform, memory_stats=lambda: stats)
+  assert memory.of_machine([device] * 2) == expected
+
+
+def test_memory_of_a_cpu_is_the_machines():
+  assert memory.of_machine(jax.devices()) > 2**28

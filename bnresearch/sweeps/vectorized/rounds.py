@@ -36,8 +36,9 @@ def program(
   if devices[0].platform == 'cpu':
     most = min(most, _OF_A_CORE * len(devices))
   made = Program(parts, _of_a_round(runs, most), devices)
-  fit = max(len(devices), _memory(devices) // made.bytes_of_one())
-  if fit >= made.runs:
+  known = memory.of_machine(devices)
+  fit = max(len(devices), int(_MEMORY * known) // made.bytes_of_one())
+  if fit >= made.runs or not known:
     return made
   return Program(parts, _of_a_round(runs, fit), devices)
 
@@ -45,8 +46,3 @@ def program(
 def _of_a_round(runs, most):
   rounds = -(-runs // most)
   return -(-runs // rounds)
-
-
-def _memory(devices):
-  """Returns how many bytes the members on these devices may take."""
-  return int(_MEMORY * memory.of_machine(devices))
