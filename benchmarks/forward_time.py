@@ -16,6 +16,7 @@ measured in the same process on all cores.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -37,6 +38,7 @@ from bnresearch.terminal import Console
 from bnresearch.training import state, step, stream
 
 MODES = ('forward', 'train')
+_PEAK = 'peak_bytes_in_use'  # of a device since the process began
 COLUMNS = ('model', 'mode', 's a batch', 'deviation', 'images/s', 'GFLOP/s')
 
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = _parse(argv)
   os.environ.setdefault('NPROC', str(os.cpu_count()))
   process.prepare()
-  peak = _peak.gflops()
+  peak = _peak.gflops(args.dtype)
   try:
     rows = [
       _row(name, mode, args, peak)
@@ -72,13 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       f'{row["of_peak"]:.0%}',
     )
   Console(width=100).print(table)
-  print(f'Peak of the matrix product: {peak:.0f} GFLOP/s, float32.')
+  print(f'Peak of the matrix product: {peak:.0f} GFLOP/s, {args.dtype}.')
   if args.output:
     claims.write(
       args.output,
       [],
       benchmark='forward_time',
-      data='uniform random numbers',
+      data=f'uniform random numbers, {args.dtype}',
       steps=0,
       batch=args.batch,
       size=args.size,
@@ -93,11 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _row(name, mode, args, peak) -> dict[str, Any]:
   """Returns the measurements of one network."""
-  model, channels = zoo.network(name), zoo.published(name).channels
+  channels = zoo.published(name).channels
+  model = _in(args.dtype, zoo.network(name))
   shape = (args.batch, args.size, args.size, channels)
   x_NHWC = jax.random.uniform(jax.random.key(1), shape)
   play = {'forward': _forward, 'train': _training}[mode](model, x_NHWC)
+  began = time.perf_counter()
+  jax.block_until_ready(play())
+  first = time.perf_counter() - began
   seconds = _time(play, f'{name}, {mode}', args)
+  memory = jax.devices()[0].memory_stats() or {}
   macs = measure(model, args.size, channels).macs
   gflop = 2 * macs * args.batch * (3 if mode == 'train' else 1) / 1e9
   mean = float(np.mean(seconds))
@@ -109,7 +116,16 @@ def _row(name, mode, args, peak) -> dict[str, Any]:
     'images_per_s': args.batch / mean,
     'gflops': gflop / mean,
     'of_peak': gflop / mean / peak,
+    'first_call_s': first,  # which compiles
+    **({'peak_gb': memory[_PEAK] / 1e9} if _PEAK in memory else {}),
   }
+
+
+def _in(dtype, model):
+  """Returns a network that computes in a dtype."""
+  if dtype == 'float32':
+    return model
+  return model.clone(layers=dataclasses.replace(model.layers, dtype=dtype))
 
 
 def _forward(model, x_NHWC) -> Callable[[], Any]:
@@ -174,6 +190,9 @@ def _parse(argv):
   )
   parser.add_argument(
     '--modes', default='forward,train', help='forward, train or both'
+  )
+  parser.add_argument(
+    '--dtype', choices=('float32', 'bfloat16'), default='float32'
   )
   parser.add_argument('--batch', type=int, default=32)
   parser.add_argument('--size', type=int, default=299, help='in pixels')

@@ -1,4 +1,4 @@
-"""An extension of Griffe, by which mkdocstrings reads the sources."""
+"""A Griffe extension: how mkdocstrings reads the sources."""
 
 import re
 

@@ -18,7 +18,7 @@ def plugins() -> list[str]:
 
 
 def described(count: int = 0) -> str:
-  """Returns how many devices there are, and of which kind.
+  """Returns the number and the kind of the devices, in words.
 
   Args:
     count: how many; 0 for all that JAX has here.
