@@ -103,6 +103,8 @@ def _imports(root, library) -> Iterator[tuple[str, int]]:
     for file, named in imports.items()
     for there in named - {room_of[file]}
     if floor.get(there, len(floor)) >= floor.get(room_of[file], -1)
+    # The package itself, with its public names, stands above all.
+    and room_of[file] != '__init__'
   ]
   yield 'imports against the order', len(wrong)
   of_commands = sum(file.name == '__main__.py' for file in wrong)
