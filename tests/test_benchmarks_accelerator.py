@@ -21,6 +21,7 @@ def measure(tmp_path, monkeypatch, *items, minutes=1.0):
   return status, json.loads(file.read_text())['items']
 
 
+@pytest.mark.study
 def test_what_is_done_is_kept_and_the_rest_is_done_again(tmp_path, monkeypatch):
   status, found = measure(tmp_path, monkeypatch, SHORT, WRONG)
   assert status == 1
@@ -37,6 +38,7 @@ def test_what_is_done_is_kept_and_the_rest_is_done_again(tmp_path, monkeypatch):
   assert again['wrong']['status'] == 'done'
 
 
+@pytest.mark.study
 def test_it_stops_in_time(tmp_path, monkeypatch, capsys):
   status, found = measure(tmp_path, monkeypatch, SLOW, minutes=0.2)
   assert status == 1

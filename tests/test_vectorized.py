@@ -263,12 +263,17 @@ def test_as_many_members_run_at_a_time_as_fit(monkeypatch):
   def at_a_time(runs, **options):
     return rounds.program(parts, runs, devices, **options).runs
 
-  monkeypatch.setattr(rounds, '_memory', lambda devices: 5 * one)
+  def have(memory):
+    monkeypatch.setattr(rounds.memory, 'of_machine', lambda devices: memory)
+
+  have(10 * one)  # of which members may take half
   assert at_a_time(4) == 4
   assert at_a_time(6) == 3  # two equal rounds
   assert at_a_time(6, at_once=2) == 2
-  monkeypatch.setattr(rounds, '_memory', lambda devices: 1)
+  have(1)
   assert at_a_time(6) == 2  # one on each, whatever comes
+  have(0)  # unknown
+  assert at_a_time(6) == 6
 
 
 def test_weight_decay_is_that_of_single_runs(tmp_path, assert_close):
