@@ -29,7 +29,6 @@ def plugin(monkeypatch):
 
 def test_the_devices_are_described():
   assert devices.described() == f'{jax.device_count()} CPU devices'
-  assert devices.described(1) == '1 CPU device'
 
 
 def test_this_machine_has_no_unused_accelerator():
@@ -42,8 +41,11 @@ def test_a_plugin_that_is_not_used_is_told(plugin, monkeypatch):
   assert devices.unused() == ''
 
 
-def test_a_run_says_where_it_trains(tmp_path, capsys, plugin):
-  assert main.main([*SMALL, f'--workdir={tmp_path}', '--processes=1']) == 0
+@pytest.mark.parametrize('launcher', ['local', 'vectorized'])
+def test_a_run_says_where_it_trains(launcher, tmp_path, capsys, plugin):
+  where = f'--workdir={tmp_path}', f'--launcher={launcher}'
+  one = ['--processes=1'] if launcher == 'local' else []
+  assert main.main([*SMALL, *where, *one]) == 0
   shown = capsys.readouterr().out
   assert f'On {jax.device_count()} CPU devices.' in shown
   assert 'Warning: JAX' in shown

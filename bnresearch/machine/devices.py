@@ -17,14 +17,9 @@ def plugins() -> list[str]:
   return sorted({*(plugin.name for plugin in found), *libtpu})
 
 
-def described(count: int = 0) -> str:
-  """Returns the number and the kind of the devices, in words.
-
-  Args:
-    count: how many; 0 for all that JAX has here.
-  """
-  device = jax.devices()[0]
-  count = count or jax.device_count()
+def described() -> str:
+  """Returns the number and the kind of the devices, in words."""
+  device, count = jax.devices()[0], jax.device_count()
   kind = 'CPU' if device.platform == 'cpu' else device.device_kind
   return f'{count} {kind} device{"s" * (count > 1)}'
 

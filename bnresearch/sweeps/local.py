@@ -15,7 +15,6 @@ import jax
 from bnresearch import lookup, models
 from bnresearch.assembly import assemble
 from bnresearch.config import ConfigError
-from bnresearch.machine import devices as devices_here
 from bnresearch.machine import hosts, interruptions, process
 from bnresearch.runs import config_file, run_directory, session
 from bnresearch.sweeps import checks, notes, progress, statuses
@@ -75,7 +74,7 @@ def run(
   with hosts.all_or_none():
     parts = checks.check_points(todo)
     notes.tell(parts, console)
-    _say_where(processes, console)
+    notes.tell_where(processes, console)
   with progress.shown(todo, workdir, console):
     if processes > 1:
       parts.clear()  # the workers load data of their own
@@ -90,14 +89,6 @@ def run(
         outcome = statuses.after(outcome, point.directory(workdir))
       result[point.name] = outcome
   return result
-
-
-def _say_where(processes, console):
-  """Says which devices train, and warns of an accelerator that does not."""
-  together = f', {processes} runs at a time' if processes > 1 else ''
-  console.print(f'On {devices_here.described()}{together}.')
-  if warning := devices_here.unused():
-    console.print(warning, soft_wrap=True)
 
 
 def _tell(point, error, console):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from bnresearch import knobs
 from bnresearch.assembly import Parts
+from bnresearch.machine import devices
 from bnresearch.terminal import Console
 
 
@@ -25,3 +26,16 @@ def tell(parts: Mapping[str, Parts], console: Console) -> None:
   )
   for line in lines:
     console.print(line, soft_wrap=True)
+
+
+def tell_where(processes: int, console: Console) -> None:
+  """Says which devices train, and warns of an accelerator that does not.
+
+  Args:
+    processes: runs at a time, each in its own process.
+    console: where it is printed.
+  """
+  together = f', {processes} runs at a time' if processes > 1 else ''
+  console.print(f'On {devices.described()}{together}.')
+  if warning := devices.unused():
+    console.print(warning, soft_wrap=True)

@@ -59,6 +59,7 @@ def run(
     )
   parts = checks.check_points(todo)
   notes.tell(parts, console)
+  notes.tell_where(1, console)
   kinds = _kinds(todo, parts)
   with progress.shown(todo, workdir, console), interruptions.noted() as stop:
     for of_a_kind in kinds:
@@ -89,8 +90,7 @@ def _chunks(points, parts, at_once, console):
   starts = range(0, runs, program.runs)
   times = f' in each of {len(starts)} rounds' if len(starts) > 1 else ''
   console.print(
-    f'{runs} points as one program: {program.runs}{times}, on '
-    f'{len(devices)} {devices[0].platform} devices.',
+    f'{runs} points as one program: {program.runs}{times}.',
   )
   for start in starts:
     yield program, points[start : start + program.runs]
