@@ -120,8 +120,9 @@ def _measured(item, seconds, dry) -> dict[str, Any]:
       status, text = 'out of time', error.stdout or b''
       text = text.decode(errors='replace') if type(text) is bytes else text
     else:
-      # A goal that is missed is a result; wrong use and faults are not.
-      status = 'done' if done.returncode in (0, 1) else 'failed'
+      # A goal that is missed is a result; a difference, wrong use or a fault
+      # is none.
+      status = 'failed' if done.returncode else 'done'
       text = done.stdout + done.stderr
       if item.writes and not output.exists():
         status = 'failed'

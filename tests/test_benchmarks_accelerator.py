@@ -1,5 +1,6 @@
 """The measurement of an accelerator: it goes on, and stops in time."""
 
+import importlib.util
 import json
 
 import pytest
@@ -53,8 +54,11 @@ def test_it_stops_in_time(tmp_path, monkeypatch, capsys):
   assert 'The same command goes on with long.' in shown
 
 
-def test_the_items_are_commands_that_exist():
+def test_the_items_are_commands_that_exist_and_a_wrong_name_is_refused(capsys):
+  for item in accelerator.ITEMS:
+    assert importlib.util.find_spec(item.words[0]), item.name
   names = [item.name for item in accelerator.ITEMS]
   assert len(names) == len({*names})
   with pytest.raises(SystemExit):
     accelerator.main(['--items=bn,swep'])
+  assert "Did you mean 'sweep'?" in capsys.readouterr().err
