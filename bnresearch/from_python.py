@@ -90,6 +90,7 @@ def sweep(
     {name: run} of the points that have started.
 
   Raises:
+    RuntimeError: points have not begun, such as after a process was killed.
     Exception: as `train`, except what ends a single point.
   """
   workdir, chosen = pathlib.Path(workdir), points(config, {})
@@ -104,9 +105,14 @@ def sweep(
     retry_failed,
   )
   result = launch.run(chosen, workdir, Console(quiet=quiet), options)
-  if {'waiting', 'preempted'} & {*result.values()}:
+  if 'preempted' in result.values():
     raise KeyboardInterrupt(
       f'{workdir} was interrupted; the same call continues.'
+    )
+  if waiting := [*result.values()].count('waiting'):
+    raise RuntimeError(
+      f'{workdir}: {waiting} of {len(chosen)} points have not begun, for the '
+      'reasons that were printed; the same call continues.'
     )
   begun = [p for p in chosen if result[p.name] not in ('queued', 'refused')]
   return {p.name: open_run(p.directory(workdir)) for p in begun}

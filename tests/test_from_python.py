@@ -14,6 +14,7 @@ import pytest
 
 import bnresearch as bnr
 from bnresearch.config import ConfigError
+from bnresearch.sweeps import launch
 from bnresearch.terminal import Refused
 
 LIBRARY = pathlib.Path(bnr.__file__).parent
@@ -175,6 +176,27 @@ def test_a_sweep_gives_its_runs_by_name(tmp_path):
     np.testing.assert_array_equal(
       found[name].metrics['test/loss'].values, run.metrics['test/loss'].values
     )
+
+
+@pytest.mark.parametrize(
+  ('status', 'error', 'words'),
+  [
+    (
+      'preempted',
+      KeyboardInterrupt,
+      'was interrupted; the same call continues',
+    ),
+    ('waiting', RuntimeError, '1 of 2 points have not begun'),
+  ],
+)
+def test_a_sweep_that_has_not_ended_says_so(
+  status, error, words, tmp_path, monkeypatch
+):
+  statuses = {'seed=0': 'done', 'seed=1': status}
+  monkeypatch.setattr(launch, 'run', lambda *_: statuses)
+  config = small(sweep=({'seed': 0}, {'seed': 1}))
+  with pytest.raises(error, match=words):
+    bnr.sweep(config, tmp_path, quiet=True)
 
 
 def test_a_script_trains_a_sweep_in_processes(tmp_path):

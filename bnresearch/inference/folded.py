@@ -106,8 +106,8 @@ def fold_network(
   """
   if not hasattr(model, 'layers'):
     raise ValueError(
-      f'model = {type(model).__name__}: needs a field `layers`, by which its '
-      'norms are replaced. Fold each layer of your own model by bnresearch.'
+      f'model = {type(model).__name__}: needs a field `layers`, whose norms '
+      'are replaced. Fold each layer of your own model by bnresearch.'
       'statistics.folding.fold.'
     )
   leaves, norms = traverse_util.flatten_dict(variables), {}
