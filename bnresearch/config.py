@@ -209,6 +209,7 @@ def tiny(config: Config) -> Config:
       'eval.batch_size': 8,
       'eval.population_batches': 2,
       'probes.every': 1,
+      'probes.steps': (),
       'probes.examples': 8,
       'checkpoint.every': 1,
       'log.mirrors': (),

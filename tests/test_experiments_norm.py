@@ -1,11 +1,8 @@
-"""The norms' experiments: verdicts from numbers, and a probe of parameters."""
+"""The norms' experiments: verdicts from numbers."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch.probes import Batch, NetworkView, parameter_norm
 from configs import batch_size as batch_size_config
 from configs import gradient_through_statistics as gradient_config
 from configs import placement as placement_config
@@ -18,25 +15,6 @@ from experiments import (
 )
 
 ONCE = 'reproduced, tried once'
-
-# The probe.
-
-
-def test_parameter_norms_are_numpys_by_path(assert_close):
-  random = np.random.RandomState(0)
-  kernel, bias, scale = (
-    random.normal(1, 2, shape).astype(np.float32)
-    for shape in ((3, 3, 4, 5), (5,), (7,))
-  )
-  params = {'conv': {'kernel': kernel, 'bias': bias}, 'norm': {'scale': scale}}
-  view = NetworkView(jax.tree.map(jnp.asarray, params), {}, None)
-  expected = {
-    'conv/kernel': np.linalg.norm(kernel.ravel().astype(np.float64)),
-    'conv/bias': np.linalg.norm(bias.astype(np.float64)),
-    'norm/scale': np.linalg.norm(scale.astype(np.float64)),
-  }
-  assert_close(parameter_norm.measure(view, Batch(None, None)), expected, 1e-6)
-
 
 # What the experiments share.
 

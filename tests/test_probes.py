@@ -1,6 +1,5 @@
-"""Probes against NumPy, and every probe on every model."""
+"""Probes of taps against NumPy, and every probe on every model and norm."""
 
-import functools
 import inspect
 
 import jax
@@ -11,72 +10,64 @@ import pytest
 from bnresearch import config as configs
 from bnresearch import lookup
 from bnresearch.assembly import assemble
-from bnresearch.evaluation import evaluate
-from bnresearch.evaluation.measure import measured
+from bnresearch.evaluation.measure import Batches, Measure, Network
 from bnresearch.probes import (
   Batch,
-  NetworkView,
   activation_moments,
   activation_percentiles,
+  parameter_norm,
   saturation,
 )
+from bnresearch.training.stream import Examples
 from configs import default
-from tests import published
+from tests import published, views
 from tests.daily import some
 from tests.traits import says
 
 PERCENTILES = (0.0, 15.0, 33.3, 50.0, 85.0, 100.0)
-# A network whose one tap is its input, so that a test chooses the tap.
-IDENTITY = NetworkView(
-  {}, {}, lambda params, collections, x: (None, {'tap': x})
-)
+N, K = 8, 10
 
 
-def holding(x):
-  """Returns a probe batch of this array."""
-  return Batch(jnp.asarray(x), None)
-
-
-def network(**values):
-  """Returns the view of an mlp with BN, its statistics trained, and a batch."""
-  config = default.get_config()
-  assert configs.override(config, values) == []
-  return viewed(assemble(config).network.model, size=4, channels=1)
-
-
-def viewed(module, size, channels):
-  """Returns a network's view, and a batch that its statistics have seen."""
+def trained(module, size, channels=3):
+  """Returns variables whose statistics have seen a batch, and that batch."""
   random = np.random.RandomState(0)
-  shape = (30, size, size, channels)
+  shape = (N, size, size, channels)
   x_NHWC = jnp.asarray(random.normal(0.5, 2, shape), jnp.float32)
-  init = jax.jit(functools.partial(module.init, train=False))
-  variables = init(jax.random.key(0), x_NHWC)
-  params = variables.pop('params')
-  follow = functools.partial(module.apply, train=True, mutable=list(variables))
-  _, collections = jax.jit(follow)({'params': params, **variables}, x_NHWC)
-  forward = evaluate.make_forward(module, 'ema')
-  return NetworkView(params, collections, forward), Batch(
-    x_NHWC, jnp.zeros(30, int)
-  )
+  labels_N = jnp.asarray(random.randint(0, K, N))
+
+  @jax.jit
+  def start(key, x_NHWC):
+    variables = module.init(key, x_NHWC, train=False)
+    params = variables.pop('params')
+    _, new = module.apply(
+      {'params': params, **variables},
+      x_NHWC,
+      train=True,
+      mutable=[*variables],
+    )
+    return {'params': params, **new}
+
+  return start(jax.random.key(0), x_NHWC), Batch(x_NHWC, labels_N)
 
 
 @pytest.fixture(scope='module')
 def small():
-  """A small network's view, a batch, and its taps as float64 (M, C)."""
+  """A small network's view, and its taps as float64 (V, C)."""
+  config = default.get_config()
   values = {'model.features': (5, 4), 'model.init_std': 1.0}
-  view, batch = network(**values)
-  _, taps = view.forward(view.params, view.collections, batch.images_NHWC)
-  taps = {name: np.asarray(x, np.float64) for name, x in taps.items()}
-  assert set(taps) == {'hidden_1', 'hidden_2'}
+  assert configs.override(config, values) == []
+  module = assemble(config).network.model
+  variables, batch = trained(module, size=4, channels=1)
+  view = views.of_model(module, variables, batch, batch)
+  taps = {name: np.asarray(x, np.float64) for name, x in view.taps.items()}
+  assert list(taps) == ['hidden_1', 'hidden_2']
   assert all((x < 0).any() and (x > 0).any() for x in taps.values())
-  return view, batch, taps
+  return view, taps
 
 
 def test_percentiles_are_numpys(small, assert_close):
-  view, batch, taps = small
-  measured = activation_percentiles.measure(
-    view, batch, percentiles=PERCENTILES
-  )
+  view, taps = small
+  measured = activation_percentiles.measure(view, percentiles=PERCENTILES)
   expected = {n: np.percentile(x, PERCENTILES, axis=0) for n, x in taps.items()}
   assert_close(measured, expected, rtol=1e-5)
 
@@ -95,7 +86,7 @@ def test_percentiles_of_negative_numbers_and_ties_are_numpys(M, assert_close):
   x_MC = np.stack(columns, axis=1).astype(np.float32)
   percentiles = (0.0, 15.0, 50.0, 85.0, 100.0)
   measured = activation_percentiles.measure(
-    IDENTITY, holding(x_MC), percentiles=percentiles
+    views.of_tap(x_MC), percentiles=percentiles
   )['tap']
   exact = np.percentile(x_MC.astype(np.float64), percentiles, axis=0)
   assert measured.shape == (5, x_MC.shape[1])
@@ -104,62 +95,92 @@ def test_percentiles_of_negative_numbers_and_ties_are_numpys(M, assert_close):
 
 
 def test_moments_are_numpys(small, assert_close):
-  view, batch, taps = small
+  view, taps = small
   expected = {}
   for name, x_MC in taps.items():
     expected |= {f'{name}/mean': x_MC.mean(0), f'{name}/std': x_MC.std(0)}
-  assert_close(activation_moments.measure(view, batch), expected, rtol=1e-5)
+  assert_close(activation_moments.measure(view), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize('threshold', [0.5, 1.0, 4.0])
 def test_saturation_is_numpys(small, threshold, assert_close):
-  view, batch, taps = small
-  measured = saturation.measure(view, batch, saturation_threshold=threshold)
+  view, taps = small
+  measured = saturation.measure(view, saturation_threshold=threshold)
   expected = {n: (np.abs(x) > threshold).mean() for n, x in taps.items()}
   assert_close(measured, expected, rtol=1e-6)
 
 
 def test_saturation_counts_both_sides_and_not_the_threshold_itself():
   x_MC = np.float32([[-5, -4, 0, 4], [5, 3.9, -3.9, 4.1]])
-  measured = saturation.measure(
-    IDENTITY, holding(x_MC), saturation_threshold=4.0
-  )
+  measured = saturation.measure(views.of_tap(x_MC), saturation_threshold=4.0)
   assert float(measured['tap']) == 3 / 8
 
 
-def test_positions_of_a_feature_map_count_as_examples(assert_close):
+def test_parameter_norms_are_numpys_by_path(assert_close):
+  random = np.random.RandomState(0)
+  kernel, bias, scale = (
+    random.normal(1, 2, shape).astype(np.float32)
+    for shape in ((3, 3, 4, 5), (5,), (7,))
+  )
+  params = {'conv': {'kernel': kernel, 'bias': bias}, 'norm': {'scale': scale}}
+  view = views.by_hand(jax.tree.map(jnp.asarray, params))
+  expected = {
+    'conv/kernel': np.linalg.norm(kernel.ravel().astype(np.float64)),
+    'conv/bias': np.linalg.norm(bias.astype(np.float64)),
+    'norm/scale': np.linalg.norm(scale.astype(np.float64)),
+  }
+  assert_close(parameter_norm.measure(view), expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+  'name', ['activation_moments', 'activation_percentiles', 'saturation']
+)
+def test_positions_of_a_feature_map_count_as_examples(name, assert_close):
   x_NHWC = np.random.RandomState(0).normal(-1, 2, (3, 4, 5, 6))
   x_NHWC = x_NHWC.astype(np.float32)
-  flat = x_NHWC.reshape(-1, 6)
+  measure = lookup.find('probes', name).measure
+  options = lookup.keywords(measure, default.get_config().probes)
+  assert_close(
+    measure(views.of_tap(x_NHWC), **options),
+    measure(views.of_tap(x_NHWC.reshape(-1, 6)), **options),
+    rtol=1e-6,
+  )
+
+
+# Every probe, as it is.
+
+
+def test_every_probe_says_which_of_its_results_are_scalars():
   for name in lookup.names('probes'):
-    measure = lookup.find('probes', name).measure
-    options = default_options(measure)
-    assert_close(
-      measure(IDENTITY, holding(x_NHWC), **options),
-      measure(IDENTITY, holding(flat), **options),
-      rtol=1e-6,
-    )
+    entry = lookup.find('probes', name)
+    assert isinstance(entry.SCALARS, tuple), name
+    first = next(iter(inspect.signature(entry.measure).parameters))
+    assert first == 'view', name
 
 
-def default_options(measure):
-  group = default.get_config().probes
-  keywords = inspect.getfullargspec(measure).kwonlyargs
-  return {key: group[key] for key in keywords}
-
-
-def assert_all_are_finite(view, batch):
-  """Measures a network with every probe."""
+def measured(module, size, channels=3, **values):
+  """Measures a network with every probe, as a run does; returns all results."""
   config = default.get_config()
-  names = lookup.names('probes')
-  assert configs.override(config, {'probes.names': names}) == []
+  names = {'probes.names': lookup.names('probes')}
+  assert configs.override(config, names | values) == []
+  variables, batch = trained(module, size, channels)
+  view = views.of_model(module, variables, batch, batch)
+  measure = Measure(
+    assemble(config).evaluation.probes, view.functions, view.order, lambda x: x
+  )
+  network = Network(view.params, view.collections, view.opt_state)
+  batches = Batches(Examples(*batch), Examples(*batch))
+  first = measure(network, batches, measure.unknown(network, batches))
+  found = measure(network, batches, measure.compared(first))
+  return {name: np.asarray(x) for name, x in measure.in_order(found).items()}
 
-  def measure(params, collections, batch):
-    own = NetworkView(params, collections, view.forward)
-    return measured(assemble(config).evaluation.probes, own, batch)
 
-  found = jax.jit(measure)(view.params, view.collections, batch)
-  for probe in names:
-    assert any(name.startswith(f'probe/{probe}/') for name in found)
+def assert_all_are_finite(found):
+  for probe in lookup.names('probes'):
+    of_probe = [n for n in found if n.startswith(f'probe/{probe}/')]
+    assert of_probe, probe
+    for name in lookup.find('probes', probe).SCALARS:
+      assert found[f'probe/{probe}/{name}'].shape == (), name
   for name, value in found.items():
     assert np.isfinite(value).all(), name
 
@@ -169,19 +190,15 @@ def assert_all_are_finite(view, batch):
   [norm for norm in lookup.names('norms') if not says(norm, 'needs_positions')],
 )
 def test_every_probe_is_finite_with_every_norm(norm):
-  assert_all_are_finite(*viewed(published.small('mlp', norm), 16, channels=3))
+  assert_all_are_finite(measured(published.small('mlp', norm), 4))
 
 
 @pytest.mark.parametrize(
-  'model', some(lookup.names('models'), 'mlp', 'lstm', 'resnet', 'densenet')
+  'model', some(lookup.names('models'), 'mlp', 'lstm', 'resnet')
 )
 def test_every_probe_is_finite_on_every_model(model):
-  module, size = published.small(model), published.size_of(model)
-  variables = published.drawn(module, size)
-  params = variables.pop('params')
-  forward = evaluate.make_forward(module, 'ema')
-  batch = Batch(published.images(size, N=4), jnp.zeros(4, int))
-  assert_all_are_finite(NetworkView(params, variables, forward), batch)
+  size = published.size_of(model)
+  assert_all_are_finite(measured(published.small(model), size))
 
 
 def test_probes_have_the_options_of_the_config():
@@ -193,21 +210,16 @@ def test_probes_have_the_options_of_the_config():
   }
   assert configs.override(config, values) == []
   x_MC = np.random.RandomState(0).normal(0, 2, (50, 3)).astype(np.float32)
-  found = measured(assemble(config).evaluation.probes, IDENTITY, holding(x_MC))
-  assert set(found) == {
-    'probe/activation_percentiles/tap',
-    'probe/saturation/tap',
-  }
+  view, probes = views.of_tap(x_MC), assemble(config).evaluation.probes
+  found = {name: probe.measure(view)['tap'] for name, probe in probes.items()}
   np.testing.assert_allclose(
-    found['probe/activation_percentiles/tap'],
+    found['activation_percentiles'],
     np.percentile(x_MC, (10, 90), axis=0),
     rtol=1e-5,
   )
   share = (np.abs(x_MC) > 1.5).mean()
-  assert float(found['probe/saturation/tap']) == pytest.approx(share)
+  assert float(found['saturation']) == pytest.approx(share)
 
 
 def test_without_names_nothing_is_measured():
-  x_MC = np.ones((5, 3), np.float32)
-  probes = assemble(default.get_config()).evaluation.probes
-  assert measured(probes, IDENTITY, holding(x_MC)) == {}
+  assert assemble(default.get_config()).evaluation.probes == {}

@@ -1,10 +1,13 @@
 """How a run is evaluated and probed, and how its statistics are estimated."""
 
+import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 from bnresearch import lookup
 from bnresearch.assembly.data_set import DataSet
@@ -12,8 +15,14 @@ from bnresearch.assembly.images import Images
 from bnresearch.assembly.network import Network
 from bnresearch.assembly.training import Training
 from bnresearch.data import Source
-from bnresearch.evaluation import average, evaluate, measure, population
+from bnresearch.evaluation import average, evaluate, population
 from bnresearch.evaluation.evaluate import Evaluator
+from bnresearch.evaluation.measure import (
+  Batches,
+  Measure,
+  Probe,
+  functions_of,
+)
 from bnresearch.knobs import Config
 from bnresearch.training import parallel, stream
 from bnresearch.training.state import State
@@ -80,32 +89,66 @@ class Evaluation:
     }
 
   @functools.cached_property
-  def probes(self) -> dict[str, measure.Probe]:
+  def probes(self) -> dict[str, Probe]:
     """The probes by name, with their options."""
     group = self._config.probes
-    found = {name: lookup.find('probes', name).measure for name in group.names}
-    return {
-      name: functools.partial(function, **lookup.keywords(function, group))
-      for name, function in found.items()
-    }
+    return {name: _probe(name, group) for name in group.names}
 
   @functools.cached_property
-  def measure(self) -> Callable[..., dict[str, jax.Array]]:
-    """The probes as a pure function of params, collections and a batch."""
-    return measure.make_measure(
+  def measure(self) -> Measure:
+    """What measures a state with the probes."""
+    group, network = self._config.probes, self._network
+    functions = functions_of(
+      network.evaluated,
+      network.model,
+      self._training.optimizer,
+      self._training.passes[0],
+      group.statistics,
+      group.gradient_statistics,
+    )
+    return Measure(
       self.probes,
-      self._network.evaluated,
+      functions,
+      network.order,
       self._images.pixels,
-      self._config.probes.statistics,
+      frozen=group.gradient_statistics == 'frozen',
+      split=group.gradient_split,
     )
 
-  def probe_batch(self) -> Examples:
-    """Returns the fixed test images that are probed, on the device."""
-    N = self._config.probes.examples
-    found = stream.in_order(
-      self._data.source('test'), self._images.crop(), N, N
+  def probe_batches(self) -> Batches:
+    """Returns the fixed examples that are probed, on the device.
+
+    The training examples are the first part of the first batch of seed 0,
+    whatever the run's own seed.
+    """
+    config, source = self._config, self._data.source
+    n, N = self._part_size, config.probes.examples
+    order = self._training.order._replace(batch_size=n, seed=0)
+    crop, random_crop = self._images.crop(), self._images.random_crop
+    trained = stream.training(source('train'), order, random_crop, range(1))
+    with contextlib.closing(trained):
+      train = next(trained)
+    test = next(stream.in_order(source('test'), crop, N, N))
+    return parallel.shared(Batches(train, test))
+
+  @property
+  def _part_size(self):
+    """The training examples that go through the network together."""
+    return self._config.train.batch_size // self._config.train.microbatches
+
+  def probed_shapes(self) -> Batches:
+    """Returns the shapes of `probe_batches`; no image is read."""
+    counts = self._part_size, self._config.probes.examples
+    shape = self._data.spec.image_shape
+    return Batches(
+      *(
+        Examples(
+          jax.ShapeDtypeStruct((count, *shape), np.uint8),
+          jax.ShapeDtypeStruct((count,), np.int32),
+        )
+        for count in counts
+      )
     )
-    return parallel.shared(next(found))
 
   def estimate(
     self,
@@ -136,3 +179,13 @@ class Evaluation:
       group_size=config.norm.group_size,
       progress=progress,
     )
+
+
+def _probe(name, options):
+  entry = lookup.find('probes', name)
+  own = lookup.keywords(entry.measure, options)
+  return Probe(
+    functools.partial(entry.measure, **own),
+    walks=getattr(entry, 'WALKS', False),
+    compares='previous' in inspect.signature(entry.measure).parameters,
+  )

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from bnresearch import conventions, lookup
+from bnresearch import conventions, lookup, models
 from bnresearch.assembly.data_set import DataSet
 from bnresearch.knobs import Config
 from bnresearch.models import Layers
@@ -43,8 +43,17 @@ class Network:
     """The same network for evaluation."""
     return self.with_norms(**_EVALUATED)
 
-  def with_norms(self, **changed: Any) -> nn.Module:
-    """Returns the network, with these options of its norms changed."""
+  @functools.cached_property
+  def order(self) -> models.Order:
+    """What a forward pass meets, from bottom to top."""
+    whole = self.with_norms(remat='none', **_EVALUATED)
+    return models.order(whole, self._data_set.spec.image_shape)
+
+  def with_norms(self, *, remat: str = '', **changed: Any) -> nn.Module:
+    """Returns the network, with these options of its norms changed.
+
+    `remat` is `config.train.remat` unless given.
+    """
     cls = lookup.find('models', self._model.name).Model
     words = {'yes': True, 'no': False}
     options = {
@@ -55,7 +64,7 @@ class Network:
     layers = Layers(
       norm=lambda site: self._norm_at(site, changed),
       dtype=jnp.bfloat16 if self._train.dtype == 'bfloat16' else None,
-      remat=self._train.remat,
+      remat=remat or self._train.remat,
       **lookup.picked(Layers, options),
     )
     K = len(self._data_set.spec.class_names)

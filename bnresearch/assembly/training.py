@@ -65,9 +65,11 @@ class Training:
       steps=config.train.steps,
       call=config.train.log_every,
       evaluate=config.eval.every,
-      probe=config.probes.every if config.probes.names else 0,
       save=config.checkpoint.every,
       average=config.train.average > 0,
+      probes=len(config.probes.names) > 0,
+      probe=config.probes.every,
+      probe_at=config.probes.steps,
     )
 
   @functools.cached_property
@@ -175,4 +177,5 @@ class Training:
       self.order,
       now,
       self._config.train.scan,
+      self.plan.call,
     )

@@ -27,15 +27,19 @@ from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
+from bnresearch.models._order import Order, offset, order
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
   'AUXILIARY',
   'Layers',
+  'Order',
   'TooSmall',
   'convolves',
   'measure',
   'normalizers',
+  'offset',
+  'order',
   'shapes',
   'smallest_size',
 ]

@@ -22,6 +22,20 @@ from bnresearch.models._size import TooSmall
 AUXILIARY = 'auxiliary_logits_'
 
 
+class Tap(nn.Module):
+  """Passes the input of a nonlinearity on; `_order.py` may offset it.
+
+  Attributes:
+    site: the name of the tap.
+  """
+
+  site: str
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Returns `x`, of any shape."""
+    return x
+
+
 class NetworkCall:
   """One call of a network: all layers read it, and write their taps to it.
 
@@ -175,12 +189,12 @@ class NetworkCall:
           f"activation = 'maxout': at {site} the normalizer is the activation. "
           'Take another of the two.'
         )
-      self.taps[site] = x
+      self.taps[site] = x = Tap(site, name=f'{name}_tap')(x)
       return normalize(x)
     before = self.layers.norm_position == 'before'
     if before:
       x = normalize(x)
-    self.taps[site] = x
+    self.taps[site] = x = Tap(site, name=f'{name}_tap')(x)
     x = _activations.apply(self.activation, x, name=name)
     return x if before else normalize(x)
 

@@ -3,15 +3,16 @@
 import functools
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bnresearch import knobs
 from bnresearch.assembly import Parts, assemble
 from bnresearch.config import ConfigError, changed
+from bnresearch.evaluation.measure import network_of
 from bnresearch.models import AUXILIARY
 from bnresearch.preflight import Machine, memory, sites
 from bnresearch.training import parallel
@@ -67,10 +68,8 @@ def _problems(parts, machine, resident, swept):
   for key in knobs.are_set(values, 'network'):
     if not lenient - {key} and _is_in_vain(key, parts):
       yield knobs.refusal(key, values, 'is without effect in this network')
-  if not config.dry_run and not _look(parts, fresh):
-    why = f'none of probes.names = {config.probes.names} looks at images'
-    for key in knobs.are_set(values, 'probes'):
-      yield knobs.refusal(key, values, why)
+  if not config.dry_run and config.probes.names:
+    yield from _unseen(parts, fresh, values)
   if why := memory.problem(
     config.train.batch_size,
     config.train.microbatches,
@@ -141,17 +140,19 @@ def _fingerprint(parts):
   return _ADDRESS.sub('', str(jax.make_jaxpr(init)(keys, x_NHWC)))
 
 
-def _look(parts: Parts, fresh: State) -> bool:
-  """Says whether a probe applies the network to images."""
-  asked = []
-
-  def note(next_function, args, kwargs, context):
-    asked.append(True)
-    return next_function(*args, **kwargs)
-
-  images = jax.ShapeDtypeStruct((2, *parts.data.spec.image_shape), jnp.uint8)
-  labels_N = jax.ShapeDtypeStruct((2,), jnp.int32)
-  network = fresh.params, fresh.collections
-  with nn.intercept_methods(note):
-    jax.eval_shape(parts.evaluation.measure, *network, images, labels_N)
-  return bool(asked) or not parts.config.probes.names
+def _unseen(parts: Parts, fresh: State, values: Mapping[str, Any]):
+  """Finds knobs of what no probe looks at."""
+  evaluation, group = parts.evaluation, parts.config.probes
+  asked = evaluation.measure.asks_for(
+    network_of(fresh), evaluation.probed_shapes()
+  )
+  gradients = bool(asked & {'loss', 'gradient', 'curvature'})
+  taps, tested = 'forward' in asked, group.gradient_split == 'test'
+  for shown_by, what, is_looked_at in (
+    ('taps', 'taps', taps),
+    ('gradients', 'losses or gradients', gradients),
+    ('examples', 'test images', taps or (gradients and tested)),
+  ):
+    for key in () if is_looked_at else knobs.are_set(values, shown_by):
+      why = f'none of probes.names = {group.names} looks at {what}'
+      yield knobs.refusal(key, values, why)

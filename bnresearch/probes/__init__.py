@@ -1,11 +1,23 @@
-"""Probes: one measurement per file, each a `measure(view, batch, **options)`.
+"""Probes: one measurement per file, each a `measure(view, **options)`.
 
-A probe is a pure function, compiled together with the other probes. It takes a
-`NetworkView` and a fixed batch of test images, and returns {name: array},
-usually one array per tap. Its options have the names of `config.probes`.
+A probe looks at a network at one step through a `NetworkView`, and returns
+{name: array}. A name is the path of a layer, or of a parameter, and perhaps a
+quantity: 'hidden_1/mean'. The file's `SCALARS` are the names of results that
+are one number of the whole network, such as 'growth'; tables of runs and
+targets take these. Options have the names of `config.probes`.
+
+All probes are compiled as one program, which shares what they have in common.
+A probe whose file says `WALKS = True` is not: it asks for losses, gradients or
+curvatures at many points. It runs in Python, calls the functions of its view,
+each of which is compiled once, and must never read an array's values.
+
+A probe that compares with the record before has an option `previous`: its own
+results then, NaN in the first record of a run.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,30 +26,141 @@ from bnresearch import lazy
 
 __getattr__ = lazy.files(__name__, __path__)
 
+Offsets = Mapping[str, jax.Array]
 
-class NetworkView(NamedTuple):
-  """A network at one step, as pure functions and arrays.
+
+class Batch(NamedTuple):
+  """Examples: float images, as the network gets them, and integer labels."""
+
+  images_NHWC: jax.Array
+  labels_N: jax.Array
+
+
+class Functions(NamedTuple):
+  """What a network can be asked for; pure, compiled, made once for a run.
+
+  `offsets` {site: array} are added to the taps of these layers, in the taps'
+  own shapes: derivatives by them are derivatives by a layer's pre-activations.
+  Without dropout, all of them.
+
+  Attributes:
+    forward: `(params, collections, images_NHWC, offsets)` to `(logits_NK,
+      taps)`, under `config.probes.statistics`.
+    loss: `(params, collections, batch, offsets)` to the objective, in nats,
+      under `config.probes.gradient_statistics`.
+    gradient: of `loss`, by the parameters.
+    curvature: `(params, collections, batch, direction)` to the Hessian of
+      `loss` times a direction, a tree like the parameters.
+    update: `(gradient, opt_state, params)` to the optimizer's next update.
+    of_batch: `(params, collections, images_NHWC)` to collections with the
+      statistics of this batch in place of running ones.
+  """
+
+  forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+  loss: Callable[..., jax.Array]
+  gradient: Callable[..., Any]
+  curvature: Callable[..., Any]
+  update: Callable[..., Any]
+  of_batch: Callable[..., Any]
+
+
+def functions(
+  forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
+  loss: Callable[..., jax.Array],
+  update: Callable[..., Any],
+  of_batch: Callable[..., Any],
+) -> Functions:
+  """Returns the functions of a network, with the derivatives of its loss."""
+  gradient = jax.grad(loss)
+
+  def curvature(params, collections, batch, direction):
+    at = lambda params: gradient(params, collections, batch, {})
+    return jax.jvp(at, (params,), (direction,))[1]
+
+  made = forward, loss, gradient, curvature, update, of_batch
+  return Functions(*map(jax.jit, made))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkView:
+  """A network at one step, and two fixed batches.
+
+  Derivatives are by `params`, on `batch`, with the statistics that
+  `config.probes.gradient_statistics` names: 'batch', those of the batch, at
+  every point anew; 'frozen', those of the batch at `params`, at every point;
+  'ema', the running ones.
 
   Attributes:
     params: the parameters.
     collections: all other state, including running statistics.
-    forward: `forward(params, collections, images_NHWC)` returns `(logits_NK,
-      taps)`, normalized by the statistics named in `config.probes`. Images are
-      float.
+    opt_state: the optimizer's state.
+    train: training examples, as many as share a step's statistics; without
+      augmentation.
+    test: the first test examples.
+    functions: see `Functions`.
+    order: what a forward pass meets, a `models.Order`: `sites`, the names of
+      the taps; `open`, those that can be offset; `parameters`, all paths.
+    frozen: whether `config.probes.gradient_statistics` is 'frozen'.
+    split: 'train' or 'test', the batch of losses and gradients.
   """
 
   params: Any
   collections: Any
-  forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+  opt_state: Any
+  train: Batch
+  test: Batch
+  functions: Functions
+  order: Any
+  frozen: bool = False
+  split: str = 'train'
 
-  def taps(self, images_NHWC: jax.Array) -> dict[str, jax.Array]:
-    """Returns the pre-activations of every layer, V values per channel."""
-    _, taps = self.forward(self.params, self.collections, images_NHWC)
-    return {name: x.reshape(-1, x.shape[-1]) for name, x in taps.items()}
+  @functools.cached_property
+  def maps(self) -> dict[str, jax.Array]:
+    """The taps of the test examples, each (N, ..., C), bottom to top."""
+    _, taps = self.functions.forward(
+      self.params, self.collections, self.test.images_NHWC, {}
+    )
+    return {site: taps[site] for site in self.order.sites}
 
+  @functools.cached_property
+  def taps(self) -> dict[str, jax.Array]:
+    """The same, each (V, C): V values per channel."""
+    return {site: x.reshape(-1, x.shape[-1]) for site, x in self.maps.items()}
 
-class Batch(NamedTuple):
-  """The fixed probe batch: float images and integer labels."""
+  @property
+  def batch(self) -> Batch:
+    """The batch of losses and gradients."""
+    return self.train if self.split == 'train' else self.test
 
-  images_NHWC: jax.Array
-  labels_N: jax.Array
+  @functools.cached_property
+  def base(self) -> Any:
+    """The collections with which losses are computed."""
+    if not self.frozen:
+      return self.collections
+    return self.functions.of_batch(
+      self.params, self.collections, self.batch.images_NHWC
+    )
+
+  @functools.cached_property
+  def gradient(self) -> Any:
+    """The gradient of the loss."""
+    return self.gradient_at(self.params)
+
+  @functools.cached_property
+  def update(self) -> Any:
+    """What the optimizer would add to the parameters next, given `gradient`."""
+    return self.functions.update(self.gradient, self.opt_state, self.params)
+
+  def loss_at(self, params: Any) -> jax.Array:
+    """Returns the loss at other parameters."""
+    return self.functions.loss(params, self.base, self.batch, {})
+
+  def gradient_at(self, params: Any, batch: Batch | None = None) -> Any:
+    """Returns the gradient at other parameters, or on other examples."""
+    return self.functions.gradient(params, self.base, batch or self.batch, {})
+
+  def curvature_along(self, direction: Any) -> Any:
+    """Returns the Hessian of the loss times a tree like the parameters."""
+    return self.functions.curvature(
+      self.params, self.base, self.batch, direction
+    )

@@ -9,18 +9,20 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, NetworkView
+from bnresearch.probes import NetworkView
+
+SCALARS = ()
 
 
 def measure(
-  view: NetworkView, batch: Batch, *, percentiles: tuple[float, ...]
+  view: NetworkView, *, percentiles: tuple[float, ...]
 ) -> dict[str, jax.Array]:
   """Returns {tap: (percentiles, C)}, in the units of the pre-activation.
 
   Interpolates linearly between values, as `np.percentile` does.
   """
   result = {}
-  for name, x_VC in view.taps(batch.images_NHWC).items():
+  for name, x_VC in view.taps.items():
     sorted_CV = _sort(x_VC.T.astype(jnp.float32))
     rows = []
     for percentile in percentiles:

@@ -7,16 +7,17 @@ the bias below it grows without bound.
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, NetworkView
+from bnresearch.probes import NetworkView
+
+SCALARS = ()
 
 
-def measure(view: NetworkView, batch: Batch) -> dict[str, jax.Array]:
+def measure(view: NetworkView) -> dict[str, jax.Array]:
   """Returns {path: sqrt(sum of squares)}, in the parameter's units.
 
   Paths are those in `view.params`, such as 'hidden_1/kernel'. It needs no
   images.
   """
-  del batch
   leaves = jax.tree_util.tree_leaves_with_path(view.params)
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): jnp.linalg.norm(

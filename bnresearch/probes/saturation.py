@@ -8,14 +8,16 @@ maximum.
 import jax
 import jax.numpy as jnp
 
-from bnresearch.probes import Batch, NetworkView
+from bnresearch.probes import NetworkView
+
+SCALARS = ()
 
 
 def measure(
-  view: NetworkView, batch: Batch, *, saturation_threshold: float
+  view: NetworkView, *, saturation_threshold: float
 ) -> dict[str, jax.Array]:
   """Returns {tap: fraction of values with |x| > saturation_threshold}."""
   return {
     name: (jnp.abs(x_VC) > saturation_threshold).mean()
-    for name, x_VC in view.taps(batch.images_NHWC).items()
+    for name, x_VC in view.taps.items()
   }

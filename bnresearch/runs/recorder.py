@@ -12,7 +12,7 @@ import numpy as np
 from bnresearch.assembly import Parts
 from bnresearch.evaluation import population
 from bnresearch.machine import hosts
-from bnresearch.runs import config_file, provenance
+from bnresearch.runs import config_file, logbook, provenance
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.runs.logbook import Mark
 from bnresearch.runs.mirroring import Mirrors
@@ -44,6 +44,7 @@ class Recorder:
     self._checkpoints = Checkpoints(run.checkpoints, keep)
     self._evaluated: dict[int, dict[str, float]] = {}
     self._last: dict[str, float] = {}
+    self._probe_seconds: dict[str, float] = {}
     self._missing, self._mirrors = '', None  # until it begins
 
   def restored(self, template: State) -> State | None:
@@ -68,23 +69,23 @@ class Recorder:
 
     Only training again could make them again, which nobody wants.
     """
-    logbook = self._run.logbook
+    rows = self._run.logbook
     if step >= 0:
       meta = self._checkpoints.meta(step)
       before = Mark(meta.get('logbook_size', 0))  # older ones have no digest
-      if not logbook.has(Mark(*meta.get('logbook', before))):
-        self._missing = missing_rows(self._plan, logbook.steps(), step)
-        aside = logbook.copy_aside()
+      if not rows.has(Mark(*meta.get('logbook', before))):
+        self._missing = missing_rows(self._plan, rows.steps(), step)
+        aside = rows.copy_aside()
         missing = self._missing and f'these are missing: {self._missing}'
         logging.warning(
           '%s: of the rows up to step %d, %s. Training goes on from the '
           'checkpoint, which is whole.%s',
-          logbook.file,
+          rows.file,
           step,
           missing or 'some were changed',
           f' {aside} is a copy of the file.' if aside else '',
         )
-    logbook.keep_until(step, lambda mark: self._run.update(logbook=mark))
+    rows.keep_until(step, lambda mark: self._run.update(logbook=mark))
 
   def begin(self, step: int, **parallel: int | str) -> None:
     """Notes that a session starts after `step`, and on which devices."""
@@ -184,6 +185,30 @@ class Recorder:
     self._checkpoints.save(state, self._evaluated.get(done), meta)
     self._run.update(logbook=mark)
 
+  def log_probes(
+    self, done: int, row: dict[str, np.ndarray], seconds: float
+  ) -> None:
+    """Writes what the probes have found, and notes what they cost.
+
+    Args:
+      done: steps.
+      row: {name: array}.
+      seconds: that it took; 0 if it was not timed.
+    """
+    self.log(done, row)
+    if seconds:
+      self._probe_seconds = {'probe_seconds': round(seconds, 4)}
+
+  def last(self, unknown: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the newest logged values of these names, or `unknown` itself."""
+    newest = {}
+    for _, row in logbook.rows(self._run.logbook.file) if unknown else ():
+      newest |= {name: row[name] for name in unknown if name in row}
+    return {
+      name: np.asarray(newest.get(name, value), value.dtype)
+      for name, value in unknown.items()
+    }
+
   def progress(self, done: int, waited: float, every: float = 0.3) -> None:
     """Writes how far the run is, now and then.
 
@@ -201,6 +226,7 @@ class Recorder:
       seconds_without_data=round(waited, 3),
       steps=self._plan.steps,
       **self._last,
+      **self._probe_seconds,
     )
 
   def close(self) -> None:
@@ -225,8 +251,9 @@ def missing_rows(plan: Plan, there: Mapping[str, set[int]], until: int) -> str:
     there: {group: steps}, see `Logbook.steps`.
     until: the last step to look at.
   """
-  steps = range(0, until + 1, plan.call)
-  wanted = {'train': steps[1:]} | {
+  ends = [call.stop for call in plan.calls(0) if call.stop <= until]
+  steps = [0, *ends]
+  wanted = {'train': ends} | {
     group: [step for step in steps if group in plan.observed(step)]
     for group in ('test', 'probe')
   }

@@ -12,6 +12,7 @@ from bnresearch.evaluation import average
 from bnresearch.knobs import Config
 from bnresearch.machine import hosts, interruptions
 from bnresearch.runs import data_file, disk, run_directory, start
+from bnresearch.runs.probing import Probing
 from bnresearch.runs.recorder import Diverged, Recorder
 from bnresearch.runs.run_directory import RunDirectory
 from bnresearch.terminal import explain
@@ -97,9 +98,8 @@ class _Session:
       self._evaluators = parts.evaluation.evaluators(
         jax.jit(parts.evaluation.add_batch())
       )
-      if parts.training.plan.probe:
-        self._measure = jax.jit(parts.evaluation.measure)
-        self._probe_batch = parts.evaluation.probe_batch()
+      if parts.training.plan.probes:
+        self._probing = Probing(parts, self._state, self._recorder)
 
   def run(self, interrupted: Callable[[], bool]) -> str:
     """Makes all steps that are left; returns 'done' or 'preempted'."""
@@ -130,9 +130,7 @@ class _Session:
     )
 
   def measure(self, done: int) -> loop.Read:
-    network = self._state.params, self._state.collections
-    measured = self._measure(*network, *self._probe_batch)
-    return lambda: self._recorder.log(done, jax.device_get(measured))
+    return self._probing.measure(self._state, done)
 
   def average(self, done: int) -> loop.Read:
     estimate = functools.partial(self._parts.evaluation.estimate, averaged=True)

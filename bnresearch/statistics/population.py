@@ -98,7 +98,7 @@ def population_statistics(
     average = new if average is None else _take_in(average, new, share, pooled)
   if average is None:
     raise ValueError('batches: there is none. Algorithm 2 needs at least one.')
-  return {name: _like(tree, average[name]) for name, tree in old.items()}
+  return {name: like(tree, average[name]) for name, tree in old.items()}
 
 
 def of_one_batch(
@@ -224,8 +224,8 @@ def _take_in(average, new, share, pooled):
   return result
 
 
-def _like(old, new):
+def like(old: Any, new: Any) -> Any:
   """Returns `new` in the tree and dtypes of `old`, which keeps its counters."""
   if isinstance(old, Mapping):
-    return {key: _like(old[key], new[key]) for key in old}
+    return {key: like(old[key], new[key]) for key in old}
   return old if np.issubdtype(old.dtype, np.integer) else new.astype(old.dtype)

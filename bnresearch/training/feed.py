@@ -57,6 +57,7 @@ class Resident:
     order: Order,
     state: State,
     scan: str = 'auto',
+    length: int = 0,
   ):
     """Puts the split onto the devices of the mesh in use.
 
@@ -66,12 +67,13 @@ class Resident:
       order: which examples make which batch.
       state: for its shapes.
       scan: see `make_advance`.
+      length: likewise.
     """
     self._order, self.waited = order, 0.0
     self._split = parallel.shared(Examples(source.images_NHWC, source.labels_N))
     indices_N = np.zeros(order.batch_size, np.int32)
     example = state, self._split, indices_N
-    self._call = make_advance(train_step, scan, example)
+    self._call = make_advance(train_step, scan, example, length)
 
   def advance(
     self, state: State, steps: range, key: jax.Array
@@ -152,6 +154,7 @@ def make_advance(
   train_step: TrainStep,
   scan: str,
   example: tuple[State, Examples, np.ndarray],
+  length: int = 0,
   compiled: Callable[[Callable, int], Callable] = _compiled,
 ) -> Callable[..., tuple[State, Metrics]]:
   """Returns `advance(state, split, indices_TN, key) -> (state, metrics)`.
@@ -165,6 +168,8 @@ def make_advance(
     scan: 'always' compiles the T steps into one `lax.scan`, 'never' calls the
       compiled step T times, 'auto' scans unless that is slow, see `scanning`.
     example: a state, a split and the indices of a step, for the shapes.
+    length: T of most calls, which alone are scanned: other lengths would be
+      compiled one by one. 0 for all.
     compiled: compiles a function of (state, split, indices, key) that donates
       the state. Its second argument is the axis of indices and metrics along
       which several states lie, if there are several.
@@ -202,7 +207,16 @@ def make_advance(
     # Asked of the compiled step, which is then traced only once.
     slow = scanning.is_slow(call_one, *example, jax.random.key(0))
     scan = 'never' if slow else 'always'
-  return called if scan == 'never' else compiled(scanned, 1)
+  if scan == 'never':
+    return called
+  call_many = compiled(scanned, 1)
+
+  def advance(state, split, indices_TN, key):
+    is_scanned = len(indices_TN) == length or not length
+    make = call_many if is_scanned else called
+    return make(state, split, indices_TN, key)
+
+  return advance
 
 
 def _stacked(rows):

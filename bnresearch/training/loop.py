@@ -5,6 +5,7 @@ measures and saves: `runs/session.py` for one run,
 `sweeps/vectorized/launcher.py` for many at a time.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -16,19 +17,31 @@ class Plan(NamedTuple):
 
   Attributes:
     steps: of the whole run.
-    call: steps of a call, which is not interrupted.
+    call: steps of a call, which is not interrupted, at most.
     evaluate: steps between two evaluations.
-    probe: steps between two probes; 0 where nothing is probed.
     save: steps between two checkpoints.
     average: whether the average of the parameters is evaluated at the end.
+    probes: whether there are any.
+    probe: steps between two probes; 0 for `probe_at` and the end only.
+    probe_at: more steps after which the network is probed; they end a call.
   """
 
   steps: int
   call: int
   evaluate: int
-  probe: int
   save: int
   average: bool
+  probes: bool
+  probe: int
+  probe_at: tuple[int, ...]
+
+  def calls(self, start: int) -> list[range]:
+    """Returns the steps of each call after `start`."""
+    ends = {*range(self.call, self.steps + 1, self.call)}
+    if self.probes:
+      ends |= {step for step in self.probe_at if step < self.steps}
+    stops = [start, *sorted(end for end in ends if end > start)]
+    return [range(*pair) for pair in itertools.pairwise(stops)]
 
   def observed(self, done: int) -> list[str]:
     """Returns which groups are logged after `done` steps, in this order.
@@ -37,9 +50,11 @@ class Plan(NamedTuple):
     row.
     """
     end = done == self.steps
+    probed = end or done == 0 or done in self.probe_at
     wanted = {
       'test': end or done % self.evaluate == 0,
-      'probe': self.probe and (end or done % self.probe == 0),
+      'probe': self.probes
+      and (probed or (self.probe and done % self.probe == 0)),
       'average': self.average and end,
     }
     return [group for group, is_wanted in wanted.items() if is_wanted]
@@ -103,8 +118,7 @@ def make_steps(
 
   if start == 0:
     observe(0)
-  for first in range(start, plan.steps, plan.call):
-    call = range(first, first + plan.call)
+  for call in plan.calls(start):
     trained = session.advance(call)
     read()
     unread.append(trained)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bnresearch.machine import interruptions, process
 from bnresearch.runs import run_directory
+from bnresearch.runs.probing import Stopwatch
 from bnresearch.runs.recorder import Diverged, Recorder
 from bnresearch.runs.session import note_data
 from bnresearch.sweeps import checks, notes, progress, statuses
@@ -200,9 +201,16 @@ class _Session:
 
   def __init__(self, program: Program, lanes: Sequence[_Lane]):
     self._program, self._lanes = program, lanes
+    self._parts = lanes[0].parts
     self._configs = [lane.parts.config for lane in lanes]
     states = [lane.state for lane in lanes]
     self._members = program.restored(self._configs, states)
+    self._measure, self._stopwatch = self._parts.evaluation.measure, Stopwatch()
+    if self._parts.training.plan.probes:
+      unknown = program.unknown()
+      self._previous = program.together(
+        [lane.recorder.last(unknown) for lane in lanes]
+      )
     for lane in lanes:
       step, lane.state = int(lane.state.step), None
       lane.recorder.begin(step, devices=jax.device_count(), members=len(lanes))
@@ -233,8 +241,17 @@ class _Session:
     return self._read(self._program.sums(self._members), log)
 
   def measure(self, done: int) -> Callable[[], None]:
-    measured = self._program.measure(self._members)
-    return self._read(measured, lambda lane, own: lane.recorder.log(done, own))
+    found = self._stopwatch.timed(
+      self._members,
+      lambda: self._program.measure(self._members, self._previous),
+    )
+    self._previous = self._measure.compared(found)
+
+    def log(lane, own):
+      row = self._measure.in_order(own)
+      lane.recorder.log_probes(done, row, self._stopwatch.seconds)
+
+    return self._read(found, log)
 
   def _read(self, of_all, log):
     """Returns a function that reads all members' arrays and logs each lane."""

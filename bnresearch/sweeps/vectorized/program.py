@@ -16,6 +16,7 @@ import numpy as np
 
 from bnresearch.assembly import Parts
 from bnresearch.evaluation import evaluate
+from bnresearch.evaluation.measure import network_of
 from bnresearch.knobs import Config
 from bnresearch.statistics import shards
 from bnresearch.sweeps.vectorized import traced
@@ -70,14 +71,16 @@ class Program:
       self._train_step,
       parts.config.train.scan,
       self._example(),
+      len(self._gathered_together(range(parts.training.plan.call))[0]),
       self._compiled_advance,
     )
     self.evaluators = parts.evaluation.evaluators(
       self._compiled(self._add_batch, 3), members=(self.count,)
     )
-    if parts.training.plan.probe:
-      self._probe_batch = self._put(parts.evaluation.probe_batch(), jax.P())
-      self._measured = self._compiled(self._measure, 2)
+    if parts.training.plan.probes:
+      batches = parts.evaluation.probe_batches()
+      self._probed = self._put(batches, jax.P())
+      self._measured = self._compiled(self._measure, 1)
 
   def fresh(self, configs: Sequence[Config]) -> Member:
     """Returns all members before their first update.
@@ -121,9 +124,21 @@ class Program:
     network = members.values, members.state.params, members.state.collections
     return {s: e.sums(*network) for s, e in self.evaluators.items()}
 
-  def measure(self, members: Member) -> dict[str, jax.Array]:
-    """Returns what the probes measure, each (R, ...)."""
-    return self._measured(members, *self._probe_batch)
+  def measure(
+    self, members: Member, previous: dict[str, jax.Array]
+  ) -> dict[str, jax.Array]:
+    """Returns what the probes measure, each (R, ...); `previous` likewise."""
+    return self._measured(members, previous, self._probed)
+
+  def unknown(self) -> dict[str, np.ndarray]:
+    """Returns one member's record before the first one, see `Measure`."""
+    network = network_of(jax.eval_shape(self._one_member).state)
+    return self._parts.evaluation.measure.unknown(network, self._probed)
+
+  def together(self, records: Sequence[dict]) -> dict[str, jax.Array]:
+    """Returns the records of R or fewer members as one, each array (R, ...)."""
+    stacked = jax.tree.map(lambda *x: np.stack(x), *self.filled(records))
+    return self._put(stacked, jax.P(_AXIS))
 
   def bytes_of_one(self) -> int:
     """Returns the most bytes that one member's step or evaluation takes."""
@@ -182,9 +197,9 @@ class Program:
     add = traced.at(self._parts, values).evaluation.add_batch()
     return add(sums, params, collections, *batch)
 
-  def _measure(self, member, *batch):
+  def _measure(self, member, previous, batches):
     measure = traced.at(self._parts, member.values).evaluation.measure
-    return measure(member.state.params, member.state.collections, *batch)
+    return measure(network_of(member.state), batches, previous)
 
   # Of all members.
 

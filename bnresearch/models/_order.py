@@ -1,0 +1,88 @@
+"""Where a network's taps are made, in which order, and how to offset them."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import numpy as np
+
+from bnresearch.models._network_call import AUXILIARY, Tap
+
+
+class Order(NamedTuple):
+  """What a forward pass meets, from bottom to top.
+
+  Attributes:
+    sites: names of the taps, without auxiliary heads.
+    open: those of them that can be offset: all but taps in a loop over time.
+    parameters: paths of the parameters, 'hidden_1/kernel'.
+    places: {tap, parameter or module: its place among all}.
+  """
+
+  sites: tuple[str, ...]
+  open: tuple[str, ...]
+  parameters: tuple[str, ...]
+  places: dict[str, float]
+
+
+def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:
+  """Returns the order of taps and parameters; nothing is computed.
+
+  Args:
+    model: without rematerialization, for which JAX sorts dicts by name.
+    image_shape: (H, W, C) of the network's input.
+  """
+  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  shapes, made, found = {}, {}, []
+
+  def note(following, args, kwargs, context):
+    if isinstance(context.module, Tap):
+      site, here = context.module.site, context.module.scope.root.variables()
+      shapes[site] = args[0].shape
+      made[site] = len(jax.tree.leaves(here.get('params', {})))
+    return following(*args, **kwargs)
+
+  def look(x_NHWC):
+    with nn.intercept_methods(note):
+      (_, taps), variables = model.init_with_output(
+        jax.random.key(0), x_NHWC, train=False
+      )
+    sites = [site for site in taps if not site.startswith(AUXILIARY)]
+    open_ = [s for s in sites if shapes.get(s) == taps[s].shape]
+    paths = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+    # A tap made after n parameters comes between the n-th and the next.
+    places = {}
+    for k, path in enumerate(paths):
+      for layer in itertools.accumulate(path.split('/'), '{}/{}'.format):
+        places.setdefault(layer, k)
+    places |= {site: made.get(site, len(paths)) - 0.5 for site in sites}
+    found.append(Order(tuple(sites), tuple(open_), tuple(paths), places))
+
+  jax.eval_shape(look, x_NHWC)
+  return found[0]
+
+
+@contextlib.contextmanager
+def offset(offsets: Mapping[str, jax.Array]) -> Iterator[None]:
+  """Lets networks that are applied in the body add offsets to their taps.
+
+  The tap itself, and all that follows from it, is that of the sum: a derivative
+  by an offset is one by the layer's pre-activation.
+
+  Args:
+    offsets: {site: array of the tap's shape}, of `Order.open`; other taps stay
+      as they are.
+  """
+
+  def add(following, args, kwargs, context):
+    x = following(*args, **kwargs)
+    if isinstance(context.module, Tap) and context.module.site in offsets:
+      return x + offsets[context.module.site].astype(x.dtype)
+    return x
+
+  with nn.intercept_methods(add) if offsets else contextlib.nullcontext():
+    yield

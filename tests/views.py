@@ -1,0 +1,98 @@
+"""Views of networks for the tests of probes: by hand, and of real models."""
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import optax
+
+from bnresearch import models
+from bnresearch.evaluation import measure
+from bnresearch.probes import Batch, NetworkView, functions
+
+NOTHING = Batch(jnp.zeros((0, 1)), jnp.zeros(0, int))
+
+
+def by_hand(
+  params,
+  loss=lambda params, batch: jnp.zeros(()),
+  taps=lambda params, x: {},
+  *,
+  update=lambda gradient, opt_state, params: jax.tree.map(
+    jnp.negative, gradient
+  ),
+  train=NOTHING,
+  test=NOTHING,
+  sites=(),
+):
+  """Returns the view of a network that a test makes up.
+
+  Args:
+    params: a nested dict, in the order of its forward pass.
+    loss: `loss(params, batch)`, a number.
+    taps: `taps(params, images)`; offsets are added to what it returns, which
+      nothing follows from.
+    update: see `Functions`; plain gradient descent with a rate of 1.
+    train, test: batches.
+    sites: names of the taps, from the bottom up.
+  """
+
+  def forward(params, collections, x, offsets):
+    found = taps(params, x)
+    return None, {
+      name: value + offsets.get(name, 0) for name, value in found.items()
+    }
+
+  def loss_of(params, collections, batch, offsets):
+    return loss(params, batch)
+
+  made = functions(forward, loss_of, update, lambda params, c, x: c)
+  paths = tuple(flax.traverse_util.flatten_dict(params, sep='/'))
+  places = {path: k for k, path in enumerate((*paths, *sites))}
+  order = models.Order(tuple(sites), tuple(sites), paths, places)
+  return NetworkView(params, {}, (), train, test, made, order)
+
+
+def of_tap(x):
+  """Returns the view of a network whose one tap, 'tap', is its input `x`."""
+  x = jnp.asarray(x)
+  test = Batch(x, jnp.zeros(len(x), int))
+  return by_hand(
+    {}, taps=lambda params, x: {'tap': x}, test=test, sites=['tap']
+  )
+
+
+def of_model(
+  model,
+  variables,
+  train,
+  test,
+  *,
+  statistics='ema',
+  gradient_statistics='batch',
+  optimizer=None,
+):
+  """Returns the view of a real network.
+
+  Args:
+    model: any of `bnresearch.models`.
+    variables: of it.
+    train, test: batches of its input.
+    statistics: of taps.
+    gradient_statistics: of losses and gradients.
+    optimizer: before its first update; SGD with a rate of 0.1 if None.
+  """
+  optimizer = optimizer or optax.sgd(0.1)
+  made = measure.functions_of(
+    model, model, optimizer, (1.0,), statistics, gradient_statistics
+  )
+  params = variables['params']
+  return NetworkView(
+    params,
+    {name: tree for name, tree in variables.items() if name != 'params'},
+    optimizer.init(params),
+    train,
+    test,
+    made,
+    models.order(model, train.images_NHWC.shape[1:]),
+    frozen=gradient_statistics == 'frozen',
+  )
