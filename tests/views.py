@@ -23,6 +23,7 @@ def by_hand(
   train=NOTHING,
   test=NOTHING,
   sites=(),
+  activation='',
 ):
   """Returns the view of a network that a test makes up.
 
@@ -34,6 +35,7 @@ def by_hand(
     update: see `Functions`; plain gradient descent with a rate of 1.
     train, test: batches.
     sites: names of the taps, from the bottom up.
+    activation: the name of the nonlinearity that follows each tap.
   """
 
   def forward(params, collections, x, offsets):
@@ -48,7 +50,8 @@ def by_hand(
   made = functions(forward, loss_of, update, lambda params, c, x: c)
   paths = tuple(flax.traverse_util.flatten_dict(params, sep='/'))
   places = {path: k for k, path in enumerate((*paths, *sites))}
-  order = models.Order(tuple(sites), tuple(sites), paths, places)
+  activations = dict.fromkeys(sites, activation)
+  order = models.Order(tuple(sites), tuple(sites), paths, activations, places)
   return NetworkView(params, {}, (), train, test, made, order)
 
 

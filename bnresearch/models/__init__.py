@@ -23,6 +23,7 @@ cores of a CPU differently.
 import flax.linen as nn
 
 from bnresearch import lazy
+from bnresearch.models._activations import function as nonlinearity
 from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
@@ -37,6 +38,7 @@ __all__ = [
   'TooSmall',
   'convolves',
   'measure',
+  'nonlinearity',
   'normalizers',
   'offset',
   'order',

@@ -1,6 +1,7 @@
 """Nonlinearities by name."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -28,6 +29,14 @@ def apply(kind: str, x: jax.Array, *, name: str) -> jax.Array:
     # none equals the maximum and the gradient is lost.
     return functools.reduce(jnp.maximum, jnp.moveaxis(pieces, -1, 0))
   return getattr(nn, kind)(x)
+
+
+def function(kind: str) -> Callable[[jax.Array], jax.Array] | None:
+  """Returns a nonlinearity of single numbers, None if `kind` is none.
+
+  None are those with parameters, of several numbers, or unknown.
+  """
+  return getattr(nn, kind) if kind in _NN else None
 
 
 class _PReLU(nn.Module):

@@ -27,9 +27,12 @@ class Tap(nn.Module):
 
   Attributes:
     site: the name of the tap.
+    activation: the name of the nonlinearity that follows; '' where a normalizer
+      contains it.
   """
 
   site: str
+  activation: str = ''
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Returns `x`, of any shape."""
@@ -194,8 +197,9 @@ class NetworkCall:
     before = self.layers.norm_position == 'before'
     if before:
       x = normalize(x)
-    self.taps[site] = x = Tap(site, name=f'{name}_tap')(x)
-    x = _activations.apply(self.activation, x, name=name)
+    kind, name_of_tap = self.activation, f'{name}_tap'
+    self.taps[site] = x = Tap(site, kind, name=name_of_tap)(x)
+    x = _activations.apply(kind, x, name=name)
     return x if before else normalize(x)
 
   def with_own_taps(self) -> 'NetworkCall':

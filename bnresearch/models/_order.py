@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -20,13 +20,16 @@ class Order(NamedTuple):
     sites: names of the taps, without auxiliary heads.
     open: those of them that can be offset: all but taps in a loop over time.
     parameters: paths of the parameters, 'hidden_1/kernel'.
+    activations: {tap: name of the nonlinearity that follows}; '' where a
+      normalizer contains it, and no entry for the gates of an LSTM.
     places: {tap, parameter or module: its place among all}.
   """
 
   sites: tuple[str, ...]
   open: tuple[str, ...]
   parameters: tuple[str, ...]
-  places: dict[str, float]
+  activations: Mapping[str, str]
+  places: Mapping[str, float]
 
 
 def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:
@@ -37,12 +40,13 @@ def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:
     image_shape: (H, W, C) of the network's input.
   """
   x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  shapes, made, found = {}, {}, []
+  shapes, made, activations, found = {}, {}, {}, []
 
   def note(following, args, kwargs, context):
     if isinstance(context.module, Tap):
       site, here = context.module.site, context.module.scope.root.variables()
       shapes[site] = args[0].shape
+      activations[site] = context.module.activation
       made[site] = len(jax.tree.leaves(here.get('params', {})))
     return following(*args, **kwargs)
 
@@ -60,14 +64,16 @@ def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:
       for layer in itertools.accumulate(path.split('/'), '{}/{}'.format):
         places.setdefault(layer, k)
     places |= {site: made.get(site, len(paths)) - 0.5 for site in sites}
-    found.append(Order(tuple(sites), tuple(open_), tuple(paths), places))
+    found.append(
+      Order(tuple(sites), tuple(open_), tuple(paths), activations, places)
+    )
 
   jax.eval_shape(look, x_NHWC)
   return found[0]
 
 
 @contextlib.contextmanager
-def offset(offsets: Mapping[str, jax.Array]) -> Iterator[None]:
+def offset(offsets: Mapping[str, jax.Array]) -> Generator[None]:
   """Lets networks that are applied in the body add offsets to their taps.
 
   The tap itself, and all that follows from it, is that of the sum: a derivative

@@ -99,7 +99,8 @@ class NetworkView:
     test: the first test examples.
     functions: see `Functions`.
     order: what a forward pass meets, a `models.Order`: `sites`, the names of
-      the taps; `open`, those that can be offset; `parameters`, all paths.
+      the taps; `open`, those that can be offset; `activations`, what follows
+      each; `parameters`, all paths.
     frozen: whether `config.probes.gradient_statistics` is 'frozen'.
     split: 'train' or 'test', the batch of losses and gradients.
   """

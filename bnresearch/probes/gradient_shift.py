@@ -35,7 +35,7 @@ def measure(view: NetworkView) -> dict[str, jax.Array]:
     result |= {f'{layer}/{k}': x for k, x in _numbers(of_layer).items()}
   for name in SCALARS:
     of_layers = [x for key, x in result.items() if key.endswith(f'/{name}')]
-    result[name] = jnp.stack(of_layers).mean() if of_layers else jnp.nan
+    result[name] = jnp.stack(of_layers or [jnp.array(jnp.nan)]).mean()
   return result
 
 
