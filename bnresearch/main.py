@@ -102,7 +102,7 @@ def _train(args, values):
     args.retry_failed,
   )
   result = launch.run(chosen, workdir, console, options)
-  console.print(summary.table(chosen, workdir, result, args.target))
+  console.print(*summary.tables(chosen, workdir, result, args.target))
   return _conclude(result, options, console)
 
 
@@ -110,7 +110,7 @@ def _look(args, chosen, workdir, console):
   """Prints or writes how far the points are, and starts nothing."""
   statuses = launch.statuses_of(chosen, workdir, console)
   if args.status:
-    console.print(summary.table(chosen, workdir, statuses, args.target))
+    console.print(*summary.tables(chosen, workdir, statuses, args.target))
     failed = [p for p in chosen if statuses[p.name] == 'failed']
     launch.tell_failed(failed, workdir, console)
   if args.collect:

@@ -92,6 +92,7 @@ OTHERS = {
   'eval.population_batches': 7,
   'probes.names': ('saturation',),
   'probes.every': 40,
+  'probes.steps': (3, 17),
   'probes.examples': 4,
   'probes.percentiles': (50.0,),
   'probes.saturation_threshold': 2.0,
@@ -224,6 +225,10 @@ BASES = {
   'one_device': (LENET | {'parallel.devices': 1}, ('parallel.',)),
   'norms_only': (
     MLP | {'probes.names': ('parameter_norm',), 'probes.every': 20},
+    ('probes.',),
+  ),
+  'gradients': (
+    MLP | {'probes.names': ('gradient_norm',), 'probes.every': 20},
     ('probes.',),
   ),
   'unfolded': (PHOTOGRAPHS | {'data.folder': 'unfolded'}, ('data.',)),

@@ -33,6 +33,15 @@ def test_a_loss_is_to_fall_and_a_run_without_the_metric_never_gets_there():
   assert targets.steps_to_target(metrics, accuracy) == np.inf
 
 
+def test_the_scalar_of_a_probe_reaches_a_value_from_where_it_began():
+  target = targets.parse('probe/gradient_shift/cosine=0.5')
+  name = target.metric
+  assert name == 'probe/gradient_shift/cosine'
+  for values in ((0.9, 0.7, 0.3), (0.1, 0.3, 0.7), (np.nan, 0.9, 0.1)):
+    assert targets.steps_to_target({name: series(*values)}, target) == 150
+  assert targets.steps_to_target({name: series(0.9, 0.6)}, target) == np.inf
+
+
 @pytest.mark.parametrize(
   'text',
   [
@@ -41,7 +50,9 @@ def test_a_loss_is_to_fall_and_a_run_without_the_metric_never_gets_there():
     'accuracy=0.9',
     'test/loss=low',
     'test/acuracy=0.9',
-    'probes/moments/hidden_1=0.5',
+    'probe/moments/hidden_1=0.5',
+    'probe/gradient_shift/hidden_2/cosine=0.5',
+    'probe/saturation/cosine=0.5',
   ],
 )
 def test_what_is_no_target_is_refused(text):

@@ -33,6 +33,8 @@ def problems(values: dict[str, Any], known: set[str]) -> Iterator[str]:
       continue
     if values[divisor] and values[key] % values[divisor]:
       yield _not_a_multiple(key, divisor, values)
+  if values['probes.names'] and not known & {'probes.steps', 'train.steps'}:
+    yield from _never_probed(values)
   seconds, delay = 60 * values['slurm.minutes'], values['slurm.signal_delay']
   if delay >= seconds and not known & {'slurm.minutes', 'slurm.signal_delay'}:
     yield (
@@ -73,6 +75,17 @@ def _not_a_multiple(key, divisor, values):
     return problem
   sizes = ', '.join(str(d) for d in range(1, value + 1) if value % d == 0)
   return f'{problem} Groups may be of {sizes}, or 0 for the whole batch.'
+
+
+def _never_probed(values):
+  """Finds steps to probe that the run does not make."""
+  steps = values['train.steps']
+  never = [step for step in values['probes.steps'] if step > steps]
+  if never:
+    yield (
+      f'probes.steps = {values["probes.steps"]}: the run ends at train.steps = '
+      f'{steps}, before {never[0]}. Leave out what comes later.'
+    )
 
 
 def _in_parts(values):

@@ -5,11 +5,8 @@ probe, before the first step, is left out: running statistics do not estimate
 anything yet.
 """
 
-import jax
 import numpy as np
 
-from bnresearch.assembly import assemble
-from bnresearch.config import changed
 from bnresearch.inference.run import Run
 
 PERCENTILES = 'probe/activation_percentiles'
@@ -17,27 +14,9 @@ TYPICAL = 'the unit of the last layer whose largest drift is the median one'
 
 
 def layers(run: Run) -> list[str]:
-  """Returns the paths of the tapped layers, bottom to top."""
-  probed = run.metrics
-  return [name for name in _taps(run) if f'{PERCENTILES}/{name}' in probed]
-
-
-def _taps(run):
-  """Returns the paths of all taps, in the order the network makes them."""
-  order = []
-  # JAX sorts what it returns by name, also from a rematerialized block.
-  config = changed(run.config, {'train.remat': 'none'})
-  model = assemble(config, run.parts).network.evaluated
-
-  def look(x_NHWC):
-    (_, taps), _ = model.init_with_output(
-      jax.random.key(0), x_NHWC, train=False
-    )
-    order.extend(taps)
-
-  x_NHWC = jax.ShapeDtypeStruct((1, *run.spec.image_shape), np.float32)
-  jax.eval_shape(look, x_NHWC)
-  return order
+  """Returns the names of the tapped layers, bottom to top."""
+  probed, sites = run.metrics, run.parts.network.order.sites
+  return [site for site in sites if f'{PERCENTILES}/{site}' in probed]
 
 
 def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:

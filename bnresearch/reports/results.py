@@ -53,10 +53,11 @@ def rows(
   Columns: run, the point's name; the swept knobs by their dotted keys; status,
   step and steps, seconds of training; the split that chose the best step, that
   step and its test accuracy; for each number that training and evaluation log,
-  the last value as final/NAME, and for accuracies and losses best/NAME with
-  best_step/NAME, see `best.value`; and the commit, versions and device of the
-  run's last session. A point that has not begun has only the first few; one
-  whose logbook is not what the run wrote has no metrics.
+  and each scalar of a probe, the last value as final/NAME, and for accuracies
+  and losses best/NAME with best_step/NAME, see `best.value`; and the commit,
+  versions and device of the run's last session. A point that has not begun has
+  only the first few; one whose logbook is not what the run wrote has no
+  metrics.
 
   Args:
     points: of one sweep.
@@ -104,8 +105,8 @@ def _metrics(point, path, target):
     result[f'steps_to/{target}'] = steps if np.isfinite(steps) else None
   for name, series in metrics.items():
     group, _, kind = name.partition('/')
-    if group not in _GROUPS or series.values.ndim > 1:
-      continue  # what a probe has measured
+    if group not in _GROUPS and not targets.is_scalar(name):
+      continue  # of the layers of one network
     result[f'final/{name}'] = series.values[-1].item()
     if kind in _HAVE_BEST and (found := best.value(name, series)):
       result[f'best_step/{name}'], result[f'best/{name}'] = found

@@ -13,6 +13,18 @@ from bnresearch.sweeps import progress, statuses
 from bnresearch.sweeps.points import Point
 
 
+def tables(
+  points: Sequence[Point],
+  workdir: Path,
+  known: Mapping[str, str] | None = None,
+  target: targets.Target | None = None,
+) -> list[Table]:
+  """Returns the summary, and what the probes measured; see `table`."""
+  of_probes = probes(points, workdir)
+  more = [of_probes] if of_probes else []
+  return [table(points, workdir, known, target), *more]
+
+
 def table(
   points: Sequence[Point],
   workdir: Path,
@@ -22,8 +34,8 @@ def table(
   """Returns each point's status, last and best test accuracy, and time.
 
   The best is that of the checkpoint that `--step=best` restores; the caption
-  says which split chose it. A question mark means that the logbook is not what
-  the run wrote.
+  says which split chose it, and what the probes cost. A question mark means
+  that the logbook is not what the run wrote.
 
   Args:
     points: of a sweep.
@@ -37,7 +49,8 @@ def table(
   result = Table(
     title=str(workdir),
     title_justify='left',
-    caption=f'test accuracy; the best step is chosen by {chose} accuracy',
+    caption=f'test accuracy; the best step is chosen by {chose} accuracy'
+    f'{_cost(points, workdir)}',
     caption_justify='left',
     box=box.SIMPLE_HEAD,
   )
@@ -51,6 +64,48 @@ def table(
     status = (known or {}).get(point.name) or statuses.of_run(path)
     result.add_row(point.name, status, *_row(point, path, status, target))
   return result
+
+
+def probes(points: Sequence[Point], workdir: Path) -> Table | None:
+  """Returns the last scalars that the probes of each point have measured.
+
+  None if there are none.
+  """
+  rows = {}
+  for point in points:
+    path = point.directory(workdir)
+    metrics = logbook.read(path / 'metrics.jsonl')
+    rows[point.name] = {
+      name.removeprefix('probe/'): f'{series.values[-1]:.4g}'
+      for name, series in metrics.items()
+      if targets.is_scalar(name)
+    }
+  columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+  if not columns:
+    return None
+  result = Table(
+    title='probes, last record', title_justify='left', box=box.SIMPLE_HEAD
+  )
+  result.add_column('run', overflow='fold')
+  for column in columns:
+    heading = column.replace('/', '\n')
+    result.add_column(heading, justify='right', overflow='fold')
+  for name, row in rows.items():
+    result.add_row(name, *(row.get(column, '-') for column in columns))
+  return result
+
+
+def _cost(points, workdir):
+  """Returns what a record of the probes costs in one run that has timed it."""
+  for point in points:
+    told = run_directory.read_status(point.directory(workdir))
+    seconds, rate = told.get('probe_seconds'), told.get('steps_per_second')
+    if seconds and rate:
+      return (
+        f'\na record of the probes takes {seconds:.2g} s, as long as '
+        f'{seconds * rate:.2g} steps'
+      )
+  return ''
 
 
 def _row(point, path, status, target):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bnresearch import lookup
 from bnresearch.runs.logbook import Series
 
 # Metrics with one value per step, by their names in the logbook.
@@ -15,7 +16,11 @@ METRICS = tuple(
 
 
 class Target(NamedTuple):
-  """A value that a metric is to reach: `loss` from above, others from below."""
+  """A value that a metric is to reach.
+
+  A loss reaches it from above, an accuracy from below, and what a probe has
+  measured from where it began.
+  """
 
   metric: str
   value: float
@@ -28,19 +33,31 @@ def parse(text: str) -> Target:
   """Reads 'test/accuracy=0.9'.
 
   Raises:
-    ValueError: it is not METRIC=VALUE, with one of `METRICS`.
+    ValueError: it is not METRIC=VALUE, with one of `METRICS`, or a scalar of a
+      probe.
   """
   metric, _, value = text.rpartition('=')
   try:
     target = Target(metric, float(value))
   except ValueError:
     target = Target('', np.nan)
-  if metric not in METRICS or not np.isfinite(target.value):
+  known = is_scalar(metric) or metric in METRICS
+  if not known or not np.isfinite(target.value):
     raise ValueError(
       f'{text!r}: needs METRIC=VALUE, such as test/accuracy=0.9. Metrics are '
-      f'{", ".join(METRICS)}.'
+      f'{", ".join(METRICS)}, and the scalars of probes, such as '
+      'probe/gradient_shift/cosine.'
     )
   return target
+
+
+def is_scalar(metric: str) -> bool:
+  """Returns whether a metric is one number of a probe: 'probe/NAME/SCALAR'."""
+  group, _, rest = metric.partition('/')
+  probe, _, scalar = rest.partition('/')
+  if group != 'probe' or probe not in lookup.names('probes'):
+    return False
+  return scalar in lookup.find('probes', probe).SCALARS
 
 
 def steps_to(
@@ -74,7 +91,11 @@ def steps_to_target(metrics: dict[str, Series], target: Target) -> float:
 
   Args:
     metrics: of a run, as `logbook.read` gives them.
-    target: a metric that ends in 'loss' must fall to it, others rise.
+    target: see `Target`.
   """
+  series = metrics.get(target.metric)
   falling = target.metric.endswith('loss')
-  return steps_to(metrics.get(target.metric), target.value, falling=falling)
+  if series is not None and is_scalar(target.metric):
+    known = series.values[np.isfinite(series.values)]
+    falling = len(known) > 0 and bool(known[0] > target.value)
+  return steps_to(series, target.value, falling=falling)
