@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch import zoo
-from bnresearch.models import Cost, measure
+from bnresearch.models import measure
 
 _ROUNDED = 0.05  # most statements are rounded
 
@@ -109,7 +109,7 @@ def _networks():
       f'share of dense layers in the parameters of {name}',
       (stated,),
       'the documents',
-      (dense_share(_cost(name)),),
+      (_cost(name).dense_share,),
       '.1%',
     )
   alexnet, vgg, googlenet = (
@@ -181,14 +181,8 @@ def _of_bn_inception():
   )
 
 
-def dense_share(cost: Cost) -> float:
-  """Returns the share of dense layers in a network's parameters."""
-  dense = sum(x.parameters for x in cost.layers if len(x.kernel) == 2)
-  return dense / cost.parameters
-
-
 @functools.cache
-def _cost(name, **fields) -> Cost:
+def _cost(name, **fields):
   found = zoo.published(name)
   model = zoo.network(name).clone(**fields)
   return measure(model, found.size, found.channels)

@@ -149,6 +149,14 @@ def test_the_costs_of_lenet_by_hand():
   assert [layer.parameters for layer in cost.layers] == counted
 
 
+def test_the_share_of_dense_layers_is_that_of_lenets_three_last(capsys):
+  dense = 401 * 120 + 121 * 84 + 85 * 10
+  assert cost_of('lenet_5').dense_share == pytest.approx(dense / 61_706)
+  assert command_line.main(['--model=lenet_5']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert 'Dense layers have 95.8% of all.' in printed
+
+
 def test_a_loop_costs_its_turns():
   cost = measure(network('lstm', 'none', 10, units=20), 5, 1)
   turn = 5 * 80 + 20 * 80

@@ -23,7 +23,7 @@ cores of a CPU differently.
 import flax.linen as nn
 
 from bnresearch import lazy
-from bnresearch.models._cost import Cost, measure
+from bnresearch.models._cost import measure
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
@@ -31,7 +31,6 @@ from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
   'AUXILIARY',
-  'Cost',
   'Layers',
   'TooSmall',
   'convolves',

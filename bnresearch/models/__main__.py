@@ -143,7 +143,8 @@ def _layers(args):
   table = Table(
     title=f'{args.model}, {size}x{size}: {cost.parameters:,} parameters, '
     f'{cost.macs / 1e6:,.1f} M multiply-adds, depth {cost.depth}',
-    caption='Parameters of a layer include those of the normalizer in it.',
+    caption='Parameters of a layer include those of the normalizer in it. '
+    f'Dense layers have {cost.dense_share:.1%} of all.',
   )
   table.add_column('layer')
   for column in ('kernel', 'output', 'parameters', 'multiply-adds'):
