@@ -20,11 +20,11 @@ import jax
 import numpy as np
 import pytest
 
-from bnresearch import pretrained, zoo
+from bnresearch import models, pretrained, zoo
 from bnresearch.models import measure
 from tests import test_pretrained
 from tests.daily import some
-from tests.published import assert_logits
+from tests.published import assert_logits, names_of
 
 PYTHON = os.environ.get('BNRESEARCH_TORCHVISION', sys.executable)
 SCRIPT = pathlib.Path(__file__).with_name('torchvision_network.py')
@@ -89,11 +89,6 @@ def test_a_file_of_theirs_gives_our_network_their_logits(tmp_path, name):
       assert_logits(model, wide, x_NHWC, found[str(train)], train, rtol=1e-6)
 
 
-@pytest.fixture(scope='module')
-def facts():
-  return json.loads(answer('torchvision', 'facts'))
-
-
 STATED = {
   'alexnet': 'alexnet',
   'vgg_11': 'vgg11',
@@ -113,6 +108,11 @@ STATED = {
   'densenet_201': 'densenet201',
   'mobilenet_v2': 'mobilenet_v2',
 }
+
+
+@pytest.fixture(scope='module')
+def facts():
+  return json.loads(answer('torchvision', 'facts', *STATED.values()))
 
 
 def test_what_the_zoo_says_of_torchvision_torchvision_states(facts):
@@ -137,3 +137,21 @@ def test_multiply_adds_are_those_that_torchvision_states(facts, name):
   found = zoo.published(name)
   macs = measure(zoo.network(name), found.size, found.channels).macs
   assert macs / 1e9 == pytest.approx(facts[STATED[name]]['gmacs'], abs=2e-3)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize('name', STATED)
+def test_each_variable_of_theirs_is_one_of_ours(facts, name):
+  """Without logits: those of one network of each kind are compared above."""
+  model = zoo.network(name)
+  if name == 'googlenet_torchvision':
+    model = model.clone(auxiliary_heads=True)
+  one = np.float32(1)
+  shapes = facts[STATED[name]]['shapes']
+  found = pretrained.convert(
+    {key: np.broadcast_to(one, shape) for key, shape in shapes.items()},
+    pretrained.SOURCES['torchvision'],
+    names_of('torchvision', model),
+    models.shapes(model, zoo.published(name).size),
+  )
+  assert all((leaf == 1).all() for leaf in jax.tree.leaves(found))

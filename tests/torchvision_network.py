@@ -1,13 +1,13 @@
 """Networks of torchvision and timm, answering in a Python of their own.
 
   python tests/torchvision_network.py torchvision resnet18 224 FOLDER
-  python tests/torchvision_network.py facts
+  python tests/torchvision_network.py facts resnet18 vgg16
 
 The first leaves in FOLDER `weights.pth`, with random weights, and
 `logits.npz`: images NHWC, and their logits under running statistics, 'False',
-and under those of the batch, 'True', in float64. The second prints as JSON
-what torchvision states of the first weights of each of its networks. Nothing is
-downloaded, and nothing of this project is imported.
+and under those of the batch, 'True', in float64. The second prints as JSON what
+torchvision states of its networks, and the shapes of their variables. Nothing
+is downloaded, and nothing of this project is imported.
 """
 
 import json
@@ -24,11 +24,12 @@ _UNUSED = {  # initial weights that take long to draw
 }
 
 
-def main(library, name='', size='0', folder=''):
+def main(library, *args):
   """Does what the module's docstring says."""
   if library == 'facts':
-    print(json.dumps(facts()))
+    print(json.dumps({name: facts(name) for name in args}))
     return
+  name, size, folder = args
   network = made(library, name)
   shake(network)
   folder = pathlib.Path(folder)
@@ -81,22 +82,19 @@ def shake(network):
       value.data.copy_(torch.from_numpy(new))
 
 
-def facts():
-  """Returns {network: its counts and accuracies}, of torchvision's metadata."""
+def facts(name):
+  """Returns what the metadata of its first weights says, and its variables."""
   import torchvision
 
-  found = {}
-  for name in torchvision.models.list_models(module=torchvision.models):
-    known = torchvision.models.get_model_weights(name).__members__
-    if 'IMAGENET1K_V1' not in known:
-      continue
-    weights = known['IMAGENET1K_V1'].meta
-    found[name] = {
-      'parameters': weights['num_params'],
-      'gmacs': weights['_ops'],
-      **weights['_metrics']['ImageNet-1K'],
-    }
-  return found
+  weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1.meta
+  with torch.device('meta'):
+    state = made('torchvision', name).state_dict()
+  return {
+    'parameters': weights['num_params'],
+    'gmacs': weights['_ops'],
+    **weights['_metrics']['ImageNet-1K'],
+    'shapes': {key: [*value.shape] for key, value in state.items()},
+  }
 
 
 if __name__ == '__main__':
