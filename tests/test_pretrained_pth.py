@@ -189,6 +189,14 @@ def test_a_tensor_lies_in_its_block(tmp_path):
       _pth.read(file)
 
 
+def test_an_attribute_of_a_dict_does_not_hide_what_is_in_it(tmp_path):
+  hiding = b'}Vitems\n' + named('collections', 'OrderedDict') + b'sb'
+  made = named('collections', 'OrderedDict') + b')R' + hiding
+  file = in_zip(tmp_path / 'weights.pth', made + b'Vw\nVtext\ns.')
+  with pytest.raises(ValueError, match="holds a str at 'w'"):
+    _pth.read(file)
+
+
 def test_a_compressed_file_is_refused_before_it_fills_the_memory(tmp_path):
   file = tmp_path / 'weights.pth'
   with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:

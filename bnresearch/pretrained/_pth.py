@@ -5,7 +5,8 @@ call. This reader looks up no name: it has its own stand-ins for the few that
 tensors need, and refuses all others before it calls anything (the Python
 documentation of `pickle`, "Restricting Globals"; `torch.load` does likewise
 with `weights_only=True`). No stand-in can be changed by a pickle, and no array
-is larger than its file.
+is larger than its file. A hostile file may still fill the memory, by opcodes
+that ask for much of it.
 """
 
 import collections
@@ -177,7 +178,9 @@ def _tensors(state: Any) -> dict[str, _Tensor]:
   """Returns the tensors of a state dict, and refuses everything else."""
   if not isinstance(state, dict):
     raise Refused(f'holds no dict but a {type(state).__name__}.')
-  for name, value in state.items():
+  # The dict's own items: a pickle can give an OrderedDict attributes.
+  found = dict(dict.items(state))
+  for name, value in found.items():
     if not isinstance(value, _Tensor) or not isinstance(
       value.storage, _Storage
     ):
@@ -185,7 +188,7 @@ def _tensors(state: Any) -> dict[str, _Tensor]:
         f'holds a {type(value).__name__} at {name!r}. It needs tensors alone: '
         'save network.state_dict() without anything around it.'
       )
-  return state
+  return found
 
 
 def _arrays(state, storages):
