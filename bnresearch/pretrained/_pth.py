@@ -17,11 +17,11 @@ import pickle
 import zipfile
 from typing import IO, Any, NamedTuple
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 _DTYPES = {
-  'BFloat16Storage': ml_dtypes.bfloat16,
+  'BFloat16Storage': jnp.bfloat16,
   'BoolStorage': np.bool_,
   'ByteStorage': np.uint8,
   'CharStorage': np.int8,
