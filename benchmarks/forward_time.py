@@ -5,8 +5,12 @@ Claim:    none is published for this machine. The documents time the forward
 Source:   the forward-time benchmark of TF-Slim's Inception V3: 10 batches to
           warm up, 100 timed, mean and deviation per batch.
 Command:  python -m benchmarks.forward_time --models=inception_v3
-Cost:     the command above, about 45 minutes on two CPU cores; with
-          --burn_in=2 --batches=10, as in the results, 5 minutes.
+          The Inceptions side by side, in batches of 2 instead of 32:
+          python -m benchmarks.forward_time --batch=2 \\
+              --models=googlenet,inception_v2,inception_v3,inception_v4
+Cost:     the first command, about 45 minutes on two CPU cores, 8 of them with
+          --modes=forward; with --burn_in=2 --batches=10, as in the results, 5
+          minutes. The second, about 12, reckoned from these.
 Result:   benchmarks/results/forward_time_*.json
 
 A batch is timed from its call until the device has its result. A multiply-add
@@ -59,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(error, file=sys.stderr)
     return 2
   table = Table(
-    title=f'Batches of {args.batch}, {args.size}x{args.size} pixels'
+    title=f'Batches of {args.batch}, {args.size}x{args.size} pixels: '
+    f'{args.burn_in} to warm up, {args.batches} timed'
   )
   for column in (*COLUMNS, 'of peak'):
     table.add_column(column, justify='right')

@@ -24,6 +24,7 @@ The tour, in the order of imports; each room's docstring says what it promises.
   assembly          a config's parts, each made once: the only place that turns
                     names into things
   zoo  pretrained   networks as published; weights that others trained
+  stated            numbers that papers state of networks, beside ours
   runs              what a run leaves on disk: begin with session.py
   inference         a run opened again; several as an ensemble
   preflight         problems of a run, found before it begins

@@ -226,7 +226,12 @@ def _predict(args, runs):
   (run,) = runs
   state = run.restore(args.step or 'best')
   return predictions.show(
-    run, state, files, crop_count=args.crops or 1, as_json=args.json
+    run,
+    state,
+    files,
+    crop_count=args.crops or 1,
+    as_json=args.json,
+    figure=args.figure,
   )
 
 

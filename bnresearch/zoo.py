@@ -17,6 +17,22 @@ _SLIM, _FB, _KERAS = 'TF-Slim', 'fb.resnet.torch', 'Keras'
 _HERE = 'arithmetic'
 
 
+class Ensemble(NamedTuple):
+  """What several networks together reach on ImageNet; one alone does not.
+
+  Attributes:
+    top_5_error: in percent.
+    networks: how many.
+    on: which crops and images.
+    stated_by: authors, year and arXiv number.
+  """
+
+  top_5_error: float
+  networks: int
+  on: str
+  stated_by: str
+
+
 class Published(NamedTuple):
   """A network as published, for 1000 classes unless stated otherwise.
 
@@ -29,6 +45,9 @@ class Published(NamedTuple):
     top_1: accuracy on ImageNet's validation set, one crop, in percent; None
       if we know no public source.
     measured_by: who states that accuracy.
+    top_5: likewise, of the same measurement.
+    ensemble: the error that is usually cited for the network; None if we know
+      of none.
     size: side of the square images, in pixels.
     channels: channels of the images.
     num_classes: K.
@@ -46,11 +65,25 @@ class Published(NamedTuple):
   channels: int = 3
   num_classes: int = 1000
   layers: dict[str, Any] = {}  # noqa: RUF012, none of it is ever changed
+  top_5: float | None = None
+  ensemble: Ensemble | None = None
 
 
 _BIASES = {'keep_bias': True}
 _AUX = {'auxiliary_heads': True}
 _SLIMS = {'strides_at': 'last', 'padding': 'same'}
+
+_TEST, _VALIDATION = 'test images', 'validation images'
+_V1 = Ensemble(6.67, 7, f'144 crops, {_TEST}', 'Szegedy et al. 2014, 1409.4842')
+_V2 = Ensemble(
+  4.82, 6, f'144 crops, {_TEST}', 'Ioffe & Szegedy 2015, 1502.03167'
+)
+_V3 = Ensemble(
+  3.5, 4, f'many crops, {_VALIDATION}', 'Szegedy et al. 2015, 1512.00567'
+)
+_V4 = Ensemble(
+  3.08, 4, f'3 of them residual, {_TEST}', 'Szegedy et al. 2016, 1602.07261'
+)
 
 PUBLISHED = {
   'mlp': Published(
@@ -62,7 +95,9 @@ PUBLISHED = {
   'lenet_5': Published(
     'lenet', {}, 'none', 61_706, _HERE, size=28, channels=1, num_classes=10
   ),
-  'alexnet': Published('alexnet', {}, 'none', 61_100_840, _TV, 56.5, _TV),
+  'alexnet': Published(
+    'alexnet', {}, 'none', 61_100_840, _TV, 56.5, _TV, top_5=79.1
+  ),
   'alexnet_2012': Published(
     'alexnet', {'variant': '2012'}, 'none', 62_378_344, _OSMR
   ),
@@ -75,13 +110,17 @@ PUBLISHED = {
   'vgg_11': Published('vgg', {'variant': '11'}, 'none', 132_863_336, _OSMR),
   'vgg_13': Published('vgg', {'variant': '13'}, 'none', 133_047_848, _OSMR),
   'vgg_16c': Published('vgg', {'variant': '16c'}, 'none', 133_638_952, _HERE),
-  'vgg_16': Published('vgg', {}, 'none', 138_357_544, _OSMR, 71.5, _SLIM),
+  'vgg_16': Published(
+    'vgg', {}, 'none', 138_357_544, _OSMR, 71.5, _SLIM, top_5=89.8
+  ),
   'vgg_16_bn': Published(
-    'vgg', {}, 'batch', 138_365_992, _TV, 73.36, _TV, layers=_BIASES
+    'vgg', {}, 'batch', 138_365_992, _TV, 73.36, _TV, layers=_BIASES, top_5=91.5
   ),
   'vgg_19': Published('vgg', {'variant': '19'}, 'none', 143_667_240, _OSMR),
   'nin': Published('nin', {}, 'none', 7_595_176, _HERE),
-  'googlenet': Published('googlenet', {}, 'none', 6_998_552, _HERE),
+  'googlenet': Published(
+    'googlenet', {}, 'none', 6_998_552, _HERE, ensemble=_V1
+  ),
   'googlenet_heads': Published('googlenet', _AUX, 'none', 13_378_280, _HERE),
   'googlenet_torchvision': Published(
     'googlenet',
@@ -91,9 +130,18 @@ PUBLISHED = {
     _TV,
     69.8,
     _SLIM,
+    top_5=89.6,
   ),
   'inception_v2': Published(
-    'inception_v2', {}, 'batch', 11_278_528, _HERE, 74.8, 'the paper, BN-x30'
+    'inception_v2',
+    {},
+    'batch',
+    11_278_528,
+    _HERE,
+    74.8,
+    'the paper, BN-x30',
+    top_5=92.2,
+    ensemble=_V2,
   ),
   'inception_v2_caffe': Published(
     'inception_v2',
@@ -104,6 +152,7 @@ PUBLISHED = {
     73.5,
     'Cadene',
     layers=_BIASES,
+    top_5=91.6,
   ),
   'inception_v2_slim': Published(
     'inception_v2',
@@ -113,15 +162,34 @@ PUBLISHED = {
     _HERE,
     73.9,
     _SLIM,
+    top_5=91.8,
   ),
   'inception_v3': Published(
-    'inception_v3', {}, 'batch', 23_834_568, _OSMR, 78.0, _SLIM, 299
+    'inception_v3',
+    {},
+    'batch',
+    23_834_568,
+    _OSMR,
+    78.0,
+    _SLIM,
+    299,
+    top_5=93.9,
+    ensemble=_V3,
   ),
   'inception_v3_head': Published(
     'inception_v3', _AUX, 'batch', 27_161_264, _TV, size=299
   ),
   'inception_v4': Published(
-    'inception_v4', {}, 'batch', 42_679_816, _OSMR, 80.2, _SLIM, 299
+    'inception_v4',
+    {},
+    'batch',
+    42_679_816,
+    _OSMR,
+    80.2,
+    _SLIM,
+    299,
+    top_5=95.3,
+    ensemble=_V4,
   ),
   'inception_v4_head': Published(
     'inception_v4', _AUX, 'batch', 46_039_280, _HERE, size=299
@@ -141,7 +209,7 @@ PUBLISHED = {
     'resnet', {'variant': '152'}, 'batch', 60_192_808, _HERE
   ),
   'resnet_50_slim': Published(
-    'resnet', _SLIMS, 'batch', 25_557_032, _HERE, 75.2, _SLIM
+    'resnet', _SLIMS, 'batch', 25_557_032, _HERE, 75.2, _SLIM, top_5=92.2
   ),
   'densenet_121': Published('densenet', {}, 'batch', 7_978_856, _TV),
   'densenet_169': Published(
@@ -151,10 +219,10 @@ PUBLISHED = {
     'densenet', {'variant': '201'}, 'batch', 20_013_928, _KERAS
   ),
   'mobilenet_v1': Published(
-    'mobilenet_v1', {}, 'batch', 4_231_976, _OSMR, 70.9, _SLIM
+    'mobilenet_v1', {}, 'batch', 4_231_976, _OSMR, 70.9, _SLIM, top_5=89.9
   ),
   'mobilenet_v2': Published(
-    'mobilenet_v2', {}, 'batch', 3_504_872, _TV, 71.8, _SLIM
+    'mobilenet_v2', {}, 'batch', 3_504_872, _TV, 71.8, _SLIM, top_5=91.0
   ),
   'mobilenet_v2_imgclsmob': Published(
     'mobilenet_v2', {'variant': 'imgclsmob'}, 'batch', 3_504_960, _OSMR

@@ -252,14 +252,17 @@ def assert_same_as_torch(
   rtol=RTOL,
   source='torchvision',
   training_in='float32',
+  evaluated_in='float32',
   published=True,
+  names=None,
 ):
   """Compares logits under running and batch statistics with PyTorch's.
 
   `theirs` is a module without dropout that takes images NCHW. It computes in
-  float64, so the differences are our rounding, not theirs. `training_in` is our
-  dtype under batch statistics. A network that `source` has `published` has the
-  options that `pretrained` demands.
+  float64, so the differences are our rounding, not theirs. `training_in` and
+  `evaluated_in` are our dtypes under batch and running statistics. A network
+  that `source` has `published` has the options that `pretrained` demands; of
+  another, `names` may say what `theirs` calls our layers.
   """
   import torch
 
@@ -279,12 +282,12 @@ def assert_same_as_torch(
   # Training changes the running statistics: what is converted is a copy.
   # They are float32's numbers.
   arrays = {name: np.array(x.numpy(), np.float32) for name, x in state.items()}
+  if names is None and published:
+    names = pretrained.check(source, model, size)
   variables = pretrained.convert(
     arrays,
     pretrained.SOURCES[source],
-    pretrained.check(source, model, size)
-    if published
-    else names_of(source, model),
+    names or names_of(source, model),
     models.shapes(model, size),
   )
   x_NHWC = images(size)
@@ -293,7 +296,7 @@ def assert_same_as_torch(
     theirs.train(train)
     with torch.no_grad():
       expected_NK = theirs(torch.from_numpy(x_NCHW)).numpy()
-    dtype = training_in if train else 'float32'
+    dtype = training_in if train else evaluated_in
     with jax.enable_x64(dtype == 'float64'):
       ours = jax.tree.map(
         functools.partial(jnp.asarray, dtype=dtype), (variables, x_NHWC)

@@ -20,6 +20,7 @@ FLOORS = (
   ('config_code', 'knobs'),
   ('config',),
   ('assembly', 'pretrained', 'zoo'),
+  ('stated',),
   ('runs',),
   ('inference',),
   ('preflight',),

@@ -292,7 +292,10 @@ def test_no_network_is_refused():
       '--predictions=a.txt: needs a name that ends in .csv or .parquet.',
     ),
     (['--mode=eval', '--figure=a.gif'], '.gif: needs a name that ends in .pdf'),
-    (['--figure=a.png'], '--figure: only for --mode=eval.'),
+    (
+      ['--figure=a.png'],
+      '--figure: only for --mode=eval and --mode=predict.',
+    ),
     (['--mode=eval', '--crops=10'], 'b: 10 crops: those of images of 8 pixels'),
     (['--mode=eval', '--crops=144'], 'a: 144 crops: are cut from large images'),
     (['--mode=eval', '--step=7'], 'holds no checkpoint of step 7'),

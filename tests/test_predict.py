@@ -7,6 +7,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 import bnresearch as bnr
 from bnresearch import config as configs
@@ -204,6 +206,67 @@ def test_json_holds_every_class_and_what_could_not_be_read(
   assert set(first['probabilities']) == {*CLASSES}
   assert second == {'file': str(tmp_path / 'in/b.jpg'), 'problem': 'empty file'}
   assert captured.err.strip().endswith('b.jpg: empty file')
+
+
+def drawing(monkeypatch):
+  """Returns a list that gets every figure that is saved."""
+  drawn, save = [], Figure.savefig
+  monkeypatch.setattr(
+    Figure, 'savefig', lambda f, *a, **k: drawn.append(f) or save(f, *a, **k)
+  )
+  return drawn
+
+
+def test_a_picture_shows_each_photograph_with_its_classes(
+  trained, photographs, tmp_path, monkeypatch, capsys
+):
+  drawn = drawing(monkeypatch)
+  files = predict.files([photographs / 'val'])[3:7]
+  folders.save(tmp_path / 'in' / 'bad.jpg', b'')
+  picture = tmp_path / 'new' / 'p.png'
+  command = ['--mode=predict', '--json', f'--workdir={trained}']
+  inside = [files[0], str(tmp_path / 'in'), *files[1:]]
+  assert main.main([*command, f'--figure={picture}', *inside]) == 1
+  captured = capsys.readouterr()
+  assert 'p.png: 4 of 5 photographs.' in captured.err
+  expected = [p for p in json.loads(captured.out) if 'class' in p]
+  with Image.open(picture) as image:
+    assert image.format == 'PNG'
+  (figure,) = drawn
+  panels = [a for a in figure.axes if a.images or a.patches]
+  assert len(panels) == 2 * len(expected)
+  for photograph, bars, p in zip(panels[::2], panels[1::2], expected):
+    assert photograph.get_title() == pathlib.Path(p['file']).name
+    shown = photograph.images[0].get_array()
+    content = pathlib.Path(p['file']).read_bytes()
+    np.testing.assert_array_equal(shown, decoding.decode(content))
+    best = sorted(p['probabilities'].items(), key=lambda item: -item[1])
+    assert [bar.get_width() for bar in bars.patches] == [
+      pytest.approx(value) for _, value in best
+    ]
+    assert [t.get_text() for t in bars.texts] == [
+      f'{name} {value:.1%}' for name, value in best
+    ]
+
+
+def test_a_picture_has_no_more_photographs_than_can_be_seen(
+  trained, photographs, tmp_path, monkeypatch, capsys
+):
+  drawn = drawing(monkeypatch)
+  picture = tmp_path / 'p.pdf'
+  command = ['--mode=predict', f'--workdir={trained}', f'--figure={picture}']
+  assert main.main([*command, str(photographs)]) == 0
+  assert 'p.pdf: 24 of 50 photographs.' in capsys.readouterr().err
+  assert sum(bool(panel.images) for panel in drawn[0].axes) == 24
+
+
+def test_without_a_photograph_there_is_no_picture(trained, tmp_path, capsys):
+  folders.save(tmp_path / 'bad.jpg', b'')
+  picture = tmp_path / 'p.png'
+  command = ['--mode=predict', f'--workdir={trained}', f'--figure={picture}']
+  assert main.main([*command, str(tmp_path / 'bad.jpg')]) == 1
+  assert 'p.png: no photograph to draw' in capsys.readouterr().err
+  assert not picture.exists()
 
 
 @pytest.mark.parametrize(

@@ -254,11 +254,19 @@ def test_all_options_of_sources_are_knobs():
         assert option in config[group]
 
 
-@pytest.mark.parametrize('name', ['weights.pth', 'weights.bin', 'weights'])
-def test_a_pickle_is_not_read(tmp_path, name):
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    ('weights.pkl', r'needs \.safetensors, \.npz or, of PyTorch, \.pth, \.pt'),
+    ('weights', r'needs \.safetensors, \.npz or, of PyTorch, \.pth, \.pt'),
+    ('weights.pth', r'weights\.pth: holds no state dict of PyTorch'),
+    ('weights.bin', r'weights\.bin: holds no state dict of PyTorch'),
+  ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, name, message):
   file = tmp_path / name
   file.write_bytes(b'never read')
-  with pytest.raises(ValueError, match=r'needs \.safetensors or \.npz'):
+  with pytest.raises(ValueError, match=message):
     pretrained.load(file, 'torchvision', MODEL, SIZE)
 
 

@@ -1,6 +1,7 @@
 """The published networks: counts, multiply-adds, depth, and their tables."""
 
 import functools
+import re
 
 import jax
 import pytest
@@ -23,6 +24,31 @@ def test_the_number_of_parameters_is_the_published_one(name):
   assert cost.parameters == zoo.published(name).parameters
   assert cost.depth > 0
   assert cost.macs > 0
+
+
+@pytest.mark.parametrize(
+  ('name', 'documented'),
+  [
+    ('googlenet', 6.67),
+    ('inception_v2', 4.8),
+    ('inception_v3', 3.5),
+    ('inception_v4', 3.08),
+  ],
+)
+def test_the_error_that_is_cited_is_that_of_an_ensemble(name, documented):
+  found = zoo.published(name)
+  error = found.ensemble.top_5_error
+  assert error == pytest.approx(documented, abs=0.05)
+  assert found.ensemble.networks > 3
+  assert re.search(r' 20\d\d, 1\d{3}\.\d{4,5}$', found.ensemble.stated_by)
+  if found.top_5:  # one network, one crop
+    assert 100 - found.top_5 > 1.3 * error
+
+
+def test_a_network_is_right_more_often_within_five_guesses():
+  for name, found in zoo.PUBLISHED.items():
+    if found.top_5 is not None:
+      assert found.top_1 + 10 < found.top_5 < 100, name
 
 
 def sizes(model, size):
@@ -123,6 +149,14 @@ def test_the_costs_of_lenet_by_hand():
   assert [layer.parameters for layer in cost.layers] == counted
 
 
+def test_the_share_of_dense_layers_is_that_of_lenets_three_last(capsys):
+  dense = 401 * 120 + 121 * 84 + 85 * 10
+  assert cost_of('lenet_5').dense_share == pytest.approx(dense / 61_706)
+  assert command_line.main(['--model=lenet_5']) == 0
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert 'Dense layers have 95.8% of all.' in printed
+
+
 def test_a_loop_costs_its_turns():
   cost = measure(network('lstm', 'none', 10, units=20), 5, 1)
   turn = 5 * 80 + 20 * 80
@@ -183,10 +217,17 @@ def test_wrong_use_is_said_and_no_table_printed(argument, message, capsys):
 
 
 def test_the_zoo_is_a_table_of_all(capsys, monkeypatch):
-  some = {k: zoo.PUBLISHED[k] for k in ('mlp', 'resnet_18')}
+  names = ('mlp', 'resnet_18', 'inception_v2', 'mobilenet_v2_imgclsmob')
+  some = {k: zoo.PUBLISHED[k] for k in names}
   monkeypatch.setattr(zoo, 'PUBLISHED', some)
   assert command_line.main([]) == 0
-  lines = capsys.readouterr().out.splitlines()
+  printed = capsys.readouterr().out
+  lines = printed.splitlines()
   row = next(line for line in lines if 'resnet_18' in line)
   for text in ('11,689,512', '1,814.1 M', '224x224x3', '69.6%', 'torchvision'):
     assert text in row
+  row = next(line for line in lines if 'inception_v2' in line)
+  for text in ('74.8%, 92.2%', '4.82%, of 6'):
+    assert text in row
+  assert 'mobilenet_v2_imgclsmob' in printed  # whole, though it is long
+  assert 'inception_v2: 6 networks, 144 crops, test images; Ioffe' in printed

@@ -31,8 +31,10 @@ run the same as a SLURM job array; config.slurm sets its resources
 show progress, from any terminal; write all results as a table
   python -m bnresearch.main --config=configs/figure1.py --status
   python -m bnresearch.main --config=configs/figure1.py --collect=figure1.csv
-predict the classes of images, one or thousands, files or folders
+predict the classes of images, one or thousands, files or folders; draw them
   python -m bnresearch.main --mode=predict --workdir=runs/flowers rose.jpg more/
+  python -m bnresearch.main --mode=predict --workdir=runs/flowers more/ \\
+      --figure=flowers.png
 evaluate a checkpoint exactly, under each kind of statistics, and save these
   python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'

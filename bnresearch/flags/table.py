@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 from bnresearch import paths
 from bnresearch.images import crops
 from bnresearch.machine import process
-from bnresearch.reports import prediction_file, reliability, results, targets
+from bnresearch.reports import (
+  photographs,
+  prediction_file,
+  reliability,
+  results,
+  targets,
+)
 from bnresearch.sweeps.launch import LAUNCHERS
 
 MODES = ('train', 'eval', 'predict', 'profile')
@@ -181,9 +187,11 @@ USE = (
   _flag(
     '--figure',
     'eval',
+    'predict',
     endings=reliability.ENDINGS,
     help='eval: draw the reliability diagram, accuracy against confidence; '
-    f'ends in {" or ".join(reliability.ENDINGS)}',
+    f'predict: draw the photographs, at most {photographs.MOST}, each with its '
+    f'most probable classes; ends in {" or ".join(reliability.ENDINGS)}',
     **_FILE,
   ),
   _flag(

@@ -331,7 +331,7 @@ TABLE = (
 
   Group('start', 'Trained weights to start from, instead of random ones.'),
   Knob('start.path', '', PATH,
-       'a run directory, or a file that pretrained/ reads'),
+       'a run, or weights: a file of .pth, .safetensors or .npz'),
   Knob('start.source', 'run', choice('run', 'keras', 'timm', 'torchvision'),
        'of a file: keras, timm or torchvision', needs=(setting('start.path'),)),
   Knob('start.checkpoint', 'best', CHECKPOINT,

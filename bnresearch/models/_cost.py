@@ -47,6 +47,12 @@ class Cost(NamedTuple):
   macs: int
   depth: int
 
+  @property
+  def dense_share(self) -> float:
+    """The share of dense layers, logits included, in the parameters."""
+    dense = sum(x.parameters for x in self.layers if len(x.kernel) == 2)
+    return dense / self.parameters
+
 
 def measure(model: nn.Module, size: int, channels: int = 3) -> Cost:
   """Measures a network by shapes alone, without running or compiling it.

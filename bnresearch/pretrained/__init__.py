@@ -1,13 +1,13 @@
 """Pretrained weights of other libraries, mapped to our trees by explicit names.
 
   from bnresearch import pretrained
-  variables = pretrained.load('r50.safetensors', 'torchvision', model, 224)
+  variables = pretrained.load('resnet50.pth', 'torchvision', model, 224)
 
 Each file covers one architecture, with a function per source, such as
 `keras(model)` or `torchvision(model)`. It returns `Names`: the path of each of
 our layers, and the source's name of it. The file's `OPTIONS` say which options
-our network needs to have the source's logits. Nothing is downloaded, and no
-pickle is read.
+our network needs to have the source's logits. Nothing is downloaded, and what a
+file names is never run, also of PyTorch's pickles (`_pth.py`).
 
 Differences that names, shapes and options do not show go unnoticed: a ResNet
 with blur pooling, such as timm's, is taken for one without.
@@ -91,7 +91,8 @@ def load(
 
   Args:
     path: a `.safetensors` or `.npz` file of arrays by name, as in PyTorch's
-      `state_dict()` or Keras's `variable.path`.
+      `state_dict()` or Keras's `variable.path`; or `.pth`, `.pt` or `.bin`, a
+      state dict that `torch.save` wrote.
     source: 'keras', 'timm' or 'torchvision'; the arrays have its names and
       layout.
     model: one of `bnresearch.models`, with batch normalizers or none.
@@ -104,7 +105,8 @@ def load(
     Unmatched: a name is missing on either side, a shape differs, a value is not
       finite, a variance is negative, or `check` finds other options.
     LookupError: the architecture has no pretrained weights.
-    ValueError: the file has another format, or the source is unknown.
+    ValueError: the file has another format, is damaged or holds more than a
+      state dict, or the source is unknown.
   """
   layers = {path.partition('/')[2].rpartition('/')[0] for path in excluded}
   names = check(source, model, size, layers.__contains__)

@@ -10,6 +10,8 @@ import flax
 import numpy as np
 import safetensors.numpy
 
+from bnresearch.pretrained import _pth
+
 
 class SourceLayer(NamedTuple):
   """One of our layers, as named in a source.
@@ -81,15 +83,22 @@ SOURCES = {
 SOURCES['timm'] = SOURCES['torchvision']  # both use PyTorch
 
 
+_TORCH = ('.pth', '.pt', '.bin')  # all the same format
+
+
 class Unmatched(ValueError):
   """Weights do not fit a network; the message lists all faults."""
 
 
 def read(path: str | os.PathLike) -> Arrays:
-  """Returns the arrays of a `.safetensors` or `.npz` file by name.
+  """Returns the arrays of a file by name; nothing in the file is run.
+
+  Args:
+    path: `.safetensors`, `.npz`, or what `torch.save` wrote: `.pth`, `.pt` or
+      `.bin`.
 
   Raises:
-    ValueError: the file has another format.
+    ValueError: the file has another format, or `_pth.read` refuses it.
   """
   ending = pathlib.Path(path).suffix
   if ending == '.npz':
@@ -97,9 +106,10 @@ def read(path: str | os.PathLike) -> Arrays:
       return dict(arrays)
   if ending == '.safetensors':
     return safetensors.numpy.load_file(path)
+  if ending in _TORCH:
+    return _pth.read(path)
   raise ValueError(
-    f'{path}: needs .safetensors or .npz. A pickle may run any program when it '
-    'is read; save it anew where it was made.'
+    f'{path}: needs .safetensors, .npz or, of PyTorch, {", ".join(_TORCH)}.'
   )
 
 

@@ -1,6 +1,7 @@
 """Predictions of image files, as a table or as JSON."""
 
 import json
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from bnresearch.inference.predict import predict
 from bnresearch.inference.run import Run
+from bnresearch.reports import photographs
 from bnresearch.terminal import say, track, wide
 from bnresearch.training.state import State
 
@@ -22,10 +24,20 @@ def show(
   *,
   crop_count: int,
   as_json: bool,
+  figure: pathlib.Path | None = None,
 ) -> int:
   """Prints what the run predicts for each file; returns the exit status.
 
   It is 1 if a file could not be read; the others are predicted all the same.
+
+  Args:
+    run: predicts.
+    state: from `run.restore`.
+    files: paths of images.
+    crop_count: see `predict`.
+    as_json: whether to print JSON instead of a table.
+    figure: where to draw the photographs with their predictions, see
+      `photographs.draw`; None for nowhere.
   """
   predicted = predict(run, state, files, crop_count)
   found = list(track(predicted, 'predicting', len(files)))
@@ -34,6 +46,10 @@ def show(
     say(json.dumps([_as_dict(p, names) for p in found], indent=2))
   else:
     wide().print(_table(found, names))
+  if figure:
+    drawn = photographs.draw(found, names, figure)
+    said = f'Wrote {figure}: {drawn} of {len(found)} photographs.'
+    say(said if drawn else f'{figure}: no photograph to draw.', sys.stderr)
   problems = [p for p in found if p.problem]
   for p in problems:
     say(f'{p.file}: {p.problem}', sys.stderr)
