@@ -175,15 +175,8 @@ def make_advance(
       which several states lie, if there are several.
   """
 
-  def batch_at(split, indices):
-    # Rows of bytes: XLA gathers them six times faster than images.
-    N, *image_shape = split.images.shape
-    rows = split.images.reshape(N, -1)[indices]
-    images = rows.reshape(*indices.shape, *image_shape)
-    return Examples(images, split.labels[indices])
-
   def one(state, split, indices_N, key):
-    return train_step(state, batch_at(split, indices_N), key)
+    return train_step(state, _batch_at(split, indices_N), key)
 
   def scanned(state, split, indices_TN, key):
     # All T batches are gathered before the loop: a loop that holds the whole
@@ -191,7 +184,7 @@ def make_advance(
     return jax.lax.scan(
       lambda state, batch: train_step(state, batch, key),
       state,
-      batch_at(split, indices_TN),
+      _batch_at(split, indices_TN),
     )
 
   call_one = compiled(one, 0)
@@ -212,11 +205,19 @@ def make_advance(
   call_many = compiled(scanned, 1)
 
   def advance(state, split, indices_TN, key):
-    is_scanned = len(indices_TN) == length or not length
-    make = call_many if is_scanned else called
+    is_usual = len(indices_TN) == length or not length
+    make = call_many if is_usual else called
     return make(state, split, indices_TN, key)
 
   return advance
+
+
+def _batch_at(split, indices):
+  # Rows of bytes: XLA gathers them six times faster than images.
+  N, *image_shape = split.images.shape
+  rows = split.images.reshape(N, -1)[indices]
+  images = rows.reshape(*indices.shape, *image_shape)
+  return Examples(images, split.labels[indices])
 
 
 def _stacked(rows):
