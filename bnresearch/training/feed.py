@@ -205,11 +205,10 @@ def make_advance(
   call_many = compiled(scanned, 1)
 
   def advance(state, split, indices_TN, key):
-    is_usual = len(indices_TN) == length or not length
-    make = call_many if is_usual else called
+    make = call_many if len(indices_TN) == length else called
     return make(state, split, indices_TN, key)
 
-  return advance
+  return advance if length else call_many
 
 
 def _batch_at(split, indices):
