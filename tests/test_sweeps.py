@@ -53,6 +53,8 @@ def begun(point, workdir, **status):
     if not run.status:
       for step, accuracy in ((100, 0.75), (200, 0.5)):
         row = {'train/loss': np.float32(step), 'train/probe': np.ones(3)}
+        row['probe/gradient_norm/growth'] = np.float32(step / 1000)
+        row['probe/gradient_norm/hidden_1/kernel'] = np.float32(step)
         run.logbook.write(step, row | {'test/accuracy': accuracy})
       run.begin_session(0, {'commit': 'abc', 'device': 'abacus', 'jax': '1'})
     run.update(**status)
@@ -147,6 +149,19 @@ def test_status_shows_every_point_and_starts_nothing(
   assert launched == []
 
 
+def test_status_shows_what_the_probes_measured_and_cost(study, capsys):
+  flags, chosen, workdir = study
+  seconds = {'probe_seconds': 0.5, 'steps_per_second': 10.0}
+  end(chosen[0], workdir, status='done', **seconds)
+  assert main([*flags, '--status']) == 0
+  told = capsys.readouterr().out
+  assert 'a record of the probes takes 0.5 s, as long as 5 steps' in told
+  table = told.partition('probes, last record')[2]
+  assert 'growth' in table
+  assert '0.2' in table
+  assert 'kernel' not in table  # of one layer
+
+
 def test_status_refuses_the_runs_of_another_config(study, capsys):
   flags, chosen, workdir = study
   end(chosen[0], workdir, status='done')
@@ -186,6 +201,7 @@ def test_collected_results_have_a_row_for_each_point(study, ending, tmp_path):
     'final/test/accuracy': 0.5,
     'best/test/accuracy': 0.75,
     'best_step/test/accuracy': 100,
+    'final/probe/gradient_norm/growth': 0.2,
     'commit': 'abc',
     'device': 'abacus',
     'jax': '1',

@@ -105,8 +105,9 @@ def _metrics(point, path, target):
     result[f'steps_to/{target}'] = steps if np.isfinite(steps) else None
   for name, series in metrics.items():
     group, _, kind = name.partition('/')
-    if group not in _GROUPS and not targets.is_scalar(name):
-      continue  # of the layers of one network
+    of_run = group in _GROUPS or targets.is_scalar(name)
+    if not of_run or series.values.ndim > 1:
+      continue  # of the layers of a network
     result[f'final/{name}'] = series.values[-1].item()
     if kind in _HAVE_BEST and (found := best.value(name, series)):
       result[f'best_step/{name}'], result[f'best/{name}'] = found
