@@ -1,4 +1,4 @@
-"""Cost of Figure 2 as published: the time of a step of each network.
+"""Cost of Figure 2, as published or small: the time of a step of each network.
 
 Claim:    none is published. At 32 images a step, Inception takes 31 million
           steps; here its variants with all modifications take a third of them.
@@ -7,7 +7,8 @@ Command:  python -m benchmarks.inception --output=inception.json
 Cost:     five minutes on two CPU cores.
 Result:   benchmarks/results/inception_*.json
 
-The networks are those of configs/inception.py:scale=paper. Networks that differ
+The networks are those of configs/inception.py:scale=paper, or scale=small with
+--scale=small. Networks that differ
 only in numbers, such as the learning rate, share a compiled step and are timed
 once. It is the step of a run, with distortions, L2 and update, on 224-pixel
 images already on the device; `benchmarks.data` times reading and cropping. The
