@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from bnresearch import paths
@@ -106,7 +107,11 @@ def finish(
   if judged:
     print(claims.text(judged))
   if args.output:
-    notes = {'benchmark': name, 'steps': steps}
+    notes = {
+      'benchmark': name,
+      'steps': steps,
+      'platform': jax.default_backend(),
+    }
     claims.write(
       args.output, judged, **(notes | provenance.collect() | numbers)
     )

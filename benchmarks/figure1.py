@@ -29,7 +29,6 @@ from benchmarks import _timing
 from benchmarks._figure1_contestants import NORMS, PLAYERS
 from bnresearch import command, lookup
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
@@ -54,20 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   _print(rows, args, peak)
   judged = [_judge(name, goal, rounds) for name, goal in GOALS.items()]
   judged = [claim for claim in judged if claim]
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='figure1',
-      data=args.data,
-      steps=args.steps,
-      rounds=args.rounds,
-      peak_gflops=round(peak, 1),
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'figure1',
+    args,
+    judged,
+    data=args.data,
+    steps=args.steps,
+    rounds=args.rounds,
+    peak_gflops=round(peak, 1),
+    rows=rows,
+  )
 
 
 def _measure(name, args):

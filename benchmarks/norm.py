@@ -36,7 +36,6 @@ from bnresearch import command
 from bnresearch.machine import process
 from bnresearch.norms.batch import Norm
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 SHAPES = ((32, 56, 56, 64), (32, 28, 28, 256), (256, 14, 14, 512), (60, 100))
@@ -96,19 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   Console(width=110).print(table)
   print(f'Memory over that of x; bytes accessed are at least {LEAST}.')
   judged = _judge(rows)
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='norm',
-      data=f'Gaussian numbers, {args.dtype}',
-      steps=0,
-      rounds=args.rounds,
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'norm',
+    args,
+    judged,
+    data=f'Gaussian numbers, {args.dtype}',
+    rounds=args.rounds,
+    rows=rows,
+  )
 
 
 def _measure(shape, args):
