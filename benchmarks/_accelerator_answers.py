@@ -82,7 +82,7 @@ def _bn(item, items):
   found = f"At most {of_flax:.2f} of Flax's time"
   shares = [row['of_copy'] for row in ours if 'of_copy' in row]
   if not shares:
-    return Answer(f'{found}; a CPU is not compared with a copy.', 'Nothing.')
+    return Answer(f'{found}; a CPU is not compared with a copy.', '')
   found += f', at least {min(shares):.0%} of the copy bandwidth.'
   follows = (
     'No kernel of our own is needed.'
@@ -95,7 +95,7 @@ def _bn(item, items):
 def _networks(item, items):
   rows = [row for row in item['result']['rows'] if 'ms' in row]
   if not rows:
-    return Answer(_skipped(item), 'Nothing.')
+    return Answer(_skipped(item), '')
   found = '; '.join(
     f'{_title(row)} {row["images_per_s"]:,.0f} images/s, '
     f'{row["of_peak"]:.0%} of the peak'
@@ -167,19 +167,21 @@ def _figure2(item, items):
   rows = item['result']['rows']
   days = sum(row['days'] for row in rows)
   steps = [row['steps_per_s'] for row in rows]
-  time = f'{days:,.1f} days' if days > 1 else f'{24 * days:,.2f} hours'
-  found = f'{min(steps):,.3g} to {max(steps):,.3g} steps/s; a seed {time}.'
-  verb = 'is' if days <= DAYS else 'is not'
-  return Answer(found, f'It {verb} within reach: {DAYS} days at most.')
+  time = f'{days:,.3g} days' if days > 2 else f'{24 * days:,.3g} hours'
+  found = (
+    f'{min(steps):,.3g} to {max(steps):,.3g} steps/s; a seed takes {time}.'
+  )
+  within = 'within' if days <= DAYS else 'out of'
+  return Answer(found, f'It is {within} reach: at most {DAYS} days a seed.')
 
 
 def _largest(item, items):
   rows = [row for row in item['result']['rows'] if 'largest_batch' in row]
   if not rows:
-    return Answer(_skipped(item), 'Nothing.')
+    return Answer(_skipped(item), '')
   found = ', '.join(f'{r["network"]} {r["largest_batch"]:,}' for r in rows)
   return Answer(
-    f'{found}, in {rows[0]["limit_gb"]:,.0f} GB.',
+    f'{found}, in {rows[0]["limit_gb"]:,.3g} GB.',
     'Larger batches need train.microbatches or train.remat.',
   )
 
@@ -190,9 +192,9 @@ def _folding(item, items):
     for row in item['result']['rows']
     if row['contestant'] == 'folded'
   ]
-  found = f'{min(ratios):.2f} to {max(ratios):.2f} of the time with batch norms'
+  told = ', '.join(f'{ratio:.2f}' for ratio in ratios)
   return Answer(
-    f'{found}.',
+    f'Time over that with batch norms: {told}.',
     'Folding pays here.' if max(ratios) < 0.95 else 'Folding is for export.',
   )
 

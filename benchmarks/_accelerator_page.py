@@ -82,16 +82,21 @@ def page(measured: Mapping[str, Any]) -> str:
     *_notes(measured),
     _table(titles, [_summary(item, items) for item in ITEMS]),
     *(line for item in ITEMS for line in _section(item, items)),
-    '<p class="small">Written by <code>python -m benchmarks.accelerator</code>. '
-    'Every decision stands in docs/accelerators.md.</p>',
+    '<p class="small">Written by <code>python -m benchmarks.accelerator'
+    '</code>. docs/accelerators.md has every decision.</p>',
     '</body></html>',
   ]
   return '\n'.join(lines) + '\n'
 
 
+def minutes(seconds: int) -> int:
+  """Returns the --minutes with which an item of so many seconds begins."""
+  return seconds // 60 + 1
+
+
 def _device(measured):
   count = measured.get('devices', 1)
-  of = measured.get('device', 'a device that is not known yet')
+  of = measured.get('device', 'an accelerator')
   return f'{count} x {of}' if count > 1 else of
 
 
@@ -124,19 +129,22 @@ def _notes(measured):
     if measured['items'].get(item.name, {}).get('status') != 'done'
   ]
   if waiting:
+    longest = max(item.least for item in ITEMS if item.name in waiting)
     yield (
       f'<p class="note">{len(ITEMS) - len(waiting)} of {len(ITEMS)} items are '
-      f'done. The same command goes on with {_text(", ".join(waiting))}.</p>'
+      f'done. The same command goes on with {_text(", ".join(waiting))}; the '
+      f'longest needs --minutes={minutes(longest)}.</p>'
     )
 
 
 def _summary(item, items):
   """Returns the cells of an item's row in the first table, as HTML."""
-  name = (
-    f'<a href="#{item.name}">{_text(item.name)}</a><br>{_badge(item, items)}'
-  )
+  title = _text(item.name)
+  if 'output' in items.get(item.name, {}):
+    title = f'<a href="#{title}">{title}</a>'
+  name = f'{title}<br>{_badge(item, items)}'
   found, follows = _answer(item, items)
-  return name, _text(item.asks), _text(found), _text(follows)
+  return name, *map(_text, (item.asks, found, follows))
 
 
 def _answer(item: Item, items) -> tuple[str, str]:
@@ -182,7 +190,8 @@ def _section(item, items):
     yield _rows(result['rows'])
   if result.get('claims'):
     yield _claims(result['claims'])
-  output = f'<pre>{_text(found["output"].strip())}</pre>'
+  output = _text(found['output'].strip())
+  output = f'<pre>{output}</pre>' if output else ''
   if result:
     output = f'<details><summary>What it printed</summary>{output}</details>'
   yield output

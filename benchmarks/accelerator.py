@@ -30,8 +30,7 @@ from benchmarks import _accelerator_answers as answers
 from benchmarks import _accelerator_page
 from benchmarks._accelerator_items import ITEMS
 from bnresearch import command, lookup, paths
-from bnresearch.data import MissingData
-from bnresearch.terminal import Console, explain, say
+from bnresearch.terminal import Console, say
 
 _TAIL = 4000  # characters of an item's output that are kept
 _LEFT_FOR_JSON = 5  # seconds
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   ends = time.monotonic() + 60 * args.minutes
   found = _read(args.output, args.dry_run)
   chosen = [item for item in ITEMS if item.name in args.items]
-  data = _data(args.dry_run)
+  data = _data()
   for item in chosen:
     left = ends - time.monotonic() - _LEFT_FOR_JSON
     if found.get(item.name, {}).get('status') == 'done':
@@ -64,22 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write(found, args)
   Console(width=100).print(_table(found))
   say(f'{args.page} says what follows; {args.output} has all numbers.')
-  missing = [i.name for i in chosen if found[i.name]['status'] != 'done']
+  missing = [i for i in chosen if found[i.name]['status'] != 'done']
   if missing:
-    say(f'The same command goes on with {", ".join(missing)}.')
+    longest = _accelerator_page.minutes(max(i.least for i in missing))
+    names = ', '.join(item.name for item in missing)
+    say(f'The same command goes on with {names}.')
+    say(f'The longest of them needs --minutes={longest}.')
   wrong = {'failed', 'out of time'} & {r['status'] for r in found.values()}
   return 1 if wrong else 0
 
 
-def _data(dry_run):
+def _data():
   """Returns the data sets of the items: those of the papers, if here."""
   names = {'digits': 'mnist', 'clothes': 'fashion_mnist'}
   for key, name in names.items():
-    try:
-      if not dry_run:  # which takes synthetic images
-        lookup.find('data', name).load('test')
-    except MissingData as error:
-      say(f'{explain(error)} Digits of scikit-learn take its place.')
+    if missing := lookup.find('data', name).ready():
+      say(f"{missing} scikit-learn's digits take its place.")
       names[key] = 'digits'
   return names
 
@@ -117,6 +116,7 @@ def _run(command, seconds) -> tuple[int | None, str]:
     text=True,
     errors='replace',
     start_new_session=True,
+    env=os.environ | {'PYTHONUNBUFFERED': '1'},  # what it said is never lost
   )
   try:
     text, _ = child.communicate(timeout=seconds)
