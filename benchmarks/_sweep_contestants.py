@@ -52,9 +52,10 @@ def points_of(args: argparse.Namespace) -> list[Point]:
   Raises:
     ConfigError: no run can have so many steps.
   """
-  config = figure1.get_config(f'data={args.data},steps={args.steps}')
+  arg = f'data={args.data},steps={args.steps}'
   if args.study == 'figure1':
-    return points(config, {})
+    return points(figure1.get_config(f'{arg},init=both'), {})
+  config = figure1.get_config(arg)
   with config.unlocked():
     config.sweep = tuple(
       {'optim.learning_rate': RATES[k % len(RATES)], 'seed': k // len(RATES)}
