@@ -53,13 +53,13 @@ ITEMS = (
   Item(
     'bn',
     'BN with ReLU, float32: how far from the bandwidth of a copy?',
-    ('benchmarks.norm',),
+    ('benchmarks.norm', '--rounds=10'),
     40,
   ),
   Item(
     'bn_bfloat16',
     'BN with ReLU, bfloat16: how far from the bandwidth of a copy?',
-    ('benchmarks.norm', '--dtype=bfloat16'),
+    ('benchmarks.norm', '--rounds=10', '--dtype=bfloat16'),
     40,
   ),
   Item(
@@ -93,7 +93,7 @@ ITEMS = (
   Item(
     'input',
     'How many photographs a second can this host crop?',
-    ('benchmarks.data',),
+    ('benchmarks.data', '--rounds=2'),
     60,
   ),
   Item(

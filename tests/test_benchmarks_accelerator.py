@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 
 from benchmarks import _accelerator_answers as answers
 from benchmarks import _accelerator_page, accelerator
 from benchmarks._accelerator_items import ITEMS, Item
+from tests import studies
 
 SHORT = Item('bn', 'Is it short?', ('benchmarks.norm', '--rounds=1'), 1)
 WRONG = Item('bn_bfloat16', 'Wrong?', ('benchmarks.norm', '--rounds=0'), 1)
@@ -103,6 +105,18 @@ def test_the_items_are_commands_that_exist_and_a_wrong_name_is_refused(capsys):
   with pytest.raises(SystemExit):
     accelerator.main(['--items=bn,swep'])
   assert "Did you mean 'sweep'?" in capsys.readouterr().err
+
+
+def test_the_protocol_has_every_item_in_order_with_its_time():
+  text = (studies.ROOT / 'docs' / 'accelerators.md').read_text()
+  section = text.partition('## What follows from what')[2]
+  rows = re.findall(r'^\| (`.*?) \| (\d+)', section, re.MULTILINE)
+  told = [
+    (name, int(seconds))
+    for names, seconds in rows
+    for name in re.findall('`(.*?)`', names)
+  ]
+  assert told == [(item.name, item.least) for item in ITEMS]
 
 
 def done(rows=(), **result):
