@@ -10,8 +10,9 @@ Result:   benchmarks/results/figure1_*.json
 Each contestant trains both networks, none and batch, with the same data,
 batches of 60, SGD and an evaluation on the test split every 500 steps, without
 probes, and with the last checkpoint only. Each has its own processes: ours one
-per network; the others train one network after the other on all cores, as their
-users do. Whole times begin with the start of the process.
+per network on a CPU; the others, and ours elsewhere, train one network after
+the other, on all cores, as their users do. Whole times begin with the start of
+the process.
 """
 
 import argparse

@@ -59,13 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, network = args.play.split(':')
     print(json.dumps(contestants.PLAYERS[name](args, network)))
     return 0
-  peak = _measure('peak', args.models[0], args)['gflops']
+  # This process starts no JAX before its children are done: it would take the
+  # device, or most of its memory, from them.
+  known = _measure('peak', ','.join(args.models), args)
   rows = [
-    _row(name, network, args, peak)
+    _row(name, network, args, known)
     for network in args.models
     for name in args.contestants
   ]
-  _print(rows, args, peak)
+  _print(rows, args, known['gflops'])
   judged = _judge(rows)
   return _timing.finish(
     'networks',
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     size=args.size,
     dtype=args.dtype,
     timed_steps=args.steps,
-    peak_gflops=peak,
+    peak_gflops=known['gflops'],
     rows=rows,
   )
 
@@ -102,7 +104,7 @@ def _measure(name, network, args) -> dict[str, Any]:
   return json.loads(child.stdout.splitlines()[-1])
 
 
-def _row(name, network, args, peak):
+def _row(name, network, args, known):
   """Returns what a contestant measured, with what follows from its time."""
   row = {
     'network': network,
@@ -113,7 +115,7 @@ def _row(name, network, args, peak):
     seconds = row.pop('seconds')
     row['ms'] = 1e3 * seconds
     row['images_per_s'] = args.batch / seconds
-    row['of_peak'] = contestants.gflop(args, network) / seconds / peak
+    row['of_peak'] = known[f'gflop_{network}'] / seconds / known['gflops']
   return row
 
 
