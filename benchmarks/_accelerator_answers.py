@@ -79,7 +79,7 @@ def _sweep_486(item, items):
 def _bn(item, items):
   ours = [r for r in item['result']['rows'] if r['layer'] == 'bnresearch']
   of_flax = max(row['time_of_flax'] for row in ours)
-  found = f"At most {of_flax:.2f} of Flax's time"
+  found = f"Up to {of_flax:.2f} of Flax's time"
   shares = [row['of_copy'] for row in ours if 'of_copy' in row]
   if not shares:
     return Answer(f'{found}; a CPU is not compared with a copy.', '')

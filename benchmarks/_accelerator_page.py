@@ -22,6 +22,8 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd;
 th { font-weight: 600; border-bottom: 2px solid #999; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 code, pre { font: .82rem/1.4 ui-monospace, monospace; }
+code { overflow-wrap: anywhere; }
+.note code { white-space: nowrap; }
 pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; }
 .done { color: #14663a; } .late { color: #7a5200; } .failed { color: #a11212; }
 .note { background: #fff6db; padding: .6rem .8rem; }
@@ -45,16 +47,21 @@ _STATUSES = {
 _HIDDEN = {'platform', 'kind', 'torch', 'limit_gb'}
 _TITLES = {
   'compile_s': 'compile, s',
+  'bytes': 'accessed, of x',
   'days': 'days of a seed',
   'first_call_s': 'first call, s',
   'first_step_s': 'first step, s',
   'images_per_s': 'images/s',
+  'kept': 'kept, of x',
   'memory_gb': 'memory, GB',
   'ms_per_member_step': 'ms a step of a point',
   'ms_per_step': 'ms a step',
   'over_vectorized': 'over vectorized',
   'seconds_a_step': 's a step',
   'steps_per_s': 'steps/s',
+  'temporary_params_first': 'or, gradients in another order',
+  'temporary_x_first': 'temporary, of x',
+  'time_of_flax': "of Flax's time",
   'trace_s': 'trace, s',
   'train_s': 'training, s',
   'training_programs': 'of them, that train',
@@ -133,7 +140,7 @@ def _notes(measured):
     yield (
       f'<p class="note">{len(ITEMS) - len(waiting)} of {len(ITEMS)} items are '
       f'done. The same command goes on with {_text(", ".join(waiting))}; the '
-      f'longest needs --minutes={minutes(longest)}.</p>'
+      f'longest needs <code>--minutes={minutes(longest)}</code>.</p>'
     )
 
 

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = ', '.join(item.name for item in missing)
     say(f'The same command goes on with {names}.')
     say(f'The longest of them needs --minutes={longest}.')
-  wrong = {'failed', 'out of time'} & {r['status'] for r in found.values()}
+  wrong = {'failed', 'out of time'} & {found[i.name]['status'] for i in chosen}
   return 1 if wrong else 0
 
 
@@ -161,17 +161,13 @@ def _whole(found):
 
 
 def _read(file, dry_run):
-  """Returns what an earlier call has found; what was not done is done again.
-
-  So is all of a dry run, which means nothing.
-  """
+  """Returns what an earlier call has found; {} if one of them was a dry run."""
   if not file.exists():
     return {}
   whole = json.loads(file.read_text(encoding='utf-8'))
   if whole.get('dry_run', False) != dry_run:
     return {}
-  found = whole['items']
-  return {name: r for name, r in found.items() if r['status'] == 'done'}
+  return whole['items']
 
 
 def _table(found):

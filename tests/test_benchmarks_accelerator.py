@@ -84,16 +84,21 @@ def test_what_is_put_off_is_told_in_the_page(tmp_path, monkeypatch, capsys):
   assert 'The same command goes on with long.' in shown
   assert 'The longest of them needs --minutes=167.' in shown
 
+  # Of what is not chosen in another call, the page still says it.
+  other = LONG._replace(name='other')
+  both = LONG, other
+  flags = ('--items=other',)
+  _, found, page = measure(tmp_path, monkeypatch, *both, flags=flags, minutes=4)
+  assert [item['left'] for item in found.values()] == [475, 235]
+
 
 def test_a_dry_run_is_no_measurement(tmp_path):
   file = tmp_path / 'accelerator.json'
-  items = {'bn': {'status': 'done'}, 'sweep': {'status': 'failed'}}
-  file.write_text(json.dumps({'items': items}))
-  assert accelerator._read(file, False) == {'bn': {'status': 'done'}}
-  assert accelerator._read(file, True) == {}
-  file.write_text(json.dumps({'items': items, 'dry_run': True}))
-  assert accelerator._read(file, False) == {}
-  assert accelerator._read(file, True) == {'bn': {'status': 'done'}}
+  items = {'bn': {'status': 'done'}}
+  for dry_run in (False, True):
+    file.write_text(json.dumps({'items': items, 'dry_run': dry_run}))
+    assert accelerator._read(file, dry_run) == items
+    assert accelerator._read(file, not dry_run) == {}
 
 
 def test_the_items_are_commands_that_exist_and_a_wrong_name_is_refused(capsys):
