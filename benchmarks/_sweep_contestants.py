@@ -153,6 +153,8 @@ def measure(
       command,
       {
         'XDG_CACHE_HOME': str(folder),
+        # Where the user has set another, it would have compiled programs.
+        'JAX_COMPILATION_CACHE_DIR': str(pathlib.Path(folder, 'programs')),
         'JAX_ENABLE_COMPILATION_CACHE': str(name != 'uncached').lower(),
         'JAX_LOG_COMPILES': 'true',
       },
