@@ -8,7 +8,7 @@ Source:   Santurkar et al. 2018, sections 2.2 and 2.3, Figure 2 (arXiv
 Scale:    the sigmoid networks of Figure 1 of the BN paper on digits of 8 x 8
           pixels, SGD of rate 0.1; the paper's are VGG on CIFAR-10 and a deep
           linear network of 25 layers.
-Config:   configs/covariate_shift.py:init=both,seeds=3
+Config:   configs/figure1.py:init=both,probes=gradients,seeds=3
 Command:  python -m experiments.santurkar2018_shift --seeds=3
 Cost:     about 4 min on two CPU cores.
 Result:   experiments/results/santurkar2018_shift_*.{png,svg,json}
@@ -26,7 +26,7 @@ import numpy as np
 import bnresearch as bnr
 from bnresearch import command
 from bnresearch.reports import claims
-from configs import covariate_shift as study
+from configs import figure1 as study
 from experiments import _study
 
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     'santurkar2018_shift', __doc__, steps=50_000, folder='covariate_shift'
   )
   args = parser.parse_args(argv)
-  arg = f'data={args.data},init=both,seeds={args.seeds},steps={args.steps}'
+  arg = (
+    f'data={args.data},init=both,probes=gradients,seeds={args.seeds},'
+    f'steps={args.steps}'
+  )
   return _study.conduct(args, study.get_config, arg, judge, draw, table)
 
 
