@@ -29,6 +29,14 @@ from bnresearch.reports import claims
 from configs import figure1 as study
 from experiments import _study
 
+NOTES = """
+Both papers are right about their own quantity. With BN, gradients reach the
+first layer from the first step on; the layers that therefore learn shift each
+other's gradients, most of all while they learn. Without BN nothing shifts at
+first, because nothing below the last layer moves. From the tight start that
+lasts 20,000 steps; once the network learns, its shift is the larger one.
+"""
+
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
 SETTINGS = {0.01: 'tight start, std 0.01', 0.1: 'easy start, std 0.1'}
@@ -58,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     f'data={args.data},init=both,probes=gradients,seeds={args.seeds},'
     f'steps={args.steps}'
   )
-  return _study.conduct(args, study.get_config, arg, judge, draw, table)
+  return _study.conduct(args, study.get_config, arg, judge, draw, at_steps)
 
 
 def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
@@ -123,7 +131,7 @@ def _between(run, metric, first, last):
   return float(values[chosen].mean())
 
 
-def table(runs: Sequence[bnr.Run]) -> dict[str, list]:
+def at_steps(runs: Sequence[bnr.Run]) -> dict[str, list]:
   """Returns every number of the figure at the steps `AT`, run by run."""
   rows = []
   for run in runs:
@@ -160,7 +168,7 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
     row[0].set_ylabel(setting)
   for panel in panels[-1]:
     panel.set_xlabel('training steps (left end: before the first)')
-  panels[0, 0].legend(loc='lower right', frameon=False)
+  panels[0, 2].legend(loc='center left', frameon=False)
   figure.suptitle(
     'Santurkar et al. 2018, Definition 2.1, on the networks of Figure 1 and '
     f'{args.data} ({_study.seeds(args.seeds)})'
