@@ -240,7 +240,9 @@ def _auxiliary(config):
     {
       'auxiliary_none': {},
       'auxiliary_total': heads | {'objective.auxiliary_weight': 1.0},
-      'auxiliary_alternating': heads | {'objective.auxiliary': 'alternating'},
+      # The published results are of this kind, through the whole network.
+      'auxiliary_alternating': heads
+      | {'objective.auxiliary': 'alternating_whole'},
     },
   )
 

@@ -89,13 +89,14 @@ class Training:
   @functools.cached_property
   def train_step(self) -> step.TrainStep:
     """The training step, pure."""
-    train = self._config.train
+    train, own = self._config.train, self._config.objective
     return step.make_train_step(
       self._network.model,
       self.optimizer,
       self._images.inputs,
       self.passes,
       self._config.parallel.backend,
+      cut=objective.is_cut(own.auxiliary),
       microbatches=train.microbatches,
       average=train.average,
     )

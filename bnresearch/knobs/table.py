@@ -278,8 +278,8 @@ TABLE = (
 
   Group('objective', 'What is minimized.'),
   Knob('objective.auxiliary', 'weighted',
-       choice('none', 'weighted', 'alternating'),
-       'heads: none, weighted, alternating', needs=(HEADS,)),
+       choice('none', 'weighted', 'alternating', 'alternating_whole'),
+       "heads' losses: one pass, or one up to each head", needs=(HEADS,)),
   Knob('objective.auxiliary_weight', 0.3, real(0),
        "of each head's loss; GoogLeNet's",
        needs=(HEADS, setting('objective.auxiliary', 'weighted'))),

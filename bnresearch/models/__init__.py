@@ -20,6 +20,8 @@ cores of a CPU differently.
 `python -m bnresearch.models` prints all networks, or the layers of one.
 """
 
+import dataclasses
+
 import flax.linen as nn
 
 from bnresearch import lazy
@@ -38,6 +40,7 @@ __all__ = [
   'normalizers',
   'shapes',
   'smallest_size',
+  'up_to_head',
 ]
 __getattr__ = lazy.files(__name__, __path__)
 
@@ -45,3 +48,21 @@ __getattr__ = lazy.files(__name__, __path__)
 def convolves(model: nn.Module | type[nn.Module]) -> bool:
   """Returns whether a network has convolutions."""
   return getattr(model, 'convolves', True)
+
+
+def up_to_head(model: nn.Module, head: int) -> nn.Module:
+  """Returns a network cut above one of its heads, without the other heads.
+
+  It takes the variables of `model`, of which it uses its own; its logits (N, K)
+  are the head's.
+
+  Args:
+    model: a network with auxiliary heads.
+    head: from 1, bottom to top; 0 for the network's own logits.
+
+  Raises:
+    ValueError: once it is applied, if there is no such head.
+  """
+  if not head:
+    return model.clone(auxiliary_heads=False)
+  return model.clone(layers=dataclasses.replace(model.layers, up_to_head=head))

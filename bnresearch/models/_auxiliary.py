@@ -22,8 +22,8 @@ class Auxiliary(nn.Module):
   dropout: bool = True
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
-    """Adds logits (N, K) to the taps of `call`."""
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
+    """Returns logits (N, K)."""
     N, H, W, _ = x_NHWC.shape
     window, strides = (min(5, H), min(5, W)), 3 if min(H, W) > 1 else 1
     x = pool('avg', x_NHWC, window, strides, 'VALID', call)
@@ -33,4 +33,4 @@ class Auxiliary(nn.Module):
       self.num_classes, 0.7 if self.dropout else 0.0, name='logits'
     )
     # The loss takes (N, K), even if the network's own logits keep positions.
-    call.add_auxiliary(logits(x, call).reshape(N, self.num_classes))
+    return logits(x, call).reshape(N, self.num_classes)

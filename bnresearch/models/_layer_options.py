@@ -48,6 +48,10 @@ class Layers:
       if the network is applied at more than one position.
     dtype: the dtype of computation and taps; None for that of images and
       parameters. Parameters, statistics and logits keep at least float32.
+    up_to_head: the auxiliary head that the network ends with, from 1, bottom to
+      top: only the layers below it and the head itself are applied, and the
+      network's logits are the head's. 0 applies everything; see
+      `models.up_to_head`.
     remat: what to keep for the backward pass, see `_remat.py`: 'none' keeps
       everything and recomputes nothing.
   """
@@ -66,6 +70,7 @@ class Layers:
   input_format: str = 'NHWC'
   squeeze: bool = True
   dtype: Any = None
+  up_to_head: int = 0
   remat: str = 'none'
 
   def __post_init__(self):

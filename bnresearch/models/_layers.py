@@ -153,6 +153,7 @@ class Logits(nn.Module):
     For a map, logits are averaged over positions, unless `call.layers.squeeze`
     is False.
     """
+    call.check_end(self)
     x = call.dropout(x, self.dropout_rate)
     logits = call.layer(
       self,

@@ -118,7 +118,9 @@ class Model(nn.Module):
         x = call.block(row, x)
         if self.auxiliary_heads and module in _HEADS_AFTER:
           name = f'auxiliary_{_HEADS_AFTER.index(module) + 1}'
-          Auxiliary(self.num_classes, self.dropout_rate > 0, name=name)(x, call)
+          drops = self.dropout_rate > 0
+          if call.ends_with(Auxiliary(self.num_classes, drops, name=name), x):
+            return call.end()
 
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
     return logits(x.mean((1, 2)), call), call.taps

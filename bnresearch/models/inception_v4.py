@@ -61,7 +61,7 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = NetworkCall(self, x_NHWC, train=train, mask=mask)
-    return apply(self, rows(self), call), call.taps
+    return apply(self, rows(self), call)
 
 
 def rows(model: Model) -> dict[str, str | Branches]:

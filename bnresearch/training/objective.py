@@ -58,7 +58,11 @@ def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
   return len(heads(logits, taps))
 
 
-def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
+def passes(
+  count: int,
+  auxiliary: str,
+  auxiliary_weight: float,
+) -> Passes:
   """Returns the passes of one step: each has a weight for every head's loss.
 
   Args:
@@ -66,17 +70,29 @@ def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
     auxiliary: 'none', one pass, of the network's own loss; 'weighted', one
       pass, which adds `auxiliary_weight` times the loss of each auxiliary head
       (Szegedy et al. 2014, 1409.4842); 'alternating', a pass for each head,
-      the network's own first.
+      from the lowest one up to the network's own; 'alternating_whole', the
+      same, but the network's own first. See also `is_cut`.
     auxiliary_weight: see above.
   """
   rest = count - 1
-  if auxiliary == 'alternating':
+  if auxiliary.startswith('alternating'):
+    own, *above = range(count)
+    order = [*above, own] if is_cut(auxiliary) else [own, *above]
     return tuple(
-      tuple(float(head == of) for head in range(count)) for of in range(count)
+      tuple(float(head == of) for head in range(count)) for of in order
     )
   return (
     (1.0, *[auxiliary_weight if auxiliary == 'weighted' else 0.0] * rest),
   )
+
+
+def is_cut(auxiliary: str) -> bool:
+  """Returns whether each pass goes only up to its head, see `passes`.
+
+  If not, 'alternating_whole', each goes through the whole network, all of whose
+  running statistics follow.
+  """
+  return auxiliary == 'alternating'
 
 
 def weighted_loss(

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import optax
 
+from bnresearch import models
 from bnresearch.statistics import shards
-from bnresearch.training import accumulation, objective, parallel
+from bnresearch.training import accumulation, objective, parallel, part
 from bnresearch.training.state import State
 from bnresearch.training.stream import Examples
 
@@ -31,6 +32,7 @@ def make_train_step(
   passes: objective.Passes = ((1.0,),),
   backend: str = 'jit',
   *,
+  cut: bool = False,
   microbatches: int = 1,
   average: float = 0.0,
   platform: str = '',
@@ -40,8 +42,8 @@ def make_train_step(
   `key` is the run's; each step folds its number into it. A step prepares its
   batch by `inputs`, then makes one or more `passes`, see `objective.passes`:
   each goes forward and backward, and updates the parameters and the running
-  statistics. The metrics are those of the network's own logits in the first
-  pass, before any update: mean 'loss' in nats, 'accuracy' and, for K > 5,
+  statistics. The metrics are those of the network's own logits in their first
+  pass, before its update: mean 'loss' in nats, 'accuracy' and, for K > 5,
   'top5_accuracy', by the labels even where targets are mixed.
 
   Under `jax.set_mesh` the batch is split over its devices.
@@ -49,19 +51,27 @@ def make_train_step(
   Args:
     model, optimizer, inputs, passes: what a step is made of, see above.
     backend: how the batch is split, see `parallel.py`.
+    cut: whether each pass, of one head alone, goes through the layers below
+      that head only, and changes nothing else: no other parameter, no other
+      statistic.
     microbatches: parts of each pass, see `accumulation.py`.
     average: decay of the average of the parameters, which is updated once a
       step, see `average.py`; 0 for none.
     platform: that it will be lowered for, if not for this process's.
   """
+  networks = [_below(model, weights) if cut else None for weights in passes]
   gradients = [
     accumulation.in_parts(
-      parallel.distributed(_gradient(model, weights), backend),
+      parallel.distributed(
+        _gradient(network, (1.0,)) if network else _gradient(model, weights),
+        backend,
+      ),
       microbatches,
       platform,
     )
-    for weights in passes
+    for network, weights in zip(networks, passes, strict=True)
   ]
+  own = max(range(len(passes)), key=lambda k: passes[k][0] if cut else -k)
 
   def train_step(state, batch, key):
     batch = shards.split(batch)
@@ -70,14 +80,19 @@ def make_train_step(
     )
     key = jax.random.fold_in(key, state.step)
     logits = []
-    for k, gradient in enumerate(gradients):
+    for k, (network, gradient) in enumerate(zip(networks, gradients)):
       dropout = jax.random.fold_in(key, k) if k else key
+      params, collections = state.params, state.collections
+      if network:
+        reads = part.variables(network, x_NHWC)
+        params = part.picked(params, reads.pop('params'))
+        collections = part.picked(collections, reads)
       grads, collections, logits_NK = gradient(
-        state.params, state.collections, (x_NHWC, targets_NK), dropout
+        params, collections, (x_NHWC, targets_NK), dropout
       )
-      state = _updated(state, optimizer, grads, collections)
+      state = part.updated(state, optimizer, grads, collections)
       logits.append(logits_NK)
-    metrics = _metrics(logits[0], targets_NK, batch.labels)
+    metrics = _metrics(logits[own], targets_NK, batch.labels)
     return _followed(state, average), metrics
 
   return train_step
@@ -92,15 +107,6 @@ def _metrics(logits_NK, targets_NK, labels_N):
   return result
 
 
-def _updated(state, optimizer, grads, collections):
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  return state.replace(
-    params=optax.apply_updates(state.params, updates),
-    collections=collections,
-    opt_state=opt_state,
-  )
-
-
 def _followed(state, decay):
   """Counts the step, and updates the average of the parameters."""
   if decay:
@@ -108,6 +114,12 @@ def _followed(state, decay):
     average = follow(state.params, state.average, 1 - decay)
     state = state.replace(average=average)
   return state.replace(step=state.step + 1)
+
+
+def _below(model, weights):
+  """Returns the network up to the head whose loss alone has a weight."""
+  ((head, _),) = [(head, w) for head, w in enumerate(weights) if w]
+  return models.up_to_head(model, head)
 
 
 def _gradient(model, weights):
