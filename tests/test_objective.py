@@ -1,7 +1,5 @@
 """Auxiliary heads in what is minimized: none, weighted, alternating."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

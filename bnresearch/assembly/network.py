@@ -34,6 +34,12 @@ class Network:
     self._train, self._data_set = config.train, data_set
 
   @functools.cached_property
+  def input_shape(self) -> tuple[int, int, int]:
+    """The shape of an image as the network takes it, (H, W, C) or (C, H, W)."""
+    H, W, C = self._data_set.spec.image_shape
+    return (H, W, C) if self._model.input_format == 'NHWC' else (C, H, W)
+
+  @functools.cached_property
   def model(self) -> nn.Module:
     """The network as it is trained."""
     return self.with_norms()

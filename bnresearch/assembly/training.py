@@ -76,7 +76,7 @@ class Training:
     own, heads = self._config.objective, 1
     if self._config.model.auxiliary_heads:
       heads = objective.count_heads(
-        self._network.model, self._data.spec.image_shape
+        self._network.model, self._network.input_shape
       )
     return objective.passes(heads, own.auxiliary, own.auxiliary_weight)
 
@@ -106,8 +106,10 @@ class Training:
 
     Only 'lsuv' looks at it; for the others it is one example of zeros.
     """
-    if self._config.model.initializer != 'lsuv':
-      return jnp.zeros((1, *self._data.spec.image_shape))
+    own = self._config.model
+    sites = {site.rpartition('=')[2] for site in own.init_sites}
+    if 'lsuv' not in {own.initializer, *sites}:
+      return jnp.zeros((1, *self._network.input_shape))
     N, train_set = self._config.train.batch_size, self._data.source('train')
     found, _ = next(stream.in_order(train_set, self._images.crop(), N, N))
     return self._images.pixels(found)
@@ -117,7 +119,7 @@ class Training:
     return state.create(
       self._network.model,
       self.optimizer,
-      self._data.spec.image_shape,
+      self._network.input_shape,
       self._config.seed,
       self.initial_batch(),
       averaged=self._config.train.average > 0,
@@ -131,7 +133,7 @@ class Training:
       self.optimizer,
       averaged=self._config.train.average > 0,
     )
-    image_shape = self._data.spec.image_shape
+    image_shape = self._network.input_shape
     x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     return jax.eval_shape(create, jax.random.key(0), x_NHWC)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._layers import Conv, Logits, before_logits, pool
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row
 
@@ -79,7 +79,7 @@ def apply(
         return call.end()
     x = call.block(Row(row, name=name), x)
   logits = Logits(model.num_classes, model.dropout_rate, name='logits')
-  return logits(x.mean((1, 2)), call), call.taps
+  return logits(before_logits(x, model.last_pooling), call), call.taps
 
 
 class AuxiliaryHead(nn.Module):

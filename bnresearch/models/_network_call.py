@@ -65,7 +65,10 @@ class NetworkCall:
     form = self.layers.input_format
     _refusals.check_images(x, form)
     x = x if form == 'NHWC' else x.transpose(0, 2, 3, 1)
-    self.images_NHWC = x.astype(self.layers.dtype or x.dtype)
+    x = x.astype(self.layers.dtype or x.dtype)
+    if rate := self.layers.input_dropout_rate:
+      x = Dropout(rate, name='input_dropout')(x, train=train)
+    self.images_NHWC = x
     self.shape = self.images_NHWC.shape
 
   @property
@@ -106,13 +109,16 @@ class NetworkCall:
       cls = _standardized.layer(cls, self.layers.weight_standardization)
     _refusals.check_kernel(module, x.shape[-1], options)
     options['dtype'] = self.layers.dtype
-    kind = self.layers.initializer
+    kind, std = self.layers.initializer, self.layers.init_std
+    here = _initializers.at(self.layers.init_sites, '/'.join(module.path))
+    if here:
+      kind, std = here.name, std if here.std is None else here.std
     if kind == OWN:
       init = init or self._own_init
     elif kind == 'lsuv':
       init = _initializers.unit_variance(cls(**options, parent=None), x)
     else:
-      init = _initializers.find(kind, self.layers.init_std)
+      init = _initializers.find(kind, std)
     if issubclass(cls, nn.Conv):
       init = _initializers.times(self.layers.init_gain, init)
     layer = cls(**options, kernel_init=init)

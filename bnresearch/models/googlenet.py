@@ -9,7 +9,13 @@ import jax
 from bnresearch.models import _local_response
 from bnresearch.models._auxiliary import Auxiliary
 from bnresearch.models._layer_options import OWN, Layers
-from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._layers import (
+  LAST_POOLINGS,
+  Conv,
+  Logits,
+  before_logits,
+  pool,
+)
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
@@ -46,7 +52,7 @@ _HEADS_AFTER = ('4a', '4d')
 
 # What follows the 1x1 in a branch named 5x5.
 _FIVE_BY_FIVE = {'5x5': ('5x5',), 'two_3x3': ('3x3', '3x3'), '3x3': ('3x3',)}
-CHOICES = {'five_by_five': (OWN, *_FIVE_BY_FIVE)}
+CHOICES = {'last_pooling': LAST_POOLINGS, 'five_by_five': (OWN, *_FIVE_BY_FIVE)}
 
 
 class Model(nn.Module):
@@ -73,6 +79,9 @@ class Model(nn.Module):
       states none.
     auxiliary_heads: whether 4a and 4d have auxiliary heads, which the paper
       trains with, see `_auxiliary.py`.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits; the paper's 40%. Auxiliary heads have 70%,
       or none if this is 0.
   """
@@ -85,6 +94,7 @@ class Model(nn.Module):
   five_by_five: str = OWN
   lrn: bool | None = None
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.4
 
   @nn.compact
@@ -123,7 +133,7 @@ class Model(nn.Module):
             return call.end()
 
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return logits(before_logits(x, self.last_pooling), call), call.taps
 
 
 def stages(

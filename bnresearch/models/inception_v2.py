@@ -8,8 +8,15 @@ import jax
 
 from bnresearch.models import _local_response
 from bnresearch.models._auxiliary import Auxiliary
-from bnresearch.models._layer_options import Layers
-from bnresearch.models._layers import LINEAR, Conv, Logits, pool
+from bnresearch.models._layer_options import OWN, Layers
+from bnresearch.models._layers import (
+  LAST_POOLINGS,
+  LINEAR,
+  Conv,
+  Logits,
+  before_logits,
+  pool,
+)
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 from bnresearch.models.googlenet import stages
@@ -34,6 +41,7 @@ _DISPUTED = ('4c', '4d')
 _REDUCING = ('3c', '4e')
 
 CHOICES = {
+  'last_pooling': LAST_POOLINGS,
   'stem': ('paper', 'medium', 'small'),
   'pool_projection': (96, 128),
   'reduction': ('strided', 'pooled'),
@@ -75,6 +83,9 @@ class Model(nn.Module):
       precedes the second, as in GoogLeNet. The paper removes it.
     auxiliary_heads: whether 3c and 4e have auxiliary heads, on the halved map,
       see `_auxiliary.py`. The paper mentions none.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits. The paper removes it. Auxiliary heads have
       GoogLeNet's 70%, or none if this is 0.
   """
@@ -89,6 +100,7 @@ class Model(nn.Module):
   reduction: str = 'strided'
   lrn: bool = False
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.0
 
   @nn.compact
@@ -120,7 +132,7 @@ class Model(nn.Module):
           return call.end()
 
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return logits(before_logits(x, self.last_pooling), call), call.taps
 
   def _first(self, x_NHWC, call):
     """Applies the first convolution, separable or plain."""

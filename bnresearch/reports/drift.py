@@ -35,7 +35,7 @@ def _taps(run):
     )
     order.extend(taps)
 
-  x_NHWC = jax.ShapeDtypeStruct((1, *run.spec.image_shape), np.float32)
+  x_NHWC = jax.ShapeDtypeStruct((1, *run.parts.network.input_shape), np.float32)
   jax.eval_shape(look, x_NHWC)
   return order
 

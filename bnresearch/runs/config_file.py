@@ -69,10 +69,10 @@ def _bring_up_to_date(values, written):
     if isinstance(inside, dict):  # else a comparison of the keys reports it
       inside.setdefault(leaf, value)
   # Its passes used to go through the whole network.
-  objective = values.get('objective')
-  if written < 3 and isinstance(objective, dict):
-    if objective.get('auxiliary') == 'alternating':
-      objective['auxiliary'] = 'alternating_whole'
+  own = values.get('objective')
+  in_turn = isinstance(own, dict) and own.get('auxiliary') == 'alternating'
+  if in_turn and written < 3:
+    own['auxiliary'] = 'alternating_whole'
   # It used to say whether for all layers; now it has patterns of paths.
   norm = values.get('norm')
   if isinstance(norm, dict) and type(norm.get('per_activation')) is bool:

@@ -41,13 +41,18 @@ def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
   return ahead_NK.sum(-1) < 5
 
 
-def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
+def heads(logits: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
   """Returns the logits (N, K) of all heads: the network's, the auxiliary ones.
 
   The auxiliary ones are in order from bottom to top.
   """
   names = sorted(name for name in taps if name.startswith(AUXILIARY))
-  return [logits_NK, *(taps[name] for name in names)]
+  return [of_examples(logits), *(taps[name] for name in names)]
+
+
+def of_examples(logits: jax.Array) -> jax.Array:
+  """Returns (N, K): logits of a map (N, h, w, K) are averaged over it."""
+  return logits.mean((1, 2)) if logits.ndim == 4 else logits
 
 
 def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

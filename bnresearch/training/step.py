@@ -129,16 +129,16 @@ def _gradient(model, weights):
     x_NHWC, targets_NK = batch
 
     def loss_fn(params):
-      (logits_NK, taps), new = model.apply(
+      (logits, taps), new = model.apply(
         {'params': params, **collections},
         x_NHWC,
         train=True,
         mutable=list(collections),
         rngs={'dropout': key},
       )
-      heads = objective.heads(logits_NK, taps)
+      heads = objective.heads(logits, taps)
       loss = objective.weighted_loss(heads, targets_NK, weights)
-      return loss, (logits_NK, new)
+      return loss, (heads[0], new)
 
     grads, (logits_NK, new) = jax.grad(loss_fn, has_aux=True)(params)
     return grads, new, logits_NK
