@@ -263,6 +263,14 @@ def test_a_network_up_to_a_head_is_a_part_of_it(name):
     models.shapes(models.up_to_head(model, 3), size_of(name))
 
 
+def test_heads_are_counted_whether_logits_keep_their_positions_or_not():
+  for squeeze in (True, False):
+    model = small(
+      'googlenet', layers={'squeeze': squeeze}, auxiliary_heads=True
+    )
+    assert objective.count_heads(model, (8, 8, 3)) == 2
+
+
 def test_without_their_loss_auxiliary_heads_stay():
   model, batch, first = made()
   after, _ = advanced(model, batch, first, ((1.0, 0.0, 0.0),))

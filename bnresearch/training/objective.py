@@ -1,7 +1,5 @@
 """The loss that is minimized, and the accuracies beside it."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -57,10 +55,13 @@ def of_examples(logits: jax.Array) -> jax.Array:
 
 def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
   """Returns how many heads a network has, without running it."""
-  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  init = functools.partial(model.init_with_output, train=False)
-  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  return len(heads(logits, taps))
+
+  def of_one(x):
+    outputs, _ = model.init_with_output(jax.random.key(0), x, train=False)
+    return heads(*outputs)
+
+  x = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  return len(jax.eval_shape(of_one, x))
 
 
 def passes(
