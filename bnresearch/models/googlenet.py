@@ -6,8 +6,8 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from bnresearch.models import _local_response
-from bnresearch.models._auxiliary import Auxiliary
+from bnresearch.models import _auxiliary, _local_response
+from bnresearch.models._initializers import KAIMING
 from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._layers import (
   LAST_POOLINGS,
@@ -21,19 +21,38 @@ from bnresearch.models._rows import Row
 
 
 class Variant(NamedTuple):
-  """How published networks differ: in options of `Model`, and in a window.
+  """How published networks differ.
 
-  `last_pooling` is the pooling window between 4e and 5a.
+  Attributes:
+    five_by_five: as in `Model`.
+    lrn: likewise.
+    window_before_5a: of the pooling between 4e and 5a.
+    rates: dropout of auxiliary heads, see `_auxiliary.Auxiliary`.
+    init: kernel initializer of the convolutions, and of all layers without
+      `dense_init`.
+    dense_init: kernel initializer of all logits and of hidden layers.
   """
 
   five_by_five: str
   lrn: bool
-  last_pooling: int
+  window_before_5a: int
+  rates: tuple[float, float] = _auxiliary.PAPER
+  init: nn.initializers.Initializer = KAIMING
+  dense_init: nn.initializers.Initializer | None = None
 
 
 VARIANTS = {
-  'paper': Variant('5x5', lrn=True, last_pooling=3),
-  'torchvision': Variant('3x3', lrn=False, last_pooling=2),
+  'paper': Variant('5x5', lrn=True, window_before_5a=3),
+  'torchvision': Variant('3x3', lrn=False, window_before_5a=2),
+  'bn_googlenet': Variant(
+    'two_3x3',
+    lrn=False,
+    window_before_5a=3,
+    rates=(0.5, 0.5),
+    # PyTorch's kaiming_normal_ by fan_out, which is not truncated.
+    init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    dense_init=nn.initializers.normal(0.01),
+  ),
 }
 
 # Table 1: {module: (#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj)}.
@@ -65,9 +84,13 @@ class Model(nn.Module):
     num_classes: K, the width of the logits.
     layers: options that all layers share; own: ReLU, and Kaiming, as the paper
       does not specify initial kernels.
-    variant: one of `VARIANTS`: 'paper', or 'torchvision', which has 3x3 instead
-      of 5x5, no local response normalization, and 2x2 pooling before 5a, all as
-      in slim.
+    variant: one of `VARIANTS`: 'paper'; 'torchvision', which has 3x3 instead of
+      5x5, no local response normalization, and 2x2 pooling before 5a, all as in
+      slim; or 'bn_googlenet', a PyTorch network for photographs of flowers,
+      with two 3x3 instead of 5x5, no local response normalization, Kaiming's
+      kernels by fan-out, dense layers of deviation 0.01, and heads that drop
+      half of the hidden layer's inputs and half of its outputs. Its
+      convolutions keep the biases that BN cancels (`layers.keep_bias`).
     blocks: number of modules in stages 3, 4 and 5; the first ones are kept.
     stem: 'paper', 7x7/2 and two poolings, or 'small', 3x3 and none, for images
       of 8 to 64 pixels.
@@ -83,7 +106,7 @@ class Model(nn.Module):
       positions, which is the network's own; or 'none', a dense layer on all
       positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits; the paper's 40%. Auxiliary heads have 70%,
-      or none if this is 0.
+      or the variant's, or none if this is 0.
   """
 
   num_classes: int
@@ -102,8 +125,10 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    call = NetworkCall(self, x_NHWC, train=train, mask=mask)
-    variant, small = VARIANTS[self.variant], self.stem == 'small'
+    variant, small = VARIANTS.get(self.variant), self.stem == 'small'
+    init = variant.init if variant else KAIMING  # refused by the call
+    call = NetworkCall(self, x_NHWC, train=train, mask=mask, init=init)
+    dense = {'kernel_init': variant.dense_init}
     windows = _FIVE_BY_FIVE[
       variant.five_by_five if self.five_by_five == OWN else self.five_by_five
     ]
@@ -122,17 +147,20 @@ class Model(nn.Module):
 
     for stage, modules in enumerate(stages(ROWS, self.blocks)):
       if stage > 0:
-        x = pooled(x, 3 if stage == 1 else variant.last_pooling)
+        x = pooled(x, 3 if stage == 1 else variant.window_before_5a)
       for module in modules:
         row = Row(_row(module, windows), name=f'inception_{module}')
         x = call.block(row, x)
         if self.auxiliary_heads and module in _HEADS_AFTER:
           name = f'auxiliary_{_HEADS_AFTER.index(module) + 1}'
-          drops = self.dropout_rate > 0
-          if call.ends_with(Auxiliary(self.num_classes, drops, name=name), x):
+          rates = variant.rates if self.dropout_rate else _auxiliary.NONE
+          head = _auxiliary.Auxiliary(
+            self.num_classes, rates, variant.dense_init, name=name
+          )
+          if call.ends_with(head, x):
             return call.end()
 
-    logits = Logits(self.num_classes, self.dropout_rate, name='logits')
+    logits = Logits(self.num_classes, self.dropout_rate, **dense, name='logits')
     return logits(before_logits(x, self.last_pooling), call), call.taps
 
 

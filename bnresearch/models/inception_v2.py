@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models import _local_response
-from bnresearch.models._auxiliary import Auxiliary
+from bnresearch.models import _auxiliary, _local_response
 from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._layers import (
   LAST_POOLINGS,
@@ -127,8 +126,9 @@ class Model(nn.Module):
         x = pooled(x)
       if self.auxiliary_heads:
         name = f'auxiliary_{_REDUCING.index(module) + 1}'
-        drops = self.dropout_rate > 0
-        if call.ends_with(Auxiliary(self.num_classes, drops, name=name), x):
+        rates = _auxiliary.PAPER if self.dropout_rate else _auxiliary.NONE
+        head = _auxiliary.Auxiliary(self.num_classes, rates, name=name)
+        if call.ends_with(head, x):
           return call.end()
 
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
