@@ -6,7 +6,9 @@ batch statistics, and goes to every normalizer. `taps` maps a layer's path to
 its pre-activation: the array that enters the nonlinearity, or the normalizer
 that contains it. Probes need no hooks, and the compiler removes the taps that
 nobody reads. The taps include the logits of auxiliary heads, bottom to top,
-under names that begin with `AUXILIARY`.
+under names that begin with `AUXILIARY`. `end_points` gives the outputs of the
+modules instead, by TF-Slim's names; what a file calls differently is in its
+`END_POINTS`, {path: name}, and `POOLINGS`, of what lies below a path.
 
 `layers`, a `Layers`, holds what all layers of a network share: normalizer,
 activation, initializer and so on. The other fields are the architecture's own.
@@ -26,6 +28,7 @@ import flax.linen as nn
 
 from bnresearch import lazy
 from bnresearch.models._cost import measure
+from bnresearch.models._end_points import end_points
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
@@ -36,6 +39,7 @@ __all__ = [
   'Layers',
   'TooSmall',
   'convolves',
+  'end_points',
   'measure',
   'normalizers',
   'shapes',

@@ -18,6 +18,16 @@ from bnresearch.models._rows import Branches, Row
 STEM = (
   '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
 )
+# TF-Slim's names of it, see `end_points`.
+STEM_END_POINTS = {
+  'stem/conv_1': 'Conv2d_1a_3x3',
+  'stem/conv_2': 'Conv2d_2a_3x3',
+  'stem/conv_3': 'Conv2d_2b_3x3',
+  'stem/conv_5': 'Conv2d_3b_1x1',
+  'stem/conv_6': 'Conv2d_4a_3x3',
+  'stem': 'MaxPool_5a_3x3',
+}
+STEM_POOLINGS = {'stem/conv_5': 'MaxPool_3a_3x3'}
 # Initializers of the auxiliary head, as in slim and PyTorch.
 _CONV = nn.initializers.truncated_normal(0.01)
 _LOGITS = nn.initializers.truncated_normal(0.001)

@@ -67,6 +67,19 @@ ROWS = {
   '5a': (256, 160, 320, 32, 128, 128),
   '5b': (384, 192, 384, 48, 128, 128),
 }
+# TF-Slim's names, see `end_points`; it counts the stage's pooling as its first.
+END_POINTS = {
+  'stem_1': 'Conv2d_1a_7x7',
+  'stem_2': 'Conv2d_2b_1x1',
+  'stem_3': 'Conv2d_2c_3x3',
+  **{f'inception_{n}': f'Mixed_{n[0]}{chr(ord(n[1]) + 1)}' for n in ROWS},
+}
+POOLINGS = {
+  'stem_2': 'MaxPool_2a_3x3',
+  'inception_3a': 'MaxPool_3a_3x3',
+  'inception_4a': 'MaxPool_4a_3x3',
+  'inception_5a': 'MaxPool_5a_2x2',
+}
 _HEADS_AFTER = ('4a', '4d')
 
 # What follows the 1x1 in a branch named 5x5.

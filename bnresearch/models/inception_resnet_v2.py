@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._inception import STEM, AuxiliaryHead, counts
+from bnresearch.models._inception import (
+  STEM,
+  STEM_END_POINTS,
+  STEM_POOLINGS,
+  AuxiliaryHead,
+  counts,
+)
 from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._layers import (
   LAST_POOLINGS,
@@ -31,6 +37,8 @@ _UNITS = {
   'block8': ('1x1 192 | 1x1 192, 1x3 224, 3x1 256', 0.2),
 }
 
+END_POINTS = STEM_END_POINTS | {'conv_7b': 'Conv2d_7b_1x1'}
+POOLINGS = STEM_POOLINGS
 CHOICES = {'last_pooling': LAST_POOLINGS}
 
 

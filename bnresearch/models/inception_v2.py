@@ -39,6 +39,18 @@ ROWS = {
 _DISPUTED = ('4c', '4d')
 _REDUCING = ('3c', '4e')
 
+# TF-Slim's names, see `end_points`; what halves the map begins the next stage.
+END_POINTS = {
+  'stem_1_depthwise': '',
+  'stem_1': 'Conv2d_1a_7x7',
+  'stem_2': 'Conv2d_2b_1x1',
+  'stem_3': 'Conv2d_2c_3x3',
+  **{f'inception_{n}': f'Mixed_{n[0]}{chr(ord(n[1]) + 1)}' for n in ROWS},
+  'inception_3c': 'Mixed_4a',
+  'inception_4e': 'Mixed_5a',
+}
+POOLINGS = {'stem_2': 'MaxPool_2a_3x3', 'inception_3a': 'MaxPool_3a_3x3'}
+
 CHOICES = {
   'last_pooling': LAST_POOLINGS,
   'stem': ('paper', 'medium', 'small'),

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._inception import STEM, apply, counts, modules
+from bnresearch.models._inception import (
+  STEM,
+  STEM_END_POINTS,
+  STEM_POOLINGS,
+  apply,
+  counts,
+  modules,
+)
 from bnresearch.models._layer_options import OWN, Layers
 from bnresearch.models._layers import LAST_POOLINGS
 from bnresearch.models._network_call import NetworkCall
@@ -33,6 +40,7 @@ _ON_8X8 = (
 
 _KERNELS = nn.initializers.truncated_normal(0.1)
 
+END_POINTS, POOLINGS = STEM_END_POINTS, STEM_POOLINGS
 CHOICES = {'last_pooling': LAST_POOLINGS}
 
 

@@ -32,6 +32,11 @@ _ON_8X8 = (
   '1x1 384, 3x1 448, 1x3 512, (1x3 256 | 3x1 256) | avg 3x3, 1x1 256'
 )
 
+END_POINTS = {
+  'stem/conv_1': 'Conv2d_1a_3x3',
+  'stem/conv_2': 'Conv2d_2a_3x3',
+  'stem': 'Conv2d_2b_3x3',
+}
 CHOICES = {'last_pooling': LAST_POOLINGS}
 
 
