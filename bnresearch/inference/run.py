@@ -256,8 +256,7 @@ class Run:
 
     def probabilities(params, collections, images):
       logits, _ = forward(params, collections, pixels(shards.split(images)))
-      logits_NK = objective.of_examples(logits)
-      return shards.undivided(jax.nn.softmax(logits_NK))
+      return shards.undivided(jax.nn.softmax(objective.of_examples(logits)))
 
     return jax.jit(probabilities)
 

@@ -35,9 +35,9 @@ class Auxiliary(nn.Module):
     x = pool('avg', x_NHWC, window, strides, 'VALID', call)
     x = Conv(128, 1, name='conv')(x, call)
     before, after = self.rates
-    options = {'kernel_init': self.dense_init}
-    hidden = Dense(1024, normalized=False, **options, name='hidden')
+    init = self.dense_init
+    hidden = Dense(1024, normalized=False, kernel_init=init, name='hidden')
     x = hidden(call.dropout(x, before) if before else x, call)
-    logits = Logits(self.num_classes, after, **options, name='logits')
+    logits = Logits(self.num_classes, after, kernel_init=init, name='logits')
     # The loss takes (N, K), even if the network's own logits keep positions.
     return logits(x, call).reshape(N, self.num_classes)

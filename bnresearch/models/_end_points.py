@@ -19,7 +19,7 @@ def end_points(
   x: jax.Array,
   *,
   train: bool = False,
-  rngs: Mapping[str, jax.Array] | None = None,
+  rngs: dict[str, jax.Array] | None = None,
 ) -> dict[str, jax.Array]:
   """Returns the output of each module of a network, bottom to top, by name.
 

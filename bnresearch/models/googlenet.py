@@ -138,10 +138,9 @@ class Model(nn.Module):
     self, x_NHWC: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
-    variant, small = VARIANTS.get(self.variant), self.stem == 'small'
-    init = variant.init if variant else KAIMING  # refused by the call
+    variant = VARIANTS.get(self.variant, VARIANTS['paper'])  # or it is refused
+    init, dense, small = variant.init, variant.dense_init, self.stem == 'small'
     call = NetworkCall(self, x_NHWC, train=train, mask=mask, init=init)
-    dense = {'kernel_init': variant.dense_init}
     windows = _FIVE_BY_FIVE[
       variant.five_by_five if self.five_by_five == OWN else self.five_by_five
     ]
@@ -167,13 +166,13 @@ class Model(nn.Module):
         if self.auxiliary_heads and module in _HEADS_AFTER:
           name = f'auxiliary_{_HEADS_AFTER.index(module) + 1}'
           rates = variant.rates if self.dropout_rate else _auxiliary.NONE
-          head = _auxiliary.Auxiliary(
-            self.num_classes, rates, variant.dense_init, name=name
-          )
+          head = _auxiliary.Auxiliary(self.num_classes, rates, dense, name=name)
           if call.ends_with(head, x):
             return call.end()
 
-    logits = Logits(self.num_classes, self.dropout_rate, **dense, name='logits')
+    logits = Logits(
+      self.num_classes, self.dropout_rate, kernel_init=dense, name='logits'
+    )
     return logits(before_logits(x, self.last_pooling), call), call.taps
 
 

@@ -1,5 +1,6 @@
 """The training step, pure; and the call that makes many of them."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -59,18 +60,10 @@ def make_train_step(
       step, see `average.py`; 0 for none.
     platform: that it will be lowered for, if not for this process's.
   """
-  networks = [_below(model, weights) if cut else None for weights in passes]
-  gradients = [
-    accumulation.in_parts(
-      parallel.distributed(
-        _gradient(network, (1.0,)) if network else _gradient(model, weights),
-        backend,
-      ),
-      microbatches,
-      platform,
-    )
-    for network, weights in zip(networks, passes, strict=True)
-  ]
+  made = [_pass(model, weights, cut) for weights in passes]
+  split = functools.partial(
+    _split, backend=backend, microbatches=microbatches, platform=platform
+  )
   own = max(range(len(passes)), key=lambda k: passes[k][0] if cut else -k)
 
   def train_step(state, batch, key):
@@ -80,14 +73,10 @@ def make_train_step(
     )
     key = jax.random.fold_in(key, state.step)
     logits = []
-    for k, (network, gradient) in enumerate(zip(networks, gradients)):
+    for k, (network, gradient) in enumerate(made):
       dropout = jax.random.fold_in(key, k) if k else key
-      params, collections = state.params, state.collections
-      if network:
-        reads = part.variables(network, x_NHWC)
-        params = part.picked(params, reads.pop('params'))
-        collections = part.picked(collections, reads)
-      grads, collections, logits_NK = gradient(
+      params, collections = _read(state, network, x_NHWC)
+      grads, collections, logits_NK = split(gradient)(
         params, collections, (x_NHWC, targets_NK), dropout
       )
       state = part.updated(state, optimizer, grads, collections)
@@ -116,10 +105,31 @@ def _followed(state, decay):
   return state.replace(step=state.step + 1)
 
 
-def _below(model, weights):
-  """Returns the network up to the head whose loss alone has a weight."""
-  ((head, _),) = [(head, w) for head, w in enumerate(weights) if w]
-  return models.up_to_head(model, head)
+def _pass(model, weights, cut):
+  """Returns the network of a pass, if it is cut, and the gradient of its loss.
+
+  That network is the one up to the head whose loss alone has a weight.
+  """
+  if not cut:
+    return None, _gradient(model, weights)
+  ((head, weight),) = [(head, w) for head, w in enumerate(weights) if w]
+  network = models.up_to_head(model, head)
+  return network, _gradient(network, (weight,))
+
+
+def _split(gradient, backend, microbatches, platform):
+  """Returns a gradient of a batch, split over devices and in parts."""
+  spread = parallel.distributed(gradient, backend)
+  return accumulation.in_parts(spread, microbatches, platform)
+
+
+def _read(state, network, x_NHWC):
+  """Returns the parameters and collections that a pass reads, maybe all."""
+  if network is None:
+    return state.params, state.collections
+  reads = part.variables(network, x_NHWC)
+  params = part.picked(state.params, reads.pop('params'))
+  return params, part.picked(state.collections, reads)
 
 
 def _gradient(model, weights):
