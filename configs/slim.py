@@ -22,6 +22,9 @@ Of the scopes themselves (tf_slim/nets, google-research/tf-slim):
   inception_v3   `inception_v3_arg_scope` of the source documents: trunc_normal
                  of stddev=0.1, and 0.01 and 0.001 in the auxiliary head
 
+Our defaults are otherwise: decay 0.99, epsilon 1e-5, gamma, no L2; of V2, as
+its paper has it, BN in the stem, 128 of those channels and no dropout.
+
 With 1,000 classes and without heads, V2 has slim's 11,178,336 parameters and V3
 23,817,352. What is otherwise here: slim has no L2 on the separable stem.
 
