@@ -145,7 +145,8 @@ def test_a_run_may_take_its_images_channels_first(assert_close):
   )
   H, W, C = nhwc.network.input_shape
   assert nchw.network.input_shape == (C, H, W)
-  images_NHWC, labels_N = jnp.ones((4, H, W, C), jnp.uint8), jnp.arange(4)
+  drawn_NHWC = np.random.RandomState(0).randint(256, size=(4, H, W, C))
+  images_NHWC, labels_N = drawn_NHWC.astype(np.uint8), jnp.arange(4)
   x, y = (parts.images.pixels(images_NHWC) for parts in (nhwc, nchw))
   np.testing.assert_array_equal(x.transpose(0, 3, 1, 2), y)
   first = nhwc.training.fresh_state()
