@@ -46,12 +46,11 @@ def _numbers(x_VC):
   mean_C, var_C = moments.moments(x_VC, axes=(0,))
   varies_C = x_VC.max(0) > x_VC.min(0)
   std_C = jnp.where(varies_C, jnp.sqrt(var_C), 0)
-  x_VC = (x_VC.astype(std_C.dtype) - mean_C[None]) * jnp.where(
-    varies_C, 1 / std_C, 0
-  )
+  inverse_C = jnp.where(varies_C, 1 / std_C, 0)
+  x_VC = (x_VC.astype(std_C.dtype) - mean_C[None]) * inverse_C[None]
   correlation = jnp.matmul(x_VC.T, x_VC, precision='highest') / len(x_VC)
   scale_C = std_C / jnp.max(std_C)
-  covariance = scale_C[:, None] * correlation * scale_C[None]
+  covariance = scale_C[:, None] * correlation * scale_C[None, :]
   total, count = jnp.trace(covariance), varies_C.sum()
   share_C = jnp.maximum(jnp.linalg.eigvalsh(covariance / total), 0)
   apart = jnp.abs(correlation).sum() - jnp.trace(correlation)

@@ -20,32 +20,35 @@ SCALARS = ('accuracy', 'variability')
 def measure(view: NetworkView) -> dict[str, jax.Array]:
   """Returns {tap/accuracy, tap/variability}; scalars are the highest tap's.
 
-  Accuracy, a fraction, is that of each second test example, by the Euclidean
-  distance from the class means of the others. Variability is of all examples,
-  each class weighted by its examples.
+  Of each class, class means are of its first, third, ... test example, and
+  accuracy, a fraction, is that of the others, by the Euclidean distance; NaN if
+  there are none. Variability is of all examples, each class weighted by its
+  examples.
   """
   K = view.logits_NK.shape[-1]
   one_hot_NK = jax.nn.one_hot(view.test.labels_N, K)
+  before_NK = jnp.cumsum(one_hot_NK, axis=0) - 1
+  fits_N = (one_hot_NK * before_NK).sum(1) % 2 == 0
   result, last = {}, {}
   for tap, x in view.maps.items():
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     x_NC = x.reshape(len(x), -1, x.shape[-1]).mean(1)
     # Centred, so that no digits are lost where means are far from 0.
     x_NC -= moments.moments(x_NC, axes=(0,))[0][None]
+    mean_KC, count_K = _means(x_NC, one_hot_NK * fits_N[:, None])
+    right_N = _nearest(x_NC, mean_KC, count_K) == view.test.labels_N
     last = {
-      'accuracy': _accuracy(x_NC, one_hot_NK, view.test.labels_N),
+      'accuracy': (right_N & ~fits_N).sum() / (~fits_N).sum(),
       'variability': _variability(x_NC, one_hot_NK),
     }
     result |= {f'{tap}/{name}': value for name, value in last.items()}
   return result | last
 
 
-def _accuracy(x_NC, one_hot_NK, labels_N):
-  mean_KC, count_K = _means(x_NC[::2], one_hot_NK[::2])
-  products_NK = jnp.matmul(x_NC[1::2], mean_KC.T, precision='highest')
+def _nearest(x_NC, mean_KC, count_K):
+  products_NK = jnp.matmul(x_NC, mean_KC.T, precision='highest')
   distance_NK = jnp.square(mean_KC).sum(1)[None] - 2 * products_NK
-  distance_NK = jnp.where(count_K[None] > 0, distance_NK, jnp.inf)
-  return (distance_NK.argmin(1) == labels_N[1::2]).mean()
+  return jnp.where(count_K[None] > 0, distance_NK, jnp.inf).argmin(1)
 
 
 def _variability(x_NC, one_hot_NK):
@@ -55,8 +58,8 @@ def _variability(x_NC, one_hot_NK):
   return within / (count_K * jnp.square(mean_KC).sum(1)).sum()
 
 
-def _means(x_NC, one_hot_NK):
-  """Returns each class's mean, 0 if there are no examples, and their number."""
-  count_K = one_hot_NK.sum(0)
-  sum_KC = jnp.matmul(one_hot_NK.T, x_NC, precision='highest')
+def _means(x_NC, weight_NK):
+  """Returns each class's mean, 0 if nothing has weight, and its weight."""
+  count_K = weight_NK.sum(0)
+  sum_KC = jnp.matmul(weight_NK.T, x_NC, precision='highest')
   return sum_KC / jnp.maximum(count_K, 1)[:, None], count_K

@@ -26,11 +26,12 @@ def measure(view: NetworkView, *, active_slope: float) -> dict[str, jax.Array]:
   """
   result, of_layers = {}, []
   for tap, slope_VC in _slopes.of_taps(view).items():
-    share_C = (jnp.abs(slope_VC) > active_slope).mean(0)
+    active_VC = jnp.abs(slope_VC) > active_slope
+    share_C = active_VC.mean(0)
     of_layer = {
       'dead': (share_C == 0).mean(),
       'rare': (share_C < RARE).mean(),
-      'sparsity': 1 - share_C.mean(),
+      'sparsity': (~active_VC).mean(),
     }
     of_layers.append(of_layer)
     result |= {f'{tap}/{name}': x for name, x in of_layer.items()}
