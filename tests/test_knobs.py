@@ -19,6 +19,7 @@ from bnresearch import config as configs
 from bnresearch import knobs
 from bnresearch.assembly import assemble
 from bnresearch.data import DamagedData, MissingData
+from bnresearch.evaluation.measure import network_of
 from bnresearch.preflight import Machine
 from bnresearch.preflight.images import check_images
 from bnresearch.preflight.network import check_network
@@ -298,9 +299,10 @@ def of_population(looked):
 def of_probes(looked):
   if not looked.config.probes.names:
     return ''
-  made = looked.parts.evaluation.measure
-  batch = looked.batch(looked.config.probes.examples)
-  return traced(made, looked.fresh.params, looked.fresh.collections, *batch)
+  evaluation, network = looked.parts.evaluation, network_of(looked.fresh)
+  batches = evaluation.probed_shapes()
+  before = evaluation.measure.unknown(network, batches)
+  return traced(evaluation.measure, network, batches, before)
 
 
 def of_job(looked):

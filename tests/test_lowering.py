@@ -14,6 +14,7 @@ import pytest
 from bnresearch import knobs, lookup, selftest
 from bnresearch.assembly import assemble
 from bnresearch.config import override
+from bnresearch.evaluation.measure import network_of
 from bnresearch.knobs.defaults import default_config
 from bnresearch.ops import reference
 from bnresearch.statistics.population import ESTIMATORS, of_one_batch
@@ -192,8 +193,10 @@ def test_evaluation_and_probes_are_fit_for_accelerators():
   )
   state, batch, _ = shapes_of(parts)
   x = jax.ShapeDtypeStruct(batch.images.shape, jnp.uint8)
-  network = state.params, state.collections
-  assert_plain(parts.evaluation.measure, *network, x, batch.labels)
+  network, batches = network_of(state), parts.evaluation.probed_shapes()
+  measure = parts.evaluation.measure
+  before = measure.unknown(network, batches)
+  assert_plain(measure, network, batches, before)
   forward = functools.partial(parts.network.evaluated.apply, train=False)
   pixels = jax.ShapeDtypeStruct(x.shape, jnp.float32)
   variables = {'params': state.params, **state.collections}

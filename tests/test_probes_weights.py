@@ -105,7 +105,7 @@ def test_scale_and_bias_of_normalizers_are_summed_up(assert_close):
     for name, value in zip(names, expected):
       assert_close(found[f'one/norm/{kind}/{name}'], value, 1e-7)
   assert_close(found['scale/mean'], (scale.mean() + 2.0) / 2, 1e-12)
-  assert_close(found['bias/smallest'], -3.0, 1e-12)
+  assert_close(found['bias/std'], bias.std(), 1e-12)
   assert not any('one/bias' in name for name in found)
   assert float(found['two/norm/scale/std']) == 0.0
 
@@ -163,9 +163,10 @@ def test_distances_of_statistics_are_those_by_hand(N, used, assert_close):
     expected = by_numpy(of[reference], of[other])
     for name, value in expected.items():
       end = f'{other}_to_{reference}/{name}'
-      assert_close(found[end], value, 1e-9)
       assert_close(found[f'layer/norm/{end}'], value, 1e-9)
-  assert len(found) == 2 * len(statistics_distance.SCALARS)
+    end = f'{other}_to_{reference}/symmetric_kl'
+    assert_close(found[end], expected['symmetric_kl'], 1e-9)
+  assert len(found) == 9 + len(statistics_distance.SCALARS)
 
 
 def test_shift_and_spread_are_those_of_an_evaluation(assert_close):
@@ -175,8 +176,12 @@ def test_shift_and_spread_are_those_of_an_evaluation(assert_close):
   found = statistics_distance.measure(normalized(train, test, *running))
   pair = statistics(test.mean(0), test.var(0)), statistics(*running)
   distance = distances.distances(*pair, EPSILON)['layer/norm']
-  assert_close(found['running_to_population/shift'], distance.shift, 1e-9)
-  assert_close(found['running_to_population/spread'], distance.spread, 1e-9)
+  assert_close(
+    found['layer/norm/running_to_population/shift'], distance.shift, 1e-9
+  )
+  assert_close(
+    found['layer/norm/running_to_population/spread'], distance.spread, 1e-9
+  )
 
 
 def test_statistics_that_are_the_same_have_no_distance():

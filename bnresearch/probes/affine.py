@@ -10,11 +10,7 @@ import jax.numpy as jnp
 from bnresearch.probes import NetworkView, _trees
 from bnresearch.statistics import moments
 
-SCALARS = tuple(
-  f'{kind}/{name}'
-  for kind in ('scale', 'bias')
-  for name in ('mean', 'std', 'smallest', 'near_zero')
-)
+SCALARS = ('scale/mean', 'scale/near_zero', 'bias/mean', 'bias/std')
 
 
 def measure(view: NetworkView, *, near_zero: float) -> dict[str, jax.Array]:
