@@ -1,10 +1,10 @@
 """Sorted values of channels, and their quantiles."""
 
-import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def of_channels(x_VC: jax.Array) -> jax.Array:
@@ -32,13 +32,11 @@ def quantiles(sorted_CV: jax.Array, levels: Sequence[float]) -> jax.Array:
     sorted_CV: see `of_channels`.
     levels: from 0 to 1.
   """
-  rows = []
-  for level in levels:
-    position = level * (sorted_CV.shape[1] - 1)
-    low, high = math.floor(position), math.ceil(position)
-    low_C, high_C = sorted_CV[:, low], sorted_CV[:, high]
-    rows.append(low_C + (position - low) * (high_C - low_C))
-  return jnp.stack(rows)
+  position_Q = np.asarray(levels) * (sorted_CV.shape[1] - 1)
+  low_CQ = sorted_CV[:, np.floor(position_Q).astype(int)]
+  high_CQ = sorted_CV[:, np.ceil(position_Q).astype(int)]
+  share_Q = jnp.asarray(position_Q % 1, sorted_CV.dtype)
+  return (low_CQ + share_Q[None] * (high_CQ - low_CQ)).T
 
 
 def vary(sorted_CV: jax.Array) -> jax.Array:

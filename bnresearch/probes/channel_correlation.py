@@ -45,12 +45,13 @@ def measure(
 def _numbers(x_VC):
   mean_C, var_C = moments.moments(x_VC, axes=(0,))
   varies_C = x_VC.max(0) > x_VC.min(0)
-  std_C = jnp.where(varies_C, jnp.sqrt(var_C), 0)
-  inverse_C = jnp.where(varies_C, 1 / std_C, 0)
-  x_VC = (x_VC.astype(std_C.dtype) - mean_C[None]) * inverse_C[None]
-  correlation = jnp.matmul(x_VC.T, x_VC, precision='highest') / len(x_VC)
-  scale_C = std_C / jnp.max(std_C)
-  covariance = scale_C[:, None] * correlation * scale_C[None, :]
+  x_VC = x_VC.astype(mean_C.dtype) - mean_C[None]
+  scale = jnp.sqrt(var_C.max())  # squares of covariances might vanish
+  covariance = jnp.matmul(x_VC.T, x_VC / scale, precision='highest')
+  both = varies_C[:, None] & varies_C[None]
+  covariance = jnp.where(both, covariance / (len(x_VC) * scale), 0)
+  deviation_C = jnp.sqrt(jnp.where(varies_C, jnp.diagonal(covariance), 1))
+  correlation = covariance / (deviation_C[:, None] * deviation_C[None])
   total, count = jnp.trace(covariance), varies_C.sum()
   share_C = jnp.maximum(jnp.linalg.eigvalsh(covariance / total), 0)
   apart = jnp.abs(correlation).sum() - jnp.trace(correlation)
