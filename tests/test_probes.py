@@ -177,7 +177,11 @@ def measured(module, size, channels=3, **values):
   variables, batch = trained(module, size, channels)
   view = views.of_model(module, variables, batch, batch)
   measure = Measure(
-    assemble(config).evaluation.probes, view.functions, view.order, lambda x: x
+    assemble(config).evaluation.probes,
+    view.functions,
+    view.order,
+    lambda x: x,
+    epsilon=view.epsilon,
   )
   network = Network(view.params, view.collections, view.opt_state)
   batches = Batches(Examples(*batch), Examples(*batch))

@@ -1,4 +1,4 @@
-"""A probe that compares with the record before, in runs that are killed."""
+"""Probes in runs that are killed, and in runs of one program."""
 
 import itertools
 
@@ -9,15 +9,31 @@ from bnresearch import config as configs
 from bnresearch.assembly import assemble
 from bnresearch.probes import distribution_shift
 from bnresearch.runs import logbook, session
+from bnresearch.sweeps.points import Point
+from bnresearch.sweeps.vectorized import launcher
+from bnresearch.terminal import Console
 from configs import default
 
 PROBE = 'probe/distribution_shift'
 
 
-@pytest.fixture(scope='module')
-def parts():
+UNITS = (
+  'activation_histogram',
+  'affine',
+  'channel_correlation',
+  'class_separability',
+  'dead_units',
+  'distribution_shift',
+  'saturation',
+  'signal_propagation',
+  'statistics_distance',
+  'update_ratio',
+)
+
+
+def config_of(**values):
   config = default.get_config()
-  values = {
+  given = {
     'data.name': 'synthetic',
     'model.features': (6,),
     'train.steps': 40,
@@ -29,8 +45,13 @@ def parts():
     'probes.every': 10,
     'probes.examples': 50,
   }
-  assert configs.override(config, values) == []
-  return assemble(config)
+  assert configs.override(config, given | values) == []
+  return config.lock()
+
+
+@pytest.fixture(scope='module')
+def parts():
+  return assemble(config_of())
 
 
 @pytest.fixture(scope='module')
@@ -77,3 +98,31 @@ def test_distances_are_between_neighbours(whole, assert_close):
   _, distance_T = found[f'{PROBE}/wasserstein']
   expected_T = np.abs(np.diff(quantiles_TQC, axis=0)).mean((1, 2))
   assert_close(distance_T[1:], expected_T, 1e-5)
+
+
+@pytest.mark.grid
+def test_members_of_a_program_have_every_probe_of_units(tmp_path, assert_close):
+  given = {
+    'model.features': (6, 5),
+    'model.init_std': 0.3,
+    'train.steps': 20,
+    'probes.names': UNITS,
+  }
+  alone = assemble(config_of(**given))
+  assert session.train(alone, tmp_path / 'alone') == 'done'
+  members = [
+    Point(f'seed={seed}', config_of(**given, seed=seed), ('seed',))
+    for seed in (0, 1)
+  ]
+  launcher.run(members, tmp_path, Console(quiet=True))
+  expected, found = (
+    logbook.read(tmp_path / name / 'metrics.jsonl')
+    for name in ('alone', 'seed=0')
+  )
+  assert [*found] == [*expected]
+  for name, (steps, values) in expected.items():
+    assert found[name].steps.tolist() == steps.tolist()
+    known = np.isfinite(values)
+    np.testing.assert_array_equal(np.isfinite(found[name].values), known)
+    if not name.endswith('/counts'):  # a value may lie on an edge
+      assert_close(found[name].values[known], values[known], rtol=5e-3)
