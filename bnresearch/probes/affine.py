@@ -1,7 +1,7 @@
 """Scale and bias of normalizers: gamma and beta of Ioffe & Szegedy 2015.
 
 A channel whose gamma is near 0 is switched off; sparse ones tell which channels
-can go (Liu et al. 2017, 1708.06519, section 3).
+can go (Liu et al. 2017, 1708.06519).
 """
 
 import jax
