@@ -1,11 +1,12 @@
 """How alike a layer's channels are: correlation, and the rank of covariance.
 
 The effective rank (Roy & Vetterli 2007, "The effective rank: a measure of
-effective dimensionality") is that of the covariance of the layer's channels: exp of the entropy of its eigenvalues, normalized to sum to 1.
-The participation ratio is (sum of eigenvalues)^2 / sum of squares, at most the
-effective rank. Both are 1 if all channels are multiples of one, and C if they
-are uncorrelated and vary alike. Without normalization, rank collapses with
-depth at the start (Daneshmand et al. 2020, 2003.01652).
+effective dimensionality") is that of the covariance of the layer's channels:
+exp of the entropy of its eigenvalues, normalized to sum to 1. The participation
+ratio is (sum of eigenvalues)^2 / sum of squares, at most the effective rank.
+Both are 1 if all channels are multiples of one, and C if they are uncorrelated
+and vary alike. Without normalization, rank collapses with depth at the start
+(Daneshmand et al. 2020, 2003.01652).
 """
 
 import jax

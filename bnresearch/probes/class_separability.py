@@ -1,12 +1,11 @@
 """How well the classes can be told apart by each layer.
 
 The accuracy of the nearest class mean (Mensink et al. 2013, "Distance-based
-image classification"; as a
-sign of neural collapse Papyan et al. 2020, 2008.08186, NC4), and how variable
-the classes are, the trace of the covariance within classes over that between
-them. The latter is NC1 with traces in place of Papyan's Tr(W B^+)/K, for which
-there are too few examples. A layer's features are its taps, the mean over
-positions of feature maps.
+image classification"; as a sign of neural collapse Papyan et al. 2020,
+2008.08186, NC4), and how variable the classes are, the trace of the covariance
+within classes over that between them. The latter is NC1 with traces in place of
+Papyan's Tr(W B^+)/K, for which there are too few examples. A layer's features
+are its taps, the mean over positions of feature maps.
 """
 
 import jax

@@ -3,8 +3,8 @@
 A value is active if the nonlinearity's slope there exceeds `active_slope`, in
 size: of ReLU, if it is positive; of the sigmoid, for a slope of 0.01, if it is
 within 4.6 of 0. Only active values pass a gradient on. Glorot et al. 2011,
-"Deep sparse rectifier neural networks"; Lu et al. 2019, 1903.06733,
-on dying units.
+"Deep sparse rectifier neural networks"; on dying units Lu et al. 2019,
+1903.06733.
 """
 
 import jax

@@ -3,10 +3,10 @@
 Of scale-invariant weights, those below a normalizer, only the direction counts:
 the angle between w and w + update (Kosson et al. 2023, 2305.17212), and the
 effective learning rate, learning rate / ||w||^2 (van Laarhoven 2017,
-1706.05350). Here the optimizer's own update says what the learning
-rate is: ||update|| / ||gradient||, which is the learning rate of plain SGD; of
-others it includes momentum, or the division by Adam's second moment, and weight
-decay. The update is the next one, on the fixed batch of gradients.
+1706.05350). Here the optimizer's own update says what the learning rate is:
+||update|| / ||gradient||, which is the learning rate of plain SGD; of others it
+includes momentum, or the division by Adam's second moment, and weight decay.
+The update is the next one, on the fixed batch of gradients.
 """
 
 import jax
