@@ -27,7 +27,6 @@ import dataclasses
 import flax.linen as nn
 
 from bnresearch import lazy
-from bnresearch.models._activations import function as nonlinearity
 from bnresearch.models._cost import measure
 from bnresearch.models._end_points import end_points
 from bnresearch.models._layer_options import Layers
@@ -44,7 +43,6 @@ __all__ = [
   'convolves',
   'end_points',
   'measure',
-  'nonlinearity',
   'normalizers',
   'offset',
   'order',
