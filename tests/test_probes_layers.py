@@ -151,6 +151,13 @@ def test_examples_of_each_class_make_means_and_are_told_in_turn():
   assert float(found['tap/accuracy']) == pytest.approx(2 / 3)
 
 
+def test_a_class_without_examples_is_never_told():
+  # Its mean would be that of all, 0, next to those that are told.
+  labels_N, x_N = np.array([0, 0, 2, 2]), np.array([-1.0, -0.1, 1.0, 0.1])
+  view = views.of_tap(x_N[:, None], labels=labels_N)
+  assert float(class_separability.measure(view)['accuracy']) == 1.0
+
+
 def test_collapsed_classes_vary_by_nothing():
   labels_N = np.arange(12) % 3
   found = class_separability.measure(
