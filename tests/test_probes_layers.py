@@ -81,7 +81,8 @@ def test_correlations_and_ranks_are_numpys(x_VC, assert_close):
 def test_a_constant_channel_changes_neither_rank_nor_correlation(
   x_VC, assert_close
 ):
-  more_VC = np.concatenate([x_VC, np.full((V, 1), 0.1)], axis=1)
+  constant_VC = np.tile([0.1, 1.0], (V, 1))
+  more_VC = np.concatenate([x_VC, constant_VC], axis=1)
   assert_close(ranks(more_VC), ranks(x_VC), 1e-9)
 
 
