@@ -47,11 +47,14 @@ def by_hand(
   def loss_of(params, collections, batch, offsets):
     return loss(params, batch)
 
-  made = functions(forward, loss_of, update, lambda params, c, x: c)
+  of_batch = lambda params, collections, x: collections
+  layers = lambda params, collections, x, values: (None, {})
+  made = functions(forward, loss_of, update, of_batch, layers)
   paths = tuple(flax.traverse_util.flatten_dict(params, sep='/'))
   places = {path: k for k, path in enumerate((*paths, *sites))}
   activations = dict.fromkeys(sites, activation)
-  order = models.Order(tuple(sites), tuple(sites), paths, activations, places)
+  sites = tuple(sites)
+  order = models.Order(sites, sites, paths, activations, places, {})
   return NetworkView(params, {}, (), train, test, made, order)
 
 
@@ -97,5 +100,6 @@ def of_model(
     test,
     made,
     models.order(model, train.images_NHWC.shape[1:]),
+    statistics=statistics,
     frozen=gradient_statistics == 'frozen',
   )

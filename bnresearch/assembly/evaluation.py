@@ -99,7 +99,7 @@ class Evaluation:
     """What measures a state with the probes."""
     group, network = self._config.probes, self._network
     functions = functions_of(
-      network.evaluated,
+      network.whole,
       network.model,
       self._training.optimizer,
       self._training.passes[0],
@@ -111,6 +111,7 @@ class Evaluation:
       functions,
       network.order,
       self._images.pixels,
+      statistics=group.statistics,
       frozen=group.gradient_statistics == 'frozen',
       split=group.gradient_split,
     )

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 
 def by_path(tree: Any) -> dict[str, jax.Array]:
   """Returns the leaves of a tree of parameters: {'hidden_1/kernel': array}."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {name(path): leaf for path, leaf in leaves}
+
+
+def name(path: tuple[Any, ...]) -> str:
+  """Returns 'hidden_1/kernel' for a path of JAX's."""
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def layers(parameters: Iterable[str]) -> dict[str, list[str]]:
