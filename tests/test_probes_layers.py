@@ -54,11 +54,11 @@ def regression(order, examples=4):
 
 
 def test_the_noise_of_a_regressions_gradient_is_that_by_hand(assert_close):
-  view, g = regression(range(9), examples=9)
-  found = gradient_noise.measure(view, noise_parts=4)
-  parts = g[:8].reshape(4, 2, 3).mean(1)  # the ninth is left over
-  variance = 2 / 3 * np.square(parts - parts.mean(0)).sum()
-  signal = np.square(parts.mean(0)).sum() - variance / 8
+  view, g = regression(range(14), examples=14)
+  found = gradient_noise.measure(view, noise_parts=3)
+  parts = g[:12].reshape(3, 4, 3).mean(1)  # the last two are left over
+  variance = 4 / 2 * np.square(parts - parts.mean(0)).sum()
+  signal = np.square(parts.mean(0)).sum() - variance / 12
   assert_close(found['variance'], variance, 1e-9)
   assert_close(found['signal'], signal, 1e-9)
   for name in ('scale', 'linear/kernel/scale'):
@@ -79,12 +79,14 @@ def test_the_estimates_of_noise_are_unbiased(assert_close):
   assert_close(mean('signal'), np.square(g.mean(0)).sum() - variance / 4, 1e-9)
 
 
-def test_parts_have_two_examples_at_least(assert_close):
-  assert_close(
-    gradient_noise.measure(regression(range(4))[0], noise_parts=4),
-    gradient_noise.measure(regression(range(4))[0], noise_parts=2),
-    1e-12,
-  )
+def test_parts_have_four_examples_if_there_are_enough(assert_close):
+  for examples, parts in ((4, 2), (11, 2), (12, 3)):
+    view, _ = regression(range(examples), examples)
+    assert_close(
+      gradient_noise.measure(view, noise_parts=100),
+      gradient_noise.measure(view, noise_parts=parts),
+      1e-12,
+    )
 
 
 # The linear network.

@@ -36,11 +36,12 @@ def measure(view: NetworkView, noise_parts: int = 4) -> dict[str, jax.Array]:
 
   Args:
     view: of the network.
-    noise_parts: k, at most half the examples, as BN needs two; examples that
+    noise_parts: k. It is fewer where a part would have less than four examples:
+      BN makes -1 and 1 of any two, and their gradient vanishes. Examples that
       are left over do not count.
   """
   N = view.batch.labels_N.shape[0]
-  k = max(1, min(noise_parts, N // 2))
+  k = min(noise_parts, max(2, N // 4), N)
   parts = _cut(view.batch, k)
   return _numbers(
     [view.gradient_at(view.params, part) for part in parts], N // k

@@ -14,7 +14,7 @@ eigenvalues no longer make the estimate vary.
 
 The loop is our own. Matfree, a JAX library for this, runs a `lax` loop around
 the product, and XLA makes the gradient of a convolution about 50 times slower
-inside one, on a CPU, see `training/scanning.py`.
+inside one, on a CPU, see `ops/scanning.py`.
 """
 
 import functools
@@ -24,7 +24,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 
-from bnresearch.probes import NetworkView
+from bnresearch.probes import NetworkView, _loops
 
 SCALARS = ('largest', 'smallest', 'trace', 'trace_error')
 WALKS = True
@@ -49,17 +49,9 @@ def measure(
     lanczos_starts: random vectors, each the start of m steps.
   """
   n = sum(math.prod(x.shape) for x in jax.tree.leaves(view.params))
-  steps, results = min(lanczos_steps, n), []
-  for start in range(lanczos_starts):
-    basis, alphas, betas = _begun(view.params, start, steps), [], []
-    for j in range(steps):
-      product = view.curvature_along(_direction(view.params, basis, j))
-      basis, alpha, beta = _extended(basis, product, j, start)
-      alphas.append(alpha)
-      betas.append(beta)
-    rest = [_rest(view, basis, start, k) for k in range(OTHERS)]
-    results.append((alphas, betas, rest))
-  return _numbers(results)
+  _ = view.base  # not to be made in the body of a loop
+  runs = [_run(view, min(lanczos_steps, n), k) for k in range(lanczos_starts)]
+  return _numbers(runs)
 
 
 @jax.jit
@@ -79,6 +71,27 @@ def density(
   return (weights[None] * bells).sum(-1).mean(-1)
 
 
+def _run(view, steps, start):
+  """Returns T's diagonals, each (m,), and z'Hz and |Hz|^2 (2, OTHERS)."""
+
+  def step(j, carry):
+    product = view.curvature_along(_direction(view.params, carry[0], j))
+    return _extended(carry, product, j, start)
+
+  carry = _begun(view.params, start, steps)
+  basis, *diagonals = _loops.repeated(step, carry, steps)
+
+  def sample(k, carry):
+    basis, found = carry
+    z = _outside(basis, k, start)
+    product = view.curvature_along(_direction(view.params, z, 0))
+    return basis, _noted(found, product, basis, z, k)
+
+  none = jnp.zeros((2, OTHERS), basis.dtype)
+  _, found = _loops.repeated(sample, (basis, none), OTHERS)
+  return diagonals, found
+
+
 def _drawn(like, *numbers):
   """Returns a Gaussian vector for each choice of numbers."""
   key = functools.reduce(jax.random.fold_in, numbers, jax.random.key(0))
@@ -87,11 +100,12 @@ def _drawn(like, *numbers):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _begun(params, start, steps):
-  """Returns the basis (m, n) before the first step: one row is no zeros."""
+  """Returns a basis (m, n), of which one row is no zeros, and diagonals."""
   flat, _ = jax.flatten_util.ravel_pytree(params)
   v = _drawn(flat, start, 0)
   basis = jnp.zeros((steps, *v.shape), v.dtype)
-  return basis.at[0].set(v / jnp.linalg.norm(v))
+  zeros = jnp.zeros(steps, v.dtype)
+  return basis.at[0].set(v / jnp.linalg.norm(v)), zeros, zeros
 
 
 @jax.jit
@@ -101,8 +115,9 @@ def _direction(params, basis, j):
 
 
 @jax.jit
-def _extended(basis, product, j, start):
-  """Returns the basis with a row more, and T[j, j] and T[j, j + 1]."""
+def _extended(carry, product, j, start):
+  """Returns the basis with a row more, T[j, j] and T[j, j + 1] noted."""
+  basis, diagonal, beside = carry
   product, _ = jax.flatten_util.ravel_pytree(product)
   alpha = basis[j] @ product
   rest = _orthogonal(product, basis)
@@ -111,28 +126,26 @@ def _extended(basis, product, j, start):
   ends = beta <= 100 * jnp.finfo(beta.dtype).eps * jnp.linalg.norm(product)
   other = _orthogonal(_drawn(product, start, j + 1), basis)
   new = jnp.where(ends, other / jnp.linalg.norm(other), rest / beta)
-  basis = basis.at[j + 1].set(new, mode='drop')
-  return basis, alpha, jnp.where(ends, 0, beta)
-
-
-def _rest(view, basis, start, k):
-  """Returns z'Hz, and the square of Hz, in the complement of the basis."""
-  z = _outside(basis, start, k)
-  product = view.curvature_along(_direction(view.params, z, 0))
-  return _form(product, basis, z)
+  return (
+    basis.at[j + 1].set(new, mode='drop'),
+    diagonal.at[j].set(alpha),
+    beside.at[j].set(jnp.where(ends, 0, beta)),
+  )
 
 
 @jax.jit
-def _outside(basis, start, k):
-  steps = basis.shape[0]
-  return _orthogonal(_drawn(basis[0], start, steps + 1 + k), basis)[None]
+def _outside(basis, k, start):
+  """Returns a Gaussian vector in the complement of the basis, (1, n)."""
+  v = _drawn(basis[0], start, basis.shape[0] + 1 + k)
+  return _orthogonal(v, basis)[None]
 
 
 @jax.jit
-def _form(product, basis, z):
+def _noted(found, product, basis, z, k):
+  """Notes z'Hz, and the square of Hz, in the complement of the basis."""
   product, _ = jax.flatten_util.ravel_pytree(product)
   outside = _orthogonal(product, basis)
-  return z[0] @ outside, outside @ outside
+  return found.at[:, k].set(jnp.stack([z[0] @ outside, outside @ outside]))
 
 
 def _orthogonal(v, basis):
@@ -142,10 +155,9 @@ def _orthogonal(v, basis):
 
 
 @jax.jit
-def _numbers(results):
-  alphas, betas, rest = (
-    jnp.stack([jnp.array(row) for row in rows]) for rows in zip(*results)
-  )
+def _numbers(runs):
+  diagonals, rest = zip(*runs)
+  alphas, betas = (jnp.stack(rows) for rows in zip(*diagonals))
   off = jax.vmap(functools.partial(jnp.diag, k=1))(betas[:, :-1])
   T = jax.vmap(jnp.diag)(alphas) + off + off.mT
   nodes, vectors = jnp.linalg.eigh(T)
@@ -156,7 +168,7 @@ def _numbers(results):
   eigenvalues, residuals = (
     jnp.take_along_axis(x, best, 0)[0] for x in (top, near)
   )
-  forms, squares = jnp.moveaxis(rest, -1, 0)
+  forms, squares = jnp.stack(rest, axis=1)
   # The variance of z'Hz is twice the squares of H's entries, and their sum the
   # mean square of Hz.
   error = jnp.sqrt(2 * squares.mean() / squares.size)

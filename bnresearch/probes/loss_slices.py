@@ -50,12 +50,15 @@ def measure(
 
   spread = functools.partial(jnp.linspace, -slice_radius, slice_radius)
   along, across = spread(slice_points), spread(plane_points)
+  plane = [x.ravel() for x in jnp.meshgrid(across, across, indexing='ij')]
+  line = along, jnp.zeros_like(along)
+  places = tuple(jnp.concatenate(both) for both in zip(line, plane))
   # The body of this loop has no gradient, which XLA would make slow.
-  line = jax.lax.map(loss, (along, jnp.zeros_like(along)))
+  losses = jax.lax.map(loss, places)
+  line, plane = losses[:slice_points], losses[slice_points:]
   found = {'line': line, 'line_at': along, 'rise': line.mean() - here}
   if plane_points:
-    a, b = jnp.meshgrid(across, across, indexing='ij')
-    plane = jax.lax.map(loss, (a.ravel(), b.ravel())).reshape(a.shape)
+    plane = plane.reshape(plane_points, plane_points)
     found |= {'plane': plane, 'plane_at': across}
   return found
 
