@@ -22,7 +22,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 
-from bnresearch.probes import NetworkView
+from bnresearch.probes import NetworkView, _trees
 from bnresearch.statistics import shards
 
 SCALARS = ('rms', 'largest', 'network/rms', 'network/largest')
@@ -115,8 +115,10 @@ def _part(traced, output):
 
 
 def _singular_values(layer):
-  y, push = jax.linearize(layer.function, *layer.inputs)
-  pull = jax.linear_transpose(push, *layer.inputs)
+  y, pull = jax.vjp(layer.function, *layer.inputs)
+  # Not `jax.linearize`: some operations have a rule for the backward pass only.
+  transposed = jax.linear_transpose(pull, y)
+  push = lambda *v: transposed(v)[0]
   rows = math.prod(y.shape[1:])
   columns = sum(math.prod(x.shape[1:]) for x in layer.inputs)
   if min(rows, columns) > SMALL:
@@ -137,20 +139,27 @@ def _singular_values(layer):
 
 def _estimated(push, pull, inputs, rank):
   keys = jax.random.split(jax.random.key(0), len(inputs))
-  v = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, inputs)]
-  squares_N = jnp.square(_flat([push(*v)])).sum(-1)
+  v = _of_unit_length(map(_trees.gaussian, keys, inputs))
 
-  def again(_, v):
-    return _of_unit_length(pull(push(*_of_unit_length(v))))
+  def again(k, carry):
+    v, gains_N, first_N = carry
+    w = push(*v)
+    gains_N = jnp.linalg.norm(_flat([w]), axis=-1)
+    return _of_unit_length(pull(w)), gains_N, jnp.where(k, first_N, gains_N)
 
-  v = jax.lax.fori_loop(0, ITERATIONS, again, tuple(v))
+  zeros_N = jnp.zeros(v[0].shape[0], v[0].dtype)
+  start = v, zeros_N, zeros_N
+  _, gains_N, first_N = jax.lax.fori_loop(0, ITERATIONS, again, start)
+  # A random unit vector of D numbers gains the sum of the squares over D.
+  D = _flat(v).shape[1]
   return {
-    'rms': jnp.sqrt(squares_N.mean() / rank),
-    'largest': jnp.linalg.norm(_flat([push(*v)]), axis=-1).mean(),
+    'rms': jnp.sqrt(D / rank * jnp.square(first_N).mean()),
+    'largest': gains_N.mean(),
   }
 
 
 def _of_unit_length(v):
+  v = tuple(v)
   length_N = jnp.linalg.norm(_flat(v), axis=-1)
   inverse_N = jnp.where(length_N > 0, 1 / length_N, 0)
   return tuple(

@@ -73,7 +73,7 @@ def _direction(params, key):
     name = _trees.name(path)
     if name not in filters:
       return jnp.zeros_like(x)
-    d = jax.random.normal(keys[name], x.shape, x.dtype)
+    d = _trees.gaussian(keys[name], x)
     norm = functools.partial(jnp.linalg.norm, axis=-2, keepdims=True)
     flat, own = d.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1])
     return (flat * norm(own) / norm(flat)).reshape(x.shape)
