@@ -408,7 +408,7 @@ TABLE = (
        "along the next update, in updates; Santurkar's range",
        needs=(PROBED, PROBE), before=(0.5, 1.0, 2.0, 4.0)),
   Knob('probes.noise_parts', 4, whole(2),
-       'of the batch, whose gradients are compared; not in the paper',
+       'of the batch, whose gradients are compared; our choice',
        needs=(PROBED, PROBE), before=4),
   Knob('probes.lanczos_steps', 20, whole(1),
        "nodes of the Hessian's spectrum; Ghorbani's: 90",

@@ -21,7 +21,8 @@ def repeated(body: Callable[[Any, Any], Any], start: Any, times: int) -> Any:
     start: a tree of arrays.
     times: how often.
   """
-  traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(start))
+  traced = any(isinstance(x, jax.core.Tracer)
+    for x in jax.tree.leaves(start))
   if traced and not scanning.is_slow(body, 0, start):
     return jax.lax.fori_loop(0, times, body, start)
   for k in range(times):

@@ -9,6 +9,7 @@ paper's figures, biases and the parameters of normalizers do not move.
 import functools
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 
 from bnresearch.probes import NetworkView, _trees
@@ -66,20 +67,14 @@ def measure(
 @jax.jit
 def _direction(params, key):
   """Returns a random direction like `params`, normalized by filter."""
-  filters = {p: x for p, x in _trees.by_path(params).items() if _is_kernel(p)}
-  keys = dict(zip(filters, jax.random.split(key, max(1, len(filters)))))
+  flat, tree = jax.flatten_util.ravel_pytree(params)
+  drawn = tree(_trees.gaussian(key, flat))
 
-  def drawn(path, x):
-    name = _trees.name(path)
-    if name not in filters:
+  def normalized(path, d, x):
+    if _trees.name(path).rpartition('/')[2] != 'kernel':
       return jnp.zeros_like(x)
-    d = _trees.gaussian(keys[name], x)
-    norm = functools.partial(jnp.linalg.norm, axis=-2, keepdims=True)
-    flat, own = d.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1])
-    return (flat * norm(own) / norm(flat)).reshape(x.shape)
+    axes = tuple(range(d.ndim - 1))
+    square = lambda x: jnp.square(x).sum(axes, keepdims=True)
+    return d * jnp.sqrt(square(x) / square(d))
 
-  return jax.tree_util.tree_map_with_path(drawn, params)
-
-
-def _is_kernel(path):
-  return path.rpartition('/')[2] == 'kernel'
+  return jax.tree_util.tree_map_with_path(normalized, drawn, params)
