@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 from bnresearch.ops import scanning
 
@@ -21,8 +22,7 @@ def repeated(body: Callable[[Any, Any], Any], start: Any, times: int) -> Any:
     start: a tree of arrays.
     times: how often.
   """
-  traced = any(isinstance(x, jax.core.Tracer)
-    for x in jax.tree.leaves(start))
+  traced = any(isinstance(x, Tracer) for x in jax.tree.leaves(start))
   if traced and not scanning.is_slow(body, 0, start):
     return jax.lax.fori_loop(0, times, body, start)
   for k in range(times):
