@@ -60,7 +60,7 @@ def test_the_landscape_of_a_quadratic_loss_is_that_by_hand(rate, assert_close):
   update = lambda gradient, *_: jax.tree.map(lambda g: -rate * g, gradient)
   view, w, b = quadratic(A, update=update)
   lengths, g = (0.5, 1.0, 4.0), A @ w + b
-  found = gradient_landscape.measure(view, step_lengths=lengths)
+  found = views.measured(gradient_landscape, view, step_lengths=lengths)
   loss = lambda w: w @ A @ w / 2 + b @ w
   losses = np.array([loss(w - t * rate * g) for t in lengths])
   changes = np.multiply(lengths, rate * np.linalg.norm(A @ g))
@@ -82,7 +82,7 @@ def test_the_landscape_lies_along_the_optimizers_update(assert_close):
     for name, x in zip(g, np.split(u, [6, 10]))
   }
   view, w, b = quadratic(A, update=lambda gradient, *_: like(gradient))
-  found = gradient_landscape.measure(view, step_lengths=(2.0,))
+  found = views.measured(gradient_landscape, view, step_lengths=(2.0,))
   there = w + 2 * u
   assert_close(found['losses'], [there @ A @ there / 2 + b @ there], 1e-9)
   beta = np.linalg.norm(A @ u) / np.linalg.norm(u)
@@ -91,7 +91,7 @@ def test_the_landscape_lies_along_the_optimizers_update(assert_close):
 
 def test_without_an_update_only_the_smoothness_is_unknown():
   update = lambda gradient, *_: jax.tree.map(jnp.zeros_like, gradient)
-  found = gradient_landscape.measure(quadratic(A, update=update)[0])
+  found = views.measured(gradient_landscape, quadratic(A, update=update)[0])
   assert [k for k, x in found.items() if np.isnan(x).any()] == ['smoothness']
   assert found['change'] == found['loss_range'] == 0
 
@@ -106,7 +106,9 @@ def test_without_an_update_only_the_smoothness_is_unknown():
 )
 def test_as_many_steps_as_parameters_find_all_eigenvalues(eigenvalues):
   view, _, _ = quadratic(with_eigenvalues(eigenvalues))
-  found = hessian_spectrum.measure(view, lanczos_steps=50, lanczos_starts=2)
+  found = views.measured(
+    hessian_spectrum, view, lanczos_steps=50, lanczos_starts=2
+  )
   ascending = np.sort(eigenvalues)
   near = {'rtol': 1e-8, 'atol': 1e-8}
   for nodes in found['nodes']:
@@ -122,7 +124,9 @@ def test_as_many_steps_as_parameters_find_all_eigenvalues(eigenvalues):
 
 def test_the_quadrature_has_the_first_moments_of_the_density(assert_close):
   view, _, _ = quadratic(A)
-  found = hessian_spectrum.measure(view, lanczos_steps=4, lanczos_starts=1)
+  found = views.measured(
+    hessian_spectrum, view, lanczos_steps=4, lanczos_starts=1
+  )
   v = np.asarray(hessian_spectrum._begun(view.params, 0, 4)[0][0])
   nodes, weights = (np.asarray(found[k][0]) for k in ('nodes', 'weights'))
   assert_close(weights.sum(), 1.0, 1e-9)
@@ -135,7 +139,9 @@ def test_the_quadrature_has_the_first_moments_of_the_density(assert_close):
 
 def test_an_eigenvalue_is_as_near_as_the_residual_says():
   view, _, _ = quadratic(A)
-  found = hessian_spectrum.measure(view, lanczos_steps=5, lanczos_starts=3)
+  found = views.measured(
+    hessian_spectrum, view, lanczos_steps=5, lanczos_starts=3
+  )
   for value, residual in zip(found['eigenvalues'], found['residuals']):
     assert np.abs(SPREAD - value).min() <= residual + 1e-9
   assert found['largest'] <= SPREAD.max() + 1e-9
@@ -144,7 +150,9 @@ def test_an_eigenvalue_is_as_near_as_the_residual_says():
 
 def test_the_trace_is_as_near_as_its_error_says():
   view, _, _ = quadratic(A)
-  found = hessian_spectrum.measure(view, lanczos_steps=3, lanczos_starts=16)
+  found = views.measured(
+    hessian_spectrum, view, lanczos_steps=3, lanczos_starts=16
+  )
   error = float(found['trace_error'])
   assert abs(float(found['trace']) - SPREAD.sum()) < 3 * error
   assert error < 0.1 * SPREAD.sum()
@@ -166,7 +174,7 @@ def test_the_spectrum_of_a_network_is_that_of_its_hessian(assert_close):
   H = jax.hessian(lambda w: loss(tree(w), None))(vector)
   exact = np.linalg.eigvalsh(H)
   view = views.by_hand(params, loss)
-  found = hessian_spectrum.measure(view, lanczos_steps=16)
+  found = views.measured(hessian_spectrum, view, lanczos_steps=16)
   assert_close(found['nodes'][0], exact, 1e-6)
   assert_close(found['trace'], np.trace(H), 1e-6)
 
@@ -193,8 +201,8 @@ def test_the_sharpness_of_a_quadratic_loss_is_that_by_hand(
 ):
   view, w, b = quadratic(A)
   g = A @ w + b
-  found = sharpness.measure(
-    view, sharpness_radius=radius, adaptive_radius=3 * radius
+  found = views.measured(
+    sharpness, view, sharpness_radius=radius, adaptive_radius=3 * radius
   )
   for name, e in (
     ('rise', radius * g / np.linalg.norm(g)),
@@ -222,7 +230,7 @@ def test_adaptive_sharpness_ignores_a_rescaling_between_layers(assert_close):
       'low': {'kernel': jnp.asarray(factor * low)},
       'high': {'kernel': jnp.asarray(high / factor)},
     }
-    return sharpness.measure(views.by_hand(params, loss))
+    return views.measured(sharpness, views.by_hand(params, loss))
 
   before, after = measured(1.0), measured(5.0)
   assert_close(after['adaptive_rise'], before['adaptive_rise'], 1e-9)
@@ -255,8 +263,8 @@ def test_slices_of_a_sum_of_squares_are_those_by_hand(assert_close):
     )
 
   view = views.by_hand(params, loss)
-  found = loss_slices.measure(
-    view, slice_points=5, plane_points=5, slice_radius=2.0
+  found = views.measured(
+    loss_slices, view, slice_points=5, plane_points=5, slice_radius=2.0
   )
   a = np.array([-2.0, -1, 0, 1, 2])
   assert_close(found['line_at'], a, 1e-12)
@@ -286,10 +294,10 @@ def test_a_filter_with_bn_after_it_can_be_rescaled():
     params[layer] = params[layer] | {'kernel': kernel}
     view = views.of_model(model, variables | {'params': params}, batch, batch)
     options = {'slice_points': 3, 'plane_points': 2}
-    return loss_slices.measure(view, **options)
+    return views.measured(loss_slices, view, **options)
 
   view = views.of_model(model, variables, batch, batch)
-  before = loss_slices.measure(view, slice_points=3, plane_points=2)
+  before = views.measured(loss_slices, view, slice_points=3, plane_points=2)
   for name, x in rescaled('hidden_1').items():
     np.testing.assert_allclose(x, before[name], rtol=1e-9)
   other = rescaled('logits')
@@ -299,7 +307,7 @@ def test_a_filter_with_bn_after_it_can_be_rescaled():
 def test_slices_have_the_seed_of_their_directions_and_a_plane_on_demand():
   view, _, _ = quadratic(A)
   first, again, other = (
-    loss_slices.measure(view, slice_seed=seed, plane_points=0)
+    views.measured(loss_slices, view, slice_seed=seed, plane_points=0)
     for seed in (0, 0, 1)
   )
   assert 'plane' not in first

@@ -55,7 +55,7 @@ def regression(order, examples=4):
 
 def test_the_noise_of_a_regressions_gradient_is_that_by_hand(assert_close):
   view, g = regression(range(14), examples=14)
-  found = gradient_noise.measure(view, noise_parts=3)
+  found = views.measured(gradient_noise, view, noise_parts=3)
   parts = g[:12].reshape(3, 4, 3).mean(1)  # the last two are left over
   variance = 4 / 2 * np.square(parts - parts.mean(0)).sum()
   signal = np.square(parts.mean(0)).sum() - variance / 12
@@ -69,7 +69,7 @@ def test_the_noise_of_a_regressions_gradient_is_that_by_hand(assert_close):
 def test_the_estimates_of_noise_are_unbiased(assert_close):
   # All ways to cut four examples into two pairs.
   found = [
-    gradient_noise.measure(regression(order)[0], noise_parts=2)
+    views.measured(gradient_noise, regression(order)[0], noise_parts=2)
     for order in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2))
   ]
   g = regression(range(4))[1]
@@ -83,8 +83,8 @@ def test_parts_have_four_examples_if_there_are_enough(assert_close):
   for examples, parts in ((4, 2), (11, 2), (12, 3)):
     view, _ = regression(range(examples), examples)
     assert_close(
-      gradient_noise.measure(view, noise_parts=100),
-      gradient_noise.measure(view, noise_parts=parts),
+      views.measured(gradient_noise, view, noise_parts=100),
+      views.measured(gradient_noise, view, noise_parts=parts),
       1e-12,
     )
 
@@ -126,12 +126,12 @@ def test_gradients_by_preactivations_are_those_by_hand(assert_close):
     expected[below] = np.linalg.norm(g)
   expected['images'] = np.linalg.norm(g @ W['hidden_1'].T)
   expected['growth'] = (expected['hidden_1'] / expected['hidden_3']) ** 0.5
-  assert_close(backpropagated.measure(view), expected, 1e-9)
+  assert_close(views.measured(backpropagated, view), expected, 1e-9)
 
 
 def test_gradients_by_preactivations_are_finite_differences():
   view, _ = linear()
-  found = backpropagated.measure(view)
+  found = views.measured(backpropagated, view)
   zeros = {
     site: np.zeros((N, width))
     for site, width in zip(view.order.open, WIDTHS, strict=True)
@@ -170,7 +170,9 @@ def test_with_bn_and_relu_the_gradient_grows_as_yang_et_al_say():
       lambda x: model.init(jax.random.key(0), x, train=False)
     )(batch.images_NHWC)
     view = views.of_model(model, variables, batch, batch)
-    growth = float(jax.jit(lambda: backpropagated.measure(view)['growth'])())
+    growth = float(
+      jax.jit(lambda: views.measured(backpropagated, view)['growth'])()
+    )
   assert growth**2 == pytest.approx(np.pi / (np.pi - 1), rel=0.05)
 
 
@@ -178,7 +180,7 @@ def test_with_bn_and_relu_the_gradient_grows_as_yang_et_al_say():
 
 
 def jacobians(view, **options):
-  return jax.jit(lambda: layer_jacobian.measure(view, **options))()
+  return jax.jit(lambda: views.measured(layer_jacobian, view, **options))()
 
 
 def test_jacobians_of_a_linear_network_are_its_kernels(assert_close):

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bnresearch import models
+from bnresearch import lookup, models
 from bnresearch.evaluation import measure
 from bnresearch.probes import Batch, NetworkView, functions
+from configs import default
 
 NOTHING = Batch(jnp.zeros((0, 1)), jnp.zeros(0, int))
 
@@ -103,3 +104,10 @@ def of_model(
     statistics=statistics,
     frozen=gradient_statistics == 'frozen',
   )
+
+
+def measured(entry, view, **options):
+  """Returns what a probe measures; other options than these are the knobs'."""
+  known = lookup.keywords(entry.measure, default.get_config().probes)
+  assert {*options} <= {*known}
+  return entry.measure(view, **known | options)

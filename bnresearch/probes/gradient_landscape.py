@@ -18,7 +18,7 @@ WALKS = True
 
 
 def measure(
-  view: NetworkView, step_lengths: Sequence[float] = (0.5, 1.0, 2.0, 4.0)
+  view: NetworkView, *, step_lengths: Sequence[float]
 ) -> dict[str, jax.Array]:
   """Returns what L step lengths meet.
 

@@ -25,7 +25,7 @@ SCALARS = ('scale', 'variance', 'signal')
 WALKS = True
 
 
-def measure(view: NetworkView, noise_parts: int = 4) -> dict[str, jax.Array]:
+def measure(view: NetworkView, *, noise_parts: int) -> dict[str, jax.Array]:
   """Returns variances and noise scales.
 
   'variance', S, and 'signal', the square of the true gradient, in nats^2 per

@@ -33,7 +33,7 @@ OTHERS = 4  # vectors of the trace in the complement
 
 
 def measure(
-  view: NetworkView, lanczos_steps: int = 20, lanczos_starts: int = 1
+  view: NetworkView, *, lanczos_steps: int, lanczos_starts: int
 ) -> dict[str, jax.Array]:
   """Returns the spectrum, in nats per unit squared.
 

@@ -38,7 +38,7 @@ class _Map(NamedTuple):
 
 
 def measure(
-  view: NetworkView, jacobian_examples: int = 16
+  view: NetworkView, *, jacobian_examples: int
 ) -> dict[str, jax.Array]:
   """Returns singular values s_1 >= s_2 ..., means over examples.
 

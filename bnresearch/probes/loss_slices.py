@@ -19,10 +19,11 @@ SCALARS = ('rise',)
 
 def measure(
   view: NetworkView,
-  slice_points: int = 21,
-  plane_points: int = 11,
-  slice_radius: float = 1.0,
-  slice_seed: int = 0,
+  *,
+  slice_points: int,
+  plane_points: int,
+  slice_radius: float,
+  slice_seed: int,
 ) -> dict[str, jax.Array]:
   """Returns losses (A,) on a line and (B, B) in a plane, in nats.
 

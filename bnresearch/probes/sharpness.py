@@ -19,8 +19,9 @@ WALKS = True
 
 def measure(
   view: NetworkView,
-  sharpness_radius: float = 0.05,
-  adaptive_radius: float = 0.5,
+  *,
+  sharpness_radius: float,
+  adaptive_radius: float,
 ) -> dict[str, jax.Array]:
   """Returns two rises of the loss, in nats; NaN if the gradient is zero.
 
