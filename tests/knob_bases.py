@@ -229,6 +229,7 @@ BASES = {
   'walked': (
     MLP
     | {
+      'train.batch_size': 24,
       'probes.names': (
         'gradient_landscape',
         'gradient_noise',
