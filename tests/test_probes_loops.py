@@ -41,10 +41,10 @@ def test_a_loop_has_one_result_in_python_and_traced(make):
 
 
 def test_where_all_is_traced_only_convolutions_are_unrolled():
-  programs = [
-    str(jax.make_jaxpr(lambda x: _loops.repeated(make([]), x, 50))(1.0))
-    for make in (doubled, convolved)
-  ]
+  def program(body):
+    return str(jax.make_jaxpr(lambda x: _loops.repeated(body, x, 50))(1.0))
+
+  programs = program(doubled([])), program(convolved([]))
   assert [p.count('conv_general_dilated[') for p in programs] == [0, 50]
   loops = [p.count('scan[') + p.count('while[') for p in programs]
   assert loops == [1, 0]
