@@ -31,7 +31,8 @@ def measure(view: NetworkView, *, noise_parts: int) -> dict[str, jax.Array]:
   'variance', S, and 'signal', the square of the true gradient, in nats^2 per
   unit^2; 'scale', S / signal, in examples: the batch where noise and signal are
   equal. path/variance and path/scale are those of one parameter. A signal may
-  be negative, and so the scale, where noise hides it. It takes the time of one
+  be negative, and so the scale, where noise hides it: the paper averages
+  variances and signals over many steps, and then divides. It takes the time of one
   gradient.
 
   Args:
