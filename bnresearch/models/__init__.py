@@ -32,7 +32,7 @@ from bnresearch.models._end_points import end_points
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
-from bnresearch.models._order import Order, offset, order
+from bnresearch.models._order import Order, offset, order, replace
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
   'normalizers',
   'offset',
   'order',
+  'replace',
   'shapes',
   'smallest_size',
   'up_to_head',
