@@ -32,8 +32,8 @@ def measure(view: NetworkView, *, noise_parts: int) -> dict[str, jax.Array]:
   unit^2; 'scale', S / signal, in examples: the batch where noise and signal are
   equal. path/variance and path/scale are those of one parameter. A signal may
   be negative, and so the scale, where noise hides it: the paper averages
-  variances and signals over many steps, and then divides. It takes the time of one
-  gradient.
+  variances and signals over many steps, and then divides. It takes the time of
+  one gradient.
 
   Args:
     view: of the network.
