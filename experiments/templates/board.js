@@ -1,0 +1,109 @@
+// Copying, filters and sorting. Without it the page shows all rows.
+'use strict';
+
+document.documentElement.classList.add('live');
+const said = document.getElementById('said');
+
+function say(text) {
+  said.textContent = '';
+  requestAnimationFrame(() => { said.textContent = text; });
+}
+
+// A page from disk may have no clipboard: then the old way.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copy]');
+  if (!button) return;
+  await copy(button.dataset.copy);
+  const words = button.textContent;
+  button.textContent = 'Copied';
+  button.disabled = true;
+  say('Copied.');
+  setTimeout(() => {
+    button.textContent = words;
+    button.disabled = false;
+  }, 1200);
+});
+
+// Print shows what is folded on a screen.
+const folded = new Set();
+addEventListener('beforeprint', () => {
+  for (const details of document.querySelectorAll('details:not([open])')) {
+    if (details.matches('.behind')) continue;
+    details.open = true;
+    folded.add(details);
+  }
+});
+addEventListener('afterprint', () => {
+  for (const details of folded) details.open = false;
+  folded.clear();
+});
+
+const form = document.querySelector('form.tools');
+if (form) {
+  const body = document.querySelector('.board tbody');
+  const rows = [...body.rows];
+  const texts = new Map(
+    rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const place = new Map(rows.map((row, k) => [row, k]));
+  const sorts = {
+    paper: (a, b) => a.dataset.paper.localeCompare(b.dataset.paper),
+    room: (a, b) => a.dataset.room.localeCompare(b.dataset.room),
+    verdict: (a, b) => a.dataset.order - b.dataset.order,
+    seeds: (a, b) => b.dataset.seeds - a.dataset.seeds,
+    date: (a, b) => b.dataset.date.localeCompare(a.dataset.date),
+  };
+  const chips = [...document.querySelectorAll('.chip')];
+
+  const update = () => {
+    const { find, paper, verdict, room, sort } =
+      Object.fromEntries(new FormData(form));
+    const words = find.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      const is = row.dataset;
+      row.hidden =
+        (paper && !is.paper.split('|').includes(paper)) ||
+        (verdict && is.verdict !== verdict) || (room && is.room !== room) ||
+        !words.every((word) => texts.get(row).includes(word));
+      shown += !row.hidden;
+    }
+    const by = sorts[sort] || (() => 0);
+    body.append(...rows.toSorted(
+      (a, b) => by(a, b) || place.get(a) - place.get(b)));
+    form.querySelector('output').value =
+      `${shown} of ${rows.length} claims`;
+    document.querySelector('.empty').hidden = shown > 0;
+    for (const chip of chips) {
+      chip.setAttribute('aria-pressed', chip.dataset.verdict === verdict);
+    }
+  };
+
+  form.addEventListener('input', update);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  form.addEventListener('reset', () => setTimeout(update));
+  document.querySelector('[data-reset]')
+    .addEventListener('click', () => form.reset());
+  for (const chip of chips) {
+    chip.addEventListener('click', () => {
+      const { verdict } = form.elements;
+      const same = verdict.value === chip.dataset.verdict;
+      verdict.value = same ? '' : chip.dataset.verdict;
+      update();
+      document.getElementById('claims').scrollIntoView();
+    });
+  }
+  update();
+}
