@@ -14,6 +14,7 @@ _COLORS = ('#2e75b6', '#c0504d', '#3c8d5a', '#8a63b8', '#b7791f', '#4a9aa8')
 _ORDERED = 3  # values of a number that make an axis
 _COLORED = 5  # most values that have a color each
 _FEW_RUNS = 2
+_ROW = 24  # pixels
 _NONE = '-'  # of a knob that a run does not name
 # Where a run's accuracy stands in a chart's rows.
 _ACCURACY = 'accuracy'
@@ -57,7 +58,11 @@ def of_curves(curves: Curves) -> Chart:
     {'panel': printable(p), 'line': printable(line), 'x': x, 'y': _finite(y)}
     for p, line, x, y in curves.rows
   ]
-  axis = {'type': 'quantitative', 'scale': {'type': 'log'}}
+  axis = {
+    'type': 'quantitative',
+    'scale': {'type': 'log'},
+    'axis': {'tickCount': 4, 'format': '~e', 'labelOverlap': True},
+  }
   spec = _spec(
     [{**row, 'y': row['y'] or None} for row in rows],  # no logarithm of 0
     {
@@ -65,7 +70,7 @@ def of_curves(curves: Curves) -> Chart:
       'encoding': {
         'x': axis | {'field': 'x', 'title': curves.x},
         'y': axis | {'field': 'y', 'title': curves.y},
-        'color': _color('line'),
+        'color': _color('line', list({row['line']: None for row in rows})),
         'tooltip': [{'field': key} for key in ('panel', 'line', 'x', 'y')],
       },
     },
@@ -129,7 +134,11 @@ def _against(axis, values, color, rest, rows):
     'axis': {'labelAngle': 0, 'labelOverlap': True},
   }
   mean = {'aggregate': 'mean', 'field': _ACCURACY, 'type': 'quantitative'}
-  colored = {'color': _color(color)} if color else {}
+  colored = (
+    {'color': _color(color, {row[color]: None for row in rows})}
+    if color
+    else {}
+  )
   line = {'mark': 'line', 'encoding': {'x': x, 'y': mean, **colored}}
   points = {'mark': _MARK, 'encoding': _points({'x': x, 'y': _accuracy()})}
   points['encoding'] |= colored
@@ -144,12 +153,20 @@ def _strips(rest, color, rows):
     'field': 'setting',
     'type': 'nominal',
     'sort': None,
-    'title': None,
+    'title': ', '.join(rest) or None,
     'axis': {'grid': True, 'labelLimit': 320},
   }
   encoding = _points({'x': _accuracy(), 'y': y})
-  encoding |= {'color': _color(color)} if color else {}
-  unit = {'mark': _MARK, 'encoding': encoding, 'height': {'step': 22}}
+  encoding |= (
+    {'color': _color(color, {row[color]: None for row in rows})}
+    if color
+    else {}
+  )
+  unit = {
+    'mark': _MARK,
+    'encoding': encoding,
+    'height': _ROW * len({row['setting'] for row in rows}),
+  }
   return _spec(rows, unit)
 
 
@@ -174,21 +191,29 @@ def _spec(rows, unit, panel=''):
     'data': {'values': rows},
     'background': None,
   }
-  if len({row.get(panel) for row in rows}) < _FEW_RUNS:
+  panels = list({row[panel]: None for row in rows if panel})
+  if len(panels) < _FEW_RUNS:
     return of_all | unit | {'width': 'container'}
-  size = {'width': 230, 'height': 170}
-  facet = {'field': panel, 'title': None, 'sort': None}
-  return of_all | {'facet': facet, 'columns': 3, 'spec': unit | size}
+  columns = 2 if len(panels) in (2, 4) else 3
+  size = {'width': 750 // columns, 'height': 170}
+  facet = {'field': panel, 'title': None, 'sort': panels}
+  return of_all | {'facet': facet, 'columns': columns, 'spec': unit | size}
 
 
-def _color(field):
+def _color(field, values):
+  """Returns the encoding of colors: blue is with BN, red without."""
   return {
     'field': field,
     'type': 'nominal',
     'sort': None,
-    'scale': {'range': _COLORS},
+    'scale': {'domain': sorted(values, key=_place), 'range': _COLORS},
+    'title': None if field == 'line' else field,
     'legend': {'orient': 'top', 'columns': 4, 'labelLimit': 300},
   }
+
+
+def _place(value):
+  return ('batch', 'none', value).index(value)
 
 
 def _accuracy():
@@ -197,6 +222,7 @@ def _accuracy():
     'type': 'quantitative',
     'title': 'test accuracy',
     'scale': {'zero': False, 'nice': True},
+    'axis': {'tickCount': 6},
   }
 
 
@@ -205,7 +231,9 @@ def _knobs(run):
   parts = (part.rpartition('=') for part in run.split(','))
   found = {}
   for name, _, value in parts:
-    found[_field(name) or 'network'] = printable(value)
+    number = _number(value)
+    short = printable(value) if number is None else f'{number:g}'
+    found[_field(name) or 'network'] = short
   return found
 
 

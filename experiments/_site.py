@@ -22,7 +22,7 @@ _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 _ASSETS = 'style.css', 'board.js', 'charts.js'
 _VEGA = 'vega.js'
 _MARK = '<meta name="generator" content="bnresearch scoreboard">'
-_THUMB = 320, 240  # pixels, twice what is shown
+_THUMB = 960, 180  # pixels; the height is twice what is shown
 
 
 def write(

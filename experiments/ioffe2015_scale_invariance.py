@@ -208,7 +208,7 @@ def curves(result: dict[str, Any]) -> _chart.Curves:
     'factor a',
     'relative error',
     [
-      (setting, equation, a, error)
+      (setting, EQUATIONS[equation], a, error)
       for setting, of_equations in result['errors'].items()
       for equation, errors in of_equations.items()
       for a, error in zip(result['factors'], errors)
