@@ -148,12 +148,13 @@ def _against(axis, values, color, rest, rows):
 def _strips(rest, color, rows):
   """Returns accuracies in a row for each setting."""
   for row in rows:
-    row['setting'] = ', '.join(str(row[n]) for n in rest) or 'all runs'
+    told = [row[n] for n in rest if row[n] != _NONE]
+    row['setting'] = ', '.join(told) or 'all runs'
   y = {
     'field': 'setting',
     'type': 'nominal',
     'sort': None,
-    'title': ', '.join(rest) or None,
+    'title': ', '.join(rest) if len(rest) < 3 else None,
     'axis': {'grid': True, 'labelLimit': 320},
   }
   encoding = _points({'x': _accuracy(), 'y': y})
