@@ -74,11 +74,15 @@ def pages(
     figures: {result: endings of its figures that there are}.
   """
   render = _environment()
+  prose = functools.partial(
+    _prose.html, {s.link: f'{s.name}.html' for s in studies}
+  )
   common = {
     'mark': _prose.trusted(_MARK),
     'verdicts': _rows.VERDICTS,
     'version': bnresearch.__version__,
     'figures': figures,
+    'prose': prose,
   }
   rows = {study.name: list(_rows.rows(study)) for study in studies}
   every = [row for study in studies for row in rows[study.name]]
@@ -93,16 +97,12 @@ def pages(
       rooms=sorted({_rows.room(study) for study in studies}),
     )
   }
-  prose = functools.partial(
-    _prose.html, {s.link: f'{s.name}.html' for s in studies}
-  )
   for study in studies:
     made[f'{study.name}.html'] = render(
       'study.html',
       **common,
       **_study(study),
       rows=rows[study.name],
-      prose=prose,
     )
   return made
 

@@ -128,17 +128,17 @@ def test_axe_finds_nothing_serious(opened, site, screen):
 def test_rows_are_filtered_by_paper_verdict_room_and_words(opened):
   page = opened('index')
   every = shown(page)
-  page.get_by_label('Paper').select_option('Ioffe 2017')
+  page.locator('[name=paper]').select_option('Ioffe 2017')
   assert {row['paper'] for row in shown(page)} == {'Wu & He 2018|Ioffe 2017'}
-  page.get_by_label('Verdict', exact=True).select_option('partly')
+  page.locator('[name=verdict]').select_option('partly')
   rows = shown(page)
   assert {row['verdict'] for row in rows} == {'partly'}
   said = page.locator('form output').text_content()
   assert said == f'{len(rows)} of {len(every)} claims'
-  page.get_by_role('button', name='Show all').first.click()
-  page.get_by_label('Room').select_option('augment')
+  page.locator('form [data-reset]').click()
+  page.locator('[name=room]').select_option('augment')
   assert {row['room'] for row in shown(page)} == {'augment'}
-  page.get_by_label('Find').fill('no such words')
+  page.locator('[name=find]').fill('no such words')
   assert shown(page) == []
   page.locator('.empty button').click()
   assert shown(page) == every
@@ -157,7 +157,7 @@ def test_a_verdict_of_the_legend_filters_by_keyboard(opened):
 def test_rows_are_sorted(opened):
   page = opened('index')
   first = shown(page)
-  sort = page.get_by_label('Sort by')
+  sort = page.locator('[name=sort]')
   for key, of_row, descending in [
     ('paper', lambda row: row['paper'].lower(), False),
     ('room', lambda row: row['room'], False),

@@ -93,9 +93,12 @@ if (form) {
 
   form.addEventListener('input', update);
   form.addEventListener('submit', (event) => event.preventDefault());
-  form.addEventListener('reset', () => setTimeout(update));
-  document.querySelector('[data-reset]')
-    .addEventListener('click', () => form.reset());
+  for (const button of document.querySelectorAll('[data-reset]')) {
+    button.addEventListener('click', () => {
+      form.reset();
+      update();
+    });
+  }
   for (const chip of chips) {
     chip.addEventListener('click', () => {
       const { verdict } = form.elements;
