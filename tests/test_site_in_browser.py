@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from experiments import _site
+from tests.hostile import HOSTILE, of_text
 
 pytestmark = pytest.mark.study
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -60,14 +61,14 @@ def opened(browser, site):
     if not request.url.startswith(('file:', 'data:')):
       complaints.append(f'asks the network for {request.url}')
 
-  def make(name, screen='desktop'):
+  def make(name, screen='desktop', folder=site):
     context = browser.new_context(**SCREENS[screen])
     contexts.callback(context.close)
     page = context.new_page()
     page.on('console', lambda message: complaints.append(message.text))
     page.on('pageerror', lambda error: complaints.append(str(error)))
     page.on('request', complain)
-    page.goto((site / f'{name}.html').as_uri())
+    page.goto((folder / f'{name}.html').as_uri())
     if page.locator('.chart').count():
       page.wait_for_selector('html[data-drawn]', state='attached')
     return page
@@ -181,6 +182,20 @@ def test_a_click_copies_the_command(opened):
   assert page.evaluate('navigator.clipboard.readText()') == (
     'python -m experiments.ioffe2015_figure1 --data=mnist --seeds=3'
   )
+
+
+def test_hostile_names_do_nothing(opened, tmp_path):
+  _site.write(tmp_path / 'site', [of_text(HOSTILE, tmp_path)], tmp_path)
+  for name in ('index', 'hostile'):
+    page = opened(name, folder=tmp_path / 'site')
+    page.on('dialog', lambda dialog: pytest.fail(dialog.message))
+    assert page.locator('img').count() == 0
+    assert 'onerror=alert(1)' in page.locator('main').text_content()
+  point = page.locator('.chart .mark-symbol path').first
+  point.hover(force=True)
+  tip = page.locator('#vg-tooltip-element.visible')
+  assert 'onerror=alert(1)' in tip.text_content()
+  assert tip.locator('img').count() == 0
 
 
 def test_print_shows_figures_and_what_is_folded(opened):
