@@ -21,7 +21,10 @@ VERDICTS = {
   'not run': ('○', 'The study could do it and has not done it.'),
 }
 TITLE = 'bnresearch: Batch Normalization research in JAX'
-_PAPER = re.compile(r'[^;]*?\b\d{4}\b')
+# What a source says of a paper may stand before it: 'of whales: Ahab 2015'.
+_PAPER = re.compile(r'(?:[^:]*: )?([^:]*?\b\d{4}\b)')
+_FLAG = re.compile(r'`(--[\w=]+)`')  # that a 'Not run' begins with
+_CLAUSE = re.compile(r'[,;] |\.(?: |$)')
 
 
 class Row(NamedTuple):
@@ -66,21 +69,28 @@ class Row(NamedTuple):
     return found.pop() if len(found) == 1 else ''
 
   @property
+  def cost(self) -> str:
+    """The first clause of what the study costs."""
+    return _CLAUSE.split(self.study.fields['Cost'], maxsplit=1)[0]
+
+  @property
   def seeds(self) -> str:
     """The number of seeds, in words."""
     return _scoreboard.count(self.result['seeds'], 'seed')
 
   @property
   def command(self) -> str:
-    """What makes the result."""
-    return self.study.command(self.stem)
+    """What makes the result; of what was not run, what would."""
+    command = self.study.command(self.stem)
+    flag = None if self.result else _FLAG.match(self.claim)
+    return f'{command} {flag[1]}' if flag else command
 
 
 def papers(study: Study) -> list[str]:
   """Returns author and year of each paper that a study's source names."""
   parts = _scoreboard.source(study).split(';')
   found = (_PAPER.match(part.strip()) for part in parts)
-  return [match[0] for match in found if match] or [parts[0].strip()]
+  return [match[1] for match in found if match] or [parts[0].strip()]
 
 
 def room(study: Study) -> str:

@@ -9,7 +9,7 @@ from experiments import _scoreboard
 HOSTILE = (
   '</script><img src=x onerror=alert(1)>"\'&amp;{{ 7 }}\x1b[31m\u202eabc'
 )
-PLAIN = 'a; b c d e'  # with as many words and sources
+PLAIN = 'a;b c d e f'  # with as many words and sources
 HEBREW = 'שלום'
 DOC = """{0}
 

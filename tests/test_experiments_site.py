@@ -120,6 +120,16 @@ def test_papers_have_author_and_year_each(studies):
   of_study = {s.name: _rows.papers(s) for s in studies}
   assert of_study['batch_size'] == ['Wu & He 2018', 'Ioffe 2017']
   assert of_study['ioffe2015_figure4'] == ['Ioffe & Szegedy 2015']
+  assert of_study['santurkar2018_shift'] == [
+    'Santurkar et al. 2018',
+    'Ioffe & Szegedy 2015',
+  ]
+
+
+def test_a_row_has_the_first_clause_of_the_cost(studies):
+  costs = {s.name: next(_rows.rows(s)).cost for s in studies}
+  assert costs['population_statistics'] == '43 s on two CPU cores'
+  assert costs['ioffe2015_scale_invariance'] == '6 s on two CPU cores'
 
 
 def test_each_result_has_a_command_of_its_own(studies):
@@ -131,6 +141,20 @@ def test_each_result_has_a_command_of_its_own(studies):
       if len(study.results) > 1:
         assert named.get('data', 'digits') == result['data'], stem
         assert int(named.get('seeds', 1)) == result['seeds'], stem
+
+
+def test_what_was_not_run_has_the_command_that_would_run_it(studies):
+  commands = {
+    row.command
+    for study in studies
+    for row in _rows.rows(study)
+    if row.verdict == 'not run'
+  }
+  assert 'python -m experiments.ioffe2015_figure2 --scale=paper' in commands
+  assert (
+    'python -m experiments.flowers --folder=FOLDER --seeds=2 --scale=full'
+    in commands
+  )
 
 
 def test_commands_of_results_are_of_results_that_there_are(studies):
