@@ -150,6 +150,8 @@ def _environment():
     trim_blocks=True,
     lstrip_blocks=True,
   )
+  # For texts that a template makes markup of before they are shown.
+  environment.filters['shown'] = _shown
   environment.globals |= {
     'made_by': _made_by,
     'room_of': _rows.room,
