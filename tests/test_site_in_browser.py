@@ -21,6 +21,8 @@ OPTIONS = (
 )
 SCREENS = {
   'desktop': {'viewport': {'width': 1400, 'height': 900}},
+  'laptop': {'viewport': {'width': 1290, 'height': 800}},
+  'tablet': {'viewport': {'width': 1000, 'height': 800}},
   'phone': {'viewport': {'width': 390, 'height': 844}},
   'dark': {
     'viewport': {'width': 1400, 'height': 900},
@@ -105,6 +107,10 @@ def test_every_page_is_whole_and_fits_the_screen(opened, site, screen):
       'document.documentElement.scrollWidth - window.innerWidth'
     )
     assert wide <= 0, f'{name} is {wide} pixels too wide'
+    narrow = page.locator('.board td.claim').evaluate_all(
+      'cells => Math.min(...cells.map(cell => cell.clientWidth))'
+    )
+    assert narrow is None or narrow > 150, 'no room for the words of a claim'
     charts = page.locator('.chart').count()
     assert page.locator('.chart svg[role=img]').count() == charts
     page.close()
