@@ -151,6 +151,23 @@ def test_rows_are_filtered_by_paper_verdict_room_and_words(opened):
   assert shown(page) == every
 
 
+@pytest.mark.parametrize(
+  ('words', 'studies'),
+  [
+    ('Ioffe  Figure 4', {'ioffe2015_figure4'}),
+    ('santurkar figure 2', {'santurkar2018_shift'}),
+    ('2,000', set()),  # those of Figure 1 are 32,000
+    ('32,000', {'ioffe2015_figure1'}),
+    ('Wu digits 44.7%', {'batch_size'}),
+  ],
+)
+def test_words_find_the_rows_that_have_all_of_them(opened, words, studies):
+  page = opened('index')
+  page.locator('[name=find]').fill(words)
+  found = {row['id'].rpartition('-')[0] for row in shown(page)}
+  assert found == studies
+
+
 def test_a_verdict_of_the_legend_filters_by_keyboard(opened):
   page = opened('index')
   chip = page.locator('.chip[data-verdict="not run"]')

@@ -51,12 +51,32 @@ addEventListener('afterprint', () => {
   folded.clear();
 });
 
+function plain(text) {
+  return text.toLowerCase().replace(/\s+/g, ' ');
+}
+
+// Words to find; the number of a figure belongs to its word.
+function wanted(text) {
+  const terms = /(?:figure|section|table|algorithm) [\d.]+|\S+/g;
+  return plain(text).match(terms) || [];
+}
+
+// Says whether a text has a word; a number is not found inside another one.
+function has(text, word) {
+  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1)) {
+    const end = at + word.length;
+    const ends = [text.slice(Math.max(at - 1, 0), at + 1), text.slice(end - 1, end + 1)];
+    if (!ends.some((pair) => /^\d\d/.test(pair))) return true;
+  }
+  return false;
+}
+
 const form = document.querySelector('form.tools');
 if (form) {
   const body = document.querySelector('.board tbody');
   const rows = [...body.rows];
   const texts = new Map(
-    rows.map((row) => [row, row.textContent.toLowerCase()]));
+    rows.map((row) => [row, plain(row.textContent)]));
   const place = new Map(rows.map((row, k) => [row, k]));
   const sorts = {
     paper: (a, b) => a.dataset.paper.localeCompare(b.dataset.paper),
@@ -70,14 +90,14 @@ if (form) {
   const update = () => {
     const { find, paper, verdict, room, sort } =
       Object.fromEntries(new FormData(form));
-    const words = find.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wanted(find);
     let shown = 0;
     for (const row of rows) {
       const is = row.dataset;
       row.hidden =
         (paper && !is.paper.split('|').includes(paper)) ||
         (verdict && is.verdict !== verdict) || (room && is.room !== room) ||
-        !words.every((word) => texts.get(row).includes(word));
+        !words.every((word) => has(texts.get(row), word));
       shown += !row.hidden;
     }
     const by = sorts[sort] || (() => 0);
