@@ -37,6 +37,8 @@ IMPORTED_LATE = {
   'grain',
   'matplotlib',
   'PIL',
+  'jinja2',
+  'markupsafe',
   'pyarrow',
   'sklearn',
   'submitit',
@@ -44,6 +46,7 @@ IMPORTED_LATE = {
   'tensorflow',
   'tensorflow_datasets',
   'torch',
+  'vl_convert',
   'wandb',
 }
 
