@@ -137,21 +137,21 @@ def judge(found: Ranks) -> list[claims.Claim]:
     claims.Claim(
       setting,
       'without BN the rank falls to 1',
-      'yes, section 3',
+      'yes',
       f'deep ranks of at most {plain.max():.2f}',
       tuple(bool(worst <= COLLAPSED) for worst in plain.max(0)),
     ),
     claims.Claim(
       setting,
       'with BN it does not',
-      'yes, Theorem 2',
+      'yes',
       f'deep ranks of {numbers} at widths of {", ".join(map(str, widths))}',
       tuple(bool(least > COLLAPSED) for least in normed.min(0)),
     ),
     claims.Claim(
       setting,
       'with BN it grows at least as the square root of the width',
-      'a rank of the order of the square root, Theorem 2',
+      'a rank of the order of the square root, its theorem',
       f'as width^p, p = {_study.plus_minus(p_S, ".2f")}; over the square root: '
       f'{(normed / np.sqrt(widths)[:, None]).min():.2f} to '
       f'{(normed / np.sqrt(widths)[:, None]).max():.2f}',

@@ -3,7 +3,7 @@
 Claim:    Networks with BN have similar, or even larger, internal covariate
           shift by Definition 2.1: how far a layer's gradient moves when the
           layers below are updated.
-Source:   Santurkar et al. 2018, sections 2.2 and 2.3, Figure 2 (arXiv
+Source:   Santurkar et al. 2018, Definition 2.1 and Figure 2 (arXiv
           1805.11604); gradients that vanish: Ioffe & Szegedy 2015, section 2.
 Scale:    the sigmoid networks of Figure 1 of the BN paper on digits of 8 x 8
           pixels, SGD of rate 0.1; the paper's are VGG on CIFAR-10 and a deep
@@ -104,7 +104,7 @@ def judge_one(
       claims.Claim(
         setting,
         f'{when}, the shift is no smaller with BN',
-        '"similar, or even worse", section 2.3',
+        'similar or worse, Figure 2',
         f"||G' - G|| / ||G|| is {_study.plus_minus(shift[1], '.2g')} with BN, "
         f'{_study.plus_minus(shift[0], ".2g")} without; the cosine '
         f'{_study.plus_minus(angle[1], ".3f")} and '

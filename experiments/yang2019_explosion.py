@@ -5,7 +5,7 @@ Claim:    With BN, the gradient at the start of training grows exponentially on
           ReLU its square grows by pi / (pi - 1) a layer. Nonlinearities that
           are nearly linear make it grow more slowly.
 Source:   Yang et al. 2019, A Mean Field Theory of Batch Normalization (arXiv
-          1902.08129), for infinite width; the factor of ReLU in section 3.
+          1902.08129), for infinite width.
 Scale:    as published, but for the width: 40 layers of up to 1,000 units, a
           batch of 256 Gaussian inputs. Nothing is trained.
 Room:     norms
@@ -168,7 +168,7 @@ def judge(found: dict[str, np.ndarray]) -> list[claims.Claim]:
     claims.Claim(
       setting,
       'no scale of the weights changes that',
-      'the explosion "cannot be eliminated", abstract',
+      'the explosion cannot be tuned away',
       f'{plus_minus(rate[small])} with weights of std {STDS[0]}, '
       f'{plus_minus(rate[widest])} with {STDS[1]:g}',
       tuple(
@@ -178,7 +178,7 @@ def judge(found: dict[str, np.ndarray]) -> list[claims.Claim]:
     claims.Claim(
       setting,
       'nonlinearities that are nearly linear make it grow more slowly',
-      'it can be reduced by going near the linear regime, abstract',
+      'near the linear regime there is less of it',
       ', '.join(f'{n.partition(",")[0]} {plus_minus(rate[n])}' for n in others),
       tuple(
         bool(relu > tanh > sigmoid > 1)

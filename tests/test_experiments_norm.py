@@ -9,12 +9,10 @@ from configs import placement as placement_config
 from experiments import (
   _study,
   batch_size,
-  daneshmand2020_rank,
   gradient_through_statistics,
   ioffe2015_scale_invariance,
   placement,
   santurkar2018_shift,
-  yang2019_explosion,
 )
 
 ONCE = 'reproduced, tried once'
@@ -305,57 +303,3 @@ def test_verdicts_on_the_shift_of_gradients(recorded):
   assert late.verdict == f'not {ONCE}'
   assert '0.7 with BN, 0.1 without' in early.measured
   assert '0.2 with BN, 0.9 without' in late.measured
-
-
-# The explosion of gradients.
-
-
-def test_the_rate_of_a_geometric_growth_is_its_factor():
-  squares = 3.0 * 1.5 ** np.arange(20, 0, -1)  # bottom to top
-  shallow = np.ones(20)
-  found = yang2019_explosion.rates(np.stack([squares, shallow]))
-  np.testing.assert_allclose(found, [1.5, 1.0], rtol=1e-10)
-
-
-def test_verdicts_on_exploding_gradients():
-  def growing(rate):
-    return rate ** np.arange(40.0, 0, -1)[None]
-
-  names = {
-    'relu, batch, std 1, width 100': 1.6,
-    'relu, batch, std 1, width 1000': 1.467,
-    'tanh, batch, std 1, width 1000': 1.2,
-    'sigmoid, batch, std 1, width 1000': 1.3,
-    'relu, batch, std 0.01, width 1000': 1.5,
-    'relu, none, std 0.0447, width 1000': 1.0,
-  }
-  found = {name: growing(rate) for name, rate in names.items()}
-  factor, scale, smooth = yang2019_explosion.judge(found)
-  assert factor.verdict == ONCE
-  assert scale.verdict == smooth.verdict == f'not {ONCE}'
-  assert '1.4670; without BN 1.0000' in factor.measured
-
-
-# The rank of representations.
-
-
-def test_the_rank_counts_equally_strong_directions(assert_close):
-  random = np.random.RandomState(0)
-  rotation, _ = np.linalg.qr(random.normal(size=(12, 12)))
-  assert_close(daneshmand2020_rank.rank(7 * rotation), 12.0, 1e-5)
-  assert_close(daneshmand2020_rank.rank(rotation[:, :3]), 3.0, 1e-5)
-  one = np.outer(random.normal(size=9), random.normal(size=5))
-  assert_close(daneshmand2020_rank.rank(one), 1.0, 1e-5)
-
-
-def test_verdicts_on_rank_collapse():
-  found = {}
-  for width in (16, 64):
-    found['none', width] = np.ones((1, 10))
-    found['batch', width] = np.full((1, 10), width**0.75)
-  plain, normed, grows = daneshmand2020_rank.judge(found)
-  assert plain.verdict == normed.verdict == grows.verdict == ONCE
-  assert 'p = 0.75' in grows.measured
-  found['batch', 64] = np.full((1, 10), 16**0.75)
-  *_, grows = daneshmand2020_rank.judge(found)
-  assert grows.verdict == f'not {ONCE}'
