@@ -25,6 +25,7 @@ from bnresearch.sweeps.vectorized import launcher as vectorized
 from bnresearch.terminal import Console
 from configs import figure1
 
+STUDIES = 'rates', 'figure1'
 RATES = tuple(0.01 * 2**k for k in range(8))
 TITLES = {
   'vectorized': 'bnresearch, vectorized',
@@ -43,15 +44,18 @@ _HIT = re.compile(r"Persistent compilation cache hit for 'jit_(\w+)'")
 
 
 def points_of(args: argparse.Namespace) -> list[Point]:
-  """Returns the points: 8 learning rates, each with seeds 0, 1, ...
+  """Returns the points: those of configs/figure1.py, as a user trains them.
 
-  They have no probes and only the last checkpoint, as other contestants have
-  none.
+  Or, for the study of rates, 8 learning rates, each with seeds 0, 1, ... They
+  have no probes and only the last checkpoint, as other contestants have none.
 
   Raises:
     ConfigError: no run can have so many steps.
   """
-  config = figure1.get_config(f'data={args.data},steps={args.steps}')
+  arg = f'data={args.data},steps={args.steps}'
+  if args.study == 'figure1':
+    return points(figure1.get_config(f'{arg},init=both'), {})
+  config = figure1.get_config(arg)
   with config.unlocked():
     config.sweep = tuple(
       {'optim.learning_rate': RATES[k % len(RATES)], 'seed': k // len(RATES)}
@@ -129,6 +133,8 @@ def measure(
     result of `compilations`. Or {'skipped': why}.
   """
   if name.startswith('torch'):
+    if args.study != 'rates':
+      return {'skipped': 'PyTorch trains the rates only'}
     if not importlib.util.find_spec('torch'):
       return {'skipped': 'PyTorch is not installed'}
     processes = process.cores() if name == 'torch_processes' else 1
@@ -141,12 +147,14 @@ def measure(
   player = 'sequential' if name == 'uncached' else name
   command = ['-m', 'benchmarks.sweep', f'--play={player}']
   command += [f'--data={args.data}', f'--steps={args.steps}']
-  command += [f'--points={args.points}']
+  command += [f'--points={args.points}', f'--study={args.study}']
   with _empty_cache() as folder:
     result, log = _timed(
       command,
       {
         'XDG_CACHE_HOME': str(folder),
+        # Where the user has set another, it would have compiled programs.
+        'JAX_COMPILATION_CACHE_DIR': str(pathlib.Path(folder, 'programs')),
         'JAX_ENABLE_COMPILATION_CACHE': str(name != 'uncached').lower(),
         'JAX_LOG_COMPILES': 'true',
       },

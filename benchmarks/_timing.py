@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from bnresearch import paths
+from bnresearch.reports import claims
+from bnresearch.runs import provenance
 
 Call = Callable[[], object]
 TURN_S = 0.05
@@ -81,3 +84,35 @@ def parse(
   if args.dry_run:
     args.rounds = 1
   return args
+
+
+def finish(
+  name: str,
+  args: argparse.Namespace,
+  judged: Sequence[claims.Claim],
+  *,
+  steps: int = 0,
+  **numbers: Any,
+) -> int:
+  """Prints the verdicts of a benchmark and writes its JSON; returns 0.
+
+  Args:
+    name: the benchmark's file name.
+    args: with --output, the file, or None.
+    judged: its claims.
+    steps: of the runs that it makes, if it makes any.
+    **numbers: `data`, what was computed on, and what was measured. They win
+      over what is known of this process.
+  """
+  if judged:
+    print(claims.text(judged))
+  if args.output:
+    notes = {
+      'benchmark': name,
+      'steps': steps,
+      'platform': jax.default_backend(),
+    }
+    claims.write(
+      args.output, judged, **(notes | provenance.collect() | numbers)
+    )
+  return 0

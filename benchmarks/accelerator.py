@@ -7,74 +7,36 @@ Cost:     at most --minutes; the same command goes on with what is left.
 Result:   benchmarks/results/accelerator_*.json
 
 Each item is another benchmark or check, in a process of its own, which has the
-whole device. Its result is in the JSON file as soon as it ends. An item that
-needs more time than is left is put off, and a shorter one may go before it.
+whole device. Its result is in the JSON file, and in the page made from that, as
+soon as it ends. An item that needs more time than is left is put off, and a
+shorter one may go before it.
 """
 
 import argparse
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.table import Table
 
+from benchmarks import _accelerator_answers as answers
+from benchmarks import _accelerator_page
+from benchmarks._accelerator_items import ITEMS
 from bnresearch import command, lookup, paths
 from bnresearch.terminal import Console, say
 
 _TAIL = 4000  # characters of an item's output that are kept
 _LEFT_FOR_JSON = 5  # seconds
-_WHERE = ('date', 'device', 'devices', 'python', 'jax', 'commit')
-
-
-class Item(NamedTuple):
-  """A part of the measurement.
-
-  Attributes:
-    name: of the row.
-    words: of its command, after `python -m`.
-    least: seconds that it is expected to need on one GPU.
-    dry: words instead of --dry_run, where it has no such flag.
-    writes: whether it takes --output, a JSON file.
-  """
-
-  name: str
-  words: tuple[str, ...]
-  least: int
-  dry: tuple[str, ...] = ('--dry_run',)
-  writes: bool = True
-
-
-_MNIST = '--data=mnist'
-_BFLOAT16 = '--dtype=bfloat16'
-ITEMS = (
-  Item('selftest', ('bnresearch.selftest',), 90, ('--help',), writes=False),
-  Item('bn', ('benchmarks.norm',), 30),
-  Item('bn_bfloat16', ('benchmarks.norm', _BFLOAT16), 30),
-  Item('figure1', ('benchmarks.figure1', _MNIST, '--steps=20000'), 90),
-  Item('sweep', ('benchmarks.sweep', _MNIST, '--steps=2000'), 120),
-  Item(
-    'networks_bfloat16',
-    (
-      'benchmarks.forward_time',
-      '--models=resnet_50,inception_v2,mobilenet_v2',
-      '--size=224',
-      '--batch=128',
-      '--burn_in=3',
-      '--batches=20',
-      _BFLOAT16,
-    ),
-    120,
-  ),
-  Item(
-    'figure2_bfloat16', ('benchmarks.inception', '--batch=128', _BFLOAT16), 90
-  ),
-  Item('folding', ('benchmarks.folding',), 30),
-  Item('input', ('benchmarks.data',), 60),
+_WHERE = (
+  *('date', 'platform', 'device', 'devices', 'python', 'jax', 'jaxlib', 'flax'),
+  *('bnresearch', 'commit'),
 )
 
 
@@ -83,56 +45,99 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Measures what is left, as long as there is time; prints the table."""
   args = _parse(argv)
   ends = time.monotonic() + 60 * args.minutes
-  found = _read(args.output)
+  found = _read(args.output, args.dry_run)
   chosen = [item for item in ITEMS if item.name in args.items]
+  data = _data()
   for item in chosen:
     left = ends - time.monotonic() - _LEFT_FOR_JSON
     if found.get(item.name, {}).get('status') == 'done':
       continue
+    words = [word.format(**data) for word in item.words]
     if left < (1 if args.dry_run else item.least):
-      say(f'{item.name}: needs {item.least} s; {max(0, left):.0f} s are left.')
-      continue
-    say(f'{item.name}: {" ".join(item.words)}, {left:.0f} s are left.')
-    found[item.name] = _measured(item, left, args.dry_run)
-    with paths.replacing(args.output) as file:
-      file.write_text(json.dumps(_whole(found), indent=2), encoding='utf-8')
+      left = max(0, round(left))
+      say(f'{item.name}: needs {item.least} s; {left} s are left.')
+      found[item.name] = {'status': 'put off', 'left': left}
+    else:
+      say(f'{item.name}: {" ".join(words)}, {left:.0f} s are left.')
+      found[item.name] = _measured(item, words, left, args.dry_run)
+    _write(found, args)
   Console(width=100).print(_table(found))
-  say(f'{args.output} has all numbers; docs/accelerators.md says what follows.')
-  missing = [item.name for item in chosen if item.name not in found]
+  say(f'{args.page} says what follows; {args.output} has all numbers.')
+  missing = [i for i in chosen if found[i.name]['status'] != 'done']
   if missing:
-    say(f'The same command goes on with {", ".join(missing)}.')
-  return 0 if all(r['status'] == 'done' for r in found.values()) else 1
+    longest = _accelerator_page.minutes(max(i.least for i in missing))
+    names = ', '.join(item.name for item in missing)
+    say(f'The same command goes on with {names}.')
+    say(f'The longest of them needs --minutes={longest}.')
+  wrong = {'failed', 'out of time'} & {found[i.name]['status'] for i in chosen}
+  return 1 if wrong else 0
 
 
-def _measured(item, seconds, dry) -> dict[str, Any]:
+def _data():
+  """Returns the data sets of the items: those of the papers, if here."""
+  names = {'digits': 'mnist', 'clothes': 'fashion_mnist'}
+  for key, name in names.items():
+    if missing := lookup.find('data', name).ready():
+      say(f"{missing} scikit-learn's digits take its place.")
+      names[key] = 'digits'
+  return names
+
+
+def _measured(item, words, seconds, dry) -> dict[str, Any]:
   """Runs an item in a process of its own; returns what is known of it."""
   with tempfile.TemporaryDirectory() as folder:
     output = pathlib.Path(folder, 'result.json')
-    words = [sys.executable, '-m', *item.words, *(item.dry if dry else ())]
+    command = [sys.executable, '-m', *words, *(['--dry_run'] if dry else ())]
     if item.writes:
-      words.append(f'--output={output}')
+      command.append(f'--output={output}')
     began = time.monotonic()
-    try:
-      done = subprocess.run(
-        words, capture_output=True, text=True, timeout=seconds
-      )
-    except subprocess.TimeoutExpired as error:
-      status, text = 'out of time', error.stdout or b''
-      text = text.decode(errors='replace') if type(text) is bytes else text
-    else:
-      # A goal that is missed is a result; a difference, wrong use or a fault
-      # is none.
-      status = 'failed' if done.returncode else 'done'
-      text = done.stdout + done.stderr
-      if item.writes and not output.exists():
-        status = 'failed'
+    code, text = _run(command, seconds)
+    # A goal that is missed is a result; a difference, wrong use or a fault is
+    # none.
+    status = 'failed' if code or item.writes > output.exists() else 'done'
     return {
-      'status': status,
-      'command': ' '.join(item.words),
+      'status': 'out of time' if code is None else status,
+      'command': ' '.join(words),
       'seconds': round(time.monotonic() - began, 1),
       'output': text[-_TAIL:],
       'result': json.loads(output.read_text()) if output.exists() else None,
     }
+
+
+def _run(command, seconds) -> tuple[int | None, str]:
+  """Runs a command; returns its exit status, None if it was stopped, and text.
+
+  Its own processes end with it: they would keep the device.
+  """
+  child = subprocess.Popen(
+    command,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    errors='replace',
+    start_new_session=True,
+    env=os.environ | {'PYTHONUNBUFFERED': '1'},  # what it said is never lost
+  )
+  try:
+    text, _ = child.communicate(timeout=seconds)
+    return child.returncode, text
+  except subprocess.TimeoutExpired:
+    os.killpg(child.pid, signal.SIGKILL)
+    text, _ = child.communicate()
+    return None, text
+  except BaseException:
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    raise
+
+
+def _write(found, args):
+  """Writes the JSON file, and the page made from it."""
+  whole = _whole(found) | ({'dry_run': True} if args.dry_run else {})
+  with paths.replacing(args.output) as file:
+    file.write_text(json.dumps(whole, indent=2), encoding='utf-8')
+  with paths.replacing(args.page) as file:
+    file.write_text(_accelerator_page.page(whole), encoding='utf-8')
 
 
 def _whole(found):
@@ -141,7 +146,7 @@ def _whole(found):
   An item says that, because JAX would take the device's memory if this process
   asked for it.
   """
-  told = [r['result'] for r in found.values() if r['result']]
+  told = [r['result'] for r in found.values() if r.get('result')]
   where = (
     {key: told[0][key] for key in _WHERE if key in told[0]} if told else {}
   )
@@ -155,23 +160,25 @@ def _whole(found):
   }
 
 
-def _read(file):
-  """Returns what an earlier call has found; what was not done is done again."""
+def _read(file, dry_run):
+  """Returns what an earlier call has found; {} if one of them was a dry run."""
   if not file.exists():
     return {}
-  found = json.loads(file.read_text(encoding='utf-8'))['items']
-  return {name: r for name, r in found.items() if r['status'] == 'done'}
+  whole = json.loads(file.read_text(encoding='utf-8'))
+  if whole.get('dry_run', False) != dry_run:
+    return {}
+  return whole['items']
 
 
 def _table(found):
-  table = Table('item', 'status', 'seconds', 'device', title='Measured')
+  table = Table('item', 'status', 'seconds', 'found', title='Measured')
   for item in ITEMS:
-    row = found.get(item.name)
-    if row:
-      device = (row['result'] or {}).get('device', '')
-      table.add_row(item.name, row['status'], f'{row["seconds"]:.0f}', device)
-    else:
-      table.add_row(item.name, 'left', '', '')
+    row = found.get(item.name, {'status': 'left'})
+    told = ''
+    if row['status'] == 'done':
+      told = ' '.join(answers.of(item.name, found))
+    seconds = f'{row["seconds"]:.0f}' if 'seconds' in row else ''
+    table.add_row(item.name, row['status'], seconds, told)
   return table
 
 
@@ -204,11 +211,17 @@ def _parse(argv):
     help='a JSON file; what it has already is not measured again',
   )
   parser.add_argument(
+    '--page',
+    type=paths.output,
+    help='an HTML file; by default beside the JSON file',
+  )
+  parser.add_argument(
     '--dry_run', action='store_true', help='each item as small as it can be'
   )
   args = parser.parse_args(argv)
   if not args.minutes > 0:
     parser.error(f'--minutes={args.minutes}: needs more than 0.')
+  args.page = args.page or args.output.with_suffix('.html')
   return args
 
 

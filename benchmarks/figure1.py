@@ -10,8 +10,9 @@ Result:   benchmarks/results/figure1_*.json
 Each contestant trains both networks, none and batch, with the same data,
 batches of 60, SGD and an evaluation on the test split every 500 steps, without
 probes, and with the last checkpoint only. Each has its own processes: ours one
-per network; the others train one network after the other on all cores, as their
-users do. Whole times begin with the start of the process.
+per network on a CPU; the others, and ours elsewhere, train one network after
+the other, on all cores, as their users do. Whole times begin with the start of
+the process.
 """
 
 import argparse
@@ -29,7 +30,6 @@ from benchmarks import _timing
 from benchmarks._figure1_contestants import NORMS, PLAYERS
 from bnresearch import command, lookup
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 GOALS = {'flax-style loop': 0.5, 'PyTorch eager': 0.25}
@@ -54,20 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   _print(rows, args, peak)
   judged = [_judge(name, goal, rounds) for name, goal in GOALS.items()]
   judged = [claim for claim in judged if claim]
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='figure1',
-      data=args.data,
-      steps=args.steps,
-      rounds=args.rounds,
-      peak_gflops=round(peak, 1),
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'figure1',
+    args,
+    judged,
+    data=args.data,
+    steps=args.steps,
+    rounds=args.rounds,
+    peak_gflops=round(peak, 1),
+    rows=rows,
+  )
 
 
 def _measure(name, args):

@@ -33,7 +33,6 @@ from bnresearch import command, models, zoo
 from bnresearch.inference.folded import fold_network
 from bnresearch.machine import process
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 NETWORKS = 'resnet_18', 'resnet_50', 'mobilenet_v2'
@@ -70,21 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += measured
   Console(width=100).print(table)
   judged = _judge(rows)
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='folding',
-      data='Gaussian numbers, float32',
-      steps=0,
-      batch=args.batch,
-      size=args.size,
-      rounds=args.rounds,
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'folding',
+    args,
+    judged,
+    data='Gaussian numbers, float32',
+    batch=args.batch,
+    size=args.size,
+    rounds=args.rounds,
+    rows=rows,
+  )
 
 
 def _measure(name, args):

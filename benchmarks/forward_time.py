@@ -32,17 +32,14 @@ import numpy as np
 import optax
 from rich.table import Table
 
-from benchmarks import _peak
+from benchmarks import _peak, _timing
 from bnresearch import command, paths, zoo
 from bnresearch.machine import process
 from bnresearch.models import measure
-from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 from bnresearch.training import state, step, stream
 
 MODES = ('forward', 'train')
-_PEAK = 'peak_bytes_in_use'  # of a device since the process began
 COLUMNS = ('model', 'mode', 's a batch', 'deviation', 'images/s', 'GFLOP/s')
 
 
@@ -80,22 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
   Console(width=100).print(table)
   print(f'Peak of the matrix product: {peak:.0f} GFLOP/s, {args.dtype}.')
-  if args.output:
-    claims.write(
-      args.output,
-      [],
-      benchmark='forward_time',
-      data=f'uniform random numbers, {args.dtype}',
-      steps=0,
-      batch=args.batch,
-      size=args.size,
-      burn_in=args.burn_in,
-      batches=args.batches,
-      peak_gflops=peak,
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'forward_time',
+    args,
+    [],
+    data=f'uniform random numbers, {args.dtype}',
+    batch=args.batch,
+    size=args.size,
+    burn_in=args.burn_in,
+    batches=args.batches,
+    peak_gflops=peak,
+    rows=rows,
+  )
 
 
 def _row(name, mode, args, peak) -> dict[str, Any]:
@@ -109,7 +102,6 @@ def _row(name, mode, args, peak) -> dict[str, Any]:
   jax.block_until_ready(play())
   first = time.perf_counter() - began
   seconds = _time(play, f'{name}, {mode}', args)
-  memory = jax.devices()[0].memory_stats() or {}
   macs = measure(model, args.size, channels).macs
   gflop = 2 * macs * args.batch * (3 if mode == 'train' else 1) / 1e9
   mean = float(np.mean(seconds))
@@ -122,7 +114,6 @@ def _row(name, mode, args, peak) -> dict[str, Any]:
     'gflops': gflop / mean,
     'of_peak': gflop / mean / peak,
     'first_call_s': first,  # which compiles
-    **({'peak_gb': memory[_PEAK] / 1e9} if _PEAK in memory else {}),
   }
 
 

@@ -1,4 +1,4 @@
-"""Cost of Figure 2 as published: the time of a step of each network.
+"""Cost of Figure 2, as published or small: the time of a step of each network.
 
 Claim:    none is published. At 32 images a step, Inception takes 31 million
           steps; here its variants with all modifications take a third of them.
@@ -7,11 +7,12 @@ Command:  python -m benchmarks.inception --output=inception.json
 Cost:     five minutes on two CPU cores.
 Result:   benchmarks/results/inception_*.json
 
-The networks are those of configs/inception.py:scale=paper. Networks that differ
-only in numbers, such as the learning rate, share a compiled step and are timed
-once. It is the step of a run, with distortions, L2 and update, on 224-pixel
-images already on the device; `benchmarks.data` times reading and cropping. The
-time is of the fastest round, so the days are a lower bound.
+The networks are those of configs/inception.py:scale=paper, or of scale=small on
+Fashion-MNIST. Networks that differ only in numbers, such as the learning rate,
+share a compiled step and are timed once. It is the step of a run, with
+distortions, L2 and update, on images of 224 or 28 pixels already on the device;
+`benchmarks.data` times reading and cropping. The time is of the fastest round,
+so the days are a lower bound.
 """
 
 import sys
@@ -22,13 +23,11 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks import _timing
-from bnresearch import command, data
+from bnresearch import command, data, lookup
 from bnresearch import config as configs
 from bnresearch.assembly import assemble
 from bnresearch.knobs import tree
-from bnresearch.machine import process
-from bnresearch.reports import claims
-from bnresearch.runs import provenance
+from bnresearch.machine import devices, process
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console
 from bnresearch.training import parallel
@@ -49,14 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     __doc__,
     3,
     argv,
-    batch={'type': int, 'default': 32, 'help': '32, 64, 128 or 256'},
+    scale={'choices': ('paper', 'small'), 'default': 'paper'},
+    batch={
+      'type': int,
+      'default': 32,
+      'help': '32, 64, 128 or 256; 32 for the small scale',
+    },
     dtype={'choices': ('float32', 'bfloat16'), 'default': 'float32'},
   )
   process.prepare(process.cores())
   # The host crops.
-  values = {'train.dtype': args.dtype, 'augment.crop': 'none'}
+  paper = args.scale == 'paper'
+  values = {'train.dtype': args.dtype}
+  values |= {'augment.crop': 'none'} if paper else {}
   try:
-    config = inception.get_config(f'scale=paper,batch={args.batch}')
+    config = inception.get_config(
+      f'scale={args.scale}' + (f',batch={args.batch}' if paper else '')
+    )
     chosen = points(config, values)
   except ValueError as error:
     print(error, file=sys.stderr)
@@ -64,22 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.dry_run:
     chosen = [p._replace(config=_tiny(p.config)) for p in chosen[:2]]
   rows = _rows(chosen, args.rounds)
-  made_by = provenance.collect()
-  Console().print(_table(rows, args, made_by))
-  if args.output:
-    claims.write(
-      args.output,
-      [],
-      benchmark='inception',
-      data='uniform random numbers',
-      steps=chosen[0].config.train.steps,
-      batch=args.batch,
-      dtype=args.dtype,
-      rounds=args.rounds,
-      rows=rows,
-      **made_by,
-    )
-  return 0
+  Console().print(_table(rows, args))
+  return _timing.finish(
+    'inception',
+    args,
+    [],
+    data='uniform random numbers',
+    steps=chosen[0].config.train.steps,
+    scale=args.scale,
+    batch=chosen[0].config.train.batch_size,
+    dtype=args.dtype,
+    rounds=args.rounds,
+    rows=rows,
+  )
 
 
 def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
@@ -98,6 +103,7 @@ def _rows(chosen: Sequence[Point], rounds: int) -> list[dict]:
         'label': point.config.label,
         'steps': train.steps,
         'seconds_a_step': taken,
+        'steps_per_s': 1 / taken,
         'images_per_s': train.batch_size / taken,
         'days': train.steps * taken / _DAY_S,
       }
@@ -114,10 +120,14 @@ def _training(point: Point) -> _timing.Call:
   """Returns a call that makes the next step of a run, on the same batch."""
   config = point.config
   side, N = config.data.image_size, config.train.batch_size
-  images = np.random.RandomState(0).randint(0, 256, (N, side, side, 3))
-  labels_N = np.arange(N, dtype=np.int32) % _CLASSES
+  shape, K = (side, side, 3), _CLASSES
+  if config.data.name != 'imagenet2012':
+    spec = lookup.find('data', config.data.name).spec()
+    shape, K = spec.image_shape, len(spec.class_names)
+  images = np.random.RandomState(0).randint(0, 256, (N, *shape))
+  labels_N = np.arange(N, dtype=np.int32) % K
   batch = Examples(images.astype(np.uint8), labels_N)
-  source = data.Arrays(*batch, tuple(map(str, range(_CLASSES))))
+  source = data.Arrays(*batch, tuple(map(str, range(K))))
   parts = assemble(config, sources={'train': source})
   mesh = parts.training.mesh()
   with jax.set_mesh(mesh):
@@ -152,25 +162,26 @@ def _tiny(config):
   return small
 
 
-def _table(rows, args, made_by):
+def _table(rows, args):
   table = Table(
-    title=f'scale=paper, batches of {args.batch}, {args.dtype}, on '
-    f'{made_by["devices"]} x {made_by["device"]}',
+    title=f'scale={args.scale}, {args.dtype}, on {devices.described()}',
     caption='One seed; without reading images and evaluation.',
   )
-  for column in ('network', 'steps', 's a step', 'images/s', 'days'):
+  columns = 'network', 'steps', 's a step', 'steps/s', 'images/s', 'days'
+  for column in columns:
     table.add_column(column, justify='right')
   for row in rows:
     table.add_row(
       row['label'],
       f'{row["steps"]:,}',
       f'{row["seconds_a_step"]:.3g}',
+      f'{row["steps_per_s"]:,.3g}',
       f'{row["images_per_s"]:,.3g}',
-      f'{row["days"]:,.1f}',
+      f'{row["days"]:,.3g}',
     )
   table.add_section()
   total = sum(row['days'] for row in rows)
-  table.add_row('all', '', '', '', f'{total:,.1f}')
+  table.add_row('all', '', '', '', '', f'{total:,.3g}')
   return table
 
 

@@ -30,7 +30,6 @@ from benchmarks._ops_contestants import Operator
 from bnresearch import command
 from bnresearch.machine import process
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 
@@ -120,20 +119,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   Console(width=110).print(table)
   print('Times in ms.')
   judged = _judge(rows)
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='ops',
-      data='Gaussian numbers, float32',
-      steps=0,
-      rounds=args.rounds,
-      cores=args.cores,
-      rows=rows,
-      **provenance.collect(),
-    )
-  return 0
+  return _timing.finish(
+    'ops',
+    args,
+    judged,
+    data='Gaussian numbers, float32',
+    rounds=args.rounds,
+    cores=args.cores,
+    rows=rows,
+  )
 
 
 def _measure(operator, args):

@@ -18,6 +18,8 @@ that cache every run compiles. Whole times begin with the start of the process.
 Training is the launcher's time, including the start of its processes, minus the
 compilations (those of several processes divided by their number).
 
+With --study=figure1 the points are all of configs/figure1.py instead, with and
+without BN, probes and checkpoints as published; --steps=50000 is the paper's.
 With --widths=4,8,16,32 it also trains that many points as one program, to find
 the best number on this machine.
 """
@@ -36,7 +38,6 @@ from bnresearch import command
 from bnresearch.config import ConfigError
 from bnresearch.machine import process
 from bnresearch.reports import claims
-from bnresearch.runs import provenance
 from bnresearch.terminal import Console
 
 # Least ratio of a contestant's time to that of 'vectorized'.
@@ -56,25 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     widths = _widths(args, data)
   rows = [_row(name, rounds, args) for name in args.contestants]
   _print(rows, widths, args)
-  judged = _judge(rounds)
-  print(claims.text(judged))
-  if args.output:
-    claims.write(
-      args.output,
-      judged,
-      benchmark='sweep',
-      data=args.data,
-      steps=args.steps,
-      points=args.points,
-      rounds=args.rounds,
-      rows=rows,
-      ms_per_member_step_of_widths=widths,
-      measured=rounds,
-      cores=process.cores(),
-      **provenance.collect()
-      | {key: rounds['vectorized'][0][key] for key in ('devices', 'threads')},
-    )
-  return 0
+  judged = _judge(rounds) if args.study == 'rates' else []
+  used = rounds['vectorized'][0]
+  return _timing.finish(
+    'sweep',
+    args,
+    judged,
+    data=args.data,
+    steps=args.steps,
+    study=args.study,
+    points=args.points,
+    rounds=args.rounds,
+    rows=rows,
+    ms_per_member_step_of_widths=widths,
+    measured=rounds,
+    cores=process.cores(),
+    **{key: used[key] for key in ('devices', 'threads')},
+  )
 
 
 def _rounds(args, data):
@@ -223,7 +222,8 @@ def _parse(argv):
     argv,
     data={'default': 'digits', 'help': 'digits, mnist, ...'},
     steps={'type': int, 'default': 2000, 'help': 'of each point, 500 x any'},
-    points={'type': int, 'default': 32},
+    study={'choices': contestants.STUDIES, 'default': 'rates'},
+    points={'type': int, 'default': 32, 'help': 'of the rates'},
     contestants={
       'type': _contestants,
       'default': ','.join(contestants.TITLES),
@@ -237,7 +237,7 @@ def _parse(argv):
     if args.contestants == list(contestants.TITLES):
       args.contestants = ['vectorized', 'processes', 'torch']
   try:
-    contestants.points_of(args)
+    args.points = len(contestants.points_of(args))
   except ConfigError as error:
     raise SystemExit(str(error)) from None
   return args

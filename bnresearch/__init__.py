@@ -29,8 +29,8 @@ The tour, in the order of imports; each room's docstring says what it promises.
   inference         a run opened again; several as an ensemble
   preflight         problems of a run, found before it begins
   sweeps  reports   many runs; tables of them
-  main  from_python  python -m bnresearch.main --help; the same from Python
   selftest          is the science the same on all devices here?
+  main  from_python  python -m bnresearch.main --help; the same from Python
 
 Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,
 `mean_C`; the capital alone is the size, `C = x_NHWC.shape[-1]`:

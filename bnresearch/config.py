@@ -21,7 +21,7 @@ from bnresearch.knobs import Config, leaves
 from bnresearch.terminal import ConfigError as ConfigError
 
 # Names and layer patterns, which need no quotes.
-_WORD = re.compile(r'[A-Za-z_*?][\w*?/.=]*')
+_WORD = re.compile(r'[A-Za-z_*?][\w*?/.=:-]*')
 # What reading a literal may raise, even one of a million brackets.
 _UNREADABLE = (
   ValueError,

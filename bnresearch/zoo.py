@@ -52,6 +52,7 @@ class Published(NamedTuple):
     channels: channels of the images.
     num_classes: K.
     layers: fields of `Layers` that differ from the defaults.
+    norm_options: options of the normalizer that differ from the defaults.
   """
 
   model: str
@@ -67,10 +68,12 @@ class Published(NamedTuple):
   layers: dict[str, Any] = {}  # noqa: RUF012, none of it is ever changed
   top_5: float | None = None
   ensemble: Ensemble | None = None
+  norm_options: dict[str, Any] = {}  # noqa: RUF012, nor of this
 
 
 _BIASES = {'keep_bias': True}
 _AUX = {'auxiliary_heads': True}
+_SCOPE = {'use_scale': False, 'momentum': 0.9997, 'epsilon': 1e-3}
 _SLIMS = {'strides_at': 'last', 'padding': 'same'}
 
 _TEST, _VALIDATION = 'test images', 'validation images'
@@ -132,6 +135,14 @@ PUBLISHED = {
     _SLIM,
     top_5=89.6,
   ),
+  'googlenet_flowers': Published(
+    'googlenet',
+    {'variant': 'bn_googlenet', **_AUX},
+    'batch',
+    13_680_536,
+    _HERE,
+    layers=_BIASES,
+  ),
   'inception_v2': Published(
     'inception_v2',
     {},
@@ -164,6 +175,14 @@ PUBLISHED = {
     _SLIM,
     top_5=91.8,
   ),
+  'inception_v2_slim_scope': Published(
+    'inception_v2',
+    {'pool_projection': 96, 'normalized_stem': False, 'dropout_rate': 0.2},
+    'batch',
+    11_178_336,
+    _HERE,
+    norm_options=_SCOPE,
+  ),
   'inception_v3': Published(
     'inception_v3',
     {},
@@ -178,6 +197,15 @@ PUBLISHED = {
   ),
   'inception_v3_head': Published(
     'inception_v3', _AUX, 'batch', 27_161_264, _TV, size=299
+  ),
+  'inception_v3_slim_scope': Published(
+    'inception_v3',
+    {},
+    'batch',
+    23_817_352,
+    _KERAS,
+    size=299,
+    norm_options=_SCOPE,
   ),
   'inception_v4': Published(
     'inception_v4',
@@ -259,7 +287,8 @@ def network(
   """
   found = published(name)
   cls = lookup.find('norms', norm or found.norm).Norm
-  make = functools.partial(cls, **norm_options)
+  own = found.norm_options if norm in (None, found.norm) else {}
+  make = functools.partial(cls, **own | norm_options)
   return lookup.find('models', found.model).Model(
     found.num_classes if num_classes is None else num_classes,
     Layers(norm=lambda path: make, **found.layers),

@@ -18,6 +18,8 @@ After a colon, comma-separated:
   study=ensemble         BN-x30, and the six networks of section 4.2.3; or
   study=photometric      Inception and BN-x5, over strengths of distortion; or
   study=auxiliary        Inception and BN-x5, over uses of auxiliary heads; or
+  study=alternating      the same, over ways to train one head after the other;
+                         or
   study=tuning           Inception with other learning rates
   scale=small            images of 28 to 32 pixels, a narrow network; or
   scale=paper            ImageNet at 224 pixels, as published
@@ -240,7 +242,20 @@ def _auxiliary(config):
     {
       'auxiliary_none': {},
       'auxiliary_total': heads | {'objective.auxiliary_weight': 1.0},
-      'auxiliary_alternating': heads | {'objective.auxiliary': 'alternating'},
+      # The published results are of this kind, through the whole network.
+      'auxiliary_alternating': heads
+      | {'objective.auxiliary': 'alternating_whole'},
+    },
+  )
+
+
+def _alternating(config):
+  heads = {'model.auxiliary_heads': True}
+  return _both(
+    config,
+    {
+      way: heads | {'objective.auxiliary': way}
+      for way in ('weighted', 'alternating', 'alternating_whole')
     },
   )
 
@@ -268,5 +283,6 @@ _STUDIES = {
   'ensemble': _ensemble,
   'photometric': _photometric,
   'auxiliary': _auxiliary,
+  'alternating': _alternating,
   'tuning': _tuning,
 }

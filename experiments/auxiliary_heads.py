@@ -15,8 +15,8 @@ Result:   experiments/results/auxiliary_heads_*.{png,svg,json}
 
 Inception is trained for `--steps`, BN-x5 for a third of them, as in Figure 2.
 Training the heads in turn is another way to use them: each step makes three
-passes over its batch, and three updates. Accuracy is measured after the last
-step.
+passes over its batch, each through the whole network, and three updates.
+Accuracy is measured after the last step.
 """
 
 import sys

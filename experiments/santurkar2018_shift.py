@@ -8,7 +8,7 @@ Source:   Santurkar et al. 2018, sections 2.2 and 2.3, Figure 2 (arXiv
 Scale:    the sigmoid networks of Figure 1 of the BN paper on digits of 8 x 8
           pixels, SGD of rate 0.1; the paper's are VGG on CIFAR-10 and a deep
           linear network of 25 layers.
-Config:   configs/covariate_shift.py:init=both,seeds=3
+Config:   configs/figure1.py:init=both,probes=gradients,seeds=3
 Command:  python -m experiments.santurkar2018_shift --seeds=3
 Cost:     about 4 min on two CPU cores.
 Result:   experiments/results/santurkar2018_shift_*.{png,svg,json}
@@ -26,8 +26,16 @@ import numpy as np
 import bnresearch as bnr
 from bnresearch import command
 from bnresearch.reports import claims
-from configs import covariate_shift as study
+from configs import figure1 as study
 from experiments import _study
+
+NOTES = """
+Both papers are right about their own quantity. With BN, gradients reach the
+first layer from the first step on; the layers that therefore learn shift each
+other's gradients, most of all while they learn. Without BN nothing shifts at
+first, because nothing below the last layer moves. From the tight start that
+lasts 20,000 steps; once the network learns, its shift is the larger one.
+"""
 
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
@@ -54,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     'santurkar2018_shift', __doc__, steps=50_000, folder='covariate_shift'
   )
   args = parser.parse_args(argv)
-  arg = f'data={args.data},init=both,seeds={args.seeds},steps={args.steps}'
-  return _study.conduct(args, study.get_config, arg, judge, draw, table)
+  arg = (
+    f'data={args.data},init=both,probes=gradients,seeds={args.seeds},'
+    f'steps={args.steps}'
+  )
+  return _study.conduct(args, study.get_config, arg, judge, draw, at_steps)
 
 
 def judge(runs: Sequence[bnr.Run]) -> list[claims.Claim]:
@@ -120,7 +131,7 @@ def _between(run, metric, first, last):
   return float(values[chosen].mean())
 
 
-def table(runs: Sequence[bnr.Run]) -> dict[str, list]:
+def at_steps(runs: Sequence[bnr.Run]) -> dict[str, list]:
   """Returns every number of the figure at the steps `AT`, run by run."""
   rows = []
   for run in runs:
@@ -157,7 +168,7 @@ def draw(runs: Sequence[bnr.Run], args) -> None:
     row[0].set_ylabel(setting)
   for panel in panels[-1]:
     panel.set_xlabel('training steps (left end: before the first)')
-  panels[0, 0].legend(loc='lower right', frameon=False)
+  panels[0, 2].legend(loc='center left', frameon=False)
   figure.suptitle(
     'Santurkar et al. 2018, Definition 2.1, on the networks of Figure 1 and '
     f'{args.data} ({_study.seeds(args.seeds)})'

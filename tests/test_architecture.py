@@ -26,8 +26,8 @@ FLOORS = (
   ('preflight',),
   ('sweeps',),
   ('reports',),
-  ('flags',),
-  ('from_python', 'main', 'selftest'),
+  ('flags', 'selftest'),
+  ('from_python', 'main'),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,5 +1,8 @@
 """Benchmarks: each passes a dry run, is listed, and tells what it is."""
 
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks import _timing, inception
@@ -17,7 +20,7 @@ def test_a_benchmark_passes_its_dry_run(name, tmp_path):
   if name == 'data':
     arguments = [f'--folder={folders.in_order(tmp_path / "photographs")}']
   if name == 'accelerator':  # the rest have dry runs of their own here
-    arguments = ['--items=bn,networks_bfloat16']
+    arguments = ['--items=selftest,figure1_points,input,figure2_small']
   studies.dry_run('benchmarks', name, tmp_path, *arguments)
 
 
@@ -57,3 +60,38 @@ def test_networks_that_differ_in_numbers_only_are_timed_once(monkeypatch):
   assert [row['label'] for row in rows] == [p.config.label for p in chosen]
   assert rows[0]['images_per_s'] == 64
   assert rows[0]['days'] == pytest.approx(180.6, abs=0.1)  # 31.2M / 2 seconds
+
+
+# Contestants play in children; here each says instead whether its parent has
+# started JAX.
+WATCHED = """
+import sys
+from jax._src import xla_bridge
+from benchmarks import _sweep_contestants, _timing, figure1, networks, sweep
+
+def play(name, *_):
+  print('child of', xla_bridge.backends_are_initialized())
+  numbers = 'gflops', 'gflop_lenet_5', 'seconds', 'whole_s', 'train_s'
+  counts = 'programs', 'training_programs', 'devices', 'threads'
+  ones = dict.fromkeys(numbers, 1.0) | dict.fromkeys(counts, 1)
+  return {'platform': '', **ones}
+
+_sweep_contestants.measure = figure1._measure = networks._measure = play
+_timing.finish = lambda *_, **__: 0
+for benchmark in networks, sweep, figure1:
+  assert benchmark.main(['--dry_run']) == 0
+"""
+
+
+def test_a_benchmark_leaves_the_device_to_its_contestants():
+  """A GPU's memory, or a whole TPU, belongs to the process that starts JAX."""
+  done = subprocess.run(
+    [sys.executable, '-c', WATCHED],
+    cwd=studies.ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  told = [line for line in done.stdout.splitlines() if 'child of' in line]
+  assert len(told) >= 3 + 3 + 4
+  assert {*told} == {'child of False'}

@@ -30,6 +30,17 @@ def test_32_points_are_8_rates_with_4_seeds_of_one_program():
   assert first.checkpoint.every == first.train.steps == 2000
 
 
+def test_the_study_of_figure_1_has_its_points_as_published():
+  args = arguments('--study=figure1', '--steps=500')
+  found = contestants.points_of(args)
+  assert args.points == len(found) == 4
+  chosen = {(p.config.model.init_std, p.config.norm.name) for p in found}
+  assert chosen == {(s, n) for s in (0.01, 0.1) for n in ('none', 'batch')}
+  assert all(p.config.probes.names for p in found)
+  skipped = contestants.measure('torch', args, None)
+  assert skipped == {'skipped': 'PyTorch trains the rates only'}
+
+
 def test_steps_that_no_run_can_have_are_refused():
   with pytest.raises(SystemExit, match=r'train.steps .* 750'):
     arguments('--steps=750')

@@ -20,7 +20,13 @@ from flax import nnx
 
 from bnresearch import conventions
 from bnresearch.assembly import assemble
-from bnresearch.conventions import Values, __main__, convert, forgotten
+from bnresearch.conventions import (
+  Values,
+  __main__,
+  convert,
+  dropout,
+  forgotten,
+)
 from bnresearch.conventions.frameworks import FRAMEWORKS, find
 from bnresearch.norms import batch
 from bnresearch.runs import session
@@ -569,3 +575,38 @@ def test_the_command_says_what_is_wrong(capsys, arguments, message):
   out, errors = capsys.readouterr()
   assert not out
   assert message in errors
+
+
+# Dropout.
+
+
+def test_what_dropout_zeroes_is_what_it_does_not_keep(capsys):
+  for keep_prob, rate in ((0.8, 0.2), (0.999, 0.001), (0.3, 0.7), (1.0, 0.0)):
+    assert dropout.rate_of(keep_prob) == rate
+    assert dropout.keep_prob_of(rate) == keep_prob
+  assert __main__.main(['--keep-prob=0.8']) == 0
+  assert capsys.readouterr().out.splitlines() == [
+    'TF-Slim, TensorFlow 1: keep_prob=0.8',
+    'PyTorch: p=0.2; Keras, flax: rate=0.2',
+    'knob of bnresearch: --config.model.dropout_rate=0.2',
+  ]
+  assert __main__.main(['--dropout-rate=0.4']) == 0
+  assert 'keep_prob=0.6' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('argument', 'message'),
+  [
+    ('--keep-prob=0', 'keep_prob = 0.0: needs a number above 0 and at most 1'),
+    ('--keep-prob=1.5', 'keep_prob = 1.5: needs a number above 0'),
+    ('--dropout-rate=1', 'rate = 1.0: needs a number of at least 0 and below'),
+    ('--dropout-rate=-0.1', 'rate = -0.1: needs a number of at least 0'),
+  ],
+)
+def test_dropout_beyond_all_and_nothing_is_refused(argument, message, capsys):
+  assert __main__.main([argument]) == 2
+  assert message in capsys.readouterr().err
+  assert __main__.main([argument, '--momentum=0.9']) == 2
+  assert '--keep-prob and --dropout-rate each stand alone' in (
+    capsys.readouterr().err
+  )

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
+from bnresearch import lookup
 from bnresearch.flags.table import FLAGS
 from bnresearch.knobs import KNOBS
 
@@ -28,7 +29,7 @@ GENERATED = 'knobs.md'
 # Pages that MkDocs takes from where results are measured.
 RESULTS = [ROOT / name / 'README.md' for name in ('experiments', 'benchmarks')]
 # Whose Python reads what its commands have made.
-WITH_COMMANDS_ALWAYS = ['tutorial.md']
+WITH_COMMANDS_ALWAYS = ['tutorial.md', 'howto/probes.md']
 DAILY = ['layer.md', 'migration.md', 'howto/own-norm.md']
 
 
@@ -215,9 +216,11 @@ def test_the_reference_has_every_public_name():
     name for name in bnr.__all__ if (ROOT / 'bnresearch' / name).is_dir()
   }
   assert sorted(shown) == sorted({*bnr.__all__} - rooms)
-  norms = {f.stem for f in (ROOT / 'bnresearch/norms').glob('[!_]*.py')}
-  found = re.findall(r'^::: bnresearch\.norms\.(\w+)', '\n'.join(pages), re.M)
-  assert sorted(found) == sorted(norms)
+  for room in ('norms', 'probes'):
+    found = re.findall(
+      rf'^::: bnresearch\.{room}\.(\w+)', '\n'.join(pages), re.M
+    )
+    assert sorted(found) == sorted(lookup.names(room))
 
 
 def test_pages_are_short():

@@ -12,6 +12,8 @@ from experiments import (
   gradient_through_statistics,
   ioffe2015_scale_invariance,
   placement,
+  santurkar2018_shift,
+  yang2019_explosion,
 )
 
 ONCE = 'reproduced, tried once'
@@ -276,3 +278,58 @@ def test_several_models_are_joined_by_plus():
   config = placement_config.get_config('models=mlp+other')
   assert {p['model.name'] for p in config.sweep} == {'mlp', 'other'}
   assert len(config.sweep) == 2 * 3 * 3
+
+
+# Internal covariate shift by gradients.
+
+
+def shifted(recorded, name, growth, relative):
+  """Returns a run of 20 records, every 100 steps; the last tenth is late."""
+  early, late = relative
+  numbers = {
+    'probe/gradient_norm/growth': [growth] * 20,
+    'probe/gradient_shift/relative': [early] * 18 + [late] * 2,
+    'probe/gradient_shift/cosine': [0.5] * 20,
+  }
+  config = {'train': {'steps': 1900}, 'data': {'name': 'digits'}}
+  return recorded(name, config, **numbers)
+
+
+def test_verdicts_on_the_shift_of_gradients(recorded):
+  plain = shifted(recorded, 'plain', growth=1e-5, relative=(0.1, 0.9))
+  normed = shifted(recorded, 'normed', growth=0.5, relative=(0.7, 0.2))
+  found = santurkar2018_shift.judge_one('here', [plain], [normed])
+  vanish, early, late = found
+  assert vanish.verdict == early.verdict == ONCE
+  assert late.verdict == f'not {ONCE}'
+  assert '0.7 with BN, 0.1 without' in early.measured
+  assert '0.2 with BN, 0.9 without' in late.measured
+
+
+# The explosion of gradients.
+
+
+def test_the_rate_of_a_geometric_growth_is_its_factor():
+  squares = 3.0 * 1.5 ** np.arange(20, 0, -1)  # bottom to top
+  shallow = np.ones(20)
+  found = yang2019_explosion.rates(np.stack([squares, shallow]))
+  np.testing.assert_allclose(found, [1.5, 1.0], rtol=1e-10)
+
+
+def test_verdicts_on_exploding_gradients():
+  def growing(rate):
+    return rate ** np.arange(40.0, 0, -1)[None]
+
+  names = {
+    'relu, batch, std 1, width 100': 1.6,
+    'relu, batch, std 1, width 1000': 1.467,
+    'tanh, batch, std 1, width 1000': 1.2,
+    'sigmoid, batch, std 1, width 1000': 1.3,
+    'relu, batch, std 0.01, width 1000': 1.5,
+    'relu, none, std 0.0447, width 1000': 1.0,
+  }
+  found = {name: growing(rate) for name, rate in names.items()}
+  factor, scale, smooth = yang2019_explosion.judge(found)
+  assert factor.verdict == ONCE
+  assert scale.verdict == smooth.verdict == f'not {ONCE}'
+  assert '1.4670; without BN 1.0000' in factor.measured

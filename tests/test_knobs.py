@@ -85,6 +85,7 @@ class Looked:
   def __init__(self, config):
     self.parts, self.config = assemble(config), config
     self.shape = self.parts.data.spec.image_shape
+    self.input_shape = self.parts.network.input_shape
 
   @functools.cached_property
   def source(self):
@@ -179,7 +180,7 @@ def of_estimate(looked):
     'population',
     set(),
   )
-  x_NHWC = jax.ShapeDtypeStruct((N, *looked.shape), jnp.float32)
+  x_NHWC = jax.ShapeDtypeStruct((N, *looked.input_shape), jnp.float32)
   return traced(own, {'params': fresh.params, **fresh.collections}, x_NHWC)
 
 
@@ -195,7 +196,7 @@ def applied(looked, model):
       rngs={'dropout': key},
     )
 
-  x_NHWC = jax.ShapeDtypeStruct((N, *looked.shape), jnp.float32)
+  x_NHWC = jax.ShapeDtypeStruct((N, *looked.input_shape), jnp.float32)
   key = jax.random.key(0)
   return traced(forward, fresh.params, fresh.collections, x_NHWC, key)
 

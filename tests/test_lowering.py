@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnresearch import knobs, lookup, selftest
+from bnresearch import knobs, lookup
 from bnresearch.assembly import assemble
 from bnresearch.config import override
 from bnresearch.evaluation.measure import network_of
 from bnresearch.knobs.defaults import default_config
 from bnresearch.ops import reference
+from bnresearch.selftest import cases
 from bnresearch.statistics.population import ESTIMATORS, of_one_batch
 from bnresearch.sweeps.points import points
 from bnresearch.sweeps.vectorized import program as vectorized
@@ -247,11 +248,11 @@ def test_a_step_on_eight_devices_has_the_collectives_of_a_cpu(backend):
 
 @pytest.mark.parametrize('backend', ['jit', 'shard_map'])
 @pytest.mark.parametrize(
-  'case', some([c.name for c in selftest.cases(8)], 'whole batch')
+  'case', some([c.name for c in cases.cases(8)], 'whole batch')
 )
 def test_the_selftests_cases_are_fit_for_accelerators(case, backend):
-  (case,) = [c for c in selftest.cases(8) if c.name == case]
+  (case,) = [c for c in cases.cases(8) if c.name == case]
   mesh = parallel.mesh_of(jax.devices())
-  step, *arguments = selftest.program(case, backend, 8 * selftest.SHARE)
+  step, *arguments = cases.program(case, backend, 8 * cases.SHARE)
   with jax.set_mesh(mesh):
     assert_fit(texts(step, *arguments))

@@ -245,9 +245,13 @@ def test_heads_stand_after_their_modules_from_the_bottom_to_the_top(
 def test_dropout_is_before_all_logits_and_0_is_none():
   rates = []
 
-  def logits(rate):
+  def logits(rate, **fields):
     model = small(
-      'googlenet', blocks=(0, 4, 0), dropout_rate=rate, auxiliary_heads=True
+      'googlenet',
+      blocks=(0, 4, 0),
+      dropout_rate=rate,
+      auxiliary_heads=True,
+      **fields,
     )
     x_NHWC = images(8)
     apply = lambda key: model.init_with_output(
@@ -265,7 +269,11 @@ def test_dropout_is_before_all_logits_and_0_is_none():
     patch.setattr(googlenet.NetworkCall, 'dropout', spy)
     logits(0.4)
     logits(0.0)
-  assert rates == [0.7, 0.7, 0.4, 0, 0, 0]
+    assert rates == [0.7, 0.7, 0.4, 0, 0, 0]
+    rates.clear()
+    logits(0.4, variant='bn_googlenet')
+    logits(0.0, variant='bn_googlenet')
+  assert rates == [0.5, 0.5, 0.5, 0.5, 0.4, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

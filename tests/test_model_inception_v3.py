@@ -114,6 +114,7 @@ def test_its_maps_are_the_published_ones():
     'mixed_6c': (17, 17, 768),
     'mixed_6d': (17, 17, 768),
     'mixed_6e': (17, 17, 768),
+    'auxiliary_1': (1000,),
     'mixed_7a': (8, 8, 1280),
     'mixed_7b': (8, 8, 2048),
     'mixed_7c': (8, 8, 2048),

@@ -146,3 +146,10 @@ def test_what_a_recurrent_network_cannot_have_is_refused(name, value):
     ValueError, match=rf"{name} = '{value}': not for the lstm"
   ):
     models.shapes(model, SIZE)
+
+
+def test_nor_can_one_of_its_layers_have_lsuv():
+  layers = {'init_sites': ('cell/input=lsuv',)}
+  model = network('lstm', 'batch', 10, layers=layers)
+  with pytest.raises(ValueError, match="'cell/input=lsuv' is not for the lstm"):
+    models.shapes(model, SIZE)

@@ -138,7 +138,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(model, norm):
 
 def test_what_layers_have_in_common_are_knobs():
   # What depends on the caller, what assembly makes, and what is of training.
-  others = {'norm', 'input_format', 'squeeze', 'dtype', 'remat'}
+  others = {'norm', 'up_to_head', 'dtype', 'remat'}
   common = {field.name for field in dataclasses.fields(Layers)}
   assert common - set(default.get_config().model) == others
 

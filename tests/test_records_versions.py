@@ -96,6 +96,15 @@ def test_whether_all_norms_are_per_activation_was_a_flag(before, now, old):
 
 
 @pytest.mark.parametrize(
+  ('written', 'now'),
+  [({}, 'alternating_whole'), ({'format': 3}, 'alternating')],
+)
+def test_alternating_passes_went_through_the_whole_network(written, now, old):
+  change(old, objective={'auxiliary': 'alternating'}, **written)
+  assert run_directory.read_config(old).objective.auxiliary == now
+
+
+@pytest.mark.parametrize(
   ('changed', 'message'),
   [
     (

@@ -17,7 +17,7 @@ from PIL import Image
 import benchmarks.norm
 import experiments.ioffe2015_figure1
 import experiments.ioffe2015_scale_invariance
-from bnresearch import command, main, paths, selftest, terminal
+from bnresearch import command, main, paths, terminal
 from bnresearch import config as configs
 from bnresearch.conventions import __main__ as conventions
 from bnresearch.data import (
@@ -33,6 +33,7 @@ from bnresearch.inference import predict
 from bnresearch.machine import hosts, process
 from bnresearch.models import __main__ as models
 from bnresearch.reports import predictions, summary
+from bnresearch.selftest import __main__ as selftest
 from bnresearch.sweeps import progress
 from bnresearch.sweeps.points import Point, points
 from bnresearch.training import stream

@@ -102,7 +102,8 @@ class Evaluation:
       network.evaluated,
       network.model,
       self._training.optimizer,
-      self._training.passes[0],
+      # Of several passes, the one of the network's own head.
+      max(self._training.passes, key=lambda weights: weights[0]),
       group.statistics,
       group.gradient_statistics,
     )

@@ -21,7 +21,7 @@ class Images:
   def __init__(self, config: Config, data_set: DataSet):
     self._data, self._augment = config.data, config.augment
     self._eval, self._objective = config.eval, config.objective
-    self._data_set = data_set
+    self._data_set, self._format = data_set, config.model.input_format
 
   def crop(self, crop_count: int = 1) -> Crop:
     """Returns the host's function that crops an image for evaluation.
@@ -69,8 +69,11 @@ class Images:
 
   @functools.cached_property
   def pixels(self) -> Callable[[jax.Array], jax.Array]:
-    """The function from images to the network's input."""
-    return functools.partial(pixels, **lookup.keywords(pixels, self._data))
+    """The function from images to the network's input, in its format."""
+    convert = functools.partial(pixels, **lookup.keywords(pixels, self._data))
+    if self._format == 'NHWC':
+      return convert
+    return lambda images: convert(images).transpose(0, 3, 1, 2)
 
   @functools.cached_property
   def augmented(self) -> Inputs:

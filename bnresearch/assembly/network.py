@@ -34,6 +34,12 @@ class Network:
     self._train, self._data_set = config.train, data_set
 
   @functools.cached_property
+  def input_shape(self) -> tuple[int, int, int]:
+    """The shape of an image as the network takes it, (H, W, C) or (C, H, W)."""
+    H, W, C = self._data_set.spec.image_shape
+    return (H, W, C) if self._model.input_format == 'NHWC' else (C, H, W)
+
+  @functools.cached_property
   def model(self) -> nn.Module:
     """The network as it is trained."""
     return self.with_norms()
@@ -47,7 +53,7 @@ class Network:
   def order(self) -> models.Order:
     """What a forward pass meets, from bottom to top."""
     whole = self.with_norms(remat='none', **_EVALUATED)
-    return models.order(whole, self._data_set.spec.image_shape)
+    return models.order(whole, self.input_shape)
 
   def with_norms(self, *, remat: str = '', **changed: Any) -> nn.Module:
     """Returns the network, with these options of its norms changed.

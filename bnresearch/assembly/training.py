@@ -78,7 +78,7 @@ class Training:
     own, heads = self._config.objective, 1
     if self._config.model.auxiliary_heads:
       heads = objective.count_heads(
-        self._network.model, self._data.spec.image_shape
+        self._network.model, self._network.input_shape
       )
     return objective.passes(heads, own.auxiliary, own.auxiliary_weight)
 
@@ -91,13 +91,14 @@ class Training:
   @functools.cached_property
   def train_step(self) -> step.TrainStep:
     """The training step, pure."""
-    train = self._config.train
+    train, own = self._config.train, self._config.objective
     return step.make_train_step(
       self._network.model,
       self.optimizer,
       self._images.inputs,
       self.passes,
       self._config.parallel.backend,
+      cut=objective.is_cut(own.auxiliary),
       microbatches=train.microbatches,
       average=train.average,
     )
@@ -107,8 +108,10 @@ class Training:
 
     Only 'lsuv' looks at it; for the others it is one example of zeros.
     """
-    if self._config.model.initializer != 'lsuv':
-      return jnp.zeros((1, *self._data.spec.image_shape))
+    own = self._config.model
+    sites = {site.rpartition('=')[2] for site in own.init_sites}
+    if 'lsuv' not in {own.initializer, *sites}:
+      return jnp.zeros((1, *self._network.input_shape))
     N, train_set = self._config.train.batch_size, self._data.source('train')
     found, _ = next(stream.in_order(train_set, self._images.crop(), N, N))
     return self._images.pixels(found)
@@ -118,7 +121,7 @@ class Training:
     return state.create(
       self._network.model,
       self.optimizer,
-      self._data.spec.image_shape,
+      self._network.input_shape,
       self._config.seed,
       self.initial_batch(),
       averaged=self._config.train.average > 0,
@@ -132,7 +135,7 @@ class Training:
       self.optimizer,
       averaged=self._config.train.average > 0,
     )
-    image_shape = self._data.spec.image_shape
+    image_shape = self._network.input_shape
     x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     return jax.eval_shape(create, jax.random.key(0), x_NHWC)
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from bnresearch import command, conventions
+from bnresearch.conventions import dropout
 from bnresearch.conventions.frameworks import FRAMEWORKS, Framework, find
 from bnresearch.terminal import Console, say
 
@@ -19,6 +20,9 @@ a PyTorch layer in flax; its running variance too, of batches of 60 values
 the same after 10 updates only, so that the initial variance 1 still counts
   python -m bnresearch.conventions --from=pytorch --to=flax --var=1.0 \\
       --count=60 --steps=10
+dropout: TF-Slim's keep_prob as a rate; a rate as keep_prob
+  python -m bnresearch.conventions --keep-prob=0.8
+  python -m bnresearch.conventions --dropout-rate=0.2
 """
 
 _DEBIASED = {
@@ -32,7 +36,10 @@ _DEBIASED = {
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints the table or a conversion; returns 2 for wrong use, else 0."""
   args = _parser().parse_args(argv)
-  if any(value is not None for value in vars(args).values()):
+  keep_prob, rate = args.keep_prob, args.dropout_rate
+  if keep_prob is not None or rate is not None:
+    _print_dropout(args)
+  elif any(value is not None for value in vars(args).values()):
     _print_conversion(args)
   else:
     _print_table(Console())
@@ -40,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-  text = 'Shows, and converts, the conventions of batch normalization.'
+  text = (
+    'Shows, and converts, the conventions of batch normalization and dropout.'
+  )
   parser = command.parser('conventions', text, _EXAMPLES)
   names = ', '.join(FRAMEWORKS)
   add = parser.add_argument
@@ -64,7 +73,24 @@ def _parser():
     type=int,
     help='updates made; default: enough to forget the initial statistics',
   )
+  add('--keep-prob', type=float, help='of dropout, alone: what is kept')
+  add('--dropout-rate', type=float, help='of dropout, alone: what is zeroed')
   return parser
+
+
+def _print_dropout(args):
+  if sum(value is not None for value in vars(args).values()) > 1:
+    raise ValueError(
+      '--keep-prob and --dropout-rate each stand alone: they have nothing to '
+      'do with a running average.'
+    )
+  if args.keep_prob is None:
+    keep_prob, rate = dropout.keep_prob_of(args.dropout_rate), args.dropout_rate
+  else:
+    keep_prob, rate = args.keep_prob, dropout.rate_of(args.keep_prob)
+  say(f'TF-Slim, TensorFlow 1: keep_prob={keep_prob:.12g}')
+  say(f'PyTorch: p={rate:.12g}; Keras, flax: rate={rate:.12g}')
+  say(f'knob of bnresearch: --config.model.dropout_rate={rate:.12g}')
 
 
 def _print_table(console):

@@ -71,7 +71,8 @@ def make_add_batch(
     return jax.lax.scan(carry, sums, split)[0]
 
   def add(sums, params, collections, images, labels_N, mask_N):
-    logits_NK, _ = forward(params, collections, pixels(images), mask_N)
+    logits, _ = forward(params, collections, pixels(images), mask_N)
+    logits_NK = objective.of_examples(logits)
     loss_N = objective.cross_entropy(logits_NK, labels_N)
     correct_N = objective.correct(logits_NK, labels_N)
     added = {

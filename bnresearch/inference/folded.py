@@ -59,7 +59,9 @@ def fold_run(
       'constants fold into a kernel.'
     )
   state = run.with_statistics(state, statistics, average=average)
-  x_NHWC = jax.ShapeDtypeStruct((1, *run.spec.image_shape), jnp.float32)
+  x_NHWC = jax.ShapeDtypeStruct(
+    (1, *run.parts.network.input_shape), jnp.float32
+  )
   variables = {'params': state.params, **state.collections}
   return fold_network(run.model, variables, x_NHWC)
 

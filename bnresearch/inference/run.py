@@ -34,7 +34,7 @@ from bnresearch.runs import logbook, run_directory
 from bnresearch.runs.checkpoint import Checkpoints
 from bnresearch.statistics import shards
 from bnresearch.statistics.population import ESTIMATORS
-from bnresearch.training import parallel
+from bnresearch.training import objective, parallel
 from bnresearch.training.state import State
 
 
@@ -255,8 +255,8 @@ class Run:
     pixels = self.parts.images.pixels
 
     def probabilities(params, collections, images):
-      logits_NK, _ = forward(params, collections, pixels(shards.split(images)))
-      return shards.undivided(jax.nn.softmax(logits_NK))
+      logits, _ = forward(params, collections, pixels(shards.split(images)))
+      return shards.undivided(jax.nn.softmax(objective.of_examples(logits)))
 
     return jax.jit(probabilities)
 

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from bnresearch import lookup, paths
 
+WITH_STD = ('normal', 'truncated_normal')
+INITIALIZERS = ('own', 'xavier', 'kaiming', 'orthogonal', *WITH_STD, 'lsuv')
+
 
 class Rule(NamedTuple):
   """`holds(value)` says if a value is allowed; `needs` is that in words."""
@@ -79,6 +82,17 @@ def _is_site(value: Any) -> bool:
   return bool(pattern) and norm in lookup.names('norms')
 
 
+def _is_init_site(value: Any) -> bool:
+  if type(value) is not str:
+    return False
+  pattern, _, init = value.rpartition('=')
+  name, colon, std = init.partition(':')
+  if colon:
+    number = re.fullmatch(r'\d+(\.\d+)?(e-?\d+)?', std)
+    return bool(pattern and number and float(std)) and name in WITH_STD
+  return bool(pattern) and name in INITIALIZERS
+
+
 def _is_option(value: Any) -> bool:
   name = value.partition('=')[0] if type(value) is str else ''
   return name.replace('-', '').isalnum() and not name.startswith('-')
@@ -122,6 +136,11 @@ SITES = Rule(
   "a tuple of 'PATTERN=NORM', the norm one of "
   f'{", ".join(lookup.names("norms"))}',
   lambda v: type(v) is tuple and all(map(_is_site, v)),
+)
+INIT_SITES = Rule(
+  "a tuple of 'PATTERN=INITIALIZER', one of those of model.initializer, or "
+  f"'PATTERN=INITIALIZER:STD' for {' and '.join(WITH_STD)}",
+  lambda v: type(v) is tuple and all(map(_is_init_site, v)),
 )
 CHECKPOINT = Rule(
   'best, latest or a step',

@@ -6,6 +6,8 @@ import jax
 from bnresearch.models._layers import Conv, Dense, Logits, pool
 from bnresearch.models._network_call import NetworkCall
 
+PAPER, NONE = (0.0, 0.7), (0.0, 0.0)  # dropout rates
+
 
 class Auxiliary(nn.Module):
   """Logits from an intermediate map: average pooling, 1x1, a hidden layer.
@@ -15,22 +17,27 @@ class Auxiliary(nn.Module):
 
   Attributes:
     num_classes: K.
-    dropout: whether to drop 70% of the hidden units, as in the paper.
+    rates: dropout on the input of the hidden layer, and on its output. The
+      paper has 70% of the latter.
+    dense_init: kernel initializer of the hidden layer and the logits; None for
+      the architecture's.
   """
 
   num_classes: int
-  dropout: bool = True
+  rates: tuple[float, float] = PAPER
+  dense_init: nn.initializers.Initializer | None = None
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
-    """Adds logits (N, K) to the taps of `call`."""
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
+    """Returns logits (N, K)."""
     N, H, W, _ = x_NHWC.shape
     window, strides = (min(5, H), min(5, W)), 3 if min(H, W) > 1 else 1
     x = pool('avg', x_NHWC, window, strides, 'VALID', call)
     x = Conv(128, 1, name='conv')(x, call)
-    x = Dense(1024, normalized=False, name='hidden')(x, call)
-    logits = Logits(
-      self.num_classes, 0.7 if self.dropout else 0.0, name='logits'
-    )
+    before, after = self.rates
+    init = self.dense_init
+    hidden = Dense(1024, normalized=False, kernel_init=init, name='hidden')
+    x = hidden(call.dropout(x, before) if before else x, call)
+    logits = Logits(self.num_classes, after, kernel_init=init, name='logits')
     # The loss takes (N, K), even if the network's own logits keep positions.
-    call.add_auxiliary(logits(x, call).reshape(N, self.num_classes))
+    return logits(x, call).reshape(N, self.num_classes)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._layers import Conv, Logits, pool
+from bnresearch.models._layers import Conv, Logits, before_logits, pool
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row
 
@@ -18,6 +18,16 @@ from bnresearch.models._rows import Branches, Row
 STEM = (
   '3x3/2 V 32, 3x3 V 32, 3x3 64, max 3x3/2 V, 1x1 80, 3x3 V 192, max 3x3/2 V'
 )
+# TF-Slim's names of it, see `end_points`.
+STEM_END_POINTS = {
+  'stem/conv_1': 'Conv2d_1a_3x3',
+  'stem/conv_2': 'Conv2d_2a_3x3',
+  'stem/conv_3': 'Conv2d_2b_3x3',
+  'stem/conv_5': 'Conv2d_3b_1x1',
+  'stem/conv_6': 'Conv2d_4a_3x3',
+  'stem': 'MaxPool_5a_3x3',
+}
+STEM_POOLINGS = {'stem/conv_5': 'MaxPool_3a_3x3'}
 # Initializers of the auxiliary head, as in slim and PyTorch.
 _CONV = nn.initializers.truncated_normal(0.01)
 _LOGITS = nn.initializers.truncated_normal(0.001)
@@ -60,8 +70,10 @@ def modules(group: int, table: Sequence[str], count: int) -> dict[str, str]:
 
 def apply(
   model: nn.Module, table: Mapping[str, str | Branches], call: NetworkCall
-) -> jax.Array:
-  """Returns logits (N, K) of a table of rows; an auxiliary head adds a tap.
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns logits (N, K) of a table of rows, and the taps.
+
+  An auxiliary head adds a tap.
 
   Args:
     model: the network whose `__call__` this is part of; its fields set the
@@ -72,14 +84,16 @@ def apply(
   x = call.images_NHWC
   for name, row in table.items():
     if name == 'mixed_7a' and model.auxiliary_heads:
-      AuxiliaryHead(model.num_classes, name='auxiliary_1')(x, call)
+      head = AuxiliaryHead(model.num_classes, name='auxiliary_1')
+      if call.ends_with(head, x):
+        return call.end()
     x = call.block(Row(row, name=name), x)
   logits = Logits(model.num_classes, model.dropout_rate, name='logits')
-  return logits(x.mean((1, 2)), call)
+  return logits(before_logits(x, model.last_pooling), call), call.taps
 
 
 class AuxiliaryHead(nn.Module):
-  """Pooling, two convolutions and logits, which become a tap.
+  """Pooling, two convolutions and logits.
 
   Published for 17x17 maps, which become 5x5 and then 1x1. On smaller maps the
   windows shrink to the map, so the second kernel's shape depends on the image
@@ -92,8 +106,8 @@ class AuxiliaryHead(nn.Module):
   num_classes: int
 
   @nn.compact
-  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> None:
-    """Adds logits (N, K) of a map to the taps."""
+  def __call__(self, x_NHWC: jax.Array, call: NetworkCall) -> jax.Array:
+    """Returns logits (N, K) of a map."""
     x = pool('avg', x_NHWC, _at_most_5x5(x_NHWC), 3, 'VALID', call)
     x = Conv(128, name='conv_1')(x, call)
     x = Conv(
@@ -101,8 +115,7 @@ class AuxiliaryHead(nn.Module):
     )(x, call)
     logits = Logits(self.num_classes, kernel_init=_LOGITS, name='logits')
     # The loss takes (N, K), even if the network's own logits keep positions.
-    logits_NK = logits(x.mean((1, 2)), call).reshape(-1, self.num_classes)
-    call.add_auxiliary(logits_NK)
+    return logits(x.mean((1, 2)), call).reshape(-1, self.num_classes)
 
 
 def _at_most_5x5(x_NHWC):

@@ -1,5 +1,9 @@
 """Kernel initializers by name; each architecture's own is in its file."""
 
+import fnmatch
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +21,52 @@ _OF_STD = {
   'truncated_normal': nn.initializers.truncated_normal,  # at two deviations
 }
 NAMES = (*_OF_SHAPE, *_OF_STD, 'lsuv')
+
+
+class Site(NamedTuple):
+  """The initializer of some layers, written 'PATTERN=NAME' or '...=NAME:STD'.
+
+  Attributes:
+    pattern: of the layers' paths, as fnmatch reads it.
+    name: one of `NAMES`, or 'own', the layer's own.
+    std: of 'normal' and 'truncated_normal'; None for `Layers.init_std`.
+  """
+
+  pattern: str
+  name: str
+  std: float | None
+
+
+def site(text: str) -> Site:
+  """Reads a site.
+
+  Raises:
+    ValueError: the text is none.
+  """
+  pattern, _, init = text.rpartition('=')
+  name, colon, std = init.partition(':')
+  try:
+    found = Site(pattern, name, float(std) if colon else None)
+  except ValueError:
+    found = Site('', name, None)
+  known = name in _OF_STD if colon else name in ('own', *NAMES)
+  if not (found.pattern and known):
+    raise ValueError(
+      f"init_sites: {text!r} is none. Write 'PATTERN=NAME', the name own or "
+      f"one of {', '.join(NAMES)}, or 'PATTERN=NAME:STD' for "
+      f'{" and ".join(_OF_STD)}.'
+    )
+  return found
+
+
+def at(sites: Sequence[str], path: str) -> Site | None:
+  """Returns the last site whose pattern fits the path of a layer, if any."""
+  fitting = [
+    found
+    for found in map(site, sites)
+    if fnmatch.fnmatchcase(path, found.pattern)
+  ]
+  return fitting[-1] if fitting else None
 
 
 def find(name: str, std: float) -> nn.initializers.Initializer:

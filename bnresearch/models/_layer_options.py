@@ -5,7 +5,7 @@ all networks; the other options are the architecture's own.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +37,8 @@ class Layers:
     initializer: the kernels' initializer, a name in `_initializers.py` or
       'own'.
     init_std: the deviation of the initializers 'normal' and 'truncated_normal'.
+    init_sites: other initializers by path, as 'stem*=truncated_normal:0.1', see
+      `_initializers.Site`; the last that fits a layer counts.
     init_gain: multiplies the initial kernels of convolutions.
     width: multiplies the channels of every layer but the logits (Howard et al.
       2017, 1704.04861; slim's `depth_multiplier`).
@@ -46,8 +48,14 @@ class Layers:
     input_format: 'NHWC', or 'NCHW', which is converted.
     squeeze: whether logits are (N, K). If not, they are (N, h, w, K), a map
       if the network is applied at more than one position.
+    input_dropout_rate: fraction of the input's values that training zeroes, of
+      each channel on its own; Srivastava et al. 2014 took 0.2 on MNIST.
     dtype: the dtype of computation and taps; None for that of images and
       parameters. Parameters, statistics and logits keep at least float32.
+    up_to_head: the auxiliary head that the network ends with, from 1, bottom to
+      top: only the layers below it and the head itself are applied, and the
+      network's logits are the head's. 0 applies everything; see
+      `models.up_to_head`.
     remat: what to keep for the backward pass, see `_remat.py`: 'none' keeps
       everything and recomputes nothing.
   """
@@ -59,13 +67,16 @@ class Layers:
   weight_standardization: str = 'none'
   initializer: str = OWN
   init_std: float = 0.1
+  init_sites: Sequence[str] = ()
   init_gain: float = 1.0
   width: float = 1.0
   min_width: int = 16
   count_padding: bool = False
   input_format: str = 'NHWC'
   squeeze: bool = True
+  input_dropout_rate: float = 0.0
   dtype: Any = None
+  up_to_head: int = 0
   remat: str = 'none'
 
   def __post_init__(self):
@@ -81,3 +92,5 @@ class Layers:
       if value not in allowed:
         known = ', '.join(allowed)
         raise ValueError(f'{name} = {value!r}: needs one of {known}.')
+    for text in self.init_sites:
+      _initializers.site(text)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bnresearch.models import _activations
+from bnresearch.models._layer_options import OWN
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.ops import convolution, pooling
 
@@ -153,6 +154,7 @@ class Logits(nn.Module):
     For a map, logits are averaged over positions, unless `call.layers.squeeze`
     is False.
     """
+    call.check_end(self)
     x = call.dropout(x, self.dropout_rate)
     logits = call.layer(
       self,
@@ -167,6 +169,10 @@ class Logits(nn.Module):
     if not call.layers.squeeze:
       return logits if x.ndim == 4 else logits[:, None, None]
     return logits.mean((1, 2)) if x.ndim == 4 else logits
+
+
+# Of the field `last_pooling`: what comes between the last map and the logits.
+LAST_POOLINGS = OWN, 'average', 'none'
 
 
 def pool(
@@ -192,6 +198,13 @@ def pool(
     return pooling.max_pool(x_NHWC, size, steps, pads)
   counted = call.layers.count_padding and pads != 'VALID'
   return pooling.average_pool(x_NHWC, size, steps, pads, counted)
+
+
+def before_logits(x_NHWC: jax.Array, last_pooling: str) -> jax.Array:
+  """Returns the features of logits: 'average' (N, C), or 'none' (N, H*W*C)."""
+  if last_pooling == 'none':
+    return x_NHWC.reshape(x_NHWC.shape[0], -1)
+  return x_NHWC.mean((1, 2))
 
 
 def pair(window: Window) -> tuple[int, int]:

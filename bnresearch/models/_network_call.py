@@ -77,11 +77,15 @@ class NetworkCall:
     self.train, self.mask = train, mask
     self.taps: dict[str, jax.Array] = {}
     self.model = model.clone(parent=None, name=None)
+    self._heads = 0  # met so far
     self._own_activation, self._own_init = activation, init
     form = self.layers.input_format
     _refusals.check_images(x, form)
     x = x if form == 'NHWC' else x.transpose(0, 2, 3, 1)
-    self.images_NHWC = x.astype(self.layers.dtype or x.dtype)
+    x = x.astype(self.layers.dtype or x.dtype)
+    if rate := self.layers.input_dropout_rate:
+      x = Dropout(rate, name='input_dropout')(x, train=train)
+    self.images_NHWC = x
     self.shape = self.images_NHWC.shape
 
   @property
@@ -122,13 +126,16 @@ class NetworkCall:
       cls = _standardized.layer(cls, self.layers.weight_standardization)
     _refusals.check_kernel(module, x.shape[-1], options)
     options['dtype'] = self.layers.dtype
-    kind = self.layers.initializer
+    kind, std = self.layers.initializer, self.layers.init_std
+    here = _initializers.at(self.layers.init_sites, '/'.join(module.path))
+    if here:
+      kind, std = here.name, std if here.std is None else here.std
     if kind == OWN:
       init = init or self._own_init
     elif kind == 'lsuv':
       init = _initializers.unit_variance(cls(**options, parent=None), x)
     else:
-      init = _initializers.find(kind, self.layers.init_std)
+      init = _initializers.find(kind, std)
     if issubclass(cls, nn.Conv):
       init = _initializers.times(self.layers.init_gain, init)
     layer = cls(**options, kernel_init=init)
@@ -208,10 +215,38 @@ class NetworkCall:
     inside.taps = {}
     return inside
 
-  def add_auxiliary(self, logits_NK: jax.Array) -> None:
-    """Adds the logits of the next auxiliary head to the taps."""
-    before = [name for name in self.taps if name.startswith(AUXILIARY)]
-    self.taps[f'{AUXILIARY}{len(before) + 1}'] = logits_NK
+  def ends_with(self, head: nn.Module, x_NHWC: jax.Array) -> bool:
+    """Applies an auxiliary head, unless the network ends with another one.
+
+    Args:
+      head: the next one from the bottom, which returns logits (N, K).
+      x_NHWC: its input.
+
+    Returns:
+      Whether the network ends with it and returns `end()`.
+    """
+    self._heads += 1
+    last = self.layers.up_to_head
+    if last in (0, self._heads):
+      self.taps[f'{AUXILIARY}{self._heads}'] = head(x_NHWC, self)
+    return last == self._heads
+
+  def end(self) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the logits of the head that a network ends with, and its taps."""
+    (name,) = [tap for tap in self.taps if tap.startswith(AUXILIARY)]
+    return self.taps.pop(name), self.taps
+
+  def check_end(self, module: nn.Module) -> None:
+    """Refuses a network's own logits where it ends with a head.
+
+    Raises:
+      ValueError: `module`, which makes the logits, lies above all heads.
+    """
+    if self.layers.up_to_head and module.path == ('logits',):
+      raise ValueError(
+        f'up_to_head = {self.layers.up_to_head}: this network has '
+        f'{self._heads} auxiliary heads. Take one of these, or 0.'
+      )
 
   def dropout(self, x: jax.Array, rate: float) -> jax.Array:
     """Zeroes a fraction `rate` in training, given an rng 'dropout'.

@@ -22,15 +22,15 @@ VARIANTS = {
 }
 
 _BOTTLENECK = 4  # output channels of a 1x1, over the growth
-_COMPRESSION = 2  # input channels of a transition, over its output channels
 
 
 class Model(nn.Module):
   """Stem, dense blocks with transitions between them, average, logits.
 
   Each layer of a dense block reads all channels before it and appends `growth`
-  new ones. A transition halves channels, height and width. Normalizer and
-  activation come before each convolution (He et al. 2016, 1603.05027).
+  new ones. A transition halves height and width, and also channels unless
+  `compression` says otherwise. Normalizer and activation come before each
+  convolution (He et al. 2016, 1603.05027).
 
   Differs from the authors' code, which also applies dropout to the output of a
   dense layer's 1x1, before its normalizer.
@@ -38,12 +38,15 @@ class Model(nn.Module):
   Attributes:
     num_classes: K, the width of the logits.
     layers: options that all layers share; own: ReLU, Kaiming. Its `width`
-      multiplies the growth and the stem, and so all channels; a transition
-      halves its input channels.
+      multiplies the growth and the stem, and so all channels.
     variant: one of `VARIANTS`.
     stem: 'paper', 7x7/2 and 3x3/2 pooling, or 'small', 3x3, which only the next
       layers normalize. The variants 'bc_...' always have the small one.
     blocks: layers of each dense block, instead of the variant's.
+    growth: channels that each layer of a dense block appends, the paper's k;
+      0 for the variant's. The stem has twice as many.
+    compression: output channels of a transition over its input channels, the
+      paper's theta; 1 keeps them all.
     dropout_rate: dropout on the output of each dense layer and each
       transition's convolution. The paper has 0.2 for data without
       augmentation, otherwise none.
@@ -54,6 +57,8 @@ class Model(nn.Module):
   variant: str = '121'
   stem: str = 'paper'
   blocks: Sequence[int] = ()
+  growth: int = 0
+  compression: float = 0.5
   dropout_rate: float = 0.0
 
   @nn.compact
@@ -63,7 +68,7 @@ class Model(nn.Module):
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = NetworkCall(self, x_NHWC, train=train, mask=mask)
     blocks, growth = VARIANTS[self.variant]
-    blocks = self.blocks or blocks
+    blocks, growth = self.blocks or blocks, self.growth or growth
     small = self.variant.startswith('bc') or self.stem == 'small'
 
     stem = Conv(
@@ -83,7 +88,8 @@ class Model(nn.Module):
         x = call.block(layer, x)
       if block < len(blocks):
         name = f'transition_{block}'
-        x = call.block(_Transition(self.dropout_rate, name=name), x)
+        transition = _Transition(self.compression, self.dropout_rate, name=name)
+        x = call.block(transition, x)
     x_NC = NormActivation(name='head')(x, call).mean((1, 2))
     return Logits(self.num_classes, name='logits')(x_NC, call), call.taps
 
@@ -104,14 +110,15 @@ class _Layer(nn.Module):
 
 
 class _Transition(nn.Module):
-  """Halves channels, height and width."""
+  """Halves height and width, and leaves a part of the channels."""
 
+  compression: float
   dropout_rate: float
 
   @nn.compact
   def __call__(self, x_NHWC, call):
     x = NormActivation(name='pre')(x_NHWC, call)
-    features = x.shape[-1] // _COMPRESSION
+    features = max(1, int(x.shape[-1] * self.compression))
     conv = Conv(features, exact=True, **LINEAR, name='conv')
     x = call.dropout(conv(x, call), self.dropout_rate)
     return pool('avg', x, 2, 2, 'VALID', call)

@@ -5,9 +5,21 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._inception import STEM, AuxiliaryHead, counts
-from bnresearch.models._layer_options import Layers
-from bnresearch.models._layers import Activation, Conv, Logits
+from bnresearch.models._inception import (
+  STEM,
+  STEM_END_POINTS,
+  STEM_POOLINGS,
+  AuxiliaryHead,
+  counts,
+)
+from bnresearch.models._layer_options import OWN, Layers
+from bnresearch.models._layers import (
+  LAST_POOLINGS,
+  Activation,
+  Conv,
+  Logits,
+  before_logits,
+)
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Row, unstrided
 
@@ -24,6 +36,10 @@ _UNITS = {
   'block17': ('1x1 192 | 1x1 128, 1x7 160, 7x1 192', 0.1),
   'block8': ('1x1 192 | 1x1 192, 1x3 224, 3x1 256', 0.2),
 }
+
+END_POINTS = STEM_END_POINTS | {'conv_7b': 'Conv2d_7b_1x1'}
+POOLINGS = STEM_POOLINGS
+CHOICES = {'last_pooling': LAST_POOLINGS}
 
 
 class Model(nn.Module):
@@ -42,6 +58,9 @@ class Model(nn.Module):
       convolutions without strides and pooling.
     auxiliary_heads: whether there is one, after the last 17x17 unit, as in
       `inception_v3`.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits.
   """
 
@@ -50,6 +69,7 @@ class Model(nn.Module):
   blocks: Sequence[int] = (10, 20, 10)
   stem: str = 'paper'
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.2
 
   @nn.compact
@@ -61,7 +81,9 @@ class Model(nn.Module):
     x = call.images_NHWC
     for name, row in rows(self).items():
       if name == 'mixed_7a' and self.auxiliary_heads:
-        AuxiliaryHead(self.num_classes, name='auxiliary_1')(x, call)
+        head = AuxiliaryHead(self.num_classes, name='auxiliary_1')
+        if call.ends_with(head, x):
+          return call.end()
       kind = name.partition('_')[0]
       if kind in _UNITS:
         last = name == f'block8_{self.blocks[-1]}'
@@ -72,7 +94,7 @@ class Model(nn.Module):
         x = call.block(Row(row, name=name), x)
     x = Conv(1536, name='conv_7b')(x, call)
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return logits(before_logits(x, self.last_pooling), call), call.taps
 
 
 def rows(model: Model) -> dict[str, str | Branches]:

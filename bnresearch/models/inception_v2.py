@@ -6,10 +6,16 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models import _local_response
-from bnresearch.models._auxiliary import Auxiliary
-from bnresearch.models._layer_options import Layers
-from bnresearch.models._layers import LINEAR, Conv, Logits, pool
+from bnresearch.models import _auxiliary, _local_response
+from bnresearch.models._layer_options import OWN, Layers
+from bnresearch.models._layers import (
+  LAST_POOLINGS,
+  LINEAR,
+  Conv,
+  Logits,
+  before_logits,
+  pool,
+)
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 from bnresearch.models.googlenet import stages
@@ -33,7 +39,20 @@ ROWS = {
 _DISPUTED = ('4c', '4d')
 _REDUCING = ('3c', '4e')
 
+# TF-Slim's names, see `end_points`; what halves the map begins the next stage.
+END_POINTS = {
+  'stem_1_depthwise': '',
+  'stem_1': 'Conv2d_1a_7x7',
+  'stem_2': 'Conv2d_2b_1x1',
+  'stem_3': 'Conv2d_2c_3x3',
+  **{f'inception_{n}': f'Mixed_{n[0]}{chr(ord(n[1]) + 1)}' for n in ROWS},
+  'inception_3c': 'Mixed_4a',
+  'inception_4e': 'Mixed_5a',
+}
+POOLINGS = {'stem_2': 'MaxPool_2a_3x3', 'inception_3a': 'MaxPool_3a_3x3'}
+
 CHOICES = {
+  'last_pooling': LAST_POOLINGS,
   'stem': ('paper', 'medium', 'small'),
   'pool_projection': (96, 128),
   'reduction': ('strided', 'pooled'),
@@ -75,6 +94,9 @@ class Model(nn.Module):
       precedes the second, as in GoogLeNet. The paper removes it.
     auxiliary_heads: whether 3c and 4e have auxiliary heads, on the halved map,
       see `_auxiliary.py`. The paper mentions none.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits. The paper removes it. Auxiliary heads have
       GoogLeNet's 70%, or none if this is 0.
   """
@@ -89,6 +111,7 @@ class Model(nn.Module):
   reduction: str = 'strided'
   lrn: bool = False
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.0
 
   @nn.compact
@@ -115,10 +138,13 @@ class Model(nn.Module):
         x = pooled(x)
       if self.auxiliary_heads:
         name = f'auxiliary_{_REDUCING.index(module) + 1}'
-        Auxiliary(self.num_classes, self.dropout_rate > 0, name=name)(x, call)
+        rates = _auxiliary.PAPER if self.dropout_rate else _auxiliary.NONE
+        head = _auxiliary.Auxiliary(self.num_classes, rates, name=name)
+        if call.ends_with(head, x):
+          return call.end()
 
     logits = Logits(self.num_classes, self.dropout_rate, name='logits')
-    return logits(x.mean((1, 2)), call), call.taps
+    return logits(before_logits(x, self.last_pooling), call), call.taps
 
   def _first(self, x_NHWC, call):
     """Applies the first convolution, separable or plain."""

@@ -5,8 +5,16 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from bnresearch.models._inception import STEM, apply, counts, modules
-from bnresearch.models._layer_options import Layers
+from bnresearch.models._inception import (
+  STEM,
+  STEM_END_POINTS,
+  STEM_POOLINGS,
+  apply,
+  counts,
+  modules,
+)
+from bnresearch.models._layer_options import OWN, Layers
+from bnresearch.models._layers import LAST_POOLINGS
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, Step, parse, unstrided
 
@@ -32,6 +40,9 @@ _ON_8X8 = (
 
 _KERNELS = nn.initializers.truncated_normal(0.1)
 
+END_POINTS, POOLINGS = STEM_END_POINTS, STEM_POOLINGS
+CHOICES = {'last_pooling': LAST_POOLINGS}
+
 
 class Model(nn.Module):
   """Stem, three kinds of modules, average over positions, logits.
@@ -50,6 +61,9 @@ class Model(nn.Module):
     stem: 'paper', which divides the size by 8, or 'small', the same
       convolutions without strides and pooling.
     auxiliary_heads: whether there is one, after the last 17x17 module.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits. The default is slim's; PyTorch has 0.5.
   """
 
@@ -59,6 +73,7 @@ class Model(nn.Module):
   asymmetric: bool = True
   stem: str = 'paper'
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.2
 
   @nn.compact
@@ -67,7 +82,7 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = NetworkCall(self, x_NHWC, train=train, mask=mask, init=_KERNELS)
-    return apply(self, rows(self), call), call.taps
+    return apply(self, rows(self), call)
 
 
 def rows(model: Model) -> dict[str, Branches]:

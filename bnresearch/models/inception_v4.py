@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 
 from bnresearch.models._inception import apply, counts, modules
-from bnresearch.models._layer_options import Layers
+from bnresearch.models._layer_options import OWN, Layers
+from bnresearch.models._layers import LAST_POOLINGS
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Branches, unstrided
 
@@ -31,6 +32,13 @@ _ON_8X8 = (
   '1x1 384, 3x1 448, 1x3 512, (1x3 256 | 3x1 256) | avg 3x3, 1x1 256'
 )
 
+END_POINTS = {
+  'stem/conv_1': 'Conv2d_1a_3x3',
+  'stem/conv_2': 'Conv2d_2a_3x3',
+  'stem': 'Conv2d_2b_3x3',
+}
+CHOICES = {'last_pooling': LAST_POOLINGS}
+
 
 class Model(nn.Module):
   """Stem, three kinds of modules, average over positions, logits.
@@ -45,6 +53,9 @@ class Model(nn.Module):
       convolutions without strides and pooling.
     auxiliary_heads: whether there is one, after the last 17x17 module, as in
       `inception_v3`.
+    last_pooling: what comes before the logits: 'average', the mean over all
+      positions, which is the network's own; or 'none', a dense layer on all
+      positions, whose kernel depends on the size of the images.
     dropout_rate: before the logits.
   """
 
@@ -53,6 +64,7 @@ class Model(nn.Module):
   blocks: Sequence[int] = (4, 7, 3)
   stem: str = 'paper'
   auxiliary_heads: bool = False
+  last_pooling: str = OWN
   dropout_rate: float = 0.2
 
   @nn.compact
@@ -61,7 +73,7 @@ class Model(nn.Module):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns logits (N, K), and taps: each layer's pre-activation."""
     call = NetworkCall(self, x_NHWC, train=train, mask=mask)
-    return apply(self, rows(self), call), call.taps
+    return apply(self, rows(self), call)
 
 
 def rows(model: Model) -> dict[str, str | Branches]:

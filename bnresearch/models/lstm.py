@@ -138,6 +138,12 @@ def _gate_biases(forget_bias):
 
 def _refuse(layers, activation):
   """Refuses options that a recurrent network cannot have."""
+  sites = [site for site in layers.init_sites if site.endswith('=lsuv')]
+  if sites:
+    raise ValueError(
+      f'init_sites: {sites[0]!r} is not for the lstm, where all time steps '
+      'share one kernel. Take another one.'
+    )
   for name, value, why in (
     ('norm_position', 'after', 'sums are normalized before they are added up'),
     ('initializer', 'lsuv', 'all time steps share one kernel'),

@@ -10,15 +10,17 @@ from bnresearch.models._layers import Conv, Logits
 from bnresearch.models._network_call import NetworkCall
 from bnresearch.models.mobilenet_v1 import units
 
+EXPANSION = 6  # in all stages but the first
+
 # Table 2: expansion, channels, units of each stage, strides of its first unit.
 STAGES = (
   (1, 16, 1, 1),
-  (6, 24, 2, 2),
-  (6, 32, 3, 2),
-  (6, 64, 4, 2),
-  (6, 96, 3, 1),
-  (6, 160, 3, 2),
-  (6, 320, 1, 1),
+  (EXPANSION, 24, 2, 2),
+  (EXPANSION, 32, 3, 2),
+  (EXPANSION, 64, 4, 2),
+  (EXPANSION, 96, 3, 1),
+  (EXPANSION, 160, 3, 2),
+  (EXPANSION, 320, 1, 1),
 )
 
 VARIANTS = ('paper', 'imgclsmob')
@@ -48,6 +50,11 @@ class Model(nn.Module):
     stem: 'paper', or 'small': the first two strides of 2 are 1.
     blocks: units of each stage, instead of those in `STAGES`; fewer numbers
       leave out the last stages.
+    expansion: output channels of a unit's first 1x1, over its input channels,
+      in all stages but the first, which has none; the paper's 6. With 1 no unit
+      begins with a 1x1.
+    linear_projection: whether a unit's last 1x1 has no activation. The paper
+      argues that one would destroy information (section 3.2, Figure 6).
     padding: padding of windows with a stride of 2: 'same', as in slim and
       Keras, only below and right of maps of even size; or 'symmetric', as in
       torchvision, one pixel on each side.
@@ -60,6 +67,8 @@ class Model(nn.Module):
   variant: str = 'paper'
   stem: str = 'paper'
   blocks: Sequence[int] = ()
+  expansion: int = EXPANSION
+  linear_projection: bool = True
   padding: str = 'same'
   dropout_rate: float = 0.2
 
@@ -81,12 +90,14 @@ class Model(nn.Module):
     x = stem(call.images_NHWC, call)
     for name, row, strided in units(STAGES, self.blocks, small=small):
       expansion, features, _, strides = row
+      expansion = self.expansion if expansion > 1 else 1
       unit = _Unit(
         _rounded(features, self.layers),
         strides if strided else 1,
         padding,
         expansion,
         has_expand=expansion > 1 or not paper,
+        linear=self.linear_projection,
         name=name,
       )
       x = call.block(unit, x)
@@ -115,6 +126,7 @@ class _Unit(nn.Module):
   padding: str | int
   expansion: int
   has_expand: bool
+  linear: bool
 
   @nn.compact
   def __call__(self, x_NHWC, call):
@@ -124,6 +136,8 @@ class _Unit(nn.Module):
     strides, padding = self.strides, self.padding
     depthwise = Conv(1, 3, strides, padding, depthwise=True, name='depthwise')
     x = depthwise(x, call)
-    project = Conv(self.features, exact=True, activated=False, name='project')
+    project = Conv(
+      self.features, exact=True, activated=not self.linear, name='project'
+    )
     x = project(x, call)
     return x + x_NHWC if x.shape == x_NHWC.shape else x

@@ -55,6 +55,7 @@ def _problems(parts, machine, resident, swept):
   devices = parts.training.device_count(machine.devices, machine.platform)
   fresh = parts.training.shapes()
   sites.check(parts)
+  sites.check_initializers(parts, fresh.params)
   logits_NK, taps = _forward(parts, fresh, devices)
 
   if devices == 1:
@@ -101,7 +102,7 @@ def _forward(parts, fresh, devices):
   backend = 'jit' if config.parallel.backend == 'jit' else 'shard_map'
   mapped = parallel.distributed(forward, backend)
   N = config.train.batch_size // config.train.microbatches
-  shape = parts.data.spec.image_shape
+  shape = parts.network.input_shape
   x_NHWC = jax.ShapeDtypeStruct((N, *shape), jnp.float32)
   mesh = parallel.abstract_mesh(devices)
   with jax.sharding.use_abstract_mesh(mesh):
@@ -132,7 +133,7 @@ def _is_in_vain(key, parts):
 
 def _fingerprint(parts):
   """Returns the initial training pass as text, equal for equal networks."""
-  config, shape = parts.config, parts.data.spec.image_shape
+  config, shape = parts.config, parts.network.input_shape
   init = functools.partial(parts.network.model.init_with_output, train=True)
   keys = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
   N = config.train.batch_size // config.train.microbatches

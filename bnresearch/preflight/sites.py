@@ -1,12 +1,14 @@
 """Which layers the patterns of a config fit: one that fits none is wrong.
 
-So is one that changes nothing. Both would be silently ignored.
+So is one that changes nothing. Both would be silently ignored. The patterns are
+those of norms and of initializers.
 """
 
 import fnmatch
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -59,9 +61,9 @@ def check(parts: Parts) -> None:
   norm = parts.config.norm
   if not (norm.sites or norm.per_activation):
     return
-  layers = met(parts.network.model, parts.data.spec.image_shape)
+  layers = met(parts.network.model, parts.network.input_shape)
   for pattern in norm.per_activation:
-    there = _fitting('per_activation', pattern, layers)
+    there = _fitting('norm.per_activation', pattern, layers)
     if not any(_is_apart(layers[site]) for site in there):
       raise ValueError(
         f'norm.per_activation: {pattern!r} is without effect: of the layers '
@@ -71,7 +73,7 @@ def check(parts: Parts) -> None:
   patterns = parts.network.norm_patterns
   chosen = _chosen(patterns, layers)
   for k, (pattern, name) in enumerate(patterns[1:], start=1):
-    there = _fitting('sites', pattern, layers)
+    there = _fitting('norm.sites', pattern, layers)
     if _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
       raise ValueError(
         f"norm.sites: '{pattern}={name}' is without effect: the layers that it "
@@ -84,12 +86,41 @@ def check(parts: Parts) -> None:
     )
 
 
-def _fitting(key, pattern, layers):
+def check_initializers(parts: Parts, params: Mapping[str, Any]) -> None:
+  """Refuses a pattern of `model.init_sites` that changes no layer.
+
+  Args:
+    parts: of the run.
+    params: the parameters of its network, or their shapes.
+
+  Raises:
+    ValueError: names the pattern, and all layers.
+  """
+  model = parts.config.model
+  layers = {
+    '/'.join(key.key for key in path[:-1])
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    if path[-1].key == 'kernel'
+  }
+  sites = [site.rpartition('=')[::2] for site in model.init_sites]
+  patterns = [('*', model.initializer), *sites]
+  chosen = _chosen(patterns, layers)
+  for k, (pattern, init) in enumerate(sites, start=1):
+    there = _fitting('model.init_sites', pattern, layers, 'kernel')
+    if _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
+      raise ValueError(
+        f"model.init_sites: '{pattern}={init}' is without effect: the layers "
+        'that it fits have the same initializer without it. They are '
+        f'{", ".join(there)}.'
+      )
+
+
+def _fitting(key, pattern, layers, what='norm'):
   """Returns the layers that a pattern fits, at least one."""
   there = fnmatch.filter(sorted(layers), pattern)
   if not there:
     raise ValueError(
-      f'norm.{key}: {pattern!r} fits no layer with a norm. There are '
+      f'{key}: {pattern!r} fits no layer with a {what}. There are '
       f'{", ".join(sorted(layers))}.'
     )
   return there
@@ -100,8 +131,8 @@ def _is_apart(layer):
 
 
 def _chosen(patterns, layers):
-  """Returns {layer: norm}, by the last pattern that fits."""
+  """Returns {layer: name}, by the last pattern that fits."""
   return {
-    site: [norm for p, norm in patterns if fnmatch.fnmatchcase(site, p)][-1]
+    site: [name for p, name in patterns if fnmatch.fnmatchcase(site, p)][-1]
     for site in layers
   }

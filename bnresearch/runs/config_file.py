@@ -12,7 +12,7 @@ from bnresearch import knobs
 from bnresearch.config import plain
 
 # Goes up by one when an existing value gets another meaning.
-FORMAT = 2
+FORMAT = 3
 # What runs did before a knob existed, whatever its default is.
 BEFORE = {
   knob.key: knob.before
@@ -57,17 +57,22 @@ def restored(values: dict[str, Any]) -> knobs.Config:
       f'its format is {written!r}, and this version of bnresearch reads those '
       f'up to {FORMAT}. A newer version made it: update bnresearch'
     )
-  _bring_up_to_date(values)
+  _bring_up_to_date(values, written)
   return knobs.Config(plain(values)).lock()
 
 
-def _bring_up_to_date(values):
+def _bring_up_to_date(values, written):
   """Changes what an earlier version wrote, in place."""
   for key, value in BEFORE.items():
     group, _, leaf = key.rpartition('.')
     inside = values.setdefault(group, {}) if group else values
     if isinstance(inside, dict):  # else a comparison of the keys reports it
       inside.setdefault(leaf, value)
+  # Its passes used to go through the whole network.
+  own = values.get('objective')
+  in_turn = isinstance(own, dict) and own.get('auxiliary') == 'alternating'
+  if in_turn and written < 3:
+    own['auxiliary'] = 'alternating_whole'
   # It used to say whether for all layers; now it has patterns of paths.
   norm = values.get('norm')
   if isinstance(norm, dict) and type(norm.get('per_activation')) is bool:

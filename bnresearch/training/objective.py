@@ -1,7 +1,5 @@
 """The loss that is minimized, and the accuracies beside it."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,24 +39,36 @@ def in_top5(logits_NK: jax.Array, labels_N: jax.Array) -> jax.Array:
   return ahead_NK.sum(-1) < 5
 
 
-def heads(logits_NK: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
+def heads(logits: jax.Array, taps: dict[str, jax.Array]) -> list[jax.Array]:
   """Returns the logits (N, K) of all heads: the network's, the auxiliary ones.
 
   The auxiliary ones are in order from bottom to top.
   """
   names = sorted(name for name in taps if name.startswith(AUXILIARY))
-  return [logits_NK, *(taps[name] for name in names)]
+  return [of_examples(logits), *(taps[name] for name in names)]
+
+
+def of_examples(logits: jax.Array) -> jax.Array:
+  """Returns (N, K): logits of a map (N, h, w, K) are averaged over it."""
+  return logits.mean((1, 2)) if logits.ndim == 4 else logits
 
 
 def count_heads(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
   """Returns how many heads a network has, without running it."""
-  x_NHWC = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  init = functools.partial(model.init_with_output, train=False)
-  (logits, taps), _ = jax.eval_shape(init, jax.random.key(0), x_NHWC)
-  return len(heads(logits, taps))
+
+  def of_one(x):
+    outputs, _ = model.init_with_output(jax.random.key(0), x, train=False)
+    return heads(*outputs)
+
+  x = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+  return len(jax.eval_shape(of_one, x))
 
 
-def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
+def passes(
+  count: int,
+  auxiliary: str,
+  auxiliary_weight: float,
+) -> Passes:
   """Returns the passes of one step: each has a weight for every head's loss.
 
   Args:
@@ -66,17 +76,29 @@ def passes(count: int, auxiliary: str, auxiliary_weight: float) -> Passes:
     auxiliary: 'none', one pass, of the network's own loss; 'weighted', one
       pass, which adds `auxiliary_weight` times the loss of each auxiliary head
       (Szegedy et al. 2014, 1409.4842); 'alternating', a pass for each head,
-      the network's own first.
+      from the lowest one up to the network's own; 'alternating_whole', the
+      same, but the network's own first. See also `is_cut`.
     auxiliary_weight: see above.
   """
   rest = count - 1
-  if auxiliary == 'alternating':
+  if auxiliary.startswith('alternating'):
+    own, *above = range(count)
+    order = [*above, own] if is_cut(auxiliary) else [own, *above]
     return tuple(
-      tuple(float(head == of) for head in range(count)) for of in range(count)
+      tuple(float(head == of) for head in range(count)) for of in order
     )
   return (
     (1.0, *[auxiliary_weight if auxiliary == 'weighted' else 0.0] * rest),
   )
+
+
+def is_cut(auxiliary: str) -> bool:
+  """Returns whether each pass goes only up to its head, see `passes`.
+
+  If not, 'alternating_whole', each goes through the whole network, all of whose
+  running statistics follow.
+  """
+  return auxiliary == 'alternating'
 
 
 def weighted_loss(
