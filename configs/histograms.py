@@ -18,14 +18,25 @@ After a colon, comma-separated:
   steps=50000            for the mlp; else take a few hundred
   seeds=1                runs seeds 0 ... seeds-1 of both
 
-The mlp is that of Figure 1 of the BN paper; the others, of configs/
-architectures.py, are small: the stem for small images, narrow layers, momentum
-0.9, of running statistics too.
+The mlp is that of Figure 1 of the BN paper. The others are small: the stem for
+small images, narrow layers, momentum 0.9, of running statistics too.
 """
 
-from configs import architectures, default, figure1
+from configs import default
 
-NETWORKS = 'mlp', 'lenet', 'vgg', 'resnet', 'inception_v2'
+_SMALL = {
+  'model.stem': 'small',
+  'optim.learning_rate': 0.05,
+  'optim.momentum': 0.9,
+}
+_NARROW = _SMALL | {'model.width': 0.25, 'model.min_width': 8}
+NETWORKS = {
+  'mlp': {'data.binarize': True},
+  'lenet': _SMALL,
+  'vgg': _NARROW | {'model.variant': '11'},
+  'resnet': _NARROW | {'model.variant': '18'},
+  'inception_v2': _NARROW,
+}
 PROBES = (
   'activation_histogram',
   'activation_percentiles',
@@ -46,7 +57,7 @@ def get_config(arg: str = ''):
   """Returns the sweep over two norms, none and another, and seeds."""
   chosen = default.parse(
     arg,
-    network=NETWORKS,
+    network=tuple(NETWORKS),
     data='digits',
     norm='batch',
     position=('before', 'after'),
@@ -57,52 +68,50 @@ def get_config(arg: str = ''):
     steps=50_000,
     seeds=1,
   )
-  steps, network = chosen['steps'], chosen['network']
-  config = _network(network, chosen['data'], steps)
-  config.model.activation = chosen['activation']
-  config.model.initializer = chosen['initializer']
-  if 'normal' in chosen['initializer'] or (
-    network == 'mlp' and chosen['initializer'] == 'own'
-  ):
-    config.model.init_std = float(chosen['init_std'])
-  if chosen['rate'] != 'own':
-    config.optim.learning_rate = float(chosen['rate'])
-  config.eval.every = config.checkpoint.every = config.train.log_every
-  config.probes.names = PROBES
-  config.probes.every = config.train.log_every
-  config.probes.bins = 60
-  config.probes.steps = tuple(s for s in _early(steps) if s < steps)
+  config = default.get_config()
+  config.data.name = chosen['data']
+  _set_network(config, chosen)
+  _set_records(config, chosen['steps'])
   own = {'norm.name': chosen['norm']}
   if chosen['position'] == 'after':
     own['model.norm_position'] = 'after'
   if chosen['norm'] in _RUNNING:
     own['probes.statistics'] = 'batch'  # at step 0, others estimate nothing
-    if network != 'mlp':
+    if chosen['network'] != 'mlp':
       own['norm.momentum'] = 0.9
-  shared = config.sweep[0]
   config.sweep = tuple(
-    {**shared, **norm, 'seed': seed}
+    {**norm, 'seed': seed}
     for seed in range(chosen['seeds'])
     for norm in ({'norm.name': 'none'}, own)
   )
   return config
 
 
-def _network(network, data, steps):
-  """Returns a config, of whose sweep the first point has what it needs."""
-  if network == 'mlp':
-    config = figure1.get_config(f'data={data},steps={steps}')
-    config.sweep = ({},)
-  else:
-    config = architectures.get_config(
-      f'models={network},data={data},steps={steps}'
-    )
-    config.norm.momentum = default.get_config().norm.momentum
-  config.train.log_every = max(1, min(500, steps // 20))
-  return config
+def _set_network(config, chosen):
+  network, initializer = chosen['network'], chosen['initializer']
+  config.model.name = network
+  for key, value in NETWORKS[network].items():
+    group, name = key.split('.')
+    config[group][name] = value
+  config.model.activation = chosen['activation']
+  config.model.initializer = initializer
+  if 'normal' in initializer or (network == 'mlp' and initializer == 'own'):
+    config.model.init_std = float(chosen['init_std'])
+  if chosen['rate'] != 'own':
+    config.optim.learning_rate = float(chosen['rate'])
+
+
+def _set_records(config, steps):
+  every = max(1, min(500, steps // 20))
+  config.train.steps = steps
+  config.train.log_every = config.eval.every = config.probes.every = every
+  config.checkpoint.every = steps
+  config.probes.names = PROBES
+  config.probes.bins = 60
+  config.probes.steps = tuple(_early(steps))
 
 
 def _early(steps):
-  """Returns 1, 2, 3, 5, 7, 10, 14, 20, 30 and so on."""
+  """Returns 1, 2, 3, 5, 7, 10, 14, 20, 30 and so on, below `steps`."""
   places = sorted({step * 10**k // 10 for step in _DECADE for k in range(6)})
   return [step for step in places if step < steps]
