@@ -20,6 +20,7 @@ def draw(
   steps: str = '',
   ticks: Sequence[float] = (),
   nested: bool = False,
+  sharey: bool = False,
   size: tuple[float, float] = (4.2, 3.2),
   **axes: Any,
 ) -> 'Figure':
@@ -32,10 +33,13 @@ def draw(
     ticks: the places of x that are named, and marked on the lines.
     nested: whether each line is thinner than the one before, so that all are
       seen where they agree.
+    sharey: whether all panels have one vertical axis.
     size: of a panel, in inches.
     **axes: of all panels, as `xlabel=`, `ylim=`, `yscale=` of `Axes.set`.
   """
-  figure, row = pictures.panels(1, len(found), size=size)
+  from matplotlib.ticker import LogFormatter
+
+  figure, row = pictures.panels(1, len(found), size=size, sharey=sharey)
   for panel, (title, lines) in zip(row[0], found.items()):
     for place, (label, (x, y)) in enumerate(lines.items()):
       panel.plot(
@@ -49,6 +53,10 @@ def draw(
       )
     panel.set(title=title, **axes)
     panel.grid(alpha=0.3)
+    if panel.get_yscale() == 'log':  # 2 and 3, not 2 x 10^0 and 3 x 10^0
+      panel.yaxis.set_minor_formatter(LogFormatter())
+    if sharey and panel is not row[0, 0]:
+      panel.set_ylabel('')
     if ticks:
       panel.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
       panel.minorticks_off()
