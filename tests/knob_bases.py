@@ -101,6 +101,10 @@ OTHERS = {
   'probes.examples': 4,
   'probes.percentiles': (50.0,),
   'probes.saturation_threshold': 2.0,
+  'probes.active_slope': 0.1,
+  'probes.bins': 7,
+  'probes.correlated_channels': 5,
+  'probes.near_zero': 0.1,
   'log.mirrors': ('tensorboard',),
   'checkpoint.every': 40,
 }
@@ -116,8 +120,12 @@ TINY = {
 }
 PROBES = {
   'probes.names': (
+    'activation_histogram',
     'activation_moments',
     'activation_percentiles',
+    'affine',
+    'channel_correlation',
+    'dead_units',
     'saturation',
   ),
   'probes.every': 20,

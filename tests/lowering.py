@@ -26,7 +26,7 @@ def operations(text: str) -> collections.Counter:
   def of(name):
     body = bodies[name]
     total = collections.Counter(re.findall(r'stablehlo\.(\w+)', body))
-    for called in re.findall(r'call @([\w.]+)', body):
+    for called in re.findall(r'(?<!custom_)call @([\w.]+)', body):
       total += of(called)
     return total
 

@@ -9,6 +9,7 @@ from configs import placement as placement_config
 from experiments import (
   _study,
   batch_size,
+  daneshmand2020_rank,
   gradient_through_statistics,
   ioffe2015_scale_invariance,
   placement,
@@ -333,3 +334,28 @@ def test_verdicts_on_exploding_gradients():
   assert factor.verdict == ONCE
   assert scale.verdict == smooth.verdict == f'not {ONCE}'
   assert '1.4670; without BN 1.0000' in factor.measured
+
+
+# The rank of representations.
+
+
+def test_the_rank_counts_equally_strong_directions(assert_close):
+  random = np.random.RandomState(0)
+  rotation, _ = np.linalg.qr(random.normal(size=(12, 12)))
+  assert_close(daneshmand2020_rank.rank(7 * rotation), 12.0, 1e-5)
+  assert_close(daneshmand2020_rank.rank(rotation[:, :3]), 3.0, 1e-5)
+  one = np.outer(random.normal(size=9), random.normal(size=5))
+  assert_close(daneshmand2020_rank.rank(one), 1.0, 1e-5)
+
+
+def test_verdicts_on_rank_collapse():
+  found = {}
+  for width in (16, 64):
+    found['none', width] = np.ones((1, 10))
+    found['batch', width] = np.full((1, 10), width**0.75)
+  plain, normed, grows = daneshmand2020_rank.judge(found)
+  assert plain.verdict == normed.verdict == grows.verdict == ONCE
+  assert 'p = 0.75' in grows.measured
+  found['batch', 64] = np.full((1, 10), 16**0.75)
+  *_, grows = daneshmand2020_rank.judge(found)
+  assert grows.verdict == f'not {ONCE}'

@@ -92,9 +92,10 @@ def test_every_data_set_has_a_spec_and_options_of_the_config(name):
 @pytest.mark.parametrize('name', lookup.names('probes'))
 def test_every_probe_measures_with_options_of_the_config(name):
   measure = lookup.find('probes', name).measure
-  view, batch, *options = inspect.signature(measure).parameters.values()
-  assert (view.name, batch.name) == ('view', 'batch')
-  _assert_options(options, default.get_config().probes)
+  view, *options = inspect.signature(measure).parameters.values()
+  assert view.name == 'view'
+  of_config = [option for option in options if option.name != 'previous']
+  _assert_options(of_config, default.get_config().probes)
 
 
 def _fields(cls):

@@ -57,6 +57,17 @@ def test_devices_have_several_threads_each(
   assert os.environ['NPROC'] == expected
 
 
+@pytest.mark.parametrize(('given', 'expected'), [(None, '1'), ('2', '2')])
+def test_lapack_has_one_thread_unless_told_otherwise(
+  given, expected, monkeypatch
+):
+  monkeypatch.setenv('OPENBLAS_NUM_THREADS', given or '')
+  if given is None:
+    monkeypatch.delenv('OPENBLAS_NUM_THREADS')
+  process.calm_lapack()
+  assert os.environ['OPENBLAS_NUM_THREADS'] == expected
+
+
 @pytest.mark.parametrize(
   ('platform', 'stats', 'expected'),
   [

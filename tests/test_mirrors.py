@@ -38,7 +38,12 @@ def config_of(*mirrors, sweep=(), **values):
     'train.batch_size': 12,
     'eval.every': 20,
     'checkpoint.every': 40,
-    'probes.names': ('activation_percentiles', 'activation_moments'),
+    'probes.names': (
+      'activation_histogram',
+      'activation_percentiles',
+      'activation_moments',
+    ),
+    'probes.bins': 4,
     'probes.every': 20,
     'probes.examples': 50,
     'log.mirrors': mirrors,
@@ -184,11 +189,31 @@ def shown_by_tensorboard(path):
   return found
 
 
+def assert_tensorboard_shows_histograms(shown, expected, name):
+  """Compares, and takes the arrays that they are made of out of `expected`."""
+  counts, edges = (expected.pop(f'{name}/{k}') for k in ('counts', 'edges'))
+  assert [step for step, _ in shown[name]] == [step for step, _ in counts]
+  for (_, value), (_, counts_CB), (_, limits) in zip(
+    shown[name], counts, edges
+  ):
+    histogram, total_B = value.histo, counts_CB.sum(0)
+    assert histogram.num == 16 * 50 == total_B.sum()
+    assert [*histogram.bucket] == [*total_B]
+    np.testing.assert_allclose(histogram.bucket_limit, limits[1:], 1e-6)
+    ends = [histogram.min, histogram.max]
+    np.testing.assert_allclose(ends, limits[[0, -1]], 1e-6)
+    middles_B = (limits[1:] + limits[:-1]) / 2
+    np.testing.assert_allclose(histogram.sum, total_B @ middles_B, 1e-5)
+    squares = total_B @ middles_B**2
+    np.testing.assert_allclose(histogram.sum_squares, squares, 1e-5)
+
+
 def assert_tensorboard_shows_the_logbook(path):
   shown, expected = shown_by_tensorboard(path), logged(path)
   hparams = [tag for tag in shown if tag.startswith('_hparams_')]
   assert len(hparams) == 3
-  wanted = set()
+  wanted = {'probe/activation_histogram/hidden_1'}
+  assert_tensorboard_shows_histograms(shown, expected, *wanted)
   for name, rows in expected.items():
     rank = rows[0][1].ndim
     for index in np.ndindex(rows[0][1].shape[: max(rank - 1, 0)]):
@@ -253,6 +278,23 @@ def test_tensorboard_is_shown_numbers_that_are_not_finite(tmp_path):
   assert 'none' not in shown
 
 
+def test_a_histogram_without_edges_is_not_shown(tmp_path):
+  run = run_directory.RunDirectory(tmp_path)
+  rows, mirrors = [], Mirrors(run, config_of())
+  mirrors._open['seen'] = types.SimpleNamespace(write=rows.append)
+  counts_CB = np.array([[1, 2], [3, 4]])
+  for edges in (np.array([0.0, 0.5, 1.0]), np.full(3, np.nan)):
+    mirrors.write(1, {'a/counts': counts_CB, 'a/edges': edges, 'loss': 1.0})
+  mirrors.write(1, {'b/counts': counts_CB})
+  assert [{*row.histograms} for row in rows] == [{'a'}, set(), set()]
+  assert [{*row.channels} for row in rows] == [
+    set(),
+    set(),
+    {'b/counts/0', 'b/counts/1'},
+  ]
+  assert [*rows[0].histograms['a'].counts_B] == [4, 6]
+
+
 # W&B.
 
 
@@ -270,7 +312,10 @@ class WandB(types.ModuleType):
     self.__spec__ = importlib.util.spec_from_loader('wandb', None)
 
   Settings = dict
-  Histogram = list
+
+  @staticmethod
+  def Histogram(values=None, np_histogram=None):
+    return [*values] if np_histogram is None else np_histogram
 
   def setup(self, settings):
     assert settings['silent']
@@ -319,7 +364,19 @@ def test_wandb_gets_the_config_and_every_row(tmp_path, wandb, monkeypatch):
   assert options['config']['norm.name'] == 'batch'
   assert options['dir'] == path
   assert [*rows] == [*range(0, 70, 10)]
-  for name, values in logged(path).items():
+  expected, histogram = logged(path), 'probe/activation_histogram/hidden_1'
+  counts, edges = (
+    expected.pop(f'{histogram}/{k}') for k in ('counts', 'edges')
+  )
+  assert [step for step, _ in counts] == [0, 20, 40, 60]
+  for (step, counts_CB), (_, limits) in zip(counts, edges):
+    shown = rows[step][histogram]
+    np.testing.assert_array_equal(shown[0], counts_CB.sum(0))
+    np.testing.assert_allclose(shown[1], limits, 1e-6)
+  assert not any(
+    k.startswith(f'{histogram}/') for row in rows.values() for k in row
+  )
+  for name, values in expected.items():
     for step, array in values:
       if array.ndim == 2:
         got = [rows[step][f'{name}/{k}'] for k in range(len(array))]

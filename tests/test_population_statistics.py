@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bnresearch as bnr
-from bnresearch.norms import batch, batch_renorm
+from bnresearch.norms import batch, batch_renorm, noisy_batch
 from bnresearch.statistics.population import ESTIMATORS
 
 C = 3
@@ -102,7 +102,9 @@ def test_a_rematerialized_norm_is_corrected_once(estimator):
   np.testing.assert_allclose(found['var'], var, rtol=1e-5)
 
 
-@pytest.mark.parametrize('norm', [batch.Norm(), batch.Norm(group_size=4)])
+@pytest.mark.parametrize(
+  'norm', [batch.Norm(), batch.Norm(group_size=4), noisy_batch.Norm()]
+)
 def test_our_norm_in_a_foreign_network_is_estimated_alike(norm):
   batches = batches_of([8, 8])
   found = estimated(Compact(norm), batches, train=True)

@@ -107,7 +107,10 @@ def test_saturation_is_numpys(small, threshold, assert_close):
   view, taps = small
   measured = saturation.measure(view, saturation_threshold=threshold)
   expected = {n: (np.abs(x) > threshold).mean() for n, x in taps.items()}
-  assert_close(measured, expected, rtol=1e-6)
+  expected['fraction'] = np.mean([*expected.values()])
+  for name in expected:
+    assert_close(measured[name], expected[name], rtol=1e-6)
+  assert {*measured} - {*expected} == {'slope', *(f'{n}/slope' for n in taps)}
 
 
 def test_saturation_counts_both_sides_and_not_the_threshold_itself():
@@ -133,7 +136,15 @@ def test_parameter_norms_are_numpys_by_path(assert_close):
 
 
 @pytest.mark.parametrize(
-  'name', ['activation_moments', 'activation_percentiles', 'saturation']
+  'name',
+  [
+    'activation_histogram',
+    'activation_moments',
+    'activation_percentiles',
+    'channel_correlation',
+    'saturation',
+    'signal_propagation',
+  ],
 )
 def test_positions_of_a_feature_map_count_as_examples(name, assert_close):
   x_NHWC = np.random.RandomState(0).normal(-1, 2, (3, 4, 5, 6))
@@ -166,23 +177,55 @@ def measured(module, size, channels=3, **values):
   variables, batch = trained(module, size, channels)
   view = views.of_model(module, variables, batch, batch)
   measure = Measure(
-    assemble(config).evaluation.probes, view.functions, view.order, lambda x: x
+    assemble(config).evaluation.probes,
+    view.functions,
+    view.order,
+    lambda x: x,
+    epsilon=view.epsilon,
   )
   network = Network(view.params, view.collections, view.opt_state)
   batches = Batches(Examples(*batch), Examples(*batch))
   first = measure(network, batches, measure.unknown(network, batches))
   found = measure(network, batches, measure.compared(first))
-  return {name: np.asarray(x) for name, x in measure.in_order(found).items()}
+  found = measure.in_order(found)
+  return {name: np.asarray(x) for name, x in found.items()}, view
 
 
-def assert_all_are_finite(found):
+def lacks(view):
+  """Returns {probe: beginnings of scalars} of which a network has nothing."""
+  paths = [path.rpartition('/') for path in view.order.parameters]
+  layers = {layer for layer, _, name in paths if name == 'kernel'}
+  affine = {name for layer, _, name in paths if layer not in layers}
+  functions = [*map(view.order.nonlinearity, view.order.sites)]
+  return {
+    'affine': tuple({'scale', 'bias'} - affine),
+    'dead_units': () if any(functions) else ('',),
+    'saturation': () if any(functions) else ('slope',),
+    'statistics_distance': () if view.collections else ('',),
+  }
+
+
+def assert_all_are_finite(found, view):
+  lacked = lacks(view)
   for probe in lookup.names('probes'):
-    of_probe = [n for n in found if n.startswith(f'probe/{probe}/')]
-    assert of_probe, probe
-    for name in lookup.find('probes', probe).SCALARS:
-      assert found[f'probe/{probe}/{name}'].shape == (), name
+    scalars = lookup.find('probes', probe).SCALARS
+    for name in scalars:
+      value = found.get(f'probe/{probe}/{name}')
+      if name.startswith(lacked.get(probe, ())):
+        assert value is None, name
+      else:
+        assert value.shape == (), name
+    of_probe = any(n.startswith(f'probe/{probe}/') for n in found)
+    none = bool(scalars) and all(
+      name.startswith(lacked.get(probe, ())) for name in scalars
+    )
+    assert of_probe != none, probe
   for name, value in found.items():
-    assert np.isfinite(value).all(), name
+    if name.endswith('/units/symmetric_kl'):  # undefined for constant units
+      std_C = found[name.replace('/units/symmetric_kl', '/std')]
+      np.testing.assert_array_equal(np.isfinite(value), std_C > 0)
+    else:
+      assert np.isfinite(value).all(), name
 
 
 @pytest.mark.parametrize(
@@ -190,7 +233,7 @@ def assert_all_are_finite(found):
   [norm for norm in lookup.names('norms') if not says(norm, 'needs_positions')],
 )
 def test_every_probe_is_finite_with_every_norm(norm):
-  assert_all_are_finite(measured(published.small('mlp', norm), 4))
+  assert_all_are_finite(*measured(published.small('mlp', norm), 4))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +241,7 @@ def test_every_probe_is_finite_with_every_norm(norm):
 )
 def test_every_probe_is_finite_on_every_model(model):
   size = published.size_of(model)
-  assert_all_are_finite(measured(published.small(model), size))
+  assert_all_are_finite(*measured(published.small(model), size))
 
 
 def test_probes_have_the_options_of_the_config():

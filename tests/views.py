@@ -24,6 +24,10 @@ def by_hand(
   test=NOTHING,
   sites=(),
   activation='',
+  classes=1,
+  collections=None,
+  of_batch=lambda params, collections, x: collections,
+  epsilon=0.0,
 ):
   """Returns the view of a network that a test makes up.
 
@@ -36,31 +40,47 @@ def by_hand(
     train, test: batches.
     sites: names of the taps, from the bottom up.
     activation: the name of the nonlinearity that follows each tap.
+    classes: how many logits it has, all 0.
+    collections: none, unless given.
+    of_batch: see `Functions`.
+    epsilon: see `NetworkView`.
   """
 
   def forward(params, collections, x, offsets):
     found = taps(params, x)
-    return None, {
+    return jnp.zeros((len(x), classes)), {
       name: value + offsets.get(name, 0) for name, value in found.items()
     }
 
   def loss_of(params, collections, batch, offsets):
     return loss(params, batch)
 
-  made = functions(forward, loss_of, update, lambda params, c, x: c)
+  made = functions(forward, loss_of, update, of_batch)
   paths = tuple(flax.traverse_util.flatten_dict(params, sep='/'))
   places = {path: k for k, path in enumerate((*paths, *sites))}
   activations = dict.fromkeys(sites, activation)
   order = models.Order(tuple(sites), tuple(sites), paths, activations, places)
-  return NetworkView(params, {}, (), train, test, made, order)
+  state = params, collections or {}, ()
+  return NetworkView(*state, train, test, made, order, epsilon)
 
 
-def of_tap(x):
-  """Returns the view of a network whose one tap, 'tap', is its input `x`."""
+def of_tap(x, activation='', labels=None):
+  """Returns the view of a network whose one tap, 'tap', is its input `x`.
+
+  Args:
+    x: (N, ..., C).
+    activation: the name of the nonlinearity that follows.
+    labels: (N,), all 0 if None.
+  """
   x = jnp.asarray(x)
-  test = Batch(x, jnp.zeros(len(x), int))
+  labels_N = jnp.zeros(len(x), int) if labels is None else jnp.asarray(labels)
   return by_hand(
-    {}, taps=lambda params, x: {'tap': x}, test=test, sites=['tap']
+    {},
+    taps=lambda params, x: {'tap': x},
+    test=Batch(x, labels_N),
+    sites=['tap'],
+    activation=activation,
+    classes=int(labels_N.max()) + 1,
   )
 
 
@@ -73,6 +93,7 @@ def of_model(
   statistics='ema',
   gradient_statistics='batch',
   optimizer=None,
+  epsilon=1e-5,
 ):
   """Returns the view of a real network.
 
@@ -83,6 +104,7 @@ def of_model(
     statistics: of taps.
     gradient_statistics: of losses and gradients.
     optimizer: before its first update; SGD with a rate of 0.1 if None.
+    epsilon: see `NetworkView`.
   """
   optimizer = optimizer or optax.sgd(0.1)
   made = measure.functions_of(
@@ -97,5 +119,6 @@ def of_model(
     test,
     made,
     models.order(model, train.images_NHWC.shape[1:]),
+    epsilon=epsilon,
     frozen=gradient_statistics == 'frozen',
   )

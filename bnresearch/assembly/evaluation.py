@@ -112,6 +112,7 @@ class Evaluation:
       functions,
       network.order,
       self._images.pixels,
+      epsilon=self._config.norm.epsilon,
       frozen=group.gradient_statistics == 'frozen',
       split=group.gradient_split,
     )

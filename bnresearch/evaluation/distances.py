@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from bnresearch.statistics import gaussians
+
 
 class Distance(NamedTuple):
   """Distance of a layer's statistics from a reference, over its channels.
@@ -37,10 +39,10 @@ def distances(
     estimate: collections with the same tree.
     epsilon: added to both variances, as by the normalizer.
   """
-  gaussians, others = _gaussians(reference), _gaussians(estimate)
+  references, others = _gaussians(reference), _gaussians(estimate)
   found = {}
-  for layer in sorted(gaussians, key=_by_number):
-    mean, var = gaussians[layer]
+  for layer in sorted(references, key=_by_number):
+    mean, var = references[layer]
     mean_e, var_e = others[layer]
     var, var_e = var + epsilon, var_e + epsilon
     moved, ratio = mean_e - mean, var / var_e
@@ -62,26 +64,5 @@ def _by_number(layer):
 
 
 def _gaussians(collections):
-  """Returns {layer: (mean, variance)} of all layers that have statistics.
-
-  A layer that keeps no mean gets 0.
-  """
-  nodes = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(collections):
-    *layer, name = (key.key for key in path)
-    node = nodes.setdefault('/'.join(layer[1:]), {})
-    node[name] = np.asarray(leaf, np.float64)
-  return {
-    layer: (node.get('mean', 0.0), _variance(node))
-    for layer, node in nodes.items()
-    if node.keys() & {'var', 'covariance', 'deviation'}
-  }
-
-
-def _variance(node):
-  if 'var' in node:
-    return node['var']
-  if 'covariance' in node:
-    diagonal = np.diagonal(node['covariance'], axis1=-2, axis2=-1)
-    return diagonal.reshape(*diagonal.shape[:-2], -1)
-  return np.square(node['deviation'])
+  exact = jax.tree.map(lambda x: np.asarray(x, np.float64), collections)
+  return gaussians.of_layers(exact)

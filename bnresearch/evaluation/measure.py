@@ -112,6 +112,7 @@ class Measure:
     order: models.Order,
     pixels: Callable[[jax.Array], jax.Array],
     *,
+    epsilon: float | jax.Array = 0.0,
     frozen: bool = False,
     split: str = 'train',
   ):
@@ -122,7 +123,8 @@ class Measure:
       functions: of the network.
       order: what a forward pass of the network meets.
       pixels: turns images into the network's input.
-      frozen: see `NetworkView`.
+      epsilon: see `NetworkView`.
+      frozen: likewise.
       split: likewise.
     """
     self._probes, self._places, self._pixels = probes, order.places, pixels
@@ -130,6 +132,7 @@ class Measure:
       NetworkView,
       functions=functions,
       order=order,
+      epsilon=epsilon,
       frozen=frozen,
       split=split,
     )

@@ -8,6 +8,8 @@ again, so no row is there twice and none is missing.
   a number                        a scalar, under its name
   an array (C,), of channels      a histogram, or the distribution over C
   an array (A, C)                 one for each of its rows: name/0, name/1, ...
+  name/counts (C, B) beside       the histogram that they are, of all channels,
+  name/edges (B + 1,)             under name
   the config                      hparams; config
 
 A mirror that fails is reported once and left out: it never stops a run. Its
@@ -22,6 +24,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 
+class Histogram(NamedTuple):
+  """How many values lie between edges: `counts_B`, and B + 1 `edges`."""
+
+  counts_B: np.ndarray
+  edges: np.ndarray
+
+
 class Row(NamedTuple):
   """What is logged at one time, of the state after `step` updates.
 
@@ -29,11 +38,13 @@ class Row(NamedTuple):
     step: of the run.
     scalars: {name: number}, perhaps not finite.
     channels: {name: (C,)}, perhaps not finite.
+    histograms: {name: Histogram}, with finite edges.
   """
 
   step: int
   scalars: Mapping[str, float]
   channels: Mapping[str, np.ndarray]
+  histograms: Mapping[str, Histogram] = {}
 
 
 class Mirror(Protocol):

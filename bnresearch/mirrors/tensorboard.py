@@ -53,6 +53,8 @@ class Mirror:
       finite = values_C[np.isfinite(values_C)]
       if len(finite):
         parts.append(self._summary.histogram(name, finite, _BINS))
+    for name, histogram in row.histograms.items():
+      parts.append(self._summary.histogram_raw(name, **_raw(histogram)))
     values = [value for part in parts for value in part.value]
     self._write(row.step, summary=self._protos[1].Summary(value=values))
     self._file.flush()
@@ -64,6 +66,21 @@ class Mirror:
   def close(self) -> None:
     """Closes the file."""
     self._file.close()
+
+
+def _raw(histogram):
+  """Returns a histogram for TensorBoard, with sums of the bins' middles."""
+  counts_B, edges = histogram
+  middles_B = (edges[1:] + edges[:-1]) / 2
+  return {
+    'min': edges[0],
+    'max': edges[-1],
+    'num': counts_B.sum(),
+    'sum': counts_B @ middles_B,
+    'sum_squares': counts_B @ middles_B**2,
+    'bucket_limits': edges[1:].tolist(),
+    'bucket_counts': counts_B.tolist(),
+  }
 
 
 def _plain(values):

@@ -45,6 +45,9 @@ class Mirror:
       for name, values_C in row.channels.items()
       if np.isfinite(values_C).any()
     }
+    for name, histogram in row.histograms.items():
+      pair = tuple(histogram)
+      histograms[name] = self._wandb.Histogram(np_histogram=pair)
     self._run.log({**row.scalars, **histograms}, step=row.step)
 
   def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -10,6 +10,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from bnresearch.models import _activations
 from bnresearch.models._network_call import AUXILIARY, Tap
 
 
@@ -30,6 +31,10 @@ class Order(NamedTuple):
   parameters: tuple[str, ...]
   activations: Mapping[str, str]
   places: Mapping[str, float]
+
+  def nonlinearity(self, tap: str) -> Callable[[jax.Array], jax.Array] | None:
+    """Returns what follows a tap; None if it is not of single numbers."""
+    return _activations.function(self.activations.get(tap, ''))
 
 
 def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:

@@ -71,22 +71,7 @@ class Norm(nn.Module):
 
   cancels_bias: ClassVar[bool] = True
 
-  def setup(self) -> None:
-    """Makes the batch normalizer, whose variables are this module's own."""
-    self.batch = batch.Norm(
-      momentum=self.momentum,
-      epsilon=self.epsilon,
-      running_variance=self.running_variance,
-      group_size=self.group_size,
-      group_variance=self.group_variance,
-      frozen_affine=self.frozen_affine,
-      use_scale=self.use_scale,
-      use_bias=self.use_bias,
-      initial_scale=self.initial_scale,
-      axis_name=self.axis_name,
-    )
-    nn.share_scope(self, self.batch)
-
+  @nn.compact
   def __call__(
     self, x: jax.Array, *, train: bool, mask: jax.Array | None = None
   ) -> jax.Array:
@@ -100,7 +85,20 @@ class Norm(nn.Module):
     Raises:
       ValueError: as `batch.py`.
     """
-    y = self.batch(x, train=train, mask=mask)
+    norm = batch.Norm(
+      momentum=self.momentum,
+      epsilon=self.epsilon,
+      running_variance=self.running_variance,
+      group_size=self.group_size,
+      group_variance=self.group_variance,
+      frozen_affine=self.frozen_affine,
+      use_scale=self.use_scale,
+      use_bias=self.use_bias,
+      initial_scale=self.initial_scale,
+      axis_name=self.axis_name,
+    )
+    nn.share_scope(self, norm)  # its variables are this module's own
+    y = norm(x, train=train, mask=mask)
     if train and self.has_rng('dropout'):
       s, m = self._noise(self.make_rng('dropout'), y.shape)
       y = (s * y + m).astype(y.dtype)

@@ -13,6 +13,9 @@ each of which is compiled once, and must never read an array's values.
 
 A probe that compares with the record before has an option `previous`: its own
 results then, NaN in the first record of a run.
+
+What a network lacks, such as running statistics, has no results, and no scalar.
+A number is NaN only where it is undefined.
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bnresearch import lazy
+from bnresearch.probes import _sorted
 
 __getattr__ = lazy.files(__name__, __path__)
 
@@ -100,7 +104,8 @@ class NetworkView:
     functions: see `Functions`.
     order: what a forward pass meets, a `models.Order`: `sites`, the names of
       the taps; `open`, those that can be offset; `activations`, what follows
-      each; `parameters`, all paths.
+      each, and `nonlinearity` as a function; `parameters`, all paths.
+    epsilon: what normalizers add to variances.
     frozen: whether `config.probes.gradient_statistics` is 'frozen'.
     split: 'train' or 'test', the batch of losses and gradients.
   """
@@ -112,21 +117,35 @@ class NetworkView:
   test: Batch
   functions: Functions
   order: Any
+  epsilon: float | jax.Array = 0.0
   frozen: bool = False
   split: str = 'train'
 
   @functools.cached_property
-  def maps(self) -> dict[str, jax.Array]:
-    """The taps of the test examples, each (N, ..., C), bottom to top."""
-    _, taps = self.functions.forward(
+  def _passed(self):
+    return self.functions.forward(
       self.params, self.collections, self.test.images_NHWC, {}
     )
-    return {site: taps[site] for site in self.order.sites}
+
+  @property
+  def logits_NK(self) -> jax.Array:
+    """The logits of the test examples."""
+    return self._passed[0]
+
+  @functools.cached_property
+  def maps(self) -> dict[str, jax.Array]:
+    """The taps of the test examples, each (N, ..., C), bottom to top."""
+    return {site: self._passed[1][site] for site in self.order.sites}
 
   @functools.cached_property
   def taps(self) -> dict[str, jax.Array]:
     """The same, each (V, C): V values per channel."""
     return {site: x.reshape(-1, x.shape[-1]) for site, x in self.maps.items()}
+
+  @functools.cached_property
+  def sorted(self) -> dict[str, jax.Array]:
+    """The same, each (C, V), every channel sorted; at least float32."""
+    return {site: _sorted.of_channels(x) for site, x in self.taps.items()}
 
   @property
   def batch(self) -> Batch:

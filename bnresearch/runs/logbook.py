@@ -8,7 +8,6 @@ word for are the strings 'NaN', 'Infinity' and '-Infinity'.
 import hashlib
 import json
 import logging
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -177,14 +176,17 @@ def ranked(values_T: Sequence[float]) -> list[int]:
 def plain(value: Any) -> Any:
   """Turns numbers and arrays into JSON; float32 into its shortest decimals."""
   array = np.asarray(value)
-  if array.ndim:
-    return [plain(element) for element in array]
   if array.dtype.kind != 'f':
-    return array.item()
-  number = float(str(array))
-  if math.isfinite(number):
-    return number
-  return 'NaN' if math.isnan(number) else _NO_NUMBERS[1 if number > 0 else 2]
+    return array.tolist()
+  # All at once: element by element, a histogram's record takes 13 ms.
+  numbers = array.astype(str).astype(np.float64)
+  if np.isfinite(numbers).all():
+    return numbers.tolist()
+  words = numbers.astype(object)
+  words[np.isnan(numbers)] = 'NaN'
+  words[np.isposinf(numbers)] = 'Infinity'
+  words[np.isneginf(numbers)] = '-Infinity'
+  return words.tolist()
 
 
 def _rows(file: pathlib.Path) -> Iterator[tuple[int, bytes, dict | None]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bnresearch import knobs, lookup
-from bnresearch.mirrors import Row
+from bnresearch.mirrors import Histogram, Row
 from bnresearch.runs import logbook
 from bnresearch.runs.run_directory import RunDirectory
 from bnresearch.terminal import explain
@@ -65,9 +65,10 @@ class Mirrors:
 
 
 def _as_row(step, row):
+  arrays = {name: np.asarray(value) for name, value in row.items()}
+  histograms = _taken_out(arrays)
   scalars, channels = {}, {}
-  for name, value in row.items():
-    array = np.asarray(value)
+  for name, array in arrays.items():
     if array.ndim == 0:
       scalars[name] = float(array)
     elif array.ndim == 1:
@@ -75,4 +76,20 @@ def _as_row(step, row):
     else:
       for index in np.ndindex(array.shape[:-1]):
         channels['/'.join([name, *map(str, index)])] = array[index]
-  return Row(step, scalars, channels)
+  return Row(step, scalars, channels, histograms)
+
+
+def _taken_out(arrays):
+  """Takes out all pairs of name/counts and name/edges; returns histograms.
+
+  A network that has diverged has no edges, and no histogram.
+  """
+  found = {}
+  for name in [n for n in arrays if n.endswith('/counts')]:
+    start = name.removesuffix('/counts')
+    if f'{start}/edges' in arrays:
+      counts_CB, edges = arrays.pop(name), arrays.pop(f'{start}/edges')
+      if np.isfinite(edges).all():
+        counts_B = counts_CB.sum(0).astype(np.float64)
+        found[start] = Histogram(counts_B, edges.astype(np.float64))
+  return found
