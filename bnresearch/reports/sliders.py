@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
+_ALL = 'all'
 _WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 
@@ -26,10 +27,12 @@ def explore(
   Args:
     draw: returns a figure.
     start: the first values.
-    **choices: what each argument may be.
+    **choices: what each argument may be: texts, for a menu; or numbers, for a
+      slider, on which None is called 'all'.
 
   Returns:
-    What is shown, by MIME type.
+    What is shown, by MIME type: a front end shows the richest that it can. {}
+    on Colab, where the sliders show themselves.
 
   Raises:
     ValueError: a first value is missing, or is no choice.
@@ -46,12 +49,13 @@ def explore(
   shown = {'text/plain': repr(figure), 'image/png': _png(figure)}
   if importlib.util.find_spec('ipywidgets'):
     widget = _sliders(draw, start, choices)
-    if 'google.colab' in sys.modules:  # shows the picture if there is one
-      shown.pop('image/png')
-    shown |= {
-      kind: data
-      for kind, data in widget._repr_mimebundle_().items()
-      if kind == _WIDGET
+    if 'google.colab' in sys.modules:  # shows one of both, which is not said
+      display(widget)
+      return {}
+    shown[_WIDGET] = {
+      'version_major': 2,
+      'version_minor': 0,
+      'model_id': widget.model_id,
     }
   display(shown, raw=True)
   return shown
@@ -67,12 +71,19 @@ def _sliders(draw, start, choices):
     if all(isinstance(option, str) for option in options):
       controls[name] = ipywidgets.Dropdown(options=list(options), **own)
     else:
-      named = [('all' if o is None else f'{o:,}', o) for o in options]
+      named = [(_ALL, _ALL) if o is None else (f'{o:,}', o) for o in options]
       controls[name] = ipywidgets.SelectionSlider(
         options=named, continuous_update=False, **own
       )
-  options = {'manual': False, 'auto_display': True}
-  return ipywidgets.interactive(draw, options, **controls)
+  # To a slider, None is no value.
+  given = lambda values: {
+    k: None if v == _ALL else v for k, v in values.items()
+  }
+  return ipywidgets.interactive(
+    lambda **values: draw(**given(values)),
+    {'manual': False, 'auto_display': True},
+    **controls,
+  )
 
 
 def _png(figure):
