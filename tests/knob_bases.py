@@ -105,6 +105,17 @@ OTHERS = {
   'probes.bins': 7,
   'probes.correlated_channels': 5,
   'probes.near_zero': 0.1,
+  'probes.step_lengths': (1.0,),
+  'probes.noise_parts': 2,
+  'probes.lanczos_steps': 3,
+  'probes.lanczos_starts': 2,
+  'probes.sharpness_radius': 0.1,
+  'probes.adaptive_radius': 0.25,
+  'probes.slice_points': 5,
+  'probes.plane_points': 3,
+  'probes.slice_radius': 0.5,
+  'probes.slice_seed': 1,
+  'probes.jacobian_examples': 4,
   'log.mirrors': ('tensorboard',),
   'checkpoint.every': 40,
 }
@@ -233,6 +244,23 @@ BASES = {
     ('model.growth', 'model.compression'),
   ),
   'probed': (MLP | PROBES, ('probes.',)),
+  'walked': (
+    MLP
+    | {
+      'train.batch_size': 24,
+      'probes.names': (
+        'gradient_landscape',
+        'gradient_noise',
+        'hessian_spectrum',
+        'layer_jacobian',
+        'loss_slices',
+        'sharpness',
+      ),
+      'probes.every': 20,
+      'probes.examples': 8,
+    },
+    ('probes.',),
+  ),
   'frozen': (MLP | {'norm.frozen_statistics': True}, ('norm.',)),
   'stopped': (MLP | {'norm.stop_gradient': True}, ('norm.',)),
   'unscaled': (

@@ -81,7 +81,8 @@ def test_correlations_and_ranks_are_numpys(x_VC, assert_close):
 def test_a_constant_channel_changes_neither_rank_nor_correlation(
   x_VC, assert_close
 ):
-  more_VC = np.concatenate([x_VC, np.full((V, 1), 0.1)], axis=1)
+  constant_VC = np.tile([0.1, 1.0], (V, 1))
+  more_VC = np.concatenate([x_VC, constant_VC], axis=1)
   assert_close(ranks(more_VC), ranks(x_VC), 1e-9)
 
 
@@ -149,6 +150,13 @@ def test_examples_of_each_class_make_means_and_are_told_in_turn():
   x_NC = np.array([-1.0, 9, -1, 9, 4, -3, 4, 50])[:, None]
   found = class_separability.measure(views.of_tap(x_NC, labels=labels_N))
   assert float(found['tap/accuracy']) == pytest.approx(2 / 3)
+
+
+def test_a_class_without_examples_is_never_told():
+  # Its mean would be that of all, 0, next to those that are told.
+  labels_N, x_N = np.array([0, 0, 2, 2]), np.array([-1.0, -0.1, 1.0, 0.1])
+  view = views.of_tap(x_N[:, None], labels=labels_N)
+  assert float(class_separability.measure(view)['accuracy']) == 1.0
 
 
 def test_collapsed_classes_vary_by_nothing():

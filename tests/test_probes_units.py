@@ -112,6 +112,8 @@ def test_distances_of_a_scaling_are_those_by_hand(x_VC, factor, assert_close):
   quantiles_QC = np.quantile(x_VC, distribution_shift.LEVELS, axis=0)
   wasserstein_C = abs(factor - 1) * np.abs(quantiles_QC).mean(0)
   assert_close(found['tap/units/wasserstein'], wasserstein_C, 1e-9)
+  relative = (wasserstein_C / x_VC.std(0)).mean()
+  assert_close(found['relative'], relative, 1e-9)
   one = x_VC.mean(0), x_VC.std(0)
   other = factor * one[0], factor * one[1]
   symmetric_C = kl(*one, *other) + kl(*other, *one)

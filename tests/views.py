@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bnresearch import models
+from bnresearch import lookup, models
 from bnresearch.evaluation import measure
 from bnresearch.probes import Batch, NetworkView, functions
+from configs import default
 
 NOTHING = Batch(jnp.zeros((0, 1)), jnp.zeros(0, int))
 
@@ -55,11 +56,13 @@ def by_hand(
   def loss_of(params, collections, batch, offsets):
     return loss(params, batch)
 
-  made = functions(forward, loss_of, update, of_batch)
+  layers = lambda params, collections, x, values: (None, {})
+  made = functions(forward, loss_of, update, of_batch, layers)
   paths = tuple(flax.traverse_util.flatten_dict(params, sep='/'))
   places = {path: k for k, path in enumerate((*paths, *sites))}
   activations = dict.fromkeys(sites, activation)
-  order = models.Order(tuple(sites), tuple(sites), paths, activations, places)
+  sites = tuple(sites)
+  order = models.Order(sites, sites, paths, activations, places, {})
   state = params, collections or {}, ()
   return NetworkView(*state, train, test, made, order, epsilon)
 
@@ -120,5 +123,13 @@ def of_model(
     made,
     models.order(model, train.images_NHWC.shape[1:]),
     epsilon=epsilon,
+    statistics=statistics,
     frozen=gradient_statistics == 'frozen',
   )
+
+
+def measured(entry, view, **options):
+  """Returns what a probe measures; other options than these are the knobs'."""
+  known = lookup.keywords(entry.measure, default.get_config().probes)
+  assert {*options} <= {*known}
+  return entry.measure(view, **known | options)

@@ -99,7 +99,7 @@ class Evaluation:
     """What measures a state with the probes."""
     group, network = self._config.probes, self._network
     functions = functions_of(
-      network.evaluated,
+      network.whole,
       network.model,
       self._training.optimizer,
       # Of several passes, the one of the network's own head.
@@ -113,6 +113,7 @@ class Evaluation:
       network.order,
       self._images.pixels,
       epsilon=self._config.norm.epsilon,
+      statistics=group.statistics,
       frozen=group.gradient_statistics == 'frozen',
       split=group.gradient_split,
     )

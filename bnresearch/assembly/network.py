@@ -50,10 +50,14 @@ class Network:
     return self.with_norms(**_EVALUATED)
 
   @functools.cached_property
+  def whole(self) -> nn.Module:
+    """The network for evaluation, without rematerialization."""
+    return self.with_norms(remat='none', **_EVALUATED)
+
+  @functools.cached_property
   def order(self) -> models.Order:
     """What a forward pass meets, from bottom to top."""
-    whole = self.with_norms(remat='none', **_EVALUATED)
-    return models.order(whole, self.input_shape)
+    return models.order(self.whole, self.input_shape)
 
   def with_norms(self, *, remat: str = '', **changed: Any) -> nn.Module:
     """Returns the network, with these options of its norms changed.

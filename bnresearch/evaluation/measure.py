@@ -67,7 +67,7 @@ def functions_of(
   """Returns the functions of a network that probes ask for.
 
   Args:
-    evaluated: the network for evaluation.
+    evaluated: the network for evaluation, without rematerialization.
     trained: the network for training.
     optimizer: of the run.
     weights: of the heads' losses, see `objective.passes`.
@@ -76,6 +76,7 @@ def functions_of(
   """
   of_batches = gradient_statistics == 'batch'
   network = evaluate.make_forward(evaluated, statistics)
+  still = evaluate.make_forward(evaluated, 'ema')
   differentiated = evaluate.make_forward(
     trained, 'batch' if of_batches else 'ema'
   )
@@ -99,7 +100,12 @@ def functions_of(
     found = own({'params': params, **collections}, images_NHWC)
     return {key: population.like(collections[key], found[key]) for key in found}
 
-  return functions(forward, loss, update, of_batch)
+  def layers(params, collections, images_NHWC, values):
+    with models.replace(values) as taps:
+      logits_NK, _ = still(params, collections, images_NHWC)
+    return logits_NK, taps
+
+  return functions(forward, loss, update, of_batch, layers)
 
 
 class Measure:
@@ -113,6 +119,7 @@ class Measure:
     pixels: Callable[[jax.Array], jax.Array],
     *,
     epsilon: float | jax.Array = 0.0,
+    statistics: str = 'ema',
     frozen: bool = False,
     split: str = 'train',
   ):
@@ -124,6 +131,7 @@ class Measure:
       order: what a forward pass of the network meets.
       pixels: turns images into the network's input.
       epsilon: see `NetworkView`.
+      statistics: likewise.
       frozen: likewise.
       split: likewise.
     """
@@ -133,6 +141,7 @@ class Measure:
       functions=functions,
       order=order,
       epsilon=epsilon,
+      statistics=statistics,
       frozen=frozen,
       split=split,
     )

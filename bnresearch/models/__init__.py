@@ -27,13 +27,12 @@ import dataclasses
 import flax.linen as nn
 
 from bnresearch import lazy
-from bnresearch.models._activations import function as nonlinearity
 from bnresearch.models._cost import measure
 from bnresearch.models._end_points import end_points
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
-from bnresearch.models._order import Order, offset, order
+from bnresearch.models._order import Order, offset, order, replace
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
@@ -44,10 +43,10 @@ __all__ = [
   'convolves',
   'end_points',
   'measure',
-  'nonlinearity',
   'normalizers',
   'offset',
   'order',
+  'replace',
   'shapes',
   'smallest_size',
   'up_to_head',

@@ -1,4 +1,4 @@
-"""Where a network's taps are made, in which order, and how to offset them."""
+"""Where a network's taps are made, in which order; how to change them."""
 
 import contextlib
 import itertools
@@ -24,6 +24,7 @@ class Order(NamedTuple):
     activations: {tap: name of the nonlinearity that follows}; '' where a
       normalizer contains it, and no entry for the gates of an LSTM.
     places: {tap, parameter or module: its place among all}.
+    shapes: {open tap: shape of one example's}.
   """
 
   sites: tuple[str, ...]
@@ -31,6 +32,7 @@ class Order(NamedTuple):
   parameters: tuple[str, ...]
   activations: Mapping[str, str]
   places: Mapping[str, float]
+  shapes: Mapping[str, tuple[int, ...]]
 
   def nonlinearity(self, tap: str) -> Callable[[jax.Array], jax.Array] | None:
     """Returns what follows a tap; None if it is not of single numbers."""
@@ -69,8 +71,11 @@ def order(model: nn.Module, image_shape: tuple[int, int, int]) -> Order:
       for layer in itertools.accumulate(path.split('/'), '{}/{}'.format):
         places.setdefault(layer, k)
     places |= {site: made.get(site, len(paths)) - 0.5 for site in sites}
+    of_one = {site: shapes[site][1:] for site in open_}
     found.append(
-      Order(tuple(sites), tuple(open_), tuple(paths), activations, places)
+      Order(
+        tuple(sites), tuple(open_), tuple(paths), activations, places, of_one
+      )
     )
 
   jax.eval_shape(look, x_NHWC)
@@ -97,3 +102,30 @@ def offset(offsets: Mapping[str, jax.Array]) -> Generator[None]:
 
   with nn.intercept_methods(add) if offsets else contextlib.nullcontext():
     yield
+
+
+@contextlib.contextmanager
+def replace(
+  values: Mapping[str, jax.Array],
+) -> Generator[dict[str, jax.Array]]:
+  """Lets networks that are applied in the body take taps from `values`.
+
+  It yields a dict that gets what each of these taps would have been, given the
+  others: a network falls into its layers.
+
+  Args:
+    values: {site: array of the tap's shape}, of `Order.open`, of a network
+      without rematerialization.
+  """
+  found: dict[str, jax.Array] = {}
+
+  def take(following, args, kwargs, context):
+    x = following(*args, **kwargs)
+    if isinstance(context.module, Tap) and context.module.site in values:
+      site = context.module.site
+      found[site] = x
+      return values[site].astype(x.dtype)
+    return x
+
+  with nn.intercept_methods(take):
+    yield found

@@ -148,7 +148,8 @@ def _unseen(parts: Parts, fresh: State, values: Mapping[str, Any]):
     network_of(fresh), evaluation.probed_shapes()
   )
   gradients = bool(asked & {'loss', 'gradient', 'curvature'})
-  taps, tested = 'forward' in asked, group.gradient_split == 'test'
+  taps = bool(asked & {'forward', 'layers'})
+  tested = group.gradient_split == 'test'
   for shown_by, what, is_looked_at in (
     ('taps', 'taps', taps),
     ('gradients', 'losses or gradients', gradients),

@@ -58,6 +58,10 @@ class Functions(NamedTuple):
     update: `(gradient, opt_state, params)` to the optimizer's next update.
     of_batch: `(params, collections, images_NHWC)` to collections with the
       statistics of this batch in place of running ones.
+    layers: `(params, collections, images_NHWC, values)` to `(logits_NK, taps)`,
+      where each layer takes the taps below it from `values` {site: tap}, under
+      the statistics in `collections`: no example depends on another. It is not
+      compiled, so that a probe can take it apart.
   """
 
   forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -66,6 +70,7 @@ class Functions(NamedTuple):
   curvature: Callable[..., Any]
   update: Callable[..., Any]
   of_batch: Callable[..., Any]
+  layers: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
 def functions(
@@ -73,6 +78,7 @@ def functions(
   loss: Callable[..., jax.Array],
   update: Callable[..., Any],
   of_batch: Callable[..., Any],
+  layers: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
 ) -> Functions:
   """Returns the functions of a network, with the derivatives of its loss."""
   gradient = jax.grad(loss)
@@ -82,7 +88,7 @@ def functions(
     return jax.jvp(at, (params,), (direction,))[1]
 
   made = forward, loss, gradient, curvature, update, of_batch
-  return Functions(*map(jax.jit, made))
+  return Functions(*map(jax.jit, made), layers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,9 +109,11 @@ class NetworkView:
     test: the first test examples.
     functions: see `Functions`.
     order: what a forward pass meets, a `models.Order`: `sites`, the names of
-      the taps; `open`, those that can be offset; `activations`, what follows
-      each, and `nonlinearity` as a function; `parameters`, all paths.
+      the taps; `open`, those that can be offset, and `shapes`, theirs;
+      `activations`, what follows each, and `nonlinearity` as a function;
+      `parameters`, all paths.
     epsilon: what normalizers add to variances.
+    statistics: `config.probes.statistics`, 'ema' or 'batch'.
     frozen: whether `config.probes.gradient_statistics` is 'frozen'.
     split: 'train' or 'test', the batch of losses and gradients.
   """
@@ -118,6 +126,7 @@ class NetworkView:
   functions: Functions
   order: Any
   epsilon: float | jax.Array = 0.0
+  statistics: str = 'ema'
   frozen: bool = False
   split: str = 'train'
 
@@ -159,6 +168,15 @@ class NetworkView:
       return self.collections
     return self.functions.of_batch(
       self.params, self.collections, self.batch.images_NHWC
+    )
+
+  @functools.cached_property
+  def still(self) -> Any:
+    """The collections with which running statistics normalize as taps are."""
+    if self.statistics == 'ema':
+      return self.collections
+    return self.functions.of_batch(
+      self.params, self.collections, self.test.images_NHWC
     )
 
   @functools.cached_property

@@ -48,8 +48,7 @@ def _numbers(x_VC):
   x_VC = x_VC.astype(mean_C.dtype) - mean_C[None]
   scale = jnp.sqrt(var_C.max())  # squares of covariances might vanish
   covariance = jnp.matmul(x_VC.T, x_VC / scale, precision='highest')
-  both = varies_C[:, None] & varies_C[None]
-  covariance = jnp.where(both, covariance / (len(x_VC) * scale), 0)
+  covariance /= len(x_VC) * scale
   deviation_C = jnp.sqrt(jnp.where(varies_C, jnp.diagonal(covariance), 1))
   correlation = covariance / (deviation_C[:, None] * deviation_C[None])
   total, count = jnp.trace(covariance), varies_C.sum()

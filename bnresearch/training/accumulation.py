@@ -15,8 +15,8 @@ Random draws differ: dropout and noise have a key of their own in each part.
 import jax
 import jax.numpy as jnp
 
+from bnresearch.ops import scanning
 from bnresearch.statistics import shards
-from bnresearch.training import scanning
 from bnresearch.training.parallel import Gradient
 
 

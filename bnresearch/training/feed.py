@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnresearch.data import Arrays, Source
-from bnresearch.training import parallel, scanning, stream
+from bnresearch.ops import scanning
+from bnresearch.training import parallel, stream
 from bnresearch.training.order import Order
 from bnresearch.training.state import State
 from bnresearch.training.step import Metrics, TrainStep
