@@ -102,7 +102,7 @@ def draw(runs: Mapping[str, Run]) -> 'Figure':
     panel.grid(alpha=0.3)
     pictures.steps_axis(panel)
   lines = panels[0, 0].get_legend_handles_labels()
-  panels.flat[-1].legend(*lines, loc='center', frameon=False)
+  panels.flat[len(shown)].legend(*lines, loc='center', frameon=False)
   return figure
 
 
