@@ -1,11 +1,12 @@
 # make demo: Figure 1 of the BN paper on real digits. make test: the daily tests.
 # make test-slow: all other tests. make docs: the documentation, site/index.html.
+# make scoreboard: the site of all results, scoreboard/index.html.
 # Each makes .venv first, with uv where it is, else with pip.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow docs lint lock clean
+.PHONY: demo test test-slow docs scoreboard lint lock clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.ioffe2015_figure1 --output=figure1
@@ -27,6 +28,9 @@ test-slow: .venv/.test
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo 'Open site/index.html.'
+
+scoreboard: .venv/.report
+	$(BIN)/python -m experiments --report=scoreboard
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -57,4 +61,4 @@ lock: .venv/.dev
 	  > requirements.lock
 
 clean:
-	rm -rf .venv build site *.egg-info
+	rm -rf .venv build scoreboard site *.egg-info

@@ -4,7 +4,8 @@ Command:  python -m bnresearch.main --config=configs/histograms.py
 Expected: two runs that colab/ics_histograms.ipynb draws: histograms of every
           layer, and internal covariate shift by every definition, at steps 0,
           1, 2, 3, 5, 7, 10 and so on.
-Time:     about 20 s a point on one CPU core.
+Time:     about 20 s a point on one CPU core; inception_v2 compiles for two
+          minutes.
 
 After a colon, comma-separated:
   network=mlp|lenet|vgg|resnet|inception_v2

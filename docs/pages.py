@@ -1,5 +1,7 @@
 """A hook of MkDocs: what pages have from elsewhere in the checkout.
 
+The site of results, `python -m experiments --report`, becomes its scoreboard/.
+
 The results stay where they are measured, in experiments/ and benchmarks/. Links
 are written as in the checkout, where editors and GitHub follow them. Here, one
 to what is no page becomes its text. `{{ python -m MODULE --help }}` becomes
@@ -58,6 +60,16 @@ def on_post_page(output, page, config):
   """Refuses what a page would load from the network."""
   if found := _ELSEWHERE.search(output):
     raise PluginError(f'{page.file.src_uri} loads {found[0]}')
+
+
+def on_post_build(config):
+  """Writes the site of results beside the documentation."""
+  folder = pathlib.Path(config['site_dir'], 'scoreboard').absolute()
+  subprocess.run(
+    [sys.executable, '-m', 'experiments', f'--report={folder}'],
+    check=True,
+    cwd=_ROOT,
+  )
 
 
 def _is_result(path):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bnresearch import command, paths
 from bnresearch.reports import listing
 from bnresearch.terminal import say
-from experiments import _page, _scoreboard
+from experiments import _page, _scoreboard, _site
 
 
 @command.line()
@@ -30,6 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     help='write the table of the main verdicts there, as into README.md: '
     f'between its lines {" and ".join(_scoreboard.MARKERS)}',
   )
+  parser.add_argument(
+    '--report',
+    metavar='FOLDER',
+    type=paths.local,
+    help='write the site of all results there: a scoreboard to filter and sort '
+    'and a page for each study, which open from disk; needs '
+    "pip install 'bnresearch[report]'",
+  )
   args = parser.parse_args(argv)
   if args.output:
     paths.made(args.output).write_text(_page.text(), encoding='utf-8')
@@ -37,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.verdicts:
     _scoreboard.write_verdicts(args.verdicts)
     say(f'Wrote the verdicts into {args.verdicts}.')
-  if not args.output and not args.verdicts:
+  if args.report:
+    _site.write(args.report)
+    say(f'Wrote {args.report / "index.html"}.')
+  if not (args.output or args.verdicts or args.report):
     for line in listing.lines(pathlib.Path(__file__).parent):
       say(line)
   return 0

@@ -3,8 +3,8 @@
 import collections
 import re
 
-from experiments import _scoreboard
-from experiments._scoreboard import count, verdict
+from experiments import _made_by, _scoreboard
+from experiments._scoreboard import verdict
 from experiments._table import Table, escaped, markdown
 
 _HEAD = """# What was measured
@@ -30,7 +30,6 @@ _MADE = (
   *('result', 'data', 'runs', 'steps', 'seeds'),
   *('device', 'versions', 'date', 'commit'),
 )
-_VERSIONS = ('python', 'jax', 'flax', 'optax', 'numpy')
 
 
 def text() -> str:
@@ -89,31 +88,19 @@ def _runs(study):
     (
       f'[{stem}](results/{stem}.json)',
       escaped(result['data']),
-      # Older results have only the times of their runs.
-      f'{len(result.get("runs", result.get("seconds_per_run", ()))):,}',
+      f'{_made_by.runs(result):,}',
       f'{result["steps"]:,}',
       str(result['seeds']),
-      f'{_either(result["device"])}, {count(result["devices"], "device")}',
-      ', '.join(f'{k} {_either(result[k])}' for k in _VERSIONS),
-      _either(result['date'])[:10],
-      _commit(result),
+      _made_by.device(result),
+      _made_by.versions(result),
+      _made_by.date(result),
+      _made_by.commit(result),
     )
     for stem, result in study.results.items()
   ]
   return (
     f'Each result, and what made it:\n\n{markdown(_MADE, rows)}' if rows else ''
   )
-
-
-def _commit(result):
-  if 'commit' in result:
-    return _either(result['commit'])
-  return f'{result["reported_by_commit"]}, which made the report'
-
-
-def _either(value):
-  """Returns a value of the runs; where they differ, all their values."""
-  return ' or '.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _measured(study):

@@ -50,6 +50,9 @@ class Study(NamedTuple):
     notes: its NOTES, what the numbers do not say by themselves; '' for none.
     table: its `table`, which makes a Table of a result; None for none.
     results: {file name without its ending: its JSON}, most seeds first.
+    name: of its module.
+    commands: its COMMANDS, {result: command} of those that other flags made.
+    curves: its `curves`, which makes _chart.Curves of a result; None for none.
   """
 
   title: str
@@ -58,11 +61,18 @@ class Study(NamedTuple):
   notes: str
   table: Callable[[dict[str, Any]], Table] | None
   results: dict[str, dict[str, Any]]
+  name: str
+  commands: dict[str, str]
+  curves: Callable[[dict[str, Any]], Any] | None
 
   @property
   def link(self) -> str:
     """The anchor of its section; GitHub makes it from the heading."""
     return '#' + re.sub(r'[^\w\- ]', '', self.title.lower()).replace(' ', '-')
+
+  def command(self, stem: str) -> str:
+    """Returns the command that makes a result."""
+    return self.commands.get(stem, self.fields['Command'])
 
 
 def studies() -> list[Study]:
@@ -93,6 +103,9 @@ def read(
     getattr(module, 'NOTES', '').strip(),
     getattr(module, 'table', None),
     dict(sorted(mine, key=lambda item: (-item[1]['seeds'], item[0]))),
+    name,
+    getattr(module, 'COMMANDS', {}),
+    getattr(module, 'curves', None),
   )
 
 
@@ -148,16 +161,26 @@ def write_verdicts(file: pathlib.Path) -> None:
 
 def rows(study: Study) -> Iterator[Sequence[str]]:
   """Yields a study's rows of the scoreboard."""
+  for stem, group in groups(study):
+    yield _row(study, stem, group)
+  for what in not_run(study):
+    yield _source(study), what.replace('|', r'\|'), '', '', 'not run', ''
+
+
+def groups(study: Study) -> Iterator[tuple[str, Claims]]:
+  """Yields a result and its claims that share a row: same words and verdict."""
   for stem, result in study.results.items():
-    groups: dict[tuple[str, str], list] = {}
+    found: dict[tuple[str, str], list] = {}
     for claim in result['claims']:
       key = claim['claim'], word(claim['holds'], study)
-      groups.setdefault(key, []).append(claim)
-    for group in groups.values():
-      yield _row(study, stem, group)
+      found.setdefault(key, []).append(claim)
+    yield from ((stem, group) for group in found.values())
+
+
+def not_run(study: Study) -> list[str]:
+  """Returns what a study could do and has not done."""
   missing = None if study.results else study.fields['Claim']
-  for what in filter(None, (missing, study.fields.get('Not run'))):
-    yield _source(study), what.replace('|', r'\|'), '', '', 'not run', ''
+  return [*filter(None, (missing, study.fields.get('Not run')))]
 
 
 def _row(study, stem, claims: Claims, page=''):
@@ -189,8 +212,12 @@ def _by_setting(claims: Claims, key):
 
 def _source(study, page=''):
   """Returns the sources without what is in parentheses, as a link."""
-  short = re.sub(r' \([^)]*\)', '', study.fields['Source']).rstrip('.')
-  return f'[{short}]({page}{study.link})'
+  return f'[{source(study)}]({page}{study.link})'
+
+
+def source(study: Study) -> str:
+  """Returns the sources without what is in parentheses."""
+  return re.sub(r' \([^)]*\)', '', study.fields['Source']).rstrip('.')
 
 
 def word(holds: Sequence[bool], study: Study) -> str:

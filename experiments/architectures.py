@@ -6,6 +6,7 @@ Source:   Ioffe & Szegedy 2015, Figure 2 (section 4.2.1, arXiv 1502.03167; its
           parameters is drawn as by Canziani et al. 2016, arXiv 1605.07678).
 Scale:    Fashion-MNIST, 300 steps, deep networks at a quarter of their width.
           The paper has Inception on ImageNet.
+Room:     models
 Config:   configs/architectures.py:data=fashion_mnist
 Command:  python -m experiments.architectures --data=fashion_mnist
 Cost:     53 minutes on two cores of an AMD EPYC, most of it for the Inception

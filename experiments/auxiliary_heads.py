@@ -7,6 +7,7 @@ Source:   Szegedy et al. 2014, section 5 (arXiv 1409.4842: adding 0.3 of each
           arXiv 1502.03167, mention no heads).
 Scale:    Fashion-MNIST at 28 pixels, an eighth of the width, 3,000 steps.
           The published network is GoogLeNet on ImageNet.
+Room:     models
 Config:   configs/inception.py:study=auxiliary,steps=3000,seeds=3
 Command:  python -m experiments.auxiliary_heads --seeds=3
 Cost:     half an hour for the 18 runs of three seeds, on two cores of an AMD

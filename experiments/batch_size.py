@@ -7,6 +7,7 @@ Source:   Wu & He 2018 (arXiv 1803.08494); Ioffe 2017 (arXiv 1702.03275; the
           5472286).
 Scale:    three layers of 100 ReLUs on small images. The published
           networks are ResNet-50 and Inception-v3 on ImageNet.
+Room:     norms
 Config:   configs/batch_size.py:data=mnist,seeds=3
 Command:  python -m experiments.batch_size --seeds=3
 Cost:     52 s on two CPU cores; 84 s with `--data=mnist`.
@@ -31,6 +32,10 @@ from bnresearch.reports import claims
 from configs import batch_size as study
 from experiments import _study
 from experiments._table import Table
+
+COMMANDS = {
+  'batch_size_mnist': 'python -m experiments.batch_size --data=mnist --seeds=3'
+}
 
 NOTES = """
 On the digits only groups of 1 and 2 fail, and batch renormalization is no better

@@ -8,6 +8,7 @@ Source:   Daneshmand et al. 2020, Batch Normalization Provably Avoids Rank
 Scale:    100 layers of 16 to 256 ReLU units, as many Gaussian inputs as units,
           no skip connections. The theorem is for linear networks with a skip
           connection. Nothing is trained.
+Room:     norms
 Config:   none; nothing is trained.
 Command:  python -m experiments.daneshmand2020_rank
 Cost:     about 1 min on two CPU cores.

@@ -6,6 +6,7 @@ Source:   Ioffe & Szegedy 2015, section 4.2 (arXiv 1502.03167).
 Scale:    2,934 photographs of 96 pixels to train on and 736 to validate, half
           the channels, 1,400 steps of Adam, batches of 32. The paper
           has ImageNet.
+Room:     data
 Config:   configs/flowers.py:seeds=2
 Command:  python -m experiments.flowers --folder=FOLDER --seeds=2
 Cost:     70 minutes on two cores of an AMD EPYC that also ran tests, 11 to 20

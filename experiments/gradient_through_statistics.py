@@ -6,6 +6,7 @@ Claim:    If the gradient treats the batch's statistics as constants, the bias
 Source:   Ioffe & Szegedy 2015, section 2 (arXiv 1502.03167).
 Scale:    the network of Figure 1 on digits of 8 x 8 pixels. The paper mentions
           "initial experiments", and names neither network nor learning rate.
+Room:     norms
 Config:   configs/gradient_through_statistics.py:affine=both,seeds=3
 Command:  python -m experiments.gradient_through_statistics --seeds=3
 Cost:     82 s on two CPU cores.

@@ -5,6 +5,7 @@ Claim:    With BN the network trains faster, it reaches a higher test accuracy,
 Source:   Ioffe & Szegedy 2015, Figure 1 (section 4.1, arXiv 1502.03167).
 Scale:    as published on MNIST: batches of 60, 50,000 steps. The digits are a
           smaller set of the same kind.
+Room:     norms
 Config:   configs/figure1.py:init=both,data=mnist,seeds=3
 Command:  python -m experiments.ioffe2015_figure1 --data=mnist --seeds=3
 Cost:     5 minutes 50 seconds for the 12 runs on MNIST, on two cores of an AMD
@@ -32,6 +33,10 @@ from bnresearch import command
 from bnresearch.reports import claims, drift
 from configs import figure1
 from experiments import _study
+
+COMMANDS = {
+  'ioffe2015_figure1_digits': 'python -m experiments.ioffe2015_figure1'
+}
 
 NOTES = """
 With tight weights the plain network stays at chance for about 10,000 steps.

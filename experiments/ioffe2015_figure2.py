@@ -7,6 +7,7 @@ Claim:    With BN, Inception reaches its highest accuracy in fewer steps, and in
 Source:   Ioffe & Szegedy 2015, Figure 2 (section 4.2, arXiv 1502.03167).
 Scale:    Fashion-MNIST at 28 pixels, an eighth of the width, 9,000 steps.
           The paper has ImageNet and 31 million steps.
+Room:     models
 Config:   configs/inception.py:study=figure2,seeds=3
 Command:  python -m experiments.ioffe2015_figure2
 Cost:     2 h 10 for the 21 runs of three seeds, on two cores of an AMD EPYC

@@ -5,6 +5,7 @@ Claim:    BN-x5 reaches the highest accuracy of Inception in 14 times fewer
 Source:   Ioffe & Szegedy 2015, Figure 3 (section 4.2, arXiv 1502.03167).
 Scale:    as in Figure 2: Fashion-MNIST and 9,000 steps. The paper has ImageNet
           and 31 million steps.
+Room:     models
 Config:   configs/inception.py:study=figure2,seeds=3
 Command:  python -m experiments.ioffe2015_figure3
 Cost:     nothing where `experiments.ioffe2015_figure2` has made the runs.

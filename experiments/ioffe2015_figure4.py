@@ -6,6 +6,7 @@ Claim:    The mean of BN-x30's probabilities over many crops has a lower error
 Source:   Ioffe & Szegedy 2015, Figure 4 (section 4.2.3, arXiv 1502.03167).
 Scale:    Fashion-MNIST at 28 pixels, an eighth of the width, 10 crops.
           The paper has ImageNet and 144 crops.
+Room:     evaluation
 Config:   configs/inception.py:study=ensemble,seeds=3
 Command:  python -m experiments.ioffe2015_figure4
 Cost:     45 minutes for the 21 runs of three seeds, on two cores of an AMD

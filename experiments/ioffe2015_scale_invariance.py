@@ -4,6 +4,7 @@ Claim:    For a scalar a, BN((aW)u) = BN(Wu), dBN((aW)u)/du = dBN(Wu)/du and
           dBN((aW)u)/d(aW) = 1/a dBN(Wu)/dW.
 Source:   Ioffe & Szegedy 2015, section 3.3 (arXiv 1502.03167).
 Scale:    as published: the equations hold for any layer.
+Room:     norms
 Config:   none; nothing is trained.
 Command:  python -m experiments.ioffe2015_scale_invariance
 Cost:     6 s on two CPU cores.
@@ -22,6 +23,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ from bnresearch.norms.batch import Norm
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _study
+from experiments import _chart, _study
 
 NOTES = """
 Without epsilon the equations hold to rounding for factors of 0.01 to 1000. With
@@ -198,6 +200,21 @@ def _table(errors, factors_A):
         end_section=at == chosen[-1],
       )
   return table
+
+
+def curves(result: dict[str, Any]) -> _chart.Curves:
+  """Returns the errors over the factors, for the site."""
+  return _chart.Curves(
+    'factor a',
+    'relative error',
+    [
+      (setting, EQUATIONS[equation], a, error)
+      for setting, of_equations in result['errors'].items()
+      for equation, errors in of_equations.items()
+      for a, error in zip(result['factors'], errors)
+    ],
+    f'Errors: {result["errors_are"]}. An error of 0 has no place on the axis.',
+  )
 
 
 def draw(

@@ -7,6 +7,7 @@ Source:   Ioffe & Szegedy 2015, sections 3.3 and 4.2.2 (and the abstract, arXiv
           times it does best).
 Scale:    the network of Figure 1 on MNIST, 2,000 steps of plain SGD. The
           paper's factors are of Inception on ImageNet, with a schedule.
+Room:     training
 Config:   configs/learning_rate_tolerance.py:data=mnist,seeds=3
 Command:  python -m experiments.learning_rate_tolerance --data=mnist --seeds=3
 Cost:     14 minutes on two cores of an AMD EPYC that also ran tests.

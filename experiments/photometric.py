@@ -6,6 +6,7 @@ Source:   Ioffe & Szegedy 2015, section 4.2.1 (arXiv 1502.03167, which has no
           number for this modification alone).
 Scale:    Fashion-MNIST at 28 pixels, an eighth of the width, 3,000 steps.
           The paper has ImageNet.
+Room:     augment
 Config:   configs/inception.py:study=photometric,steps=3000,seeds=3
 Command:  python -m experiments.photometric --seeds=3
 Cost:     half an hour for the 24 runs of three seeds, on two cores of an AMD

@@ -8,6 +8,7 @@ Source:   Ioffe & Szegedy 2015, section 3.2 (arXiv 1502.03167);
 Scale:    small networks on digits of 8 x 8 pixels, LeNet and VGG at a quarter
           of their width. The published networks are CaffeNet and GoogLeNet on
           ImageNet at 128 pixels.
+Room:     models
 Config:   configs/placement.py:seeds=3
 Command:  python -m experiments.placement --seeds=3
 Cost:     26 s on two CPU cores; 5 minutes with `--models=lenet,vgg
@@ -27,6 +28,11 @@ from bnresearch import command
 from bnresearch.reports import claims
 from configs import placement as study
 from experiments import _study
+
+COMMANDS = {
+  'placement_digits_lenet_vgg': 'python -m experiments.placement '
+  '--models=lenet,vgg --steps=1000 --seeds=3'
+}
 
 NOTES = """
 For ReLU and tanh there is no difference beyond the seeds. For sigmoids there is

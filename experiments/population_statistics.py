@@ -6,6 +6,7 @@ Claim:    Inference should use population statistics (Algorithm 2). Moving
 Source:   Ioffe & Szegedy 2015, section 3.1 and Algorithm 2 (arXiv 1502.03167;
           the shares of the initial 0 and 1 are arithmetic).
 Scale:    the network of Figure 1, 3,200 steps. The paper gives no numbers.
+Room:     statistics
 Config:   configs/population_statistics.py:data=mnist,seeds=3
 Command:  python -m experiments.population_statistics --seeds=3
 Cost:     43 s on two CPU cores; 83 s with `--data=mnist`.
@@ -28,6 +29,11 @@ from bnresearch.evaluation.distances import distances
 from bnresearch.reports import claims
 from configs import population_statistics as study
 from experiments import _study
+
+COMMANDS = {
+  'population_statistics_mnist': 'python -m experiments.population_statistics '
+  '--data=mnist --seeds=3'
+}
 
 NOTES = """
 Its start, mean 0 and variance 1, harms a long average early. Without this start

@@ -7,6 +7,7 @@ Source:   Ioffe & Szegedy 2015, section 4.2.1 (arXiv 1502.03167: Inception on
           (ducha-aiki, batchnorm.md at e47c4ff: CaffeNet at 128 pixels).
 Scale:    three layers of 300 ReLUs on Fashion-MNIST, 20 epochs. The
           published networks are Inception and CaffeNet on ImageNet.
+Room:     training
 Config:   configs/regularization.py:seeds=3
 Command:  python -m experiments.regularization --seeds=3
 Cost:     22 minutes for the 54 runs of three seeds, vectorized, on two cores of

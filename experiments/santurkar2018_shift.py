@@ -8,6 +8,7 @@ Source:   Santurkar et al. 2018, sections 2.2 and 2.3, Figure 2 (arXiv
 Scale:    the sigmoid networks of Figure 1 of the BN paper on digits of 8 x 8
           pixels, SGD of rate 0.1; the paper's are VGG on CIFAR-10 and a deep
           linear network of 25 layers.
+Room:     probes
 Config:   configs/figure1.py:init=both,probes=gradients,seeds=3
 Command:  python -m experiments.santurkar2018_shift --seeds=3
 Cost:     about 4 min on two CPU cores.

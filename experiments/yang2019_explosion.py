@@ -8,6 +8,7 @@ Source:   Yang et al. 2019, A Mean Field Theory of Batch Normalization (arXiv
           1902.08129), for infinite width; the factor of ReLU in section 3.
 Scale:    as published, but for the width: 40 layers of up to 1,000 units, a
           batch of 256 Gaussian inputs. Nothing is trained.
+Room:     norms
 Config:   none; nothing is trained.
 Command:  python -m experiments.yang2019_explosion
 Cost:     about 1 min on two CPU cores.

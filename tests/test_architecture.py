@@ -40,6 +40,8 @@ IMPORTED_LATE = {
   'matplotlib',
   'matplotlib_inline',
   'PIL',
+  'jinja2',
+  'markupsafe',
   'pyarrow',
   'sklearn',
   'submitit',
@@ -47,6 +49,7 @@ IMPORTED_LATE = {
   'tensorflow',
   'tensorflow_datasets',
   'torch',
+  'vl_convert',
   'wandb',
 }
 

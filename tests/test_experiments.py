@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -64,6 +65,13 @@ def test_an_interrupted_study_says_how_it_is_continued(tmp_path, capsys):
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_the_header_has_claim_source_command_cost_and_result(name):
   studies.assert_header('experiments', name)
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_the_header_names_a_room_of_the_library(name):
+  text = (studies.ROOT / 'experiments' / f'{name}.py').read_text()
+  (room,) = re.findall(r'^Room: +(\w+)$', text, re.M)
+  assert (studies.ROOT / 'bnresearch' / room).is_dir(), room
 
 
 def test_all_experiments_are_listed_with_their_verdicts():

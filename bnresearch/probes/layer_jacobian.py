@@ -9,11 +9,11 @@ of: nonlinearity, linear map, normalizer, all branches. The Jacobian is that of
 one example. Statistics of normalizers stand still, whichever
 `config.probes.statistics` names, so no example depends on another; what a
 change of the batch's statistics adds is left out. Early in training, running
-statistics lag behind: 'batch' is then what the network trains with. Where one
-side has at most
-128 numbers, all singular values are exact. Otherwise there are two estimates:
-the mean square, by Hutchinson's from one random vector an example, and the
-largest one, by power iteration, from below.
+statistics lag behind: 'batch' is then what the network trains with.
+
+Where one side has at most 128 numbers, all singular values are exact. Otherwise
+there are two estimates: the mean square, by Hutchinson's from one random vector
+an example, and the largest one, by power iteration, from below.
 """
 
 import math

@@ -30,9 +30,14 @@ def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
   return steps[1:], np.abs(values_TQC[1:] - values_TQC[1]).mean(axis=1)
 
 
-def typical_unit(run: Run) -> int:
-  """Returns the unit of the last layer whose largest drift is the median."""
-  _, drift_TC = of_layer(run, layers(run)[-1])
+def typical_unit(run: Run, layer: str = '') -> int:
+  """Returns the unit of a layer whose largest drift is the median.
+
+  Args:
+    run: probed by `activation_percentiles`.
+    layer: its name; the last one unless given.
+  """
+  _, drift_TC = of_layer(run, layer or layers(run)[-1])
   order = np.argsort(drift_TC.max(axis=0), kind='stable')
   return int(order[len(order) // 2])
 

@@ -27,16 +27,16 @@ def draw(
   Args:
     runs: {name of a row: run}, probed by `activation_percentiles`.
     chosen: layers.
-    unit: of these layers; None for the run's typical one, see `drift.TYPICAL`.
+    unit: of these layers; None for each one's typical, see `drift.py`.
     logarithmic: whether the axis of steps is one of logarithms.
   """
   figure, panels = pictures.panels(
     *(len(runs), len(chosen)), sharex=True, sharey=True
   )
   for row, (name, run) in zip(panels, runs.items()):
-    own = drift.typical_unit(run) if unit is None else unit
     shade = histograms.color_of(run, runs)
     for panel, layer in zip(row, chosen):
+      own = drift.typical_unit(run, layer) if unit is None else unit
       steps, x_TQC = recorded.metrics(run)[f'{drift.PERCENTILES}/{layer}']
       if logarithmic:
         steps = np.maximum(steps, pictures.SMALLEST)
