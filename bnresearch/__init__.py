@@ -30,6 +30,7 @@ The tour, in the order of imports; each room's docstring says what it promises.
   preflight         problems of a run, found before it begins
   sweeps  reports   many runs; tables of them
   selftest          is the science the same on all devices here?
+  norm_contract     does this normalizer keep what all of them promise?
   main  from_python  python -m bnresearch.main --help; the same from Python
 
 Arrays carry their shape as a suffix where the rank is fixed, `x_NHWC`,

@@ -25,6 +25,7 @@ NOUNS = {
   'mirrors': 'mirror',
   'pretrained': 'pretrained weights',
 }
+_ADDED: dict[tuple[str, str], ModuleType] = {}  # without a file, see `add`
 
 
 class Unknown(UserError, LookupError):
@@ -33,9 +34,48 @@ class Unknown(UserError, LookupError):
 
 def names(room: str) -> tuple[str, ...]:
   """Returns the entries of a room, sorted: `names('norms')`."""
-  folder = pathlib.Path(__file__).parent / room
-  found = pkgutil.iter_modules([str(folder)])
-  return tuple(sorted(m.name for m in found if not m.name.startswith('_')))
+  found = {m.name for m in _files(room) if not m.name.startswith('_')}
+  added = {name for where, name in _ADDED if where == room}
+  return tuple(sorted(found | added))
+
+
+def add(room: str, name: str, **contents: Any) -> ModuleType:
+  """Adds an entry that has no file, as from a notebook: `Norm=MyNorm`.
+
+  It is known in this process only: in others, such as those of a sweep, and to
+  whoever opens a run later, it must be added again. The same name again
+  replaces it.
+
+  Args:
+    room: such as 'norms'.
+    name: that configs will use.
+    **contents: what the file would define.
+
+  Returns:
+    The module in place of the file.
+
+  Raises:
+    ValueError: there is no such room, the name is that of a file, or no name
+      for one.
+  """
+  if room not in NOUNS:
+    raise ValueError(f'room = {room!r}: {suggest(room, NOUNS)}')
+  if not name.isidentifier() or name.startswith('_'):
+    raise ValueError(
+      f'name = {name!r}: needs letters, digits and _, and a letter first.'
+    )
+  if any(name == file.name for file in _files(room)):
+    raise ValueError(
+      f'name = {name!r}: is a file of bnresearch/{room}. Choose another.'
+    )
+  module = ModuleType(f'bnresearch.{room}.{name}')
+  vars(module).update(contents)
+  _ADDED[room, name] = module
+  return module
+
+
+def _files(room):
+  return pkgutil.iter_modules([str(pathlib.Path(__file__).parent / room)])
 
 
 def find(room: str, name: str) -> ModuleType:
@@ -47,6 +87,8 @@ def find(room: str, name: str) -> ModuleType:
   known = names(room)
   if name not in known:
     raise Unknown(f'No {NOUNS[room]} {name!r}. {suggest(name, known)}')
+  if added := _ADDED.get((room, name)):
+    return added
   return importlib.import_module(f'bnresearch.{room}.{name}')
 
 

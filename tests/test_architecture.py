@@ -25,7 +25,7 @@ FLOORS = (
   ('inference',),
   ('preflight',),
   ('sweeps',),
-  ('reports',),
+  ('reports', 'norm_contract'),
   ('flags', 'selftest'),
   ('from_python', 'main'),
 )
@@ -34,8 +34,11 @@ FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 # Heavy (2 to 4 s to import, pyarrow 0.4), or optional, and needed by some users
 # only.
 IMPORTED_LATE = {
+  'IPython',
   'grain',
+  'ipywidgets',
   'matplotlib',
+  'matplotlib_inline',
   'PIL',
   'jinja2',
   'markupsafe',

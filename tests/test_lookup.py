@@ -115,3 +115,51 @@ def _assert_options(options, group):
   for option in options:
     assert option.kind is option.KEYWORD_ONLY
     assert option.name in knobs.leaves(group)
+
+
+@pytest.fixture
+def added():
+  """Returns `lookup.add`; what it adds is gone after the test."""
+  yield lookup.add
+  lookup._ADDED.clear()
+
+
+def test_what_is_added_is_an_entry_like_a_file(added):
+  cls = lookup.find('norms', 'layer').Norm
+  before = lookup.names('norms')
+  module = added('norms', 'mine', Norm=cls)
+  assert lookup.names('norms') == tuple(sorted([*before, 'mine']))
+  assert lookup.find('norms', 'mine') is module
+  assert module.Norm is cls
+  assert 'mine' not in lookup.names('models')
+
+
+def test_what_is_added_again_is_replaced(added):
+  added('norms', 'mine', Norm=1)
+  added('norms', 'mine', Norm=2)
+  assert lookup.find('norms', 'mine').Norm == 2
+  assert lookup.names('norms').count('mine') == 1
+
+
+def test_a_config_takes_what_was_added_after_its_rules_were_made(added):
+  config = default.get_config()
+  config.norm.name = 'mine'
+  (problem,) = knobs.problems(config)
+  assert problem.startswith("norm.name = 'mine': needs one of ")
+  added('norms', 'mine', Norm=lookup.find('norms', 'layer').Norm)
+  assert knobs.problems(config) == []
+
+
+@pytest.mark.parametrize(
+  ('room', 'name', 'said'),
+  [
+    ('norm', 'mine', r"room = 'norm': Did you mean 'norms'\?"),
+    ('norms', 'batch', r"name = 'batch': is a file of bnresearch/norms"),
+    ('norms', '_mine', r"name = '_mine': needs letters, digits and _"),
+    ('norms', 'my norm', r"name = 'my norm': needs letters, digits and _"),
+  ],
+)
+def test_what_cannot_be_added_is_refused(room, name, said):
+  with pytest.raises(ValueError, match=said):
+    lookup.add(room, name, Norm=None)
+  assert lookup._ADDED == {}

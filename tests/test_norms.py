@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 
 from bnresearch import lookup
+from bnresearch.norm_contract import subject
+from bnresearch.norm_contract.subject import (
+  MASK,
+  SHAPES,
+  gaussian,
+  states,
+  training_pass,
+)
 from configs import default
 from tests.daily import some
 from tests.traits import says
 
 NAMES = lookup.names('norms')
-SHAPES = [(16, 6), (16, 3, 5, 6)]
 DTYPES = ['float32', 'bfloat16']
-
-# Unequal counts: of eight devices [2 2 1 2 0 2 0 1], of four [4 3 2 1].
-MASK = np.arange(16) % 5 < 2 + 2 * (np.arange(16) < 8)
 
 
 def norm_class(name):
@@ -48,21 +52,6 @@ CASES = [(name, s) for name in NAMES for s in SHAPES if fits(name, s)]
 GROUPED = [name for name in NAMES if 'group_size' in options(name)]
 
 
-def gaussian(shape, seed=0):
-  """Returns data whose channels and examples have means of their own.
-
-  On constant or centred data, most bugs of a normalizer do not show.
-  """
-  random = np.random.RandomState(seed)
-  mean_C = random.normal(2, 3, shape[-1])
-  label_N = np.arange(shape[0]) % 4
-  offset = random.normal(0, 2, (4, shape[-1]))[label_N]
-  middle = (1,) * (len(shape) - 2)
-  offset = offset.reshape(shape[0], *middle, shape[-1])
-  x = random.normal(mean_C.reshape(1, *middle, -1) + offset, 1.5, shape)
-  return jnp.asarray(x, jnp.float32)
-
-
 @functools.partial(jax.jit, static_argnames=('norm', 'train', 'mutable'))
 def run(norm, variables, x, *, train, mutable=False):
   """Returns `norm.apply`, compiled: one program, not one for each operation."""
@@ -83,38 +72,6 @@ def trained(name, shape):
   return {**variables, **updated}
 
 
-def states(variables):
-  """Returns the names of the collections that are not parameters."""
-  return tuple(name for name in variables if name != 'params')
-
-
-def training_pass(norm, variables, x, mask=None):
-  """Returns output, new collections, and gradients of a scalar, in training.
-
-  The scalar weighs every output that counts differently: the plain sum of a
-  normalized batch is constant, and its gradient zero.
-  """
-
-  def scalar(params, x):
-    y, new = norm.apply(
-      {**variables, 'params': params},
-      x,
-      train=True,
-      mask=mask,
-      mutable=states(variables),
-    )
-    weights = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
-    counted = y
-    if mask is not None:
-      counted = jnp.where(mask.reshape(-1, *(1,) * (y.ndim - 1)), y, 0)
-    return (counted * weights).sum(), (y, new)
-
-  params = variables.get('params', {})
-  gradient = jax.grad(scalar, argnums=(0, 1), has_aux=True)
-  gradients, (y, new) = gradient(params, x)
-  return y, new, gradients
-
-
 @functools.cache
 def compiled_pass(name):
   """Returns the same, compiled; once for all tests that share a shape."""
@@ -123,16 +80,10 @@ def compiled_pass(name):
 
 def over_devices(devices, variables, x, mask):
   """Returns them on a mesh: examples split, variables on every device."""
-  mesh = jax.make_mesh(
-    (devices,),
-    ('data',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.devices('cpu')[:devices],
-  )
-  variables = jax.device_put(variables, jax.NamedSharding(mesh, jax.P()))
-  x, mask = jax.device_put((x, mask), jax.NamedSharding(mesh, jax.P('data')))
-  assert len(x.sharding.device_set) == devices
-  return variables, x, mask
+  chosen = jax.devices('cpu')[:devices]
+  placed = subject.over_devices(chosen, variables, x, mask)
+  assert len(placed[1].sharding.device_set) == devices
+  return placed
 
 
 def assert_finite(tree):

@@ -59,8 +59,13 @@ def choice(*choices: str) -> Rule:
 
 
 def entry(room: str) -> Rule:
-  """Allows the name of a file of a room."""
-  return choice(*lookup.names(room))
+  """Allows the name of a file of a room, or of what is added later."""
+  files = lookup.names(room)
+  return Rule(
+    choice(*files).needs,
+    lambda value: value in files or value in lookup.names(room),
+    files,
+  )
 
 
 def each(rule: Rule, *, some: bool = False) -> Rule:

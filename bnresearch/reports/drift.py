@@ -8,6 +8,7 @@ anything yet.
 import numpy as np
 
 from bnresearch.inference.run import Run
+from bnresearch.reports import recorded
 
 PERCENTILES = 'probe/activation_percentiles'
 TYPICAL = 'the unit of the last layer whose largest drift is the median one'
@@ -15,7 +16,7 @@ TYPICAL = 'the unit of the last layer whose largest drift is the median one'
 
 def layers(run: Run) -> list[str]:
   """Returns the names of the tapped layers, bottom to top."""
-  probed, sites = run.metrics, run.parts.network.order.sites
+  probed, sites = recorded.metrics(run), run.parts.network.order.sites
   return [site for site in sites if f'{PERCENTILES}/{site}' in probed]
 
 
@@ -25,13 +26,18 @@ def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
   The distance is the mean of |change| over the percentiles since the first
   probe after the start, in units of the nonlinearity's input.
   """
-  steps, values_TQC = run.metrics[f'{PERCENTILES}/{layer}']
+  steps, values_TQC = recorded.metrics(run)[f'{PERCENTILES}/{layer}']
   return steps[1:], np.abs(values_TQC[1:] - values_TQC[1]).mean(axis=1)
 
 
-def typical_unit(run: Run) -> int:
-  """Returns the unit of the last layer whose largest drift is the median."""
-  _, drift_TC = of_layer(run, layers(run)[-1])
+def typical_unit(run: Run, layer: str = '') -> int:
+  """Returns the unit of a layer whose largest drift is the median.
+
+  Args:
+    run: probed by `activation_percentiles`.
+    layer: its name; the last one unless given.
+  """
+  _, drift_TC = of_layer(run, layer or layers(run)[-1])
   order = np.argsort(drift_TC.max(axis=0), kind='stable')
   return int(order[len(order) // 2])
 
@@ -43,7 +49,7 @@ def movement(run: Run) -> tuple[float, float]:
   - smallest median), and the median over units of the largest over the
   smallest distance between the outer percentiles.
   """
-  _, values_TQC = run.metrics[f'{PERCENTILES}/{layers(run)[-1]}']
+  _, values_TQC = recorded.metrics(run)[f'{PERCENTILES}/{layers(run)[-1]}']
   low_TC, median_TC, high_TC = np.moveaxis(values_TQC[1:], 1, 0)
   spread_TC = high_TC - low_TC
   ratio_C = spread_TC.max(axis=0) / np.maximum(spread_TC.min(axis=0), 1e-12)
