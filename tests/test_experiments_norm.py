@@ -7,6 +7,7 @@ from configs import batch_size as batch_size_config
 from configs import gradient_through_statistics as gradient_config
 from configs import placement as placement_config
 from experiments import (
+  affine,
   _study,
   batch_size,
   gradient_through_statistics,
@@ -303,3 +304,16 @@ def test_verdicts_on_the_shift_of_gradients(recorded):
   assert late.verdict == f'not {ONCE}'
   assert '0.7 with BN, 0.1 without' in early.measured
   assert '0.2 with BN, 0.9 without' in late.measured
+
+
+# Gamma and beta.
+
+
+def test_gamma_and_beta_can_undo_the_normalization():
+  assert 0 < affine.identity_error(0) < 1e-14
+
+
+def test_the_share_in_the_linear_regime_is_that_of_a_normal_variable():
+  x = np.random.RandomState(0).normal(size=400_000)
+  assert abs(affine.share(x) - affine.OF_A_NORMAL) < 2e-3
+  assert f'{affine.OF_A_NORMAL:.2%}' == '95.45%'
