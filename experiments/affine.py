@@ -167,7 +167,8 @@ def draw(measured, args) -> None:
     panel.set(title=layer, xlabel='input of the sigmoids')
     panel.grid(False)
   panels[0, 0].set_ylabel('density')
-  panels[0, 0].legend(frameon=False, loc='upper left')
+  lines = panels[0, 0].get_legend_handles_labels()
+  figure.legend(*lines, loc='outside lower center', ncols=3, frameon=False)
   figure.suptitle(
     'Section 3 of Ioffe & Szegedy 2015: the inputs of sigmoids after training, '
     f'{args.data} ({_study.seeds(args.seeds)})'

@@ -7,8 +7,8 @@ from configs import batch_size as batch_size_config
 from configs import gradient_through_statistics as gradient_config
 from configs import placement as placement_config
 from experiments import (
-  affine,
   _study,
+  affine,
   batch_size,
   gradient_through_statistics,
   ioffe2015_scale_invariance,
