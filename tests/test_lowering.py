@@ -184,24 +184,30 @@ def test_every_norm_is_fit_for_accelerators(name, options, masked):
   assert_fit(texts(gradient, variables, x, mask, jax.random.key(0)))
 
 
-def test_evaluation_and_probes_are_fit_for_accelerators():
+def test_evaluation_is_fit_for_accelerators():
   parts = parts_of(
-    model__name='mobilenet_v2',
+    model__name='mobilenet_v2', model__stem='small', model__width=0.25
+  )
+  state, batch, _ = shapes_of(parts)
+  forward = functools.partial(parts.network.evaluated.apply, train=False)
+  pixels = jax.ShapeDtypeStruct(batch.images.shape, jnp.float32)
+  variables = {'params': state.params, **state.collections}
+  assert_plain(forward, variables, pixels)
+
+
+def test_every_probe_is_fit_for_accelerators():
+  parts = parts_of(
+    model__name='lenet',
     model__stem='small',
     model__width=0.25,
     probes__names=lookup.names('probes'),
     probes__examples=N,
   )
-  state, batch, _ = shapes_of(parts)
-  x = jax.ShapeDtypeStruct(batch.images.shape, jnp.uint8)
+  state, *_ = shapes_of(parts)
   network, batches = network_of(state), parts.evaluation.probed_shapes()
   measure = parts.evaluation.measure
   before = measure.unknown(network, batches)
   assert_plain(measure, network, batches, before)
-  forward = functools.partial(parts.network.evaluated.apply, train=False)
-  pixels = jax.ShapeDtypeStruct(x.shape, jnp.float32)
-  variables = {'params': state.params, **state.collections}
-  assert_plain(forward, variables, pixels)
 
 
 @pytest.mark.parametrize('estimator', ESTIMATORS)
@@ -220,7 +226,11 @@ def test_population_statistics_are_fit_for_accelerators(estimator):
 
 
 def test_the_vectorized_step_is_fit_for_accelerators():
-  program = vectorized.Program(parts_of(), 2, jax.devices()[:1])
+  every = dict.fromkeys(
+    ('train__log_every', 'eval__every', 'checkpoint__every'), 3
+  )
+  parts = parts_of(train__steps=3, **every)
+  program = vectorized.Program(parts, 2, jax.devices()[:1])
   members, split, indices_RN = program._example()
   steps = np.stack([indices_RN] * 3)
   found = texts(program._advance, members, split, steps, jax.random.key(0))

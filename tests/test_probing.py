@@ -119,6 +119,7 @@ def test_members_of_a_program_are_probed_like_runs_alone(
     assert_close(run.metrics[name].values, values, rtol=2e-3)
 
 
+@pytest.mark.grid
 def test_two_devices_find_what_one_does(tmp_path, assert_close):
   runs = [
     train(

@@ -133,7 +133,7 @@ def test_a_config_file_that_fails_is_told_by_its_line(code, message, capsys):
     ('.', 'is a folder; needs a Python file'),
     ('mine.yaml', 'needs a Python file, whose name ends in .py'),
     ('run/config.json', '--mode=eval --workdir=run evaluates'),
-    ('absent.py', f'no such file. Known: {ROOT}/configs/architectures.py'),
+    ('absent.py', f'no such file. Known: {ROOT}/configs/affine.py'),
   ],
 )
 def test_what_is_no_config_file_is_told(file, message, capsys):

@@ -52,6 +52,8 @@ class Network:
   @functools.cached_property
   def whole(self) -> nn.Module:
     """The network for evaluation, without rematerialization."""
+    if self._train.remat == 'none':
+      return self.evaluated
     return self.with_norms(remat='none', **_EVALUATED)
 
   @functools.cached_property
