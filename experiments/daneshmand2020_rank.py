@@ -10,8 +10,8 @@ Scale:    100 layers of 16 to 256 ReLU units, as many Gaussian inputs as units,
           connection. Nothing is trained.
 Room:     norms
 Config:   none; nothing is trained.
-Command:  python -m experiments.daneshmand2020_rank
-Cost:     about 1 min on two CPU cores.
+Command:  python -m experiments.daneshmand2020_rank --seeds=5
+Cost:     about 2 min on two CPU cores.
 Result:   experiments/results/daneshmand2020_rank.{png,svg,json}
 
 The rank is measured from below, as in the paper's proof, by
@@ -21,7 +21,6 @@ Without BN the kernels are those of He et al. 2015. 'Deep' is the mean over the
 last fifth of the layers.
 """
 
-import argparse
 import math
 import pathlib
 import sys
@@ -53,7 +52,10 @@ Ranks = dict[tuple[str, int], np.ndarray]  # {(norm, width): (seeds, depth)}
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  args = _parse(argv)
+  parser = _study.parser_without_runs(
+    'daneshmand2020_rank', __doc__, dry_run='five narrow layers, one seed'
+  )
+  args = parser.parse_args(argv)
   depth, widths = (5, (4, 8)) if args.dry_run else (DEPTH, WIDTHS)
   found = measure(depth, widths, 1 if args.dry_run else args.seeds)
   judged = judge(found)
@@ -190,25 +192,6 @@ def draw(found: Ranks, output: pathlib.Path) -> None:
     'Daneshmand et al. 2020: rank of the representations of random networks'
   )
   _study.save(figure, output)
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.daneshmand2020_rank',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--seeds', type=_study.at_least_one, default=3)
-  parser.add_argument(
-    '--output',
-    type=_study.picture,
-    default='daneshmand2020_rank',
-    help='path of the picture without its ending; default daneshmand2020_rank',
-  )
-  parser.add_argument(
-    '--dry_run', action='store_true', help='five narrow layers, one seed'
-  )
-  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':

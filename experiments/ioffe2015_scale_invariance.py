@@ -19,7 +19,6 @@ the layer's inputs, a^2 times that of Wu, here about 1. The Jacobians are
 complete, and of bnresearch's own layer.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -59,7 +58,13 @@ ROUNDING = 30
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, prints, draws, judges; returns the exit status."""
-  args = _parse(argv)
+  parser = _study.parser_without_runs(
+    'ioffe2015_scale_invariance',
+    __doc__,
+    dry_run='three factors, one seed',
+    output='scale_invariance',
+  )
+  args = parser.parse_args(argv)
   if args.dry_run:
     args.seeds = 1
   factors_A = 10.0 ** np.linspace(-2, 3, 3 if args.dry_run else 21)
@@ -240,25 +245,6 @@ def draw(
     f'solid, epsilon = {EPSILONS[1]:g}; dashed, epsilon = 0'
   )
   _study.save(figure, output)
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.ioffe2015_scale_invariance',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--seeds', type=_study.at_least_one, default=3)
-  parser.add_argument(
-    '--output',
-    type=_study.picture,
-    default='scale_invariance',
-    help='path of the picture without its ending; default scale_invariance',
-  )
-  parser.add_argument(
-    '--dry_run', action='store_true', help='three factors, one seed'
-  )
-  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,6 @@ nonlinear map, could tell where they were, as two equations are needed for two
 unknowns. For random directions it is (n + 1) / 2^n.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -49,7 +48,10 @@ COLLAPSED, KEPT = 0.25, 0.01  # of the points that are lost
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  args = _parse(argv)
+  parser = _study.parser_without_runs(
+    'sandler2018_spiral', __doc__, dry_run='two seeds', seeds=100
+  )
+  args = parser.parse_args(argv)
   seeds = 2 if args.dry_run else args.seeds
   found = {n: measure(n, seeds) for n in DIMENSIONS}
   judged = judge(found)
@@ -170,23 +172,6 @@ def draw(
     'back by the pseudo-inverse'
   )
   _study.save(figure, output)
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.sandler2018_spiral',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--seeds', type=_study.at_least_one, default=100)
-  parser.add_argument(
-    '--output',
-    type=_study.picture,
-    default='sandler2018_spiral',
-    help='path of the picture without its ending; default sandler2018_spiral',
-  )
-  parser.add_argument('--dry_run', action='store_true', help='two seeds')
-  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':

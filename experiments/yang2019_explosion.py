@@ -20,7 +20,6 @@ between a fifth and four fifths of the depth. Without BN the kernels are those
 of He et al. 2015.
 """
 
-import argparse
 import functools
 import math
 import pathlib
@@ -55,7 +54,10 @@ NEAR = 0.01  # of the published factor
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  args = _parse(argv)
+  parser = _study.parser_without_runs(
+    'yang2019_explosion', __doc__, dry_run='six narrow layers, one seed'
+  )
+  args = parser.parse_args(argv)
   depth, widths = (6, (8, 16)) if args.dry_run else (DEPTH, WIDTHS)
   found = measure(depth, widths, 1 if args.dry_run else args.seeds)
   judged = judge(found)
@@ -231,25 +233,6 @@ def draw(found: dict[str, np.ndarray], output: pathlib.Path) -> None:
     'Yang et al. 2019: the gradient by pre-activations before training, with BN'
   )
   _study.save(figure, output)
-
-
-def _parse(argv):
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.yang2019_explosion',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument('--seeds', type=_study.at_least_one, default=3)
-  parser.add_argument(
-    '--output',
-    type=_study.picture,
-    default='yang2019_explosion',
-    help='path of the picture without its ending; default yang2019_explosion',
-  )
-  parser.add_argument(
-    '--dry_run', action='store_true', help='six narrow layers, one seed'
-  )
-  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':
