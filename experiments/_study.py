@@ -88,34 +88,6 @@ def parser(
   return result
 
 
-def parser_without_runs(
-  name: str, text: str, *, dry_run: str, seeds: int = 3, output: str = ''
-) -> argparse.ArgumentParser:
-  """Returns the flags of an experiment that trains nothing.
-
-  Args:
-    name: of the experiment.
-    text: its header.
-    dry_run: what a dry run is.
-    seeds: default of --seeds.
-    output: default of --output, instead of the name.
-  """
-  result = argparse.ArgumentParser(
-    prog=f'python -m experiments.{name}',
-    description=text,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  result.add_argument('--seeds', type=at_least_one, default=seeds)
-  result.add_argument(
-    '--output',
-    type=picture,
-    default=output or name,
-    help=f'path of the picture without its ending; default {output or name}',
-  )
-  result.add_argument('--dry_run', action='store_true', help=dry_run)
-  return result
-
-
 def picture(text: str) -> pathlib.Path:
   """Reads --output, the path of a PNG, an SVG and a JSON; a type of arguments.
 

@@ -33,7 +33,7 @@ import numpy as np
 from bnresearch import command, lookup, models
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
-from experiments import _study
+from experiments import _study, _untrained
 
 NOTES = """
 Every network without BN has a rank of 1 from layer 40 on. With BN the rank
@@ -52,7 +52,7 @@ Ranks = dict[tuple[str, int], np.ndarray]  # {(norm, width): (seeds, depth)}
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  parser = _study.parser_without_runs(
+  parser = _untrained.parser(
     'daneshmand2020_rank', __doc__, dry_run='five narrow layers, one seed'
   )
   args = parser.parse_args(argv)

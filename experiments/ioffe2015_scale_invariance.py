@@ -34,7 +34,7 @@ from bnresearch.norms.batch import Norm
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.terminal import Console
-from experiments import _chart, _study
+from experiments import _chart, _study, _untrained
 
 NOTES = """
 Without epsilon the equations hold to rounding for factors of 0.01 to 1000. With
@@ -58,7 +58,7 @@ ROUNDING = 30
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, prints, draws, judges; returns the exit status."""
-  parser = _study.parser_without_runs(
+  parser = _untrained.parser(
     'ioffe2015_scale_invariance',
     __doc__,
     dry_run='three factors, one seed',

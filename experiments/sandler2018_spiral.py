@@ -31,7 +31,7 @@ import numpy as np
 from bnresearch import command
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
-from experiments import _study
+from experiments import _study, _untrained
 
 NOTES = """
 With two channels three quarters of the spiral are lost, with three a half, and
@@ -48,7 +48,7 @@ COLLAPSED, KEPT = 0.25, 0.01  # of the points that are lost
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  parser = _study.parser_without_runs(
+  parser = _untrained.parser(
     'sandler2018_spiral', __doc__, dry_run='two seeds', seeds=100
   )
   args = parser.parse_args(argv)

@@ -34,7 +34,7 @@ from bnresearch import command, lookup, models
 from bnresearch.reports import claims
 from bnresearch.runs import provenance
 from bnresearch.training import objective
-from experiments import _study
+from experiments import _study, _untrained
 
 NOTES = """
 With 1,000 units and 256 examples the factor of ReLU is 0.3% below that of
@@ -54,7 +54,7 @@ NEAR = 0.01  # of the published factor
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Measures, draws, judges; returns the exit status."""
-  parser = _study.parser_without_runs(
+  parser = _untrained.parser(
     'yang2019_explosion', __doc__, dry_run='six narrow layers, one seed'
   )
   args = parser.parse_args(argv)

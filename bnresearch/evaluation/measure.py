@@ -235,7 +235,7 @@ class Measure:
 
 
 class _Unknown(dict):
-  """A record of which no number is known."""
+  """A record whose numbers are all NaN."""
 
   def __missing__(self, name):
     return jnp.nan

@@ -62,8 +62,8 @@ def convolves(model: nn.Module | type[nn.Module]) -> bool:
 def up_to_head(model: nn.Module, head: int) -> nn.Module:
   """Returns a network cut above one of its heads, without the other heads.
 
-  It takes the variables of `model`, of which it uses its own; its logits (N, K)
-  are the head's.
+  It takes the variables of `model` and ignores those above the cut. Its logits
+  (N, K) are the head's.
 
   Args:
     model: a network with auxiliary heads.

@@ -8,8 +8,8 @@ targets take these. Options have the names of `config.probes`.
 
 All probes are compiled as one program, which shares what they have in common.
 A probe whose file says `WALKS = True` is not: it asks for losses, gradients or
-curvatures at many points. It runs in Python, calls the functions of its view,
-each of which is compiled once, and must never read an array's values.
+curvatures at many points. It runs in Python, and calls the functions of its
+view. These are compiled once. It must never read an array's values.
 
 A probe that compares with the record before has an option `previous`: its own
 results then, NaN in the first record of a run.
@@ -20,7 +20,7 @@ A number is NaN only where it is undefined.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +29,6 @@ from bnresearch import lazy
 from bnresearch.probes import _sorted
 
 __getattr__ = lazy.files(__name__, __path__)
-
-Offsets = Mapping[str, jax.Array]
 
 
 class Batch(NamedTuple):

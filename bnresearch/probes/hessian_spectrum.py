@@ -100,7 +100,7 @@ def _drawn(like, *numbers):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _begun(params, start, steps):
-  """Returns a basis (m, n), of which one row is no zeros, and diagonals."""
+  """Returns a basis (m, n), zeros but for its first row, and diagonals."""
   flat, _ = jax.flatten_util.ravel_pytree(params)
   v = _drawn(flat, start, 0)
   basis = jnp.zeros((steps, *v.shape), v.dtype)

@@ -22,7 +22,7 @@ def lines(runs: Mapping[str, Run], steps: Sequence[int]) -> 'Figure':
 
   Args:
     runs: {name in the legend: run}, probed by `loss_slices`.
-    steps: a panel for each, of which there are records.
+    steps: a panel for each; the probe has recorded them.
   """
   found = {
     f'step {step:,}': {
@@ -48,7 +48,7 @@ def planes(runs: Mapping[str, Run], steps: Sequence[int]) -> 'Figure':
 
   Args:
     runs: {name of a row: run}, probed by `loss_slices`.
-    steps: of which there are records.
+    steps: a column for each; the probe has recorded them.
   """
   figure, panels = pictures.panels(
     *(len(runs), len(steps)), size=(3.1, 2.9), sharex=True, sharey=True
@@ -86,7 +86,7 @@ def spectra(
 
   Args:
     runs: {name in the legend: run}, probed by `hessian_spectrum`.
-    steps: a panel for each, of which there are records.
+    steps: a panel for each; the probe has recorded them.
     width: of the Gaussian in place of each node, in nats per unit squared.
   """
   nodes = [
