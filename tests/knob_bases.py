@@ -10,6 +10,7 @@ OTHERS = {
   'data.binarize_threshold': 0.25,
   'data.mean': (0.5,),
   'data.std': (0.25,),
+  'data.whitening_epsilon': 0.1,
   'data.examples': 500,
   'data.folder': 'elsewhere',
   'data.held_out': 0.25,

@@ -1,0 +1,55 @@
+"""Whitening of a network's inputs, or of all its layers, beside BN.
+
+Command:  python -m bnresearch.main --config=configs/whitening.py \\
+              --launcher=vectorized
+Expected: see experiments/whitening.py.
+Time:     about a second a point on two CPU cores, compiling included.
+
+After a colon, comma-separated:
+  data=digits|mnist|fashion_mnist
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=1000
+
+The network has three layers of 100 ReLUs. Each method has the same learning
+rates, of which a study may take the one that suits it.
+"""
+
+from configs import default
+
+# {name: (data.whitening, norm.name)}.
+METHODS = {
+  'none': ('none', 'none'),
+  'inputs by PCA': ('pca', 'none'),
+  'inputs by ZCA': ('zca', 'none'),
+  'BN': ('none', 'batch'),
+  'BN, inputs by ZCA': ('zca', 'batch'),
+  'IterNorm': ('none', 'iterative_whitening'),
+}
+RATES = (0.03, 0.1, 0.3)
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over methods, learning rates and seeds."""
+  chosen = default.parse(arg, data='digits', seeds=1, steps=1000)
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.model.activation = 'relu'
+  config.model.initializer = 'kaiming'
+  config.norm.momentum = 0.9
+  config.train.steps = chosen['steps']
+  config.train.log_every = 20
+  config.eval.every = chosen['steps']
+  config.probes.names = ('channel_correlation',)
+  config.probes.every = chosen['steps']
+  config.sweep = tuple(
+    {
+      'data.whitening': inputs,
+      'norm.name': norm,
+      'optim.learning_rate': rate,
+      'seed': seed,
+    }
+    for seed in range(chosen['seeds'])
+    for inputs, norm in METHODS.values()
+    for rate in RATES
+  )
+  return config
