@@ -29,7 +29,7 @@ def get_config(arg: str = ''):
   config.norm.sites = ('hidden*=none',)
   config.norm.momentum = 0.9
   config.train.steps = chosen['steps']
-  config.eval.every = chosen['steps']
+  config.eval.every = config.checkpoint.every = chosen['steps']
   config.sweep = tuple(
     {'norm.variance': variance, 'norm.use_scale': scale, 'seed': seed}
     for seed in range(chosen['seeds'])

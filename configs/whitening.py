@@ -8,7 +8,7 @@ Time:     about a second a point on two CPU cores, compiling included.
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  steps=1000
+  steps=600
 
 The network has three layers of 100 ReLUs. Each method has the same learning
 rates, of which a study may take the one that suits it.
@@ -25,20 +25,20 @@ METHODS = {
   'BN, inputs by ZCA': ('zca', 'batch'),
   'IterNorm': ('none', 'iterative_whitening'),
 }
-RATES = (0.03, 0.1, 0.3)
+RATES = (0.1, 0.3, 1.0)
 
 
 def get_config(arg: str = ''):
   """Returns the sweep over methods, learning rates and seeds."""
-  chosen = default.parse(arg, data='digits', seeds=1, steps=1000)
+  chosen = default.parse(arg, data='digits', seeds=1, steps=600)
   config = default.get_config()
   config.data.name = chosen['data']
   config.model.activation = 'relu'
   config.model.initializer = 'kaiming'
   config.norm.momentum = 0.9
   config.train.steps = chosen['steps']
-  config.train.log_every = 20
-  config.eval.every = chosen['steps']
+  config.train.log_every = 10
+  config.eval.every = config.checkpoint.every = chosen['steps']
   config.probes.names = ('channel_correlation',)
   config.probes.every = chosen['steps']
   config.sweep = tuple(

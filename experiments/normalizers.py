@@ -15,12 +15,12 @@ Cost:     5 minutes on two CPU cores.
 Result:   experiments/results/normalizers_*.{png,svg,json}
 
 Every run sees 14,400 examples, about 10 epochs, so that smaller batches make
-more updates. The learning rate is proportional to the batch size, as in Wu & He
-2018, and running statistics average over as many examples. Compare columns with
-that in mind; within one, only the normalizer differs. `experiments/batch_size`
-has batches of one size in groups of several. Only the two convolutions are
-normalized, over maps of 8 x 8 and 4 x 4 positions: a channel of a batch of 2
-has 128 and 32 values.
+more updates: 7,200 with batches of 2, 112 with batches of 128. The learning
+rate is proportional to the batch size, as in Wu & He 2018, and running
+statistics average over as many examples. Compare columns with that in mind;
+within one, only the normalizer differs. `experiments/batch_size` has batches of
+one size, in groups. Only the two convolutions are normalized, over maps of 8 x
+8 and 4 x 4 positions: a channel of a batch of 2 has 128 and 32 values.
 """
 
 import sys
@@ -72,6 +72,7 @@ OF_BATCHES = LABELS.keys() & {
   'evonorm_b0',
   'switchable',
 }
+EXAMPLES = 14_400
 SMALL, LARGE = 2, 32
 LOSES_NONE = 0.005  # less than this is none
 
@@ -81,11 +82,16 @@ Accuracies = dict[str, dict[int, np.ndarray]]  # by norm and size, each seed's
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser(
-    'normalizers', __doc__, steps=14_400, launcher='vectorized'
+  parser = _study.parser('normalizers', __doc__, launcher='vectorized')
+  parser.add_argument('--data', default='digits', help='digits, mnist, ...')
+  parser.add_argument(
+    '--examples',
+    type=_study.at_least_one,
+    default=EXAMPLES,
+    help=f'that each run sees; default {EXAMPLES:,}',
   )
   args = parser.parse_args(argv)
-  arg = f'data={args.data},seeds={args.seeds},examples={args.steps}'
+  arg = f'data={args.data},seeds={args.seeds},examples={args.examples}'
   return _study.conduct(
     args, study.get_config, arg, _print_and_judge, draw, measure=accuracies_of
   )
