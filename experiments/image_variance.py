@@ -35,7 +35,7 @@ from experiments import _study
 
 COMMANDS = {
   'image_variance_fashion_mnist': 'python -m experiments.image_variance '
-  '--data=fashion_mnist --seeds=3 --steps=1000'
+  '--data=fashion_mnist --seeds=3 --steps=600'
 }
 
 NOTES = """

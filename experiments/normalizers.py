@@ -43,7 +43,13 @@ NOTES = """
 PUBLISHED = {
   'batch': {2: 65.3, 32: 76.4},
   'group': {2: 75.9, 32: 75.9},
-  'switchable': {2: 75.6, 32: 76.9},
+}
+# What is more accurate than BN in batches of 2, with the published numbers.
+BETTER = {
+  'group': '75.9% against 65.3%, R50',
+  'switchable': '75.6% against 65.3%, R50',
+  'batch_renorm': 'yes, in small minibatches, Inception-v3',
+  'evonorm_s0': '7.8 points, R50',
 }
 LABELS = {
   'none': 'none',
@@ -145,28 +151,11 @@ def judge(found: Accuracies) -> list[claims.Claim]:
     *(
       _more(
         of_two,
-        f'{words} is more accurate than BN',
+        f'{LABELS[norm]} is more accurate than BN',
         published,
-        {words: small[norm], 'BN': small['batch']},
+        {LABELS[norm]: small[norm], 'BN': small['batch']},
       )
-      for norm, words, published in (
-        (
-          'group',
-          'group normalization',
-          f'{group[SMALL]}% against {batch[SMALL]}%, R50',
-        ),
-        (
-          'switchable',
-          'switchable normalization',
-          f'{PUBLISHED["switchable"][SMALL]}% against {batch[SMALL]}%, R50',
-        ),
-        (
-          'batch_renorm',
-          'batch renormalization',
-          'yes, in small minibatches, Inception-v3',
-        ),
-        ('evonorm_s0', 'EvoNorm-S0', '7.8 points, R50'),
-      )
+      for norm, published in BETTER.items()
     ),
     _more(
       of_two,

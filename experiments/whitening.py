@@ -25,26 +25,71 @@ blocks of 50 channels.
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-import bnresearch as bnr
 from bnresearch import command
-from bnresearch.inference import profiling
 from bnresearch.reports import claims
 from configs import whitening as study
-from experiments import _study
+from experiments import _study, _whitening
 from experiments._table import Table
 
 NOTES = """
 """
 
-REACHED = 0.1  # training loss
-# A round has several turns, of which the fastest counts: other work on the
-# machine can only add to a time.
-ROUNDS, TURNS, STEPS = 3, 10, 100
-LOG = 'train/loss'
+# What is said of which number: it is better in the first method than in the
+# second, that is, higher if it is an accuracy, and lower otherwise.
+CLAIMS = (
+  *(
+    (
+      'speed of training',
+      f'{words} brings the loss below {_whitening.REACHED:g} sooner',
+      published,
+      'reached_R',
+      name,
+      'none',
+    )
+    for name, words, published in (
+      ('inputs by PCA', 'PCA of the inputs', 'yes, section 2; no number'),
+      ('inputs by ZCA', 'ZCA of the inputs', 'yes, section 2; no number'),
+      ('BN', 'BN', 'yes; no number of this network'),
+      ('IterNorm', 'IterNorm', 'yes, section 2; no number'),
+    )
+  ),
+  (
+    'accuracy',
+    'IterNorm is more accurate than BN',
+    'error 0.79 points lower, WRN-28-10 on CIFAR-10',
+    'accuracy_R',
+    'IterNorm',
+    'BN',
+  ),
+  (
+    'correlation of channels',
+    'IterNorm leaves less of it than BN',
+    'what it is for; no number',
+    'correlation_R',
+    'IterNorm',
+    'BN',
+  ),
+  (
+    'time of a step',
+    'BN takes less than the whitening of layers',
+    'that is costly, section 3; no number',
+    'times',
+    'BN',
+    'IterNorm',
+  ),
+  (
+    'time of a step',
+    'the whitening of inputs takes less than that of layers',
+    'no number',
+    'times',
+    'inputs by ZCA',
+    'IterNorm',
+  ),
+)
 COLORS = {
   'none': '#777777',
   'inputs by PCA': '#6a9a3c',
@@ -55,32 +100,6 @@ COLORS = {
 }
 
 
-class Found(NamedTuple):
-  """What was measured of a method, at its learning rate.
-
-  Attributes:
-    rate: that learning rate.
-    steps_T: of the logged losses.
-    loss_RT: of each seed.
-    reached_R: the step that reaches the loss, inf if none does.
-    accuracy_R: the last one on the test images.
-    correlation_R: mean |correlation| of two inputs of a layer's ReLUs, averaged
-      over the layers.
-    seconds: a step in each round.
-  """
-
-  rate: float
-  steps_T: np.ndarray
-  loss_RT: np.ndarray
-  reached_R: np.ndarray
-  accuracy_R: np.ndarray
-  correlation_R: np.ndarray
-  seconds: np.ndarray
-
-
-Methods = dict[str, Found]
-
-
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
@@ -88,67 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   return _study.conduct(
-    args, study.get_config, arg, _print_and_judge, draw, notes, measure
+    args,
+    study.get_config,
+    arg,
+    _print_and_judge,
+    draw,
+    notes,
+    _whitening.measure,
   )
-
-
-def measure(runs: Sequence[bnr.Run]) -> Methods:
-  """Returns what was measured of each method, timed in turns."""
-  groups = _study.grouped(
-    runs, 'data.whitening', 'norm.name', 'optim.learning_rate'
-  )
-  chosen = {}
-  for name, method in study.METHODS.items():
-    by_rate = {key[-1]: g for key, g in groups.items() if key[:2] == method}
-    chosen[name] = min(by_rate.items(), key=lambda item: _last_loss(item[1]))
-  dry = runs[0].config.dry_run
-  seconds = profiling.in_turns(
-    [group[0] for _, group in chosen.values()],
-    ROUNDS * (1 if dry else TURNS),
-    1 if dry else STEPS,
-  )
-  seconds = seconds.reshape(len(chosen), ROUNDS, -1).min(2)
-  return {
-    name: _found(rate, group, seconds[k])
-    for k, (name, (rate, group)) in enumerate(chosen.items())
-  }
-
-
-def _last_loss(group):
-  """Returns the mean loss of the last tenth, over the seeds."""
-  if any(_study.diverged(run) for run in group):
-    return np.inf
-  losses = [run.metrics[LOG].values for run in group]
-  return np.mean([loss[-max(1, len(loss) // 10) :].mean() for loss in losses])
-
-
-def _found(rate, group, seconds):
-  losses = [run.metrics[LOG] for run in group]
-  loss_RT = np.stack([loss.values for loss in losses])
-  return Found(
-    rate,
-    losses[0].steps,
-    loss_RT,
-    np.array([_reached(loss.steps, loss.values) for loss in losses]),
-    np.array([_study.final(run) for run in group]),
-    np.array([_correlation(run) for run in group]),
-    seconds,
-  )
-
-
-def _reached(steps_T, loss_T):
-  below = np.flatnonzero(loss_T < REACHED)
-  return float(steps_T[below[0]]) if len(below) else np.inf
-
-
-def _correlation(run):
-  layers = [
-    series.values[-1]
-    for name, series in run.metrics.items()
-    if name.startswith('probe/channel_correlation/hidden_')
-    and name.endswith('/correlation')
-  ]
-  return float(np.mean(layers))
 
 
 def _print_and_judge(found):
@@ -156,73 +122,38 @@ def _print_and_judge(found):
   return judge(found)
 
 
-def judge(found: Methods) -> list[claims.Claim]:
+def judge(found: _whitening.Methods) -> list[claims.Claim]:
   """Returns the claims, by seed, and those of time by round."""
-  none, batch = found['none'], found['BN']
-  full = found['IterNorm']
-  inputs = ('inputs by PCA', 'inputs by ZCA')
-  faster = 'Ioffe & Szegedy 2015, section 2; no number'
-  ratio = {
-    name: method.seconds / none.seconds for name, method in found.items()
-  }
-  share = lambda a_R, form='.2%': _study.plus_minus(a_R, form)
-  return [
-    *(
-      claims.Claim(
-        'speed of training',
-        f'{name} reaches a loss of {REACHED:g} sooner than nothing',
-        faster,
-        f'step {_mean(found[name].reached_R)}, without {_mean(none.reached_R)}',
-        tuple((found[name].reached_R < none.reached_R).tolist()),
-      )
-      for name in (*inputs, 'BN', 'IterNorm')
-    ),
-    claims.Claim(
-      'accuracy',
-      'IterNorm is more accurate than BN',
-      'error 0.79 points lower, WRN-28-10 on CIFAR-10',
-      f'{share(full.accuracy_R)} with IterNorm, {share(batch.accuracy_R)} '
-      'with BN',
-      tuple((full.accuracy_R > batch.accuracy_R).tolist()),
-    ),
-    claims.Claim(
-      'correlation',
-      'IterNorm makes the channels of layers less correlated than BN',
-      'what it is for; no number',
-      f'mean |correlation| {share(full.correlation_R, ".3f")} with IterNorm, '
-      f'{share(batch.correlation_R, ".3f")} with BN',
-      tuple((full.correlation_R < batch.correlation_R).tolist()),
-    ),
-    claims.Claim(
-      'time of a step',
-      'the whitening of layers takes longer than BN, in each round',
-      'it is costly, section 3; no number',
-      f'{_ratios(ratio["IterNorm"])} times that of no norm, BN '
-      f'{_ratios(ratio["BN"])}',
-      tuple((full.seconds > batch.seconds).tolist()),
-    ),
-    claims.Claim(
-      'time of a step',
-      'the whitening of inputs takes less long than that of layers',
-      'inputs need it once; no number',
-      f'{_ratios(ratio["inputs by ZCA"])} times that of no norm, IterNorm '
-      f'{_ratios(ratio["IterNorm"])}',
-      tuple((found['inputs by ZCA'].seconds < full.seconds).tolist()),
-    ),
-  ]
+  judged = []
+  for setting, words, published, what, first, second in CLAIMS:
+    one, other = (getattr(found[name], what) for name in (first, second))
+    holds = one > other if what == 'accuracy_R' else one < other
+    say = SAID[what]
+    measured = f'{first}: {say(one)}; {second}: {say(other)}'
+    judged.append(
+      claims.Claim(setting, words, published, measured, tuple(holds.tolist()))
+    )
+  return judged
 
 
 def _mean(reached_R):
   return f'{reached_R.mean():,.0f}' if np.isfinite(reached_R).all() else 'never'
 
 
-def _ratios(ratio):
-  return '/'.join(f'{value:.2f}' for value in ratio)
+def _ratios(times):
+  return '/'.join(f'{value:.2f}' for value in times)
 
 
-def notes(found: Methods) -> dict[str, Any]:
+SAID = {
+  'reached_R': lambda reached_R: f'step {_mean(reached_R)}',
+  'accuracy_R': lambda value_R: _study.plus_minus(value_R, '.2%'),
+  'correlation_R': lambda value_R: _study.plus_minus(value_R, '.3f'),
+  'times': lambda times: f'{_ratios(times)} times that of none',
+}
+
+
+def notes(found: _whitening.Methods) -> dict[str, Any]:
   """Returns the numbers of each method, and how busy the machine was."""
-  none = found['none'].seconds
   return {
     'load': [round(load, 1) for load in os.getloadavg()],
     'methods': {
@@ -235,7 +166,7 @@ def notes(found: Methods) -> dict[str, Any]:
         'test_accuracy': method.accuracy_R.tolist(),
         'correlation': method.correlation_R.tolist(),
         'seconds': method.seconds.tolist(),
-        'times_none': (method.seconds / none).tolist(),
+        'times_none': method.times.tolist(),
       }
       for name, method in found.items()
     },
@@ -263,7 +194,7 @@ def table(result: dict[str, Any]) -> Table:
     [
       'whitened',
       'learning rate',
-      f'step of loss {REACHED:g}',
+      f'step of loss {_whitening.REACHED:g}',
       'test accuracy, %',
       'correlation',
       'ms a step',
@@ -276,7 +207,7 @@ def table(result: dict[str, Any]) -> Table:
   )
 
 
-def draw(found: Methods, args) -> None:
+def draw(found: _whitening.Methods, args) -> None:
   """Writes the figure: losses by step, accuracies, and times of a step."""
   figure, (panels,) = _study.canvas(1, 3, (13, 4))
   loss, accuracy, time = panels
@@ -293,9 +224,8 @@ def draw(found: Methods, args) -> None:
     )
     value_R = method.accuracy_R
     accuracy.plot(value_R, np.full(len(value_R), place), 'o', color=color)
-    ratio = method.seconds / found['none'].seconds
-    time.plot(ratio, np.full(len(ratio), place), 'o', color=color)
-  loss.axhline(REACHED, color='0.6', lw=0.8, ls=':')
+    time.plot(method.times, np.full(_whitening.ROUNDS, place), 'o', color=color)
+  loss.axhline(_whitening.REACHED, color='0.6', lw=0.8, ls=':')
   loss.set(yscale='log', xlabel='step', title='training loss')
   loss.legend(frameon=False, fontsize=7)
   accuracy.set(title='test accuracy, a dot for each seed')

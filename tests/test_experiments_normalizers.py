@@ -6,7 +6,7 @@ import pytest
 from bnresearch import lookup
 from configs import normalizers as normalizers_config
 from configs import whitening as whitening_config
-from experiments import image_variance, normalizers, whitening
+from experiments import _whitening, image_variance, normalizers, whitening
 
 # All normalizers, in batches of several sizes.
 
@@ -65,7 +65,7 @@ def test_verdicts_on_all_normalizers():
   assert judged[0].published == '65.3% against 76.4%, R50'
   assert '88.50% ± 12.02% of 2' in judged[0].measured
   assert '+0.50 ± 0.71 points lost' in judged[1].measured
-  assert judged[2].measured.startswith('92.00% ± 1.41% group')
+  assert judged[2].measured.startswith('92.00% ± 1.41% group, ')
 
 
 def test_the_table_has_a_row_for_each_normalizer_by_the_runs_names():
@@ -97,7 +97,7 @@ def test_every_method_of_whitening_has_every_learning_rate():
 
 
 def method(reached, accuracy=0.9, correlation=0.2, seconds=1e-3):
-  return whitening.Found(
+  return _whitening.Found(
     rate=0.1,
     steps_T=np.array([20, 40]),
     loss_RT=np.ones((2, 2)),
@@ -105,6 +105,7 @@ def method(reached, accuracy=0.9, correlation=0.2, seconds=1e-3):
     accuracy_R=np.full(2, accuracy),
     correlation_R=np.full(2, correlation),
     seconds=np.full(3, seconds),
+    times=np.full(3, 1e3 * seconds),
   )
 
 
@@ -122,16 +123,18 @@ def test_verdicts_on_whitening():
     '1 of 2 times',
     *['reproduced'] * 6,
   ]
-  assert judged[0].measured == 'step 170, without 210'
-  assert judged[1].measured == 'step never, without 210'
-  assert '4.00/4.00/4.00 times that of no norm, BN 2.00/' in judged[6].measured
+  assert judged[0].measured == 'inputs by PCA: step 170; none: step 210'
+  assert judged[1].measured == 'inputs by ZCA: step never; none: step 210'
+  assert judged[6].measured.startswith(
+    'BN: 2.00/2.00/2.00 times that of none; I'
+  )
   assert len(judged[6].holds) == 3
 
 
 def test_the_step_that_reaches_the_loss_is_the_first_below_it():
   steps = np.array([20, 40, 60])
-  assert whitening._reached(steps, np.array([1.0, 0.05, 0.2])) == 40
-  assert whitening._reached(steps, np.array([1.0, 0.5, 0.2])) == np.inf
+  assert _whitening._reached(steps, np.array([1.0, 0.05, 0.2])) == 40
+  assert _whitening._reached(steps, np.array([1.0, 0.5, 0.2])) == np.inf
 
 
 # The variance per image.

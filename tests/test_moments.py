@@ -74,7 +74,8 @@ def test_the_variance_per_image_lacks_that_of_the_images_means(masked):
   counted = np.arange(8) % 3 != 1 if masked else np.ones(8, bool)
   where = counted.reshape(8, 1, 1) if masked else None
   with jax.enable_x64(True):
-    mean, var = moments.moments(jnp.asarray(x), (0, 1), where, 'per_image')
+    found = moments.moments(jnp.asarray(x), (0, 1), where, 'per_image')
+  mean, var = map(np.asarray, found)
   x = x[counted]
   np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-13)
   np.testing.assert_allclose(var, x.var(1).mean(0), rtol=1e-13)
