@@ -8,7 +8,7 @@ Time:     about 2 s a point on two CPU cores, compiling included.
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  examples=14400         that each run sees, in batches of any size
+  examples=7200          that each run sees, in batches of any size
   sizes=2+8+32+128       batch sizes, joined by +
 
 All runs see equally many examples, so a run with batches of 2 makes 64 times as
@@ -47,7 +47,7 @@ def get_config(arg: str = ''):
     arg,
     data='digits',
     seeds=1,
-    examples=14_400,
+    examples=7200,
     sizes='+'.join(map(str, SIZES)),
   )
   config = default.get_config()

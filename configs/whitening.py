@@ -10,20 +10,23 @@ After a colon, comma-separated:
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=600
 
-The network has three layers of 100 ReLUs. Each method has the same learning
+The network has three layers of 100 ReLUs, which IterNorm whitens in blocks of
+50, or of 10. Each method has the same learning
 rates, of which a study may take the one that suits it.
 """
 
 from configs import default
 
-# {name: (data.whitening, norm.name)}.
+BLOCK = 64  # channels that IterNorm whitens together, at most: the default
+# {name: (data.whitening, norm.name, norm.whitened_channels)}.
 METHODS = {
-  'none': ('none', 'none'),
-  'inputs by PCA': ('pca', 'none'),
-  'inputs by ZCA': ('zca', 'none'),
-  'BN': ('none', 'batch'),
-  'BN, inputs by ZCA': ('zca', 'batch'),
-  'IterNorm': ('none', 'iterative_whitening'),
+  'none': ('none', 'none', BLOCK),
+  'inputs by PCA': ('pca', 'none', BLOCK),
+  'inputs by ZCA': ('zca', 'none', BLOCK),
+  'BN': ('none', 'batch', BLOCK),
+  'BN, inputs by ZCA': ('zca', 'batch', BLOCK),
+  'IterNorm': ('none', 'iterative_whitening', BLOCK),
+  'IterNorm, blocks of 10': ('none', 'iterative_whitening', 10),
 }
 RATES = (0.1, 0.3, 1.0)
 
@@ -42,14 +45,15 @@ def get_config(arg: str = ''):
   config.probes.names = ('channel_correlation',)
   config.probes.every = chosen['steps']
   config.sweep = tuple(
-    {
+    ({'norm.whitened_channels': block} if block != BLOCK else {})
+    | {
       'data.whitening': inputs,
       'norm.name': norm,
       'optim.learning_rate': rate,
       'seed': seed,
     }
     for seed in range(chosen['seeds'])
-    for inputs, norm in METHODS.values()
+    for inputs, norm, block in METHODS.values()
     for rate in RATES
   )
   return config

@@ -48,11 +48,15 @@ Methods = dict[str, Found]
 def measure(runs: Sequence[bnr.Run]) -> Methods:
   """Returns what was measured of each method, timed in turns."""
   groups = _study.grouped(
-    runs, 'data.whitening', 'norm.name', 'optim.learning_rate'
+    runs,
+    'data.whitening',
+    'norm.name',
+    'norm.whitened_channels',
+    'optim.learning_rate',
   )
   chosen = {}
   for name, method in study.METHODS.items():
-    by_rate = {key[-1]: g for key, g in groups.items() if key[:2] == method}
+    by_rate = {key[-1]: g for key, g in groups.items() if key[:3] == method}
     chosen[name] = min(by_rate.items(), key=lambda item: _last_loss(item[1]))
   dry = runs[0].config.dry_run
   seconds = profiling.in_turns(

@@ -6,7 +6,7 @@ Source:   Wu & He 2018 (arXiv 1803.08494) and Luo et al. 2018 (arXiv 1806.10779;
           the numbers of ResNet-50 are those of Switchable-Normalization's
           README at 5472286); Ioffe 2017 (arXiv 1702.03275); Liu et al. 2020
           (arXiv 2004.02967); Singh & Krishnan 2019 (arXiv 1911.09737).
-Scale:    LeNet with ReLUs on digits of 8 x 8 pixels, 10 epochs. The published
+Scale:    LeNet with ReLUs on digits of 8 x 8 pixels, 5 epochs. The published
           networks are ResNet-50 and Inception-v3 on ImageNet.
 Room:     norms
 Config:   configs/normalizers.py:seeds=3
@@ -14,8 +14,8 @@ Command:  python -m experiments.normalizers --seeds=3
 Cost:     5 minutes on two CPU cores.
 Result:   experiments/results/normalizers_*.{png,svg,json}
 
-Every run sees 14,400 examples, about 10 epochs, so that smaller batches make
-more updates: 7,200 with batches of 2, 112 with batches of 128. The learning
+Every run sees 7,200 examples, 5 epochs, so that smaller batches make
+more updates: 3,600 with batches of 2, 56 with batches of 128. The learning
 rate is proportional to the batch size, as in Wu & He 2018, and running
 statistics average over as many examples. Compare columns with that in mind;
 within one, only the normalizer differs. `experiments/batch_size` has batches of
@@ -78,7 +78,7 @@ OF_BATCHES = LABELS.keys() & {
   'evonorm_b0',
   'switchable',
 }
-EXAMPLES = 14_400
+EXAMPLES = 7200
 SMALL, LARGE = 2, 32
 LOSES_NONE = 0.005  # less than this is none
 
@@ -98,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},examples={args.examples}'
+  if args.dry_run:
+    arg += f',sizes={SMALL}+{LARGE}'
   return _study.conduct(
     args, study.get_config, arg, _print_and_judge, draw, measure=accuracies_of
   )

@@ -88,11 +88,9 @@ def test_the_table_has_a_row_for_each_normalizer_by_the_runs_names():
 
 def test_every_method_of_whitening_has_every_learning_rate():
   config = whitening_config.get_config('seeds=2')
-  points = [
-    (p['data.whitening'], p['norm.name'], p['optim.learning_rate'], p['seed'])
-    for p in config.sweep
-  ]
-  assert len(points) == len(set(points)) == 6 * 3 * 2
+  points = {tuple(sorted(point.items())) for point in config.sweep}
+  assert len(points) == len(config.sweep) == 7 * 3 * 2
+  assert config.norm.whitened_channels == whitening_config.BLOCK
   assert set(whitening.COLORS) == set(whitening_config.METHODS)
 
 
