@@ -13,9 +13,9 @@ After a colon, comma-separated:
 
 All runs see equally many examples, so a run with batches of 2 makes 64 times as
 many updates as one with batches of 128. The learning rate is proportional to
-the batch size, as in Wu & He 2018. The network is LeNet with ReLUs. Its two
-convolutions have the normalizer; its dense layers, which instance normalization
-and others do not suit, have none.
+the batch size (Goyal et al. 2017, 1706.02677). The network is LeNet with ReLUs.
+Its two convolutions have the normalizer; its dense layers, which instance
+normalization does not suit, have none.
 """
 
 from configs import default

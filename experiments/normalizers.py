@@ -14,13 +14,14 @@ Command:  python -m experiments.normalizers --seeds=3
 Cost:     5 minutes on two CPU cores.
 Result:   experiments/results/normalizers_*.{png,svg,json}
 
-Every run sees 7,200 examples, 5 epochs, so that smaller batches make
-more updates: 3,600 with batches of 2, 56 with batches of 128. The learning
-rate is proportional to the batch size, as in Wu & He 2018, and running
-statistics average over as many examples. Compare columns with that in mind;
-within one, only the normalizer differs. `experiments/batch_size` has batches of
-one size, in groups. Only the two convolutions are normalized, over maps of 8 x
-8 and 4 x 4 positions: a channel of a batch of 2 has 128 and 32 values.
+Every run sees 7,200 examples, 5 epochs, so that smaller batches make more
+updates: 3,600 with batches of 2, 56 with batches of 128. The learning rate is
+proportional to the batch size (Goyal et al. 2017, arXiv 1706.02677), and
+running statistics average over as many examples. Compare columns with that in
+mind; within one, only the normalizer differs. `experiments/batch_size` has
+batches of one size, in groups. Only the two convolutions are normalized, over
+maps of 8 x 8 and 4 x 4 positions: a channel of a batch of 2 has 128 and 32
+values.
 """
 
 import sys

@@ -268,6 +268,7 @@ BASES = {
     MLP | {'norm.use_scale': False, 'norm.use_bias': False},
     ('norm.',),
   ),
+  'whitened': (MLP | {'data.whitening': 'zca'}, ('data.whitening',)),
   'one_device': (LENET | {'parallel.devices': 1}, ('parallel.',)),
   'norms_only': (
     MLP | {'probes.names': ('parameter_norm',), 'probes.every': 20},

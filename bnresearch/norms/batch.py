@@ -104,7 +104,7 @@ class Norm(nn.Module):
     Raises:
       ValueError: the groups do not fill the batch; an unbiased running
         variance would come from one value; or `variance` is 'per_image', and
-        an image has one value of each channel.
+        there is one value per image and channel.
     """
     shape = x.shape[1:] if self.per_activation else x.shape[-1:]
     C = math.prod(shape)

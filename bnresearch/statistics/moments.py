@@ -75,8 +75,8 @@ def _refuse_single_values(shape, positions):
   if math.prod(shape[axis] for axis in positions) < 2:
     raise ValueError(
       "norm.variance = 'per_image' averages the variances of images over their "
-      f'positions; an input of shape {shape} has one value of each channel an '
-      "image, whose variance is 0. Use norm.variance = 'two_pass', or give the "
+      f'positions; an input of shape {shape} has one value per image and '
+      "channel, whose variance is 0. Use norm.variance = 'two_pass', or give "
       "layers without positions another norm: norm.sites = ('hidden*=none',)."
     )
 
