@@ -8,7 +8,7 @@ Time:     about 2 s a point on two CPU cores, compiling included.
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  examples=7200          that each run sees, in batches of any size
+  examples=7168          that each run sees, in batches of any size
   sizes=2+8+32+128       batch sizes, joined by +
 
 All runs see equally many examples, so a run with batches of 2 makes 64 times as
@@ -47,7 +47,7 @@ def get_config(arg: str = ''):
     arg,
     data='digits',
     seeds=1,
-    examples=7200,
+    examples=7168,
     sizes='+'.join(map(str, SIZES)),
   )
   config = default.get_config()
@@ -61,7 +61,7 @@ def get_config(arg: str = ''):
   config.optim.schedule = 'cosine'
   sizes = [int(size) for size in chosen['sizes'].split('+')]
   config.sweep = tuple(
-    _of_a_size(size, max(1, chosen['examples'] // size))
+    _of_a_size(size, chosen['examples'])
     | {
       'label': f'{norm}-{size}',
       'norm.name': norm,
@@ -75,12 +75,14 @@ def get_config(arg: str = ''):
   return config
 
 
-def _of_a_size(size, steps):
+def _of_a_size(size, examples):
   """Returns the knobs that make runs with batches of a size comparable."""
+  row = max(1, examples // (8 * size))
+  steps = 8 * row
   return {
     'train.batch_size': size,
     'train.steps': steps,
-    'train.log_every': max(1, steps // 8),
+    'train.log_every': row,
     'eval.every': steps,
     'checkpoint.every': steps,
     'optim.learning_rate': _RATE * size / 32,

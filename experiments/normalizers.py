@@ -14,8 +14,8 @@ Command:  python -m experiments.normalizers --seeds=3
 Cost:     5 minutes on two CPU cores.
 Result:   experiments/results/normalizers_*.{png,svg,json}
 
-Every run sees 7,200 examples, 5 epochs, so that smaller batches make more
-updates: 3,600 with batches of 2, 56 with batches of 128. The learning rate is
+Every run sees 7,168 examples, 5 epochs, so that smaller batches make more
+updates: 3,584 with batches of 2, 56 with batches of 128. The learning rate is
 proportional to the batch size (Goyal et al. 2017, arXiv 1706.02677), and
 running statistics average over as many examples. Compare columns with that in
 mind; within one, only the normalizer differs. `experiments/batch_size` has
@@ -79,7 +79,7 @@ OF_BATCHES = LABELS.keys() & {
   'evonorm_b0',
   'switchable',
 }
-EXAMPLES = 7200
+EXAMPLES = 7168
 SMALL, LARGE = 2, 32
 LOSES_NONE = 0.005  # less than this is none
 
