@@ -61,7 +61,7 @@ def get_config(arg: str = ''):
   config.optim.schedule = 'cosine'
   sizes = [int(size) for size in chosen['sizes'].split('+')]
   config.sweep = tuple(
-    _of_a_size(size, chosen['examples'])
+    _of_a_size(size, norm, chosen['examples'])
     | {
       'label': f'{norm}-{size}',
       'norm.name': norm,
@@ -75,11 +75,11 @@ def get_config(arg: str = ''):
   return config
 
 
-def _of_a_size(size, examples):
+def _of_a_size(size, norm, examples):
   """Returns the knobs that make runs with batches of a size comparable."""
   row = max(1, examples // (8 * size))
   steps = 8 * row
-  return {
+  result = {
     'train.batch_size': size,
     'train.steps': steps,
     'train.log_every': row,
@@ -88,8 +88,11 @@ def _of_a_size(size, examples):
     'optim.learning_rate': _RATE * size / 32,
     # Running statistics average over as many examples.
     'norm.momentum': 1 - size / 1280,
-    # As in configs/batch_size.py.
-    'norm.renorm_start': steps // 16,
-    'norm.d_max_at': max(1, 5 * steps // 16),
-    'norm.r_max_at': max(1, steps // 2),
   }
+  if norm == 'batch_renorm':  # as in configs/batch_size.py
+    result |= {
+      'norm.renorm_start': steps // 16,
+      'norm.d_max_at': max(1, 5 * steps // 16),
+      'norm.r_max_at': max(1, steps // 2),
+    }
+  return result
