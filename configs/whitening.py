@@ -2,8 +2,9 @@
 
 Command:  python -m bnresearch.main --config=configs/whitening.py \\
               --launcher=vectorized
-Expected: see experiments/whitening.py.
-Time:     about a second a point on two CPU cores, compiling included.
+Expected: at the best rates, test accuracy of 97.3% to 98.1%; 96.3% to 97.0%
+          with whitened inputs.
+Time:     about 2 s a point on two busy CPU cores, compiling included.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

@@ -11,7 +11,7 @@ Scale:    three layers of 100 ReLUs on digits of 8 x 8 pixels. IterNorm was
 Room:     data
 Config:   configs/whitening.py:seeds=3
 Command:  python -m experiments.whitening --seeds=3
-Cost:     80 s on two CPU cores.
+Cost:     110 s on two busy CPU cores.
 Result:   experiments/results/whitening_*.{png,svg,json}
 
 A method has the learning rate, of 0.1, 0.3 and 1, with which its training
@@ -36,6 +36,14 @@ from experiments import _study, _whitening
 from experiments._table import Table
 
 NOTES = """
+Whitened inputs halve the steps to a loss of 0.1, at no cost a step, and BN
+takes less than a third of the steps. But the accuracy on test images falls by a
+point: whitening makes as much of directions in which images hardly vary as of
+the others. IterNorm in blocks of 50 channels, whose covariance comes from 60
+examples, trains no faster than nothing, for at least ten times the time of a
+step; in blocks of 10 it does, and is as accurate as BN. The published gain is
+of networks with more values a channel. Other programs ran on the machine; the
+load is in the result.
 """
 
 # What is said of which number: it is better in the first method than in the
@@ -210,16 +218,12 @@ def table(result: dict[str, Any]) -> Table:
 
 def draw(found: _whitening.Methods, args) -> None:
   """Writes the figure: losses by step, accuracies, and times of a step."""
-  figure, (panels,) = _study.canvas(1, 3, (13, 4))
+  figure, (panels,) = _study.canvas(1, 3, (11, 3.6))
   loss, accuracy, time = panels
-  names = [*found]
   for place, (name, method) in enumerate(found.items()):
     color = COLORS[name]
     steps_T, loss_RT = method.steps_T, np.maximum(method.loss_RT, 1e-4)
-    label = f'{name}, rate {method.rate:g}'
-    loss.plot(
-      steps_T, np.exp(np.log(loss_RT).mean(0)), color=color, label=label
-    )
+    loss.plot(steps_T, np.exp(np.log(loss_RT).mean(0)), color=color)
     loss.fill_between(
       steps_T, loss_RT.min(0), loss_RT.max(0), color=color, alpha=0.15, lw=0
     )
@@ -228,16 +232,21 @@ def draw(found: _whitening.Methods, args) -> None:
     time.plot(method.times, np.full(_whitening.ROUNDS, place), 'o', color=color)
   loss.axhline(_whitening.REACHED, color='0.6', lw=0.8, ls=':')
   loss.set(yscale='log', xlabel='step', title='training loss')
-  loss.legend(frameon=False, fontsize=7)
+  labels = [f'{name}, rate {m.rate:g}' for name, m in found.items()]
+  accuracy.set_yticks(range(len(found)), labels)
+  for label, color in zip(accuracy.get_yticklabels(), COLORS.values()):
+    label.set_color(color)
   accuracy.set(title='test accuracy, a dot for each seed')
-  accuracy.xaxis.set_major_formatter(lambda x, _: f'{x:.1%}')
+  accuracy.xaxis.set_major_formatter(lambda x, _: f'{x:.0%}')
+  time.set_yticks(range(len(found)), [''] * len(found))
   time.set(
     title='time of a step, a dot for each round',
     xlabel='times that of none',
     xscale='log',
+    xticks=(1, 2, 5, 10, 20),
+    xticklabels=('1', '2', '5', '10', '20'),
   )
   for panel in (accuracy, time):
-    panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
   figure.suptitle(
     f'Whitening of inputs and of layers: 3 x 100 ReLUs, {args.data} '
