@@ -37,10 +37,10 @@ from experiments._table import Table
 
 NOTES = """
 Whitened inputs halve the steps to a loss of 0.1, at no cost a step, and BN
-takes less than a third of the steps. But the accuracy on test images falls by a
-point: whitening makes as much of directions in which images hardly vary as of
-the others. IterNorm in blocks of 50 channels, whose covariance comes from 60
-examples, trains no faster than nothing, for at least ten times the time of a
+takes less than a third of the steps. But the accuracy on test images falls by
+one to two points: whitening makes as much of directions of hardly any variance
+as of the others. IterNorm in blocks of 50 channels, whose covariance comes from
+60 examples, trains no faster than nothing, for at least ten times the time of a
 step; in blocks of 10 it does, and is as accurate as BN. The published gain is
 of networks with more values a channel. Other programs ran on the machine; the
 load is in the result.
