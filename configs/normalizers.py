@@ -2,8 +2,9 @@
 
 Command:  python -m bnresearch.main --config=configs/normalizers.py \\
               --launcher=vectorized
-Expected: see experiments/normalizers.py.
-Time:     about 2 s a point on two CPU cores, compiling included.
+Expected: test accuracy of 94% without a normalizer, 96% to 99% with one; less
+          in batches of 128, where the learning rate is too high for many.
+Time:     about 1 s a point on two busy CPU cores, compiling included.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist

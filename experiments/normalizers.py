@@ -11,7 +11,7 @@ Scale:    LeNet with ReLUs on digits of 8 x 8 pixels, 5 epochs. The published
 Room:     norms
 Config:   configs/normalizers.py:seeds=3
 Command:  python -m experiments.normalizers --seeds=3
-Cost:     5 minutes on two CPU cores.
+Cost:     202 s of training on two busy CPU cores, compiling included.
 Result:   experiments/results/normalizers_*.{png,svg,json}
 
 Every run sees 7,168 examples, 5 epochs, so that smaller batches make more
@@ -38,6 +38,12 @@ from experiments import _study
 from experiments._table import Table
 
 NOTES = """
+With many positions a batch of 2 is enough: BN loses nothing clear in it, and no
+normalizer of single examples is ahead. Those do worse in larger batches, which
+make fewer updates. In batches of 128 the learning rate is 0.2 with momentum
+0.9, and the column says who stands that: with statistics of the batch most
+networks train, without them most seeds do not, and one has diverged. With 355
+test images an image is 0.3 points: differences below a point are none.
 """
 
 # Top-1 accuracy of ResNet-50 in percent by examples per GPU, 8 GPUs.

@@ -237,7 +237,7 @@ def draw(found: _whitening.Methods, args) -> None:
   for label, color in zip(accuracy.get_yticklabels(), COLORS.values()):
     label.set_color(color)
   accuracy.set(title='test accuracy, a dot for each seed')
-  accuracy.xaxis.set_major_formatter(lambda x, _: f'{x:.0%}')
+  accuracy.xaxis.set_major_formatter(lambda x, _: f'{x:.1%}')
   time.set_yticks(range(len(found)), [''] * len(found))
   time.set(
     title='time of a step, a dot for each round',
