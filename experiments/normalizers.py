@@ -38,12 +38,13 @@ from experiments import _study
 from experiments._table import Table
 
 NOTES = """
-With many positions a batch of 2 is enough: BN loses nothing clear in it, and no
-normalizer of single examples is ahead. Those do worse in larger batches, which
-make fewer updates. In batches of 128 the learning rate is 0.2 with momentum
-0.9, and the column says who stands that: with statistics of the batch most
-networks train, without them most seeds do not, and one has diverged. With 355
-test images an image is 0.3 points: differences below a point are none.
+With many positions a batch of 2 is enough: BN loses 0.3 points in it, and no
+normalizer of single examples is ahead. Most of those do worse in larger
+batches, which make fewer updates. In batches of 128 the learning rate is 0.2
+with a momentum of 0.9, and the column says who stands that: iterative whitening
+has 97%, BN and switchable normalization 94%, layer normalization 78%, and the
+network without a normalizer 33%. One image of the 355 is 0.3 points: take
+differences below a point for none.
 """
 
 # Top-1 accuracy of ResNet-50 in percent by examples per GPU, 8 GPUs.
