@@ -10,6 +10,7 @@ OTHERS = {
   'data.binarize_threshold': 0.25,
   'data.mean': (0.5,),
   'data.std': (0.25,),
+  'data.whitening_epsilon': 0.1,
   'data.examples': 500,
   'data.folder': 'elsewhere',
   'data.held_out': 0.25,
@@ -268,6 +269,7 @@ BASES = {
     MLP | {'norm.use_scale': False, 'norm.use_bias': False},
     ('norm.',),
   ),
+  'whitened': (MLP | {'data.whitening': 'zca'}, ('data.whitening',)),
   'one_device': (LENET | {'parallel.devices': 1}, ('parallel.',)),
   'norms_only': (
     MLP | {'probes.names': ('parameter_norm',), 'probes.every': 20},

@@ -67,6 +67,32 @@ def test_one_pass_is_the_ablation_that_loses_the_variance(assert_close):
     moments.moments(x, (0,), variance='welford')
 
 
+@pytest.mark.parametrize('masked', [False, True])
+def test_the_variance_per_image_lacks_that_of_the_images_means(masked):
+  random = np.random.RandomState(0)
+  x = random.normal(size=(8, 5, 3)) + random.normal(0, 2, (8, 1, 3))
+  counted = np.arange(8) % 3 != 1 if masked else np.ones(8, bool)
+  where = counted.reshape(8, 1, 1) if masked else None
+  with jax.enable_x64(True):
+    found = moments.moments(jnp.asarray(x), (0, 1), where, 'per_image')
+  mean, var = map(np.asarray, found)
+  x = x[counted]
+  np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-13)
+  np.testing.assert_allclose(var, x.var(1).mean(0), rtol=1e-13)
+  # The law of total variance.
+  between = x.mean(1).var(0)
+  np.testing.assert_allclose(var + between, x.var((0, 1)), rtol=1e-13)
+  assert between.min() > 0.5, 'no difference'
+
+
+def test_the_variance_per_image_needs_several_values_an_image():
+  message = r'per_image.* input of shape \(6, 1, 3\) has one value .*two_pass'
+  with pytest.raises(ValueError, match=message):
+    moments.moments(jnp.ones((6, 1, 3)), (0, 1), variance='per_image')
+  with pytest.raises(ValueError, match=r'shape \(6, 3\) has one value'):
+    moments.moments(jnp.ones((6, 3)), (0,), variance='per_image')
+
+
 def test_what_does_not_count_is_not_there(assert_close):
   x = np.random.RandomState(0).normal(2, 3, (8, 5, 3))
   where = np.arange(8) % 3 != 1

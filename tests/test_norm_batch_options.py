@@ -1,11 +1,14 @@
 """Each option of batch normalization, against float64 and other libraries."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnresearch.norm_contract import subject
 from bnresearch.norms.batch import Norm
 
 N, H, W, C = 12, 3, 2, 5
@@ -119,6 +122,7 @@ def test_linen_is_wrong_with_unequal_counts_and_this_is_not(assert_close):
   [
     {'backward': 'autodiff'},
     {'variance': 'one_pass'},
+    {'variance': 'per_image'},
     {'stop_gradient': True},
     {'per_activation': True},
     {'frozen_statistics': True},
@@ -197,6 +201,65 @@ def test_per_activation_is_the_fully_connected_form(assert_close):
     dense.apply(flat, x.reshape(N, -1), train=False),
     rtol=1e-6,
   )
+
+
+@pytest.mark.parametrize('group_size', [0, 4])
+def test_the_mean_of_the_images_variances_normalizes(group_size, assert_close):
+  x = batch()
+  norm = Norm(variance='per_image', momentum=0.0, group_size=group_size)
+  y, stats = updated(norm, fresh(norm, x), x)
+  groups = exact(x).reshape(-1, group_size or N, H * W, C)
+  mean, own = groups.mean((1, 2)), groups.var(2).mean(1)
+  m = groups.shape[1] * H * W
+  expected = (groups - mean[:, None, None]) / np.sqrt(own[:, None, None] + 1e-5)
+  assert_close(np.reshape(y, groups.shape), expected, rtol=1e-5)
+  assert expected.var((1, 2)).min() > 1.05, 'images differ in little'
+  assert_close(stats['mean'], mean.mean(0), rtol=1e-6)
+  assert_close(stats['var'], own.mean(0) * m / (m - 1), rtol=1e-6)
+
+
+def test_the_images_variances_are_merged_over_devices(assert_close):
+  """A group of 8 lies on two of four devices, with unequal counts."""
+  shape = (16, 2, 2, C)
+  norm, x = Norm(variance='per_image', group_size=8), subject.gaussian(shape)
+  program, found = functools.partial(subject.training_pass, norm), {}
+  variables = fresh(norm, x)
+  for devices in (1, 4):
+    chosen = jax.devices('cpu')[:devices]
+    arguments = subject.over_devices(chosen, variables, x, subject.MASK)
+    with jax.set_mesh(arguments[1].sharding.mesh):
+      found[devices] = jax.jit(program)(*arguments)
+  assert_close(found[4], found[1], rtol=1e-5)
+
+
+def test_the_gradient_by_the_images_variances_is_that_of_differences():
+  x, option = batch(shape=(4, 2, 1, C)), {'variance': 'per_image'}
+  with jax.enable_x64(True):
+    x = jnp.asarray(x, jnp.float64)
+    norm = Norm(**option)
+    variables, dy = fresh(norm, x), jnp.sin(jnp.arange(x.size) ** 2.0)
+
+    @jax.jit
+    def loss(x):
+      y = norm.apply(variables, x, train=True)
+      return (y.ravel() * dy).sum()
+
+    dx, step = jax.jit(jax.grad(loss))(x), 1e-5
+    for place in ((0, 0, 0, 0), (2, 1, 0, 3), (3, 0, 0, 4)):
+      moved = x.at[place].add(step), x.at[place].add(-step)
+      difference = (loss(moved[0]) - loss(moved[1])) / (2 * step)
+      np.testing.assert_allclose(dx[place], difference, rtol=1e-6)
+
+
+def test_a_layer_without_positions_has_no_variance_per_image():
+  for norm, x in (
+    (Norm(variance='per_image'), batch(shape=(N, C))),
+    (Norm(variance='per_image', per_activation=True), batch()),
+  ):
+    variables = fresh(norm, x)
+    with pytest.raises(ValueError, match=r"'per_image' .* one value per image"):
+      norm.apply(variables, x, train=True)
+    norm.apply(variables, x, train=False)  # by the running variance
 
 
 # Gradients.

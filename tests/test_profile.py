@@ -107,3 +107,29 @@ def test_what_a_profile_needs_is_said(trained, tmp_path, capsys):
   assert '--steps: only for --mode=profile.' in capsys.readouterr().err
   assert main.main(['--mode=profile', f'--workdir={tmp_path / "no"}']) == 2
   assert 'no' in capsys.readouterr().err
+
+
+def test_runs_take_turns_and_stay_as_they_are(trained):
+  before = contents(trained)
+  runs = [bnr.open_run(trained)] * 2
+  seconds = profiling.in_turns(runs, rounds=3, steps=2)
+  assert seconds.shape == (2, 3)
+  assert (seconds > 0).all()
+  assert contents(trained) == before
+
+
+def test_each_round_begins_with_another_run(monkeypatch):
+  turns = []
+
+  class Told:
+    def __init__(self, run):
+      self.run = run
+
+    def turn(self, steps):
+      turns.append(self.run)
+      return len(turns) * steps
+
+  monkeypatch.setattr(profiling, '_Contestant', Told)
+  seconds = profiling.in_turns(['a', 'b', 'c'], rounds=2, steps=10)
+  assert ''.join(turns) == 'abcbca'
+  assert seconds.tolist() == [[10, 60], [20, 40], [30, 50]]

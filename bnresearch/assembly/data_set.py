@@ -1,13 +1,19 @@
 """The data set of a run: what it holds, and its splits, each loaded once."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 
+import jax
+import jax.numpy as jnp
+
 from bnresearch import data, lookup
-from bnresearch.data import Arrays, Source, Spec, synthetic
+from bnresearch.data import Arrays, Source, Spec, _whitening, synthetic
+from bnresearch.data._whitening import Whitening
 from bnresearch.knobs import Config
 
 _DRY = 40  # synthetic images of each split of a dry run
+_FITTED = 10_000  # images that are converted at once
 
 
 class DataSet:
@@ -25,6 +31,7 @@ class DataSet:
     dry_run: bool = False,
     read_spec: Callable[[], Spec] | None = None,
     sources: Mapping[str, Arrays] | None = None,
+    check: Callable[[str, Source], None] = lambda split, source: None,
   ):
     """Loads nothing yet.
 
@@ -33,9 +40,10 @@ class DataSet:
       dry_run: whether this is one.
       read_spec: returns the spec, in place of the data set itself.
       sources: splits to take instead of its own, by name.
+      check: gets each split that is loaded, and raises what is wrong with it.
     """
     self._group, self._dry_run, self._given = group, dry_run, sources or {}
-    self._read_spec = read_spec or self._spec_of_entry
+    self._read_spec, self._check = read_spec or self._spec_of_entry, check
     self._load = functools.cache(self._load_split)
     self.splits = data.splits(group.held_out)
     self.chooses = data.choosing_split(group.held_out)
@@ -73,6 +81,38 @@ class DataSet:
     """All splits by name."""
     return {split: self.source(split) for split in self.splits}
 
+  @functools.cached_property
+  def whitening(self) -> Whitening | None:
+    """What whitens the network's inputs, fitted to the training split.
+
+    None if `data.whitening` is 'none'.
+
+    Raises:
+      ValueError: the images are too large, or not in memory.
+      MissingData: the training split is not here.
+    """
+    own = self._group
+    if own.whitening == 'none':
+      return None
+    source, why = self.source('train'), ''
+    if not isinstance(source, Arrays):
+      why = f'those of data.name = {own.name!r} are not in memory, of one size'
+    elif (D := math.prod(source.images_NHWC.shape[1:])) > _whitening.MOST:
+      why = f'these have {D:,}'
+    if why:
+      raise ValueError(
+        f'data.whitening = {own.whitening!r}: needs images of at most '
+        f"{_whitening.MOST:,} values, and {why}. Use 'none'."
+      )
+    options = lookup.keywords(data.pixels, own)
+    images = source.images_NHWC
+    with jax.ensure_compile_time_eval():  # also where a step is traced
+      parts = (
+        data.pixels(jnp.asarray(images[k : k + _FITTED]), **options)
+        for k in range(0, len(images), _FITTED)
+      )
+      return _whitening.fit(parts, own.whitening, own.whitening_epsilon)
+
   def _spec_of_entry(self):
     for source in self._given.values():
       return Spec(source.images_NHWC.shape[1:], source.class_names)
@@ -95,4 +135,6 @@ class DataSet:
       load = lookup.find('data', self._group.name).load
       found = load(stored, **lookup.keywords(load, self._group))
     part = lookup.keywords(data.held_out, self._group)
-    return data.held_out(found, split, **part)
+    result = data.held_out(found, split, **part)
+    self._check(split, result)
+    return result

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from bnresearch import augment, lookup
 from bnresearch.assembly.data_set import DataSet
@@ -69,8 +70,15 @@ class Images:
 
   @functools.cached_property
   def pixels(self) -> Callable[[jax.Array], jax.Array]:
-    """The function from images to the network's input, in its format."""
+    """The function from images to the network's input, in its format.
+
+    Raises:
+      ValueError, MissingData: there is nothing to fit a whitening to, see
+        `DataSet.whitening`.
+    """
     convert = functools.partial(pixels, **lookup.keywords(pixels, self._data))
+    if whitening := self._data_set.whitening:
+      convert = functools.partial(_whitened, convert, whitening)
     if self._format == 'NHWC':
       return convert
     return lambda images: convert(images).transpose(0, 3, 1, 2)
@@ -109,6 +117,13 @@ class Images:
       return to_pixels(images), targets_NK
 
     return make
+
+
+def _whitened(convert, whitening, images):
+  x_NHWC = convert(images)
+  x_ND = x_NHWC.reshape(len(x_NHWC), -1) - whitening.mean_D[None]
+  y_ND = jnp.matmul(x_ND, whitening.matrix_DD, precision='highest')
+  return y_ND.reshape(x_NHWC.shape)
 
 
 def _without_draws(function, image, uniform_A4):

@@ -1,14 +1,15 @@
-"""Where the time of a run's training step goes, by XLA's profiler."""
+"""Where the time of a run's training step goes; the steps of several runs."""
 
 import collections
 import contextlib
 import pathlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from bnresearch.inference.run import Run
 from bnresearch.training import parallel
@@ -102,6 +103,53 @@ def profile(run: Run, folder: pathlib.Path, steps: int = 10) -> Profile:
     {k: v / count for k, v in _times(folder, step.as_text()).items()},
     folder,
   )
+
+
+def in_turns(runs: Sequence[Run], rounds: int, steps: int) -> np.ndarray:
+  """Returns seconds per training step of several runs, (runs, rounds).
+
+  In each round every run has a turn, and each round begins with another run.
+  Other work on the machine adds to all of them, so that ratios within a round
+  say more than seconds. The steps go on from the initial state, all on the
+  first batch, so no time is spent on making batches.
+
+  Args:
+    runs: opened; they stay as they are.
+    rounds: turns of each run.
+    steps: of a turn, one call each.
+  """
+  contestants = [_Contestant(run) for run in runs]
+  seconds = np.empty((len(runs), rounds))
+  for r in range(rounds):
+    for k in np.roll(np.arange(len(runs)), -r):
+      seconds[k, r] = contestants[k].turn(steps)
+  return seconds
+
+
+class _Contestant:
+  """A run's training step, compiled alone, and the state it has reached."""
+
+  def __init__(self, run):
+    run.source('train')
+    training = run.parts.training
+    self._key, self._mesh = jax.random.key(run.config.seed), training.mesh()
+    with contextlib.closing(training.batches(range(1))) as batches:
+      batch = next(batches)
+    with jax.set_mesh(self._mesh):
+      self._state = parallel.shared(training.fresh_state())
+      self._batch = parallel.split(batch)
+      step = jax.jit(training.train_step, donate_argnums=0)
+      self._step = step.lower(self._state, self._batch, self._key).compile()
+    self.turn(1)
+
+  def turn(self, steps):
+    """Makes steps; returns the seconds of one."""
+    with jax.set_mesh(self._mesh):
+      began = time.perf_counter()
+      for _ in range(steps):
+        self._state, _ = self._step(self._state, self._batch, self._key)
+      jax.block_until_ready(self._state)
+    return (time.perf_counter() - began) / steps
 
 
 def _make(step, state, batches, key, steps):

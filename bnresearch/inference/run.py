@@ -52,7 +52,6 @@ class Run:
     values = {f'data.{key}': value for key, value in moved.items()}
     if problems := configs.override(self.config, values):
       raise configs.ConfigError(problems)
-    self._source = functools.cache(self._load_source)
     self._forward = functools.cache(self._make_forward)
     self._evaluator = functools.cache(self._make_evaluator)
 
@@ -214,16 +213,21 @@ class Run:
     Raises:
       run_directory.Refused: its classes or images have changed since.
     """
-    return self._source(split)
+    return self.parts.data.source(split)
 
   @functools.cached_property
   def parts(self) -> Parts:
-    """The run's parts; the data set's spec is the one that the run recorded.
+    """The run's parts.
 
-    Get splits by `source`, which checks that they are what the run used.
+    The data set's spec is the one that the run recorded, and its splits are
+    checked: they are what the run used.
     """
-    group, dry = self.config.data, self.config.dry_run
-    own = DataSet(group, dry_run=dry, read_spec=self._read_spec)
+    own = DataSet(
+      self.config.data,
+      dry_run=self.config.dry_run,
+      read_spec=self._read_spec,
+      check=functools.partial(run_directory.check_source, self.path),
+    )
     return Parts(self.config, own)
 
   @property
@@ -263,11 +267,6 @@ class Run:
   def _read_spec(self):
     image_shape, class_names, about = run_directory.read_data(self.path)
     return Spec(image_shape, class_names, about['examples'])
-
-  def _load_source(self, split):
-    source = self.parts.data.source(split)
-    run_directory.check_source(self.path, split, source)
-    return source
 
   def _make_forward(self, statistics):
     forward = evaluate.make_forward(self.model, statistics)

@@ -201,6 +201,7 @@ PHOTOMETRIC = setting('augment.photometric')
 FOUR = setting('augment.photometric_mode', 'four')
 RESIZED = setting('augment.crop', 'resized')
 DECAYS = setting('optim.schedule', 'exponential', 'step')
+WHITENS = setting('data.whitening', 'pca', 'zca')
 HEADS = setting('model.auxiliary_heads', True)
 AFFINE = says(
   lambda v: v['norm.use_scale'] or v['norm.use_bias'],

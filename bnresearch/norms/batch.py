@@ -49,7 +49,9 @@ class Norm(nn.Module):
       of the number of devices.
     group_variance: how groups make the running variance: 'within' averages
       their variances, 'pooled' adds the variance of their means.
-    variance: 'two_pass', or 'one_pass', an ablation, see `moments`.
+    variance: 'two_pass'; or 'one_pass' or 'per_image', ablations, see
+      `moments`. 'per_image' is the mean of the images' own variances; the
+      running variance follows it, and layers without positions refuse it.
     per_activation: whether each position has statistics and parameters of its
       own, shape (..., C) without the examples, as in a fully connected layer,
       instead of sharing those of its feature map.
@@ -100,8 +102,9 @@ class Norm(nn.Module):
         A group without any leaves the running statistics as they are.
 
     Raises:
-      ValueError: the groups do not fill the batch, or an unbiased running
-        variance would come from one value.
+      ValueError: the groups do not fill the batch; an unbiased running
+        variance would come from one value; or `variance` is 'per_image', and
+        there is one value per image and channel.
     """
     shape = x.shape[1:] if self.per_activation else x.shape[-1:]
     C = math.prod(shape)

@@ -52,8 +52,8 @@ def by_own_moments(
     backward: 'equations', the paper's six: of the forward pass they need `x`,
       the mean and the inverse deviation only. 'autodiff' needs more memory.
       Gradients by both can be differentiated again, in either mode. Plain
-      `jvp` needs 'autodiff', or `reference.forms()`. What 'one_pass' gets wrong
-      has a gradient of its own: it is always autodiff's.
+      `jvp` needs 'autodiff', or `reference.forms()`. The variances 'one_pass'
+      and 'per_image' have gradients of their own: always autodiff's.
 
   Returns:
     y (P, M, S, C) of the dtype of x; mean and biased variance (G, C), which

@@ -100,7 +100,9 @@ class Groups(NamedTuple):
       var_GC = (share_GJ1 * var_GJC).sum(1) - jnp.square(mean_GC)
       var_GC = jnp.maximum(var_GC, 0)
     else:
-      merge = functools.partial(moments.combine, pooled=True, unbiased=False)
+      # What parts differ in is what images differ in.
+      pooled = variance != 'per_image'
+      merge = functools.partial(moments.combine, pooled=pooled, unbiased=False)
       mean_GC, var_GC, _ = jax.vmap(merge)(mean_GJC, var_GJC, count_GJ)
     var_GC = jnp.where(count_GJ.sum(1)[:, None] > 0, var_GC, 1)
     undivided = lambda x: shards.undivided(x, self.axis_name)

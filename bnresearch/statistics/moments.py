@@ -1,9 +1,10 @@
 """Moments of a batch, of its groups, and their running estimates, in float32.
 
 Two decisions hold throughout. The variance is two-pass, the mean of
-`(x - mean)**2`: the one-pass `E[x^2] - E[x]^2` loses every digit once
-`|mean| >> std`, and is here as an ablation only. And `momentum` is the weight
-of the *old* value, as in flax and Keras; PyTorch's is one minus it.
+`(x - mean)**2`. Two other forms are ablations: the one-pass `E[x^2] - E[x]^2`
+loses every digit once `|mean| >> std`, and the mean of the images' own
+variances loses what images differ in. And `momentum` is the weight of the *old*
+value, as in flax and Keras; PyTorch's is one minus it.
 """
 
 import math
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-VARIANCES = ('two_pass', 'one_pass')
+VARIANCES = ('two_pass', 'one_pass', 'per_image')
 
 
 def moments(
@@ -28,31 +29,39 @@ def moments(
     axes: the axes that are averaged over; they are dropped from the result.
     where: which values count, bool, in a shape that broadcasts to that of `x`;
       None for all.
-    variance: 'two_pass', `mean((x - mean)**2)`; or 'one_pass', `mean(x**2) -
-      mean**2`, clipped at 0, which needs no second pass and is not accurate.
+    variance: 'two_pass', `mean((x - mean)**2)`; 'one_pass', `mean(x**2) -
+      mean**2`, clipped at 0, which needs no second pass and is not accurate; or
+      'per_image', the mean of the variances over `axes[1:]` of each image along
+      `axes[0]`, which lacks the variance of their means.
 
   Returns:
     `mean` and `var`, float32 (float64 if `x` is); both 0 where no value
     counts.
+
+  Raises:
+    ValueError: there is no such variance; or 'per_image' meets images of one
+      value, whose variances are all 0.
   """
   axes = tuple(axes)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  if where is None:
-    count = math.prod(x.shape[axis] for axis in axes)
-    counted = lambda x: x
-  else:
-    count = jnp.broadcast_to(where, x.shape).sum(axes, keepdims=True)
-    # Before any other use: the gradient of a value that is not finite is NaN,
-    # even times 0.
-    counted = lambda x: jnp.where(where, x, 0)
+  # Before any other use: the gradient of a value that is not finite is NaN,
+  # even times 0.
+  counted = lambda x: x if where is None else jnp.where(where, x, 0)
 
-  def mean_of(x):
-    return x.sum(axes, keepdims=True) / jnp.maximum(count, 1)
+  def mean_of(x, over=axes):
+    if where is None:
+      count = math.prod(x.shape[axis] for axis in over)
+    else:
+      count = jnp.broadcast_to(where, x.shape).sum(over, keepdims=True)
+    return x.sum(over, keepdims=True) / jnp.maximum(count, 1)
 
   x = counted(x)
   mean = mean_of(x)
   if variance == 'two_pass':
     var = mean_of(jnp.square(counted(x - mean)))
+  elif variance == 'per_image':
+    _refuse_single_values(x.shape, axes[1:])
+    var = mean_of(jnp.square(counted(x - mean_of(x, axes[1:]))))
   elif variance == 'one_pass':
     var = jnp.maximum(mean_of(jnp.square(x)) - jnp.square(mean), 0)
   else:
@@ -60,6 +69,16 @@ def moments(
       f'variance = {variance!r}: needs one of {", ".join(VARIANCES)}.'
     )
   return mean.squeeze(axes), var.squeeze(axes)
+
+
+def _refuse_single_values(shape, positions):
+  if math.prod(shape[axis] for axis in positions) < 2:
+    raise ValueError(
+      "norm.variance = 'per_image' averages the variances of images over their "
+      f'positions; an input of shape {shape} has one value per image and '
+      "channel, whose variance is 0. Use norm.variance = 'two_pass', or give "
+      "layers without positions another norm: norm.sites = ('hidden*=none',)."
+    )
 
 
 def finite(x: jax.Array, mask_N: jax.Array | None) -> jax.Array:
