@@ -13,31 +13,50 @@ function config() {
     font,
     axis: { ...text, gridColor: line, domainColor: line, tickColor: line },
     legend: text,
+    title: { color: ink, fontWeight: 600, anchor: 'start' },
     header: { ...text, labelFontWeight: 600, labelLimit: 240 },
     view: { stroke: null },
   };
 }
 
+// Panels that share the room there is: fewer side by side on a phone.
+function fitted(spec, room) {
+  if (!spec.facet || !room) return spec;
+  const columns = Math.max(1, Math.min(spec.columns, Math.floor(room / 220)));
+  const axes = spec.resolve ? 78 : 22 + 60 / columns;
+  const width = Math.max(100, Math.floor(room / columns - axes));
+  return { ...spec, columns, spec: { ...spec.spec, width } };
+}
+
+// A chart is drawn from its text, or from what its `make` returns.
 async function draw(chart) {
-  const spec = JSON.parse(document.getElementById(chart.dataset.spec).textContent);
+  const spec = chart.make
+    ? chart.make()
+    : JSON.parse(document.getElementById(chart.dataset.spec).textContent);
   const options = {
     actions: false,
-    renderer: 'svg',
+    renderer: spec.usermeta?.renderer || 'svg',
     config: config(),
     tooltip: { theme: dark.matches ? 'dark' : 'light' },
   };
-  await vegaEmbed(chart, spec, options);
+  const { view } = await vegaEmbed(
+    chart, fitted(spec, chart.clientWidth), options);
   // The table below it is for who cannot see it.
-  const drawn = chart.querySelector('svg');
+  const drawn = chart.querySelector('svg, canvas');
   drawn.removeAttribute('aria-roledescription');
   drawn.setAttribute('role', 'img');
   drawn.setAttribute('aria-label', chart.dataset.label);
+  return view;
 }
 
 async function all() {
-  for (const chart of document.querySelectorAll('.chart')) await draw(chart);
+  for (const chart of document.querySelectorAll('.chart')) {
+    await draw(chart);
+    // Between two charts, the page answers.
+    await new Promise((resolve) => { setTimeout(resolve); });
+  }
   document.documentElement.dataset.drawn = '';
 }
 
-all();
+addEventListener('DOMContentLoaded', all);
 dark.addEventListener('change', all);

@@ -1,0 +1,122 @@
+"""Charts that answer the mouse, as Vega-Lite: data, never a program."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+COLORS = ('#2e75b6', '#c0504d', '#3c8d5a', '#8a63b8', '#b7791f', '#4a9aa8')
+SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json'
+_DIGITS = 5  # of a number in a chart
+
+
+class Chart(NamedTuple):
+  """A chart, and the table behind it.
+
+  Attributes:
+    spec: in Vega-Lite.
+    columns: of the table.
+    rows: as many cells each.
+    caption: what a reader must know of it.
+  """
+
+  spec: Mapping[str, Any]
+  columns: Sequence[str]
+  rows: Sequence[Sequence[str]]
+  caption: str
+
+
+def number(value: float) -> float | None:
+  """Returns a number that JSON has, with five digits; None for others."""
+  value = float(value)
+  return float(f'{value:.{_DIGITS}g}') if math.isfinite(value) else None
+
+
+def words(value: float | None) -> str:
+  """Writes a number of a table."""
+  if value is None or not math.isfinite(value):
+    return 'not finite'
+  return f'{value:,.0f}' if value == int(value) else f'{value:.4g}'
+
+
+def spec(
+  rows: Sequence[Mapping[str, Any]],
+  unit: Mapping[str, Any],
+  panels: Sequence[str] = (),
+  *,
+  columns: int = 3,
+  height: int = 150,
+  independent: Sequence[str] = (),
+) -> dict[str, Any]:
+  """Returns a whole specification, with a panel for each of `panels`.
+
+  Args:
+    rows: its data; 'panel' names a row's panel.
+    unit: what is drawn in a panel.
+    panels: in order; one panel has the whole width.
+    columns: of panels, at most; a narrow screen has fewer.
+    height: of a panel, in pixels.
+    independent: the channels of which each panel has a scale of its own.
+  """
+  of_all = {'$schema': SCHEMA, 'data': {'values': rows}, 'background': None}
+  if len(panels) < 2:
+    title = {'title': panels[0]} if panels else {}
+    size = {'width': 'container', 'height': height * 3 // 2}
+    return of_all | dict(unit) | size | title
+  own = {'resolve': {'scale': dict.fromkeys(independent, 'independent')}}
+  return {
+    **of_all,
+    'facet': {'field': 'panel', 'title': None, 'sort': list(panels)},
+    'columns': min(columns, len(panels)),
+    'spec': dict(unit) | {'width': 750 // columns, 'height': height},
+    **(own if independent else {}),
+  }
+
+
+def steps(values: Sequence[float]) -> dict[str, Any]:
+  """Returns the axis of training steps; of logarithms if they are dense early.
+
+  Args:
+    values: the steps that are drawn.
+  """
+  ordered = sorted({*values})
+  early = len(ordered) > 4 and ordered[len(ordered) // 2] * 5 < ordered[-1]
+  scale = {'type': 'symlog', 'constant': 1} if early else {'nice': False}
+  return {
+    'field': 'x',
+    'type': 'quantitative',
+    'title': 'step',
+    'scale': scale,
+    'axis': {'format': '~s', 'tickCount': 4, 'labelOverlap': True},
+  }
+
+
+def quantity(values: Sequence[float | None], title: str) -> dict[str, Any]:
+  """Returns a vertical axis; of logarithms if it spans three decades.
+
+  Args:
+    values: what is drawn.
+    title: of the axis, with its unit.
+  """
+  known = [value for value in values if value is not None]
+  wide = known and min(known) > 0 and max(known) > 1000 * min(known)
+  return {
+    'field': 'y',
+    'type': 'quantitative',
+    'title': title,
+    'scale': {'type': 'log'} if wide else {'zero': False},
+    'axis': {'tickCount': 4, 'format': '~e' if wide else '~g'},
+  }
+
+
+def colors(names: Sequence[str]) -> dict[str, Any]:
+  """Returns the encoding of lines' colors, with a legend above."""
+  return {
+    'field': 'line',
+    'type': 'nominal',
+    'sort': None,
+    'scale': {'domain': list(names), 'range': COLORS},
+    'title': None,
+    'legend': {'orient': 'top', 'columns': 4, 'labelLimit': 260}
+    if len(names) > 1
+    else None,
+  }
