@@ -5,7 +5,7 @@ A result has the accuracy of each of its runs; a study may have more, and its
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bnresearch.reports.site.vega import COLORS, SCHEMA, Chart

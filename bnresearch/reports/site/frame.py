@@ -43,6 +43,7 @@ def environment(
   )
   # For texts that a template makes markup of before they are shown.
   made.filters['shown'] = shown
+  made.policies['json.dumps_kwargs'] = {}  # in their order, not sorted
   made.globals |= names
   return lambda template, **own: made.get_template(template).render(**own)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bnresearch.reports import drift
+from bnresearch.reports import drift, targets
 from bnresearch.reports.site import densities, lines, vega
 from bnresearch.reports.site.vega import Chart
 from bnresearch.runs.logbook import Series
 
 _LAYERS = 24  # panels of a chart, at most
-_LINES = 6  # of a panel; more of them make a chart for each last word
+_LINES = 4  # of a panel; more of them make a chart for each last word
+_TIMES = 20  # another's size, beside which a quantity looks like zero
+_RECORDS = 6  # of a line through the loss
 _RANKED = 12  # numbers of an array that have a line each
 _SPANS = (
   8  # times another panel's range, from which each has an axis of its own
@@ -66,8 +68,10 @@ def charts(probe: str, found: Found) -> Iterator[Chart]:
   if probe == 'loss_slices':
     found = dict(found)
     yield from _slice(found)
-  own = {path: s for path, s in found.items() if '/' not in path}
-  inner = {path: s for path, s in found.items() if '/' in path}
+  own, inner = {}, {}
+  for path, series in found.items():
+    whole = '/' not in path or targets.is_scalar(f'probe/{probe}/{path}')
+    (own if whole else inner)[path] = series
   if own:
     yield _of_network(own)
   yield from _of_layers(inner)
@@ -82,33 +86,49 @@ def _of_network(own):
 
 
 def _of_layers(inner):
-  """Yields a chart, or one for each last word of many quantities."""
+  """Yields a chart, or one for each last word of quantities that are unlike."""
   pairs = split([*inner])
-  quantities = list(dict.fromkeys(q for _, q in pairs.values()))
-  words = list(dict.fromkeys(q.rpartition('/')[2] for q in quantities))
-  several = len(quantities) > _LINES and len(words) < len(quantities)
-  for word in words if several else ['']:
+  words = dict.fromkeys(q.rpartition('/')[2] for _, q in pairs.values())
+  apart = len(words) > 1 and _unlike(pairs, inner)
+  for word in words if apart else ['']:
     chosen = {
       path: pair
       for path, pair in pairs.items()
-      if not several or pair[1].rpartition('/')[2] == word
+      if not apart or pair[1].rpartition('/')[2] == word
     }
-    if not chosen:
-      continue
-    layers = list(dict.fromkeys(layer for layer, _ in chosen.values()))
-    shown = [layers[k] for k in lines.some(len(layers), _LAYERS)]
-    rows, ranges = [], {}
-    for path, (layer, quantity) in chosen.items():
-      if layer in shown:
-        name = quantity.rpartition('/')[0] if several else quantity
-        found = _rows(layer, name, inner[path])
-        rows += found
-        ranges.setdefault(layer, []).extend(row['y'] for row in found)
-    if rows:
-      yield lines.chart(
-        *(rows, word, _caption(shown, layers, {p: inner[p] for p in chosen})),
-        independent=_differ(ranges.values()),
-      )
+    if made := _chart(chosen, inner, word):
+      yield made
+
+
+def _chart(chosen, inner, word):
+  """Returns the chart of some results; None if they have no number."""
+  layers = list(dict.fromkeys(layer for layer, _ in chosen.values()))
+  shown = [layers[k] for k in lines.some(len(layers), _LAYERS)]
+  rows, ranges = [], {}
+  for path, (layer, quantity) in chosen.items():
+    if layer in shown:
+      name = quantity.rpartition('/')[0] if word else quantity
+      found = _rows(layer, name, inner[path])
+      rows += found
+      ranges.setdefault(layer, []).extend(row['y'] for row in found)
+  if not rows:
+    return None
+  caption = _caption(shown, layers, {path: inner[path] for path in chosen})
+  differ = _differ(ranges.values())
+  return lines.chart(rows, word, caption, independent=differ)
+
+
+def _unlike(pairs, inner):
+  """Says whether quantities are too many, or too different, for one panel."""
+  largest: dict[str, float] = {}
+  for path, (_, quantity) in pairs.items():
+    values = np.abs(inner[path].values)
+    known = values[np.isfinite(values)]
+    if len(known):
+      largest[quantity] = max(largest.get(quantity, 0), float(known.max()))
+  sizes = [size for size in largest.values() if size > 0]
+  many = len(largest) > _LINES
+  return many or (bool(sizes) and max(sizes) > _TIMES * min(sizes))
 
 
 def _caption(shown, layers, found):
@@ -192,7 +212,7 @@ def _slice(found):
       'x': vega.number(x),
       'y': vega.number(y),
     }
-    for t in lines.some(len(at.steps), _LINES)
+    for t in lines.some(len(at.steps), _RECORDS)
     for x, y in zip(at.values[t], loss.values[t])
   ]
   rows = [row for row in rows if row['y'] is not None]

@@ -128,6 +128,7 @@ def chart(
   color = vega.colors(names)
   layers: list[dict[str, Any]] = []
   if any('a' in row for row in found):
+    found = [{'a': row['y'], 'b': row['y'], **row} for row in found]
     band = {'x': x, 'y': y | {'field': 'a'}, 'y2': {'field': 'b'}}
     layers.append(
       {

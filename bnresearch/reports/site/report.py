@@ -1,4 +1,4 @@
-"""`--mode=report`: a page for each run and for each sweep, rewritten at will."""
+"""`--mode=report`: pages of runs and sweeps, rewritten as runs go on."""
 
 import collections
 import hashlib

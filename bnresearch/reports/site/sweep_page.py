@@ -74,7 +74,7 @@ def page(
     settings=settings,
     best=_best(settings),
     lost=[run for run in runs if run.state in _LOST],
-    warned=[run for run in runs if run.warnings],
+    warned=_warned(runs),
     values={key: _values(runs, key) for key in varied},
     shared=_shared(runs, varied),
     numbers=vega,
@@ -88,6 +88,15 @@ def _counts(runs):
   """Returns {state: runs}, in the order of STATES."""
   found = collections.Counter(run.state for run in runs)
   return {s: found[s] for s in (*STATES, *found) if found[s]}
+
+
+def _warned(runs) -> dict[str, list[Summary]]:
+  """Returns {warning: the runs that have it}."""
+  found: dict[str, list[Summary]] = {}
+  for run in runs:
+    for text in run.warnings:
+      found.setdefault(text, []).append(run)
+  return found
 
 
 def _varied(runs) -> Iterator[str]:

@@ -62,13 +62,16 @@ def spec(
     title = {'title': panels[0]} if panels else {}
     size = {'width': 'container', 'height': height * 3 // 2}
     return of_all | dict(unit) | size | title
-  own = {'resolve': {'scale': dict.fromkeys(independent, 'independent')}}
+  # Each panel names its steps: else a row that is not full has axes below it.
+  own: dict[str, Any] = {'axis': {'x': 'independent'}}
+  if independent:
+    own['scale'] = dict.fromkeys(independent, 'independent')
   return {
     **of_all,
     'facet': {'field': 'panel', 'title': None, 'sort': list(panels)},
     'columns': min(columns, len(panels)),
     'spec': dict(unit) | {'width': 750 // columns, 'height': height},
-    **(own if independent else {}),
+    'resolve': own,
   }
 
 
@@ -104,7 +107,7 @@ def quantity(values: Sequence[float | None], title: str) -> dict[str, Any]:
     'type': 'quantitative',
     'title': title,
     'scale': {'type': 'log'} if wide else {'zero': False},
-    'axis': {'tickCount': 4, 'format': '~e' if wide else '~g'},
+    'axis': {'tickCount': 4, 'format': '.4~g'},
   }
 
 
@@ -116,7 +119,12 @@ def colors(names: Sequence[str]) -> dict[str, Any]:
     'sort': None,
     'scale': {'domain': list(names), 'range': COLORS},
     'title': None,
-    'legend': {'orient': 'top', 'columns': 4, 'labelLimit': 260}
+    'legend': {
+      'orient': 'top',
+      'columns': 4,
+      'labelLimit': 260,
+      'symbolOpacity': 1,
+    }
     if len(names) > 1
     else None,
   }

@@ -23,7 +23,7 @@ function config() {
 function fitted(spec, room) {
   if (!spec.facet || !room) return spec;
   const columns = Math.max(1, Math.min(spec.columns, Math.floor(room / 220)));
-  const axes = spec.resolve ? 78 : 22 + 60 / columns;
+  const axes = spec.resolve?.scale ? 78 : 22 + 60 / columns;
   const width = Math.max(100, Math.floor(room / columns - axes));
   return { ...spec, columns, spec: { ...spec.spec, width } };
 }

@@ -1,6 +1,8 @@
 // The charts of several runs, from the page's summary; the table's order.
 'use strict';
 
+{  // Vega's own names are everywhere else.
+
 const all_of = JSON.parse(document.getElementById('summary').textContent);
 const { knobs, metrics, points, settings, curves } = all_of;
 const COLORS = ['#2e75b6', '#c0504d', '#3c8d5a', '#8a63b8', '#b7791f', '#4a9aa8'];
@@ -31,8 +33,8 @@ function scaleOf(values, numeric) {
   const wide = low > 0 && high > 50 * low;
   return {
     type: 'quantitative',
-    scale: wide ? { type: 'log' } : { zero: false },
-    axis: { tickCount: 5, labelOverlap: true },
+    scale: { ...(wide ? { type: 'log' } : { zero: false }), padding: 16 },
+    axis: { tickCount: 5, labelOverlap: true, grid: !wide, format: '.4~g' },
   };
 }
 
@@ -65,9 +67,11 @@ function colored(field, { title, numeric, of }, from = points) {
     field, title,
     ...(few
       ? { type: 'nominal', scale: { domain: values, range: COLORS } }
-      : { ...scaleOf(values, true), axis: undefined,
-        scale: { ...scaleOf(values, true).scale, scheme: 'viridis' } }),
-    legend: { orient: 'top', columns: 5, labelLimit: 220, gradientLength: 180 },
+      : { type: 'quantitative', scale: { ...scaleOf(values, true).scale, scheme: 'viridis', padding: 0 } }),
+    legend: {
+      orient: 'top', columns: 5, labelLimit: 220, titleLimit: 400, symbolOpacity: 1,
+      gradientLength: 180, ...(!few && { type: 'gradient' }),
+    },
   };
 }
 
@@ -166,7 +170,7 @@ function parallel() {
   const across = {
     field: 'axis', type: 'ordinal', sort: null, title: null,
     scale: { domain: titles, type: 'point', padding: 0.4 },
-    axis: { labelAngle: 0, labelLimit: 150, grid: true, domain: false, ticks: false },
+    axis: { labelAngle: 0, labelLimit: 220, grid: true, domain: false, ticks: false },
   };
   const up = { field: 'at', type: 'quantitative', axis: null, scale: { domain: [-0.03, 1.03] } };
   const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();
@@ -387,3 +391,4 @@ document.getElementById('chart-scatter')?.addEventListener('click', (event) => {
 });
 for (const control of [one, other]) control.addEventListener('change', compare);
 compare();
+}
