@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from bnresearch.reports import drift, targets
 from bnresearch.reports.site import densities, lines, vega
 from bnresearch.reports.site.vega import Chart
