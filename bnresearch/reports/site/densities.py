@@ -84,12 +84,20 @@ def _quantiles(counts_B, edges_B):
 def _heat(places: Collection[int]):
   """Returns the unit of columns whose cells are as dark as dense."""
   x = vega.steps([*places])
+  color = {
+    'field': 'd',
+    'type': 'quantitative',
+    'title': 'density',
+    'scale': {'type': 'log', 'scheme': 'viridis', 'nice': False},
+    'legend': {'orient': 'top', 'gradientLength': 160, 'tickCount': 3},
+  }
   return {
     'transform': [
       {'flatten': ['d', 'low', 'high']},
       {'filter': 'datum.d > 0'},
     ],
-    'mark': {'type': 'rect', 'tooltip': False},
+    # The outline closes the seams between cells.
+    'mark': {'type': 'rect', 'tooltip': False, 'strokeWidth': 0.7},
     'encoding': {
       'x': x,
       'x2': {'field': 'x2'},
@@ -100,12 +108,7 @@ def _heat(places: Collection[int]):
         'axis': {'tickCount': 5},
       },
       'y2': {'field': 'high'},
-      'color': {
-        'field': 'd',
-        'type': 'quantitative',
-        'title': 'density',
-        'scale': {'type': 'log', 'scheme': 'viridis', 'nice': False},
-        'legend': {'orient': 'top', 'gradientLength': 160, 'tickCount': 3},
-      },
+      'color': color,
+      'stroke': color,
     },
   }

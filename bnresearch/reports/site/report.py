@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import bnresearch
-from bnresearch import paths
+from bnresearch import __version__, paths
 from bnresearch.reports import targets
 from bnresearch.reports.site import (
   frame,
@@ -115,7 +114,7 @@ class Report:
       name: records.page('sweep', name) for name in groups if len(groups) > 1
     }
     common = self._common | {
-      'version': bnresearch.__version__,
+      'version': __version__,
       'sweeps': several,
       'alone': alone,
     }

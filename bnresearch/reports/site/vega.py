@@ -121,7 +121,6 @@ def colors(names: Sequence[str]) -> dict[str, Any]:
     'title': None,
     'legend': {
       'orient': 'top',
-      'columns': 4,
       'labelLimit': 260,
       'symbolOpacity': 1,
     }

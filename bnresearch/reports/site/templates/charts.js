@@ -3,7 +3,7 @@
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-function config() {
+function config(room) {
   const of = getComputedStyle(document.documentElement);
   const ink = of.getPropertyValue('--soft').trim();
   const line = of.getPropertyValue('--line').trim();
@@ -12,7 +12,7 @@ function config() {
   return {
     font,
     axis: { ...text, gridColor: line, domainColor: line, tickColor: line },
-    legend: text,
+    legend: { ...text, columns: room < 500 ? 2 : 5 },
     title: { color: ink, fontWeight: 600, anchor: 'start' },
     header: { ...text, labelFontWeight: 600, labelLimit: 240 },
     view: { stroke: null },
@@ -36,7 +36,7 @@ async function draw(chart) {
   const options = {
     actions: false,
     renderer: spec.usermeta?.renderer || 'svg',
-    config: config(),
+    config: config(chart.clientWidth),
     tooltip: { theme: dark.matches ? 'dark' : 'light' },
   };
   const { view } = await vegaEmbed(

@@ -50,7 +50,7 @@ function column(name) {
   }
   const knob = knobs[place];
   return {
-    title: knob.key, numeric: knob.numeric,
+    title: knob.key, short: knob.short, numeric: knob.numeric,
     of: (point) => point.knobs[place],
   };
 }
@@ -69,7 +69,7 @@ function colored(field, { title, numeric, of }, from = points) {
       ? { type: 'nominal', scale: { domain: values, range: COLORS } }
       : { type: 'quantitative', scale: { ...scaleOf(values, true).scale, scheme: 'viridis', padding: 0 } }),
     legend: {
-      orient: 'top', columns: 5, labelLimit: 220, titleLimit: 400, symbolOpacity: 1,
+      orient: 'top', labelLimit: 220, titleLimit: 400, symbolOpacity: 1,
       gradientLength: 180, ...(!few && { type: 'gradient' }),
     },
   };
@@ -138,21 +138,22 @@ function scatter() {
 
 const metric = fill('metric', onlyMetrics, onlyMetrics[0]?.[0]);
 
-function axisOf({ title, numeric, of }) {
+function axisOf({ title, short, numeric, of }) {
   const values = [...new Set(points.map(of).filter((value) => value !== null))];
   if (numeric) values.sort((a, b) => a - b);
   if (!numeric || values.length <= 8) {
     const last = Math.max(values.length - 1, 1);
     const at = (value) => (values.length === 1 ? 0.5 : values.indexOf(value) / last);
-    return { title, of, at, ticks: values.slice(0, 12).map((v) => [at(v), String(v)]) };
+    return { title: short ?? title, of, at, ticks: values.slice(0, 12).map((v) => [at(v), String(v)]) };
   }
   const low = values[0], high = values[values.length - 1];
   const at = (value) => (value - low) / (high - low || 1);
-  const ticks = [low, (low + high) / 2, high].map((v) => [at(v), v.toPrecision(4)]);
-  return { title, of, at, ticks };
+  const ticks = [low, (low + high) / 2, high].map((v) => [at(v), String(Number(v.toPrecision(4)))]);
+  return { title: short ?? title, of, at, ticks };
 }
 
 function parallel() {
+  const room = document.getElementById('chart-parallel').clientWidth;
   const end = column(metric.value);
   const some = knobs.map((knob, k) => [knob, `knob ${k}`])
     .filter(([knob]) => knob.key !== 'seed').slice(0, AXES);
@@ -170,7 +171,9 @@ function parallel() {
   const across = {
     field: 'axis', type: 'ordinal', sort: null, title: null,
     scale: { domain: titles, type: 'point', padding: 0.4 },
-    axis: { labelAngle: 0, labelLimit: 220, grid: true, domain: false, ticks: false },
+    axis: {
+      labelAngle: 0, labelLimit: room / axes.length - 6, grid: true, domain: false, ticks: false,
+    },
   };
   const up = { field: 'at', type: 'quantitative', axis: null, scale: { domain: [-0.03, 1.03] } };
   const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();
@@ -226,7 +229,7 @@ function overlaid() {
   }))).filter((row) => row.y !== null);
   const across = {
     field: 'x', type: 'quantitative', title: 'step',
-    scale: { type: steps.value, nice: false }, axis: { format: '~s', labelOverlap: true },
+    scale: { type: steps.value, nice: false }, axis: { format: '~s', labelOverlap: true, tickCount: 8 },
   };
   const up = { field: 'y', title: curve.value, ...scaleOf(rows.map((row) => row.y), true) };
   const shade = colored('c', by, firstOf);
