@@ -49,10 +49,8 @@ def environment(
 
 
 def shown(value: Any) -> Any:
-  """Returns what a page shows of a text: control characters as escapes."""
-  if isinstance(value, str) and not hasattr(value, '__html__'):
-    return printable(value)
-  return value
+  """Returns what a page shows of a value: control characters as escapes."""
+  return value if hasattr(value, '__html__') else printable(str(value))
 
 
 def trusted(text: str) -> 'Markup':

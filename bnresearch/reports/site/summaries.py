@@ -1,6 +1,6 @@
 """A run in short: what pages of several runs need of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,14 +76,20 @@ def of(record: Record, target: targets.Target | None = None) -> Summary:
   )
 
 
+def ordered(names: Iterable[str]) -> list[str]:
+  """Returns metrics, each once: accuracies and losses, then probes' scalars."""
+  known = [f'{group}/{kind}' for kind in KINDS for group in GROUPS]
+  rank = {name: k for k, name in enumerate(known)}
+  return sorted(dict.fromkeys(names), key=lambda n: rank.get(n, len(rank)))
+
+
 def _curves(metrics) -> Iterator[tuple[str, Series]]:
   """Yields the curves of one number a step, the first of interest first."""
-  wanted = [f'{group}/{kind}' for kind in KINDS for group in GROUPS]
-  wanted += [name for name in metrics if targets.is_scalar(name)]
-  for name in wanted:
-    series = metrics.get(name)
-    if series is not None and series.values.ndim == 1 and len(series.steps):
-      yield name, _kept(series)
+  known = {f'{group}/{kind}' for kind in KINDS for group in GROUPS}
+  for name in ordered(metrics):
+    wanted = name in known or targets.is_scalar(name)
+    if wanted and metrics[name].values.ndim == 1:
+      yield name, _kept(metrics[name])
 
 
 def _kept(series):

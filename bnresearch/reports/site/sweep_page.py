@@ -8,7 +8,7 @@ import numpy as np
 
 from bnresearch import knobs
 from bnresearch.reports import targets
-from bnresearch.reports.site import lines, records, vega
+from bnresearch.reports.site import lines, records, summaries, vega
 from bnresearch.reports.site.summaries import Summary
 from bnresearch.runs import run_directory
 from bnresearch.terminal import printable
@@ -178,7 +178,7 @@ def _metrics(runs, target) -> dict[str, list[float | None]]:
   if target:
     found[f'steps to {target}'] = [r.steps_to for r in runs]
   lasts = [run.last for run in runs]
-  for name in dict.fromkeys(name for last in lasts for name in last):
+  for name in summaries.ordered(name for last in lasts for name in last):
     found[f'{name}, last'] = [last.get(name) for last in lasts]
   for key, title in (
     ('seconds', 'seconds of training'),
@@ -232,7 +232,7 @@ def _plain(value):
 
 def _curves(settings):
   """Returns {metric: curves of settings}, thinned so that all are few."""
-  names = dict.fromkeys(
+  names = summaries.ordered(
     name for setting in settings for run in setting.runs for name in run.curves
   )
   share = _BUDGET // max(len(names) * len(settings), 1)
