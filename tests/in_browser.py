@@ -67,7 +67,7 @@ def opening(browser, site):
 
   with contexts:
     yield make
-  assert complaints == []
+  assert complaints == [], complaints
 
 
 def assert_fits(page, name):
@@ -89,4 +89,4 @@ def assert_accessible(page, name):
     for v in found
     if v['impact'] in ('serious', 'critical')
   ]
-  assert serious == [], name
+  assert serious == [], (name, serious)

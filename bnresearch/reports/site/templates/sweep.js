@@ -352,7 +352,8 @@ find.addEventListener('input', () => {
   const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
   for (const row of rows) {
-    const text = row.textContent.toLowerCase();
+    // Its name and state; numbers would be found by accident.
+    const text = `${row.cells[0].textContent} ${row.cells[1].textContent}`.toLowerCase();
     row.hidden = !words.every((word) => text.includes(word));
     shown += !row.hidden;
   }
