@@ -119,7 +119,6 @@ function scatter() {
   ];
   return base(rows, {
     height: 320,
-    params: [{ name: 'area', select: 'interval', bind: 'scales' }],
     mark: { type: 'point', filled: true, size: 70, opacity: 0.75, cursor: 'pointer' },
     encoding: {
       x: encoded('x', across),
