@@ -103,7 +103,8 @@ def test_a_run_has_small_multiples_of_its_layers(made):
     for spec in data(made[f'run-{BATCH}'])
   ]
   assert {'hidden_1', 'hidden_2'} in found
-  assert {'accuracy', 'loss'} in found
+  assert {'accuracy'} in found
+  assert {'loss'} in found
   assert {'along a line'} in found
 
 
@@ -139,6 +140,22 @@ def test_a_sweep_has_the_best_settings_and_what_was_lost(made):
   lost = text[text.index('Failed, diverged or') :]
   assert 'diverged norm=batch,learning_rate=9, step 1' in lost
   assert 'The loss is nan.' in lost
+
+
+def test_what_only_watches_is_in_no_name_unless_it_must_be(tmp_path):
+  for k, (rate, every) in enumerate([(1.0, 5), (2.0, 5), (2.0, 10)]):
+    written_runs.write(
+      tmp_path / 'sweep' / str(k),
+      rows=written_runs.trained(),
+      optim__learning_rate=rate,
+      probes__every=every,
+    )
+  (summary,) = data(pages(tmp_path / 'report', tmp_path / 'sweep')['index'])
+  assert summary['settings'] == [
+    'learning_rate 1',
+    'learning_rate 2, every 5',
+    'learning_rate 2, every 10',
+  ]
 
 
 def test_a_sweep_has_the_steps_to_a_target(made):
@@ -193,8 +210,8 @@ def test_a_run_alone_is_the_whole_report(workdir, tmp_path):
 def test_several_folders_have_a_page_each_and_one_together(workdir, tmp_path):
   shutil.copytree(workdir / BATCH, tmp_path / 'more' / 'again')
   found = pages(tmp_path / 'report', workdir, tmp_path / 'more')
-  sweeps = [name for name in found if name.startswith('sweep-')]
-  assert len(sweeps) == 2
+  sweeps = {name for name in found if name.startswith('sweep-')}
+  assert sweeps == {'sweep-sweep', 'sweep-more'}
   assert '6 runs' in found['index'].text
   assert 'run-more_again~' in ' '.join(found)
 

@@ -81,10 +81,26 @@ def test_steps_that_are_dense_early_have_an_axis_of_logarithms():
 
 
 @pytest.mark.parametrize(
-  ('values', 'kind'), [([1e-5, 1], 'log'), ([0, 1], None), ([0.1, 1], None)]
+  ('values', 'wide'),
+  [([1e-5, 1], True), ([0, 1], False), ([0.1, 1], False), ([], False)],
 )
-def test_three_decades_have_an_axis_of_logarithms(values, kind):
-  assert vega.quantity(values, '')['scale'].get('type') == kind
+def test_numbers_that_span_three_decades_are_wide(values, wide):
+  assert vega.is_wide(values) is wide
+
+
+@pytest.mark.parametrize(
+  ('independent', 'kind'), [(True, None), (False, 'log')]
+)
+def test_panels_with_axes_of_their_own_are_wide_by_themselves(
+  independent, kind
+):
+  rows = [
+    *lines.rows('a', '', lines.single(series([1e-5, 2e-5]))),
+    *lines.rows('b', '', lines.single(series([1, 2]))),
+  ]
+  made = lines.chart(rows, '', '', independent=independent)
+  (layer,) = made.spec['spec']['layer']
+  assert layer['encoding']['y']['scale'].get('type') == kind
 
 
 # Layers.

@@ -123,8 +123,7 @@ def chart(
   names = list(dict.fromkeys(row['line'] for row in found))
   panels = list(dict.fromkeys(row['panel'] for row in found))
   x = vega.steps([row['x'] for row in found])
-  every = [row[key] for row in found for key in ('y', 'a', 'b') if key in row]
-  y = vega.quantity(every, title)
+  y = vega.quantity(title, logarithmic=_is_wide(found, independent))
   color = vega.colors(names)
   layers: list[dict[str, Any]] = []
   if any('a' in row for row in found):
@@ -156,6 +155,16 @@ def chart(
     independent=('y',) if independent else (),
   )
   return vega.Chart(spec, *_table(found, panels), caption)
+
+
+def _is_wide(found, independent):
+  """Says whether a panel, or all of them on one axis, spans decades."""
+  values: dict[str, list[float]] = {}
+  for row in found:
+    own = values.setdefault(row['panel'] if independent else '', [])
+    own += [row[key] for key in ('y', 'a', 'b') if key in row]
+  positive = all(min(own) > 0 for own in values.values())
+  return positive and any(map(vega.is_wide, values.values()))
 
 
 def some(count: int, most: int) -> np.ndarray:

@@ -86,13 +86,12 @@ def places(workdirs: Sequence[pathlib.Path]) -> list[Place]:
     UserError: a folder has no run; the message names folders in it that have.
   """
   several = len(workdirs) > 1
-  short = {path.name for path in workdirs}
-  own = len(short) == len(workdirs) and '' not in short
+  short = _short([*map(str, workdirs)])
   found, problems = [], []
   for workdir in workdirs:
-    sweep = workdir.name if own else str(workdir)
+    sweep = short[str(workdir)]
     if (workdir / 'config.json').exists():
-      found.append(Place(sweep or str(workdir), str(workdir), workdir))
+      found.append(Place(sweep, str(workdir), workdir))
       continue
     runs = sorted(file.parent for file in workdir.glob('*/config.json'))
     if not runs:
@@ -103,6 +102,18 @@ def places(workdirs: Sequence[pathlib.Path]) -> list[Place]:
   if problems:
     raise UserError('\n'.join(problems))
   return found
+
+
+def sweeps(folders: Sequence[str]) -> dict[str, str]:
+  """Returns {folder: the file name of its page}."""
+  return {path: page('sweep', name) for path, name in _short(folders).items()}
+
+
+def _short(folders):
+  """Returns {folder: its last name}, or the folder itself if two share one."""
+  names = {path: pathlib.Path(path).name for path in folders}
+  own = len({*names.values()}) == len(names) and '' not in names.values()
+  return names if own else {path: path for path in folders}
 
 
 def _without_runs(workdir):

@@ -110,9 +110,7 @@ class Report:
     for run in runs:
       groups[run.place.sweep].append(run)
     alone = len(runs) == 1
-    several = {
-      name: records.page('sweep', name) for name in groups if len(groups) > 1
-    }
+    several = records.sweeps([*groups]) if len(groups) > 1 else {}
     common = self._common | {
       'version': __version__,
       'sweeps': several,

@@ -1,5 +1,6 @@
 """The page of a run: what it is, what it did, and what made it."""
 
+import itertools
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 from bnresearch import knobs
 from bnresearch.reports.site import layers, lines, vega
 from bnresearch.reports.site.records import Record
-from bnresearch.reports.site.summaries import GROUPS, KINDS, Summary
+from bnresearch.reports.site.summaries import GROUPS, Summary
 from bnresearch.runs import data_file
 from bnresearch.sweeps import progress
 from bnresearch.terminal import Refused
@@ -119,19 +120,20 @@ def _curves(run, siblings) -> Iterator[vega.Chart]:
     if others
     else ' No other run has the same config but for its seed, so no band.'
   )
-  rows = []
-  for kind in KINDS:
-    for group in GROUPS:
+  # A loss may span decades, on an axis of logarithms; an accuracy does not.
+  for kinds in (('accuracy', 'top5_accuracy'), ('loss',)):
+    rows = []
+    for kind, group in itertools.product(kinds, GROUPS):
       name = f'{group}/{kind}'
-      if name not in run.curves:
-        continue
-      several = [s.curves[name] for s in siblings if name in s.curves]
-      line = lines.single(run.curves[name])
-      if len(several) > 1:
-        line = _within(line, lines.together(several))
-      rows += lines.rows(kind.replace('_', ' '), group, line)
-  if rows:
-    yield lines.chart(rows, '', caption, independent=True, height=210)
+      if name in run.curves:
+        several = [s.curves[name] for s in siblings if name in s.curves]
+        line = lines.single(run.curves[name])
+        if len(several) > 1:
+          line = _within(line, lines.together(several))
+        rows += lines.rows(kind.replace('_', ' '), group, line)
+    if rows:
+      title = 'loss, nats' if kinds == ('loss',) else ''
+      yield lines.chart(rows, title, caption, independent=True, height=210)
 
 
 def _within(line, band):

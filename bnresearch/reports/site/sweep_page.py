@@ -26,6 +26,7 @@ STATES = {
 _CHOSEN = 'test accuracy at the chosen step'
 _LOST = ('failed', 'diverged', 'interrupted', 'preempted')
 _BEST = 5  # settings
+_WATCHING = 'probes.', 'log.', 'eval.', 'checkpoint.'  # what trains nothing
 _BUDGET = 60_000  # points of all curves
 _SHORTEST, _LONGEST = 12, 80  # points of one curve
 
@@ -109,8 +110,13 @@ def _varied(runs) -> Iterator[str]:
     if key not in run_directory.FREE
     and len({repr(values.get(key, ...)) for values in known}) > 1
   ]
-  rank = {'label': -1, records.SEED: 1}
-  yield from sorted(several, key=lambda key: rank.get(key, 0))
+  yield from sorted(several, key=_rank)
+
+
+def _rank(key):
+  """Returns where a knob stands: label, training, watching, seed."""
+  rank = {'label': 0, records.SEED: 3}
+  return rank.get(key, 2 if key.startswith(_WATCHING) else 1)
 
 
 def _short(keys):
@@ -125,14 +131,21 @@ def _settings(runs, varied, short) -> list[Setting]:
   for run in runs:
     groups.setdefault(run.setting, []).append(run)
   named = [key for key in varied if key != records.SEED]
-  found = []
-  for own in groups.values():
-    values = own[0].values
-    told = named[:1] if values.get('label') and 'label' in named else named
-    words = [f'{short[key]} {_cell(values.get(key, ""))}' for key in told]
-    name = ', '.join(words) if values else own[0].place.name
-    found.append(Setting(name or 'all runs', own))
-  return found
+  trained = [key for key in named if not key.startswith(_WATCHING)]
+  names = [_name(own[0], trained, short) for own in groups.values()]
+  full = [_name(own[0], named, short) for own in groups.values()]
+  return [
+    Setting(name if names.count(name) == 1 else whole, own)
+    for name, whole, own in zip(names, full, groups.values())
+  ]
+
+
+def _name(run, keys, short):
+  """Returns what a setting is called: its label, or its knobs' values."""
+  values = run.values
+  told = keys[:1] if values.get('label') and 'label' in keys else keys
+  words = [f'{short[key]} {_cell(values.get(key, ""))}' for key in told]
+  return (', '.join(words) or 'all runs') if values else run.place.name
 
 
 def _best(settings):

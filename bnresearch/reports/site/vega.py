@@ -89,24 +89,22 @@ def steps(values: Sequence[float]) -> dict[str, Any]:
     'type': 'quantitative',
     'title': 'step',
     'scale': scale,
-    'axis': {'format': '~s', 'tickCount': 4, 'labelOverlap': True},
+    'axis': {'format': '.3~s', 'tickCount': 4, 'labelOverlap': True},
   }
 
 
-def quantity(values: Sequence[float | None], title: str) -> dict[str, Any]:
-  """Returns a vertical axis; of logarithms if it spans three decades.
+def is_wide(values: Sequence[float]) -> bool:
+  """Says whether positive numbers span more than three decades."""
+  return bool(values) and min(values) > 0 and max(values) > 1000 * min(values)
 
-  Args:
-    values: what is drawn.
-    title: of the axis, with its unit.
-  """
-  known = [value for value in values if value is not None]
-  wide = known and min(known) > 0 and max(known) > 1000 * min(known)
+
+def quantity(title: str, *, logarithmic: bool) -> dict[str, Any]:
+  """Returns a vertical axis; `title` has its unit."""
   return {
     'field': 'y',
     'type': 'quantitative',
     'title': title,
-    'scale': {'type': 'log'} if wide else {'zero': False},
+    'scale': {'type': 'log'} if logarithmic else {'zero': False},
     'axis': {'tickCount': 4, 'format': '.4~g'},
   }
 

@@ -137,13 +137,18 @@ function scatter() {
 
 const metric = fill('metric', onlyMetrics, onlyMetrics[0]?.[0]);
 
+function brief(value) {
+  const text = String(value);
+  return text.length > 18 ? `${text.slice(0, 17)}…` : text;
+}
+
 function axisOf({ title, short, numeric, of }) {
   const values = [...new Set(points.map(of).filter((value) => value !== null))];
   if (numeric) values.sort((a, b) => a - b);
-  if (!numeric || values.length <= 8) {
+  if (!numeric || (short && values.length <= 8)) {
     const last = Math.max(values.length - 1, 1);
     const at = (value) => (values.length === 1 ? 0.5 : values.indexOf(value) / last);
-    return { title: short ?? title, of, at, ticks: values.slice(0, 12).map((v) => [at(v), String(v)]) };
+    return { title: short ?? title, of, at, ticks: values.slice(0, 12).map((v) => [at(v), brief(v)]) };
   }
   const low = values[0], high = values[values.length - 1];
   const at = (value) => (value - low) / (high - low || 1);
