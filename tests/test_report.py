@@ -244,6 +244,21 @@ def test_what_cannot_be_read_is_a_warning_and_the_rest_is_there(
   assert len(found) == 6
 
 
+def test_words_in_place_of_numbers_break_no_page(tmp_path):
+  words = {'seconds_without_data': 'x', 'probe_seconds': [], 'more': {}}
+  written_runs.write(
+    tmp_path / 'sweep' / 'a',
+    rows=written_runs.trained(),
+    status=words,
+    sessions=[{'from_step': 'x', 'conventions': 'y', 'commit': 3}],
+  )
+  nothing = {'test/accuracy': float('nan'), 'probe/x/a/b': [float('nan')] * 20}
+  written_runs.write(tmp_path / 'sweep' / 'b', rows=[(0, nothing)], seed=1)
+  found = pages(tmp_path / 'report', tmp_path / 'sweep')
+  assert 'from step x' in found['run-a'].text
+  assert 'nothing yet' in found['run-b'].text
+
+
 def test_sessions_that_differ_and_uncommitted_code_are_warnings(tmp_path):
   sessions = [
     written_runs.SESSION,

@@ -15,6 +15,8 @@ from bnresearch.terminal import Refused, UserError, printable
 
 SEED = 'seed'
 _SIMPLE = re.compile(r'[A-Za-z0-9_=.,+-]{1,120}')
+# Of status.json, what `read_status` does not look at.
+_MEASURED = 'seconds_without_data', 'probe_seconds'
 _WAITS = 0.2  # share of the time without data that is worth a warning
 # What a run's sessions should have in common.
 _SAME = ('commit', 'python', 'jax', 'flax', 'numpy', 'device', 'devices')
@@ -131,6 +133,7 @@ def read(place: Place) -> Record:
   with _heard(said):
     config = _attempt(said, run_directory.find_config, path)
     status = _attempt(said, run_directory.read_status, path) or {}
+    status = _numbers(status)
     sessions = _attempt(said, provenance.sessions, path) or []
     file = path / 'metrics.jsonl'
     is_whole = logbook.is_whole(file, status)
@@ -161,6 +164,15 @@ def without_seed(values: dict[str, Any]) -> str:
   """Returns the same text for runs that differ only in seed and machine."""
   free = {SEED, *run_directory.FREE}
   return json.dumps({k: v for k, v in values.items() if k not in free})
+
+
+def _numbers(status):
+  """Returns a status without what should be a number and is none."""
+  return {
+    key: value
+    for key, value in status.items()
+    if key not in _MEASURED or type(value) in (int, float)
+  }
 
 
 def _attempt(said: list[str], read: Callable[..., Any], path: pathlib.Path):

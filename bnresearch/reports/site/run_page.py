@@ -173,7 +173,7 @@ def _sessions(sessions):
     if key not in _LEFT_OUT and any(key in s for s in sessions)
   )
   rows = [
-    [f'from step {s.get("from_step", 0):,}' for s in sessions],
+    [f'from step {s.get("from_step", 0)}' for s in sessions],
     *([str(s.get(key, '')) for s in sessions] for key in keys),
   ]
   return [[name, *row] for name, row in zip(('session', *keys), rows)]
