@@ -61,6 +61,8 @@ def units(series: Series) -> Line:
   flat = values.reshape(len(values), -1).astype(np.float64)
   flat[~np.isfinite(flat)] = np.nan
   known = ~np.isnan(flat).all(1)
+  if not known.any():
+    return Line(*[np.zeros(0)] * 4)
   low, middle, high = np.nanpercentile(flat[known], (10, 50, 90), axis=1)
   return Line(steps[known], middle, low, high)
 
