@@ -38,13 +38,13 @@ predict the classes of images, one or thousands, files or folders; draw them
 evaluate a checkpoint exactly, under each kind of statistics, and save these
   python -m bnresearch.main --mode=eval --step=best --save_statistics \\
       '--workdir=runs/figure1/init_std=0.01,norm=batch,seed=0'
-write pages of a sweep, which open from disk; write them again as it goes on
-  python -m bnresearch.main --mode=report --workdir=runs/figure1 \\
-      --output=report --target=test/accuracy=0.95 --watch
 evaluate runs alone and as an ensemble, on 10 or 144 crops of each image; write
 all predictions and a reliability diagram
   python -m bnresearch.main --mode=eval --crops=10 --workdir=runs/a \\
       --workdir=runs/b --predictions=both.parquet --figure=both.png
+write pages of a sweep, which open from disk; write them again as it goes on
+  python -m bnresearch.main --mode=report --workdir=runs/figure1 \\
+      --output=report --target=test/accuracy=0.95 --watch
 """
 
 
