@@ -7,6 +7,7 @@ begin with an underscore are shared by their room and are no entries.
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import pathlib
@@ -34,7 +35,7 @@ class Unknown(UserError, LookupError):
 
 def names(room: str) -> tuple[str, ...]:
   """Returns the entries of a room, sorted: `names('norms')`."""
-  found = {m.name for m in _files(room) if not m.name.startswith('_')}
+  found = {file for file in _files(room) if not file.startswith('_')}
   added = {name for where, name in _ADDED if where == room}
   return tuple(sorted(found | added))
 
@@ -64,7 +65,7 @@ def add(room: str, name: str, **contents: Any) -> ModuleType:
     raise ValueError(
       f'name = {name!r}: needs letters, digits and _, and a letter first.'
     )
-  if any(name == file.name for file in _files(room)):
+  if name in _files(room):
     raise ValueError(
       f'name = {name!r}: is a file of bnresearch/{room}. Choose another.'
     )
@@ -74,8 +75,10 @@ def add(room: str, name: str, **contents: Any) -> ModuleType:
   return module
 
 
+@functools.cache
 def _files(room):
-  return pkgutil.iter_modules([str(pathlib.Path(__file__).parent / room)])
+  folder = pathlib.Path(__file__).parent / room
+  return {module.name for module in pkgutil.iter_modules([str(folder)])}
 
 
 def find(room: str, name: str) -> ModuleType:

@@ -78,6 +78,7 @@ OTHERS = {
   'optim.l2': 0.01,
   'optim.clip_norm': 1.0,
   'optim.clip_adaptive': 0.01,
+  'optim.trained': ('*scale', '*bias'),
   'optim.warmup_steps': 10,
   'optim.decay_rate': 0.5,
   'optim.decay_steps': 15,

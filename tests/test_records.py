@@ -58,7 +58,7 @@ def test_float32_comes_back_bit_for_bit_and_short(book, tmp_path):
   written = np.append(values, np.float32([0.1, 0.1]))
   assert read.astype(np.float32).tobytes() == written.tobytes()
   last = (tmp_path / 'metrics.jsonl').read_text().splitlines()[-1]
-  assert last == f'{{"step": {len(values) + 1}, "loss": 0.1}}'
+  assert last == f'{{"step":{len(values) + 1},"loss":0.1}}'
 
 
 def test_python_numbers_and_float64_come_back_as_they_were(book, tmp_path):

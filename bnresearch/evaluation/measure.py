@@ -135,7 +135,7 @@ class Measure:
       frozen: likewise.
       split: likewise.
     """
-    self._probes, self._places, self._pixels = probes, order.places, pixels
+    self._probes, self._pixels = probes, pixels
     self._view = functools.partial(
       NetworkView,
       functions=functions,
@@ -146,7 +146,10 @@ class Measure:
       split=split,
     )
     self._prepare = jax.jit(self._prepared)
-    self._together = jax.jit(functools.partial(self._measured, walks=False))
+    self._together = jax.jit(self._measured_together)
+    self._place = functools.cache(
+      functools.partial(_place, places=order.places)
+    )
 
   def __call__(
     self, network: Network, batches: Batches, previous: Mapping[str, jax.Array]
@@ -162,8 +165,8 @@ class Measure:
     """
     prepared = self._prepare(batches)
     found = self._together(network, prepared, previous)
-    found |= self._measured(network, prepared, previous, walks=True)
-    return _everywhere(found)
+    walked = self._measured(network, prepared, previous, walks=True)
+    return found | (_everywhere(walked) if walked else {})
 
   def compared(self, found: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the results that the next record is compared with."""
@@ -214,13 +217,16 @@ class Measure:
 
     def key(name):
       _, probe, path = name.split('/', 2)
-      return rank[probe], _place(path, self._places)
+      return rank[probe], self._place(path)
 
     return {name: found[name] for name in sorted(found, key=key)}
 
   def _prepared(self, batches):
     images = [self._pixels(shards.split(own.images)) for own in batches]
     return [Batch(x, own.labels) for x, own in zip(images, batches)]
+
+  def _measured_together(self, network, prepared, previous):
+    return _everywhere(self._measured(network, prepared, previous, walks=False))
 
   def _measured(self, network, prepared, previous, *, walks):
     view = self._view(*network, *prepared)

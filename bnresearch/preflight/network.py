@@ -56,6 +56,7 @@ def _problems(parts, machine, resident, swept):
   fresh = parts.training.shapes()
   sites.check(parts)
   sites.check_initializers(parts, fresh.params)
+  sites.check_trained(parts, fresh.params)
   logits_NK, taps = _forward(parts, fresh, devices)
 
   if devices == 1:

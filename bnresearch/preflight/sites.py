@@ -1,7 +1,7 @@
 """Which layers the patterns of a config fit: one that fits none is wrong.
 
 So is one that changes nothing. Both would be silently ignored. The patterns are
-those of norms and of initializers.
+those of norms, of initializers and of what is trained.
 """
 
 import fnmatch
@@ -106,7 +106,7 @@ def check_initializers(parts: Parts, params: Mapping[str, Any]) -> None:
   patterns = [('*', model.initializer), *sites]
   chosen = _chosen(patterns, layers)
   for k, (pattern, init) in enumerate(sites, start=1):
-    there = _fitting('model.init_sites', pattern, layers, 'kernel')
+    there = _fitting('model.init_sites', pattern, layers, 'layer with a kernel')
     if _chosen(patterns[:k] + patterns[k + 1 :], layers) == chosen:
       raise ValueError(
         f"model.init_sites: '{pattern}={init}' is without effect: the layers "
@@ -115,13 +115,31 @@ def check_initializers(parts: Parts, params: Mapping[str, Any]) -> None:
       )
 
 
-def _fitting(key, pattern, layers, what='norm'):
-  """Returns the layers that a pattern fits, at least one."""
-  there = fnmatch.filter(sorted(layers), pattern)
+def check_trained(parts: Parts, params: Mapping[str, Any]) -> None:
+  """Refuses a pattern of `optim.trained` that no parameter fits.
+
+  Args:
+    parts: of the run.
+    params: the parameters of its network, or their shapes.
+
+  Raises:
+    ValueError: names the pattern, and all parameters.
+  """
+  names = {
+    '/'.join(key.key for key in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  }
+  for pattern in parts.config.optim.trained:
+    _fitting('optim.trained', pattern, names, 'parameter')
+
+
+def _fitting(key, pattern, names, what='layer with a norm'):
+  """Returns the names that a pattern fits, at least one."""
+  there = fnmatch.filter(sorted(names), pattern)
   if not there:
     raise ValueError(
-      f'{key}: {pattern!r} fits no layer with a {what}. There are '
-      f'{", ".join(sorted(layers))}.'
+      f'{key}: {pattern!r} fits no {what}. There are '
+      f'{", ".join(sorted(names))}.'
     )
   return there
 

@@ -31,18 +31,23 @@ def measure(
   A layer of more than `correlated_channels` is measured on that many of them,
   at equal distances: eigenvalues take the time of C^3.
   """
-  result = {}
+  numbers, covariances = {}, {}
   for tap, x_VC in view.taps.items():
     C = x_VC.shape[1]
     if correlated_channels < C:
       chosen = np.arange(correlated_channels) * C // correlated_channels
       x_VC = x_VC[:, chosen]
-    last = _numbers(x_VC)
+    numbers[tap], covariances[tap] = _numbers(x_VC)
+  result, last = {}, {}
+  for tap, share_C in _eigenvalues(covariances).items():
+    rank = jnp.exp(jax.scipy.special.entr(share_C).sum())
+    last = {**numbers[tap], 'effective_rank': rank}
     result |= {f'{tap}/{name}': x for name, x in last.items()}
-  return result | (last if result else {})
+  return result | last
 
 
 def _numbers(x_VC):
+  """Returns what needs no eigenvalues, and the covariance over its trace."""
   mean_C, var_C = moments.moments(x_VC, axes=(0,))
   varies_C = x_VC.max(0) > x_VC.min(0)
   x_VC = x_VC.astype(mean_C.dtype) - mean_C[None]
@@ -52,10 +57,26 @@ def _numbers(x_VC):
   deviation_C = jnp.sqrt(jnp.where(varies_C, jnp.diagonal(covariance), 1))
   correlation = covariance / (deviation_C[:, None] * deviation_C[None])
   total, count = jnp.trace(covariance), varies_C.sum()
-  share_C = jnp.maximum(jnp.linalg.eigvalsh(covariance / total), 0)
   apart = jnp.abs(correlation).sum() - jnp.trace(correlation)
-  return {
+  numbers = {
     'correlation': apart / (count * (count - 1)),
-    'effective_rank': jnp.exp(jax.scipy.special.entr(share_C).sum()),
     'participation': total**2 / jnp.square(covariance).sum(),
   }
+  return numbers, covariance / total
+
+
+def _eigenvalues(covariances):
+  """Returns {tap: (C,)}.
+
+  Covariances of one size go to LAPACK in one call: in one for each, which
+  JAX makes at the same time, they took 1.5 times as long. Their singular values
+  are the eigenvalues; `eigvalsh` finds vectors, too.
+  """
+  taps_of = {}
+  for tap, covariance in covariances.items():
+    taps_of.setdefault(len(covariance), []).append(tap)
+  found = {}
+  for taps in taps_of.values():
+    together = jnp.stack([covariances[tap] for tap in taps])
+    found |= zip(taps, jnp.linalg.svd(together, compute_uv=False))
+  return {tap: found[tap] for tap in covariances}

@@ -33,7 +33,7 @@ def measure(view: NetworkView, *, previous: dict) -> dict[str, jax.Array]:
   """
   result, of_layers = {}, []
   for tap, sorted_CV in view.sorted.items():
-    mean_C, var_C = moments.moments(sorted_CV, axes=(1,))
+    mean_C, var_C = moments.moments(view.taps[tap], axes=(0,))
     now = {
       'quantiles': _sorted.quantiles(sorted_CV, LEVELS),
       'mean': mean_C,

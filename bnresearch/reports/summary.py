@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -20,9 +21,10 @@ def tables(
   target: targets.Target | None = None,
 ) -> list[Table]:
   """Returns the summary, and what the probes measured; see `table`."""
-  of_probes = probes(points, workdir)
+  books = _read(points, workdir)
+  of_probes = _probes(points, books)
   more = [of_probes] if of_probes else []
-  return [table(points, workdir, known, target), *more]
+  return [_table(points, workdir, books, known, target), *more]
 
 
 def table(
@@ -43,6 +45,28 @@ def table(
     known: {name: status}, from a launcher; else from the run directories.
     target: its steps get a column.
   """
+  return _table(points, workdir, _read(points, workdir), known, target)
+
+
+class _Book(NamedTuple):
+  """What a run has logged: nothing, if that is not what the run wrote."""
+
+  is_whole: bool
+  metrics: dict[str, logbook.Series]
+
+
+def _read(points, workdir):
+  """Returns the book of each point, in their order."""
+  books = []
+  for point in points:
+    path = point.directory(workdir)
+    file = path / 'metrics.jsonl'
+    is_whole = logbook.is_whole(file, run_directory.read_status(path))
+    books.append(_Book(is_whole, logbook.read(file) if is_whole else {}))
+  return books
+
+
+def _table(points, workdir, books, known, target):
   chose = ' or '.join(
     sorted({choosing_split(p.config.data.held_out) for p in points})
   )
@@ -59,27 +83,26 @@ def table(
     result.add_column(column, justify='right')
   if target:
     result.add_column(f'steps to {target}', justify='right')
-  for point in points:
+  for point, book in zip(points, books):
     path = point.directory(workdir)
     status = (known or {}).get(point.name) or statuses.of_run(path)
-    result.add_row(point.name, status, *_row(point, path, status, target))
+    result.add_row(point.name, status, *_row(point, path, book, status, target))
   return result
 
 
-def probes(points: Sequence[Point], workdir: Path) -> Table | None:
+def _probes(points, books):
   """Returns the last scalars that the probes of each point have measured.
 
   None if there are none.
   """
-  rows = {}
-  for point in points:
-    path = point.directory(workdir)
-    metrics = logbook.read(path / 'metrics.jsonl')
-    rows[point.name] = {
+  rows = {
+    point.name: {
       name.removeprefix('probe/'): f'{series.values[-1]:.4g}'
-      for name, series in metrics.items()
+      for name, series in book.metrics.items()
       if targets.is_scalar(name)
     }
+    for point, book in zip(points, books)
+  }
   columns = list(dict.fromkeys(name for row in rows.values() for name in row))
   if not columns:
     return None
@@ -108,11 +131,9 @@ def _cost(points, workdir):
   return ''
 
 
-def _row(point, path, status, target):
+def _row(point, path, book, status, target):
   told = run_directory.read_status(path)
-  file = path / 'metrics.jsonl'
-  is_whole = logbook.is_whole(file, told)
-  metrics = logbook.read(file) if is_whole else {}
+  is_whole, metrics = book
   accuracy = metrics.get('test/accuracy')
   last = highest = '-' if is_whole else '?'
   if accuracy is not None:

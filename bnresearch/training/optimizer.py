@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules by name, all of them optax's."""
 
+import fnmatch
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,6 +21,7 @@ OPTIONS = {
   'nadam': (),
   'rmsprop': ('momentum', 'nesterov'),
 }
+ALL = ('*',)  # parameters
 
 
 def make(
@@ -29,6 +32,7 @@ def make(
   l2: float = 0.0,
   clip_norm: float = 0.0,
   clip_adaptive: float = 0.0,
+  trained: tuple[str, ...] = ALL,
   learning_rate: float,
   schedule: str = 'constant',
   warmup_steps: int = 0,
@@ -48,6 +52,10 @@ def make(
   weights or a whole vector: its largest norm is that factor times the norm of
   the unit's parameters, which counts as at least 0.001. The logits are left out
   (Brock et al. 2021, 2102.06171, section 4.1).
+
+  `trained` has patterns of paths, as `fnmatch` reads them; parameters that none
+  fits stay as they are, and have no part in the norm that is clipped. Running
+  statistics follow the batches in any case.
   """
   options = {key: options[key] for key in OPTIONS[name] if key in options}
   if 'weight_decay' in options:
@@ -72,7 +80,11 @@ def make(
     chain.append(optax.masked(clip, is_below_logits))
   if not _is_off(l2):
     chain.append(optax.add_decayed_weights(l2, mask=is_kernel))
-  return optax.chain(*chain, getattr(optax, name)(**options))
+  whole = optax.chain(*chain, getattr(optax, name)(**options))
+  if trained == ALL:
+    return whole
+  parts = {True: whole, False: optax.set_to_zero()}
+  return optax.partition(parts, lambda params: are_trained(params, trained))
 
 
 def rate_of(
@@ -102,6 +114,16 @@ def rate_of(
     return after_warmup
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
   return optax.join_schedules([warmup, after_warmup], [warmup_steps])
+
+
+def are_trained(params: Any, patterns: Sequence[str]) -> Any:
+  """Returns, for each parameter, whether a pattern fits its path, 'a/bias'."""
+
+  def fits(path, _):
+    name = '/'.join(key.key for key in path)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+  return jax.tree_util.tree_map_with_path(fits, params)
 
 
 def is_below_logits(params: Any) -> Any:
