@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='a spiral',
     seeds=seeds,
     steps=0,
+    scale=args.scale,
     lost={n: lost_S.tolist() for n, (lost_S, _) in found.items()},
     error={n: error_S.tolist() for n, (_, error_S) in found.items()},
     **provenance.collect(),
