@@ -51,7 +51,8 @@ def get_config(arg: str = ''):
   config.probes.steps = tuple(step for step in FIRST if step <= steps)
   config.probes.step_lengths = LENGTHS
   config.sweep = tuple(
-    NETWORKS[network] | {'norm.name': norm, 'seed': seed}
+    NETWORKS[network]
+    | {'label': f'{network}_{norm}', 'norm.name': norm, 'seed': seed}
     for seed in range(chosen['seeds'])
     for network in chosen['networks'].split('+')
     for norm in ('none', 'batch')

@@ -28,7 +28,7 @@ _THUMB = 960, 180  # pixels; the height is twice what is shown
 def write(
   folder: pathlib.Path,
   studies: Sequence[Study] | None = None,
-  results: pathlib.Path = _scoreboard.FOLDER / 'results',
+  results: pathlib.Path = _scoreboard.RESULTS,
 ) -> None:
   """Writes the site; it replaces one that stands there.
 
