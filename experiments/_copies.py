@@ -8,8 +8,8 @@ import shutil
 _THUMB = 960, 180  # pixels; the height is twice what is shown
 # Coordinates of a path, a marker or a clip; a glyph's scale stays as it is.
 _PLACES = re.compile(r'(?<=[ "])(?:d|x|y|width|height|points)="[^"]*"')
-_LONG = re.compile(r'-?\d+\.\d{3,}(?:e-?\d+)?')
-_AROUND = re.compile(r'\s*([A-Z])\s*')  # a command of a path
+_LONG = re.compile(r'-?\d+\.?\d*e-?\d+|-?\d+\.\d{3,}')
+_AROUND = re.compile(r'\s*([A-Zz])\s*')  # a command of a path
 _DECIMALS = 2  # of a point, 1/72 inch
 
 

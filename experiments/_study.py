@@ -294,4 +294,6 @@ def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
 def save(figure, output: pathlib.Path) -> None:
   """Writes `output`.png and .svg, the same bytes for the same numbers."""
   figure.savefig(paths.made(output).with_suffix('.png'), dpi=130)
-  figure.savefig(output.with_suffix('.svg'), metadata={'Date': None})
+  # The resolution is that of what is rasterized in it.
+  svg = output.with_suffix('.svg')
+  figure.savefig(svg, dpi=200, metadata={'Date': None})
