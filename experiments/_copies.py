@@ -10,6 +10,7 @@ _THUMB = 960, 180  # pixels; the height is twice what is shown
 _PLACES = re.compile(r'(?<=[ "])(?:d|x|y|width|height|points)="[^"]*"')
 _LONG = re.compile(r'-?\d+\.?\d*e-?\d+|-?\d+\.\d{3,}')
 _AROUND = re.compile(r'\s*([A-Zz])\s*')  # a command of a path
+_BETWEEN = re.compile(r'>\s+<')
 _DECIMALS = 2  # of a point, 1/72 inch
 
 
@@ -46,8 +47,11 @@ def copy(stem: str, results: pathlib.Path, to: pathlib.Path) -> list[str]:
 
 
 def slim(svg: str) -> str:
-  """Returns an SVG of Matplotlib with coordinates of two decimals."""
-  return _PLACES.sub(_shorter, svg)
+  """Returns an SVG of Matplotlib with coordinates of two decimals.
+
+  It has no spaces between its elements; its words are paths.
+  """
+  return _BETWEEN.sub('><', _PLACES.sub(_shorter, svg))
 
 
 def _shorter(found):

@@ -93,7 +93,9 @@ class Parser(argparse.ArgumentParser):
         '--scale=ci has no effect with --dry_run, which is smaller still. '
         'Leave out one of them.'
       )
+    namespace = namespace or argparse.Namespace()
     if first.scale != SMALL:
-      folder = results(first.scale)
-      self.set_defaults(output=folder / self._name, **values)
+      namespace.output = results(first.scale) / self._name
+    # What a namespace has already is not set to a flag's default.
+    vars(namespace).update(values)
     return super().parse_args(args, namespace)

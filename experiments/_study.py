@@ -296,4 +296,4 @@ def save(figure, output: pathlib.Path) -> None:
   figure.savefig(paths.made(output).with_suffix('.png'), dpi=130)
   # The resolution is that of what is rasterized in it.
   svg = output.with_suffix('.svg')
-  figure.savefig(svg, dpi=200, metadata={'Date': None})
+  figure.savefig(svg, dpi=130, metadata={'Date': None})

@@ -19,7 +19,7 @@ def parser(text='A title.', **options):
   return _study.parser('affine', text, steps=50_000, **options)
 
 
-def test_a_trial_has_one_seed_few_steps_and_the_digits(monkeypatch):
+def test_a_trial_has_one_seed_few_steps_and_the_digits():
   made = parser(seeds=3)
   made.set_defaults(data='fashion_mnist')
   args = made.parse_args(['--scale=ci'])
