@@ -4,9 +4,9 @@ A study that fails stops no other. One whose result is there, made by this very
 code, is reused; and so are the runs of one that was interrupted.
 """
 
-import collections
 import math
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -44,14 +44,18 @@ def jobs(studies: Sequence[Study], scale: str) -> list[Job]:
   for something: of `--folder=FOLDER` the study has a default, or says what it
   needs. At other scales there is one result a study.
   """
-  if scale != _scale.SMALL:
-    return [Job(s.name, s.name, (f'--scale={scale}',)) for s in studies]
   found = []
   for study in studies:
+    named = re.match(r'configs/\w+\.py', study.fields['Config'])
+    config = named[0] if named else ''
+    if scale != _scale.SMALL:
+      flags = (f'--scale={scale}',)
+      found.append(Job(study.name, study.name, flags, config))
+      continue
     for stem in study.results or [study.name]:
       _, _, _, *arguments = shlex.split(study.command(stem))
       told = tuple(a for a in arguments if not a.partition('=')[2].isupper())
-      found.append(Job(study.name, stem, told))
+      found.append(Job(study.name, stem, told, config))
   return found
 
 
@@ -84,13 +88,13 @@ def run(
   if ended:
     say(f'{len(ended)} of {len(todo)} are reused; --again runs them again.')
   made = {one.job for one in ended}
-  waiting = collections.deque(job for job in todo if job not in made)
+  waiting = [job for job in todo if job not in made]
   running: dict[Job, tuple[subprocess.Popen, float]] = {}
   usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
     while waiting or running:
-      while waiting and len(running) < at_a_time:
-        job = waiting.popleft()
+      while len(running) < at_a_time and (job := _next(waiting, running)):
+        waiting.remove(job)
         running[job] = _job.start(job, results, logs), time.monotonic()
       time.sleep(_EVERY)
       for one in _ended(running, _LIMIT.get(scale, math.inf), logs):
@@ -104,6 +108,12 @@ def run(
       _job.stop(child)
     signal.signal(signal.SIGTERM, usual)
   return sorted(ended, key=lambda one: todo.index(one.job))
+
+
+def _next(waiting, running):
+  """Returns the first job whose runs nobody else makes now; None for none."""
+  taken = {job.config for job in running if job.config}
+  return next((job for job in waiting if job.config not in taken), None)
 
 
 def _ended(running, limit, logs):

@@ -31,11 +31,13 @@ class Job(NamedTuple):
     study: the module.
     stem: of the result's files.
     arguments: of the module.
+    config: its file; studies of one may share runs, and take turns.
   """
 
   study: str
   stem: str
   arguments: tuple[str, ...]
+  config: str = ''
 
   @property
   def command(self) -> str:

@@ -115,6 +115,16 @@ def test_an_interrupt_ends_what_runs(started, tmp_path, monkeypatch):
   assert started['wait_60'].poll() is not None
 
 
+def test_studies_that_may_share_runs_take_turns():
+  one, two = (job(name)._replace(config='configs/a.py') for name in 'ab')
+  other, none = job('c')._replace(config='configs/b.py'), job('d')
+  assert _all._next([one, two], {}) == one
+  assert _all._next([two, other, none], {one: None}) == other
+  assert _all._next([two, none], {one: None, other: None}) == none
+  assert _all._next([two], {one: None}) is None
+  assert _all._next([job('e')], {none: None}) == job('e'), 'they train nothing'
+
+
 def test_the_time_to_go_is_that_of_before_or_of_the_others(capsys):
   ended = [
     _job.Ended(job('a'), 0, 10.0),
@@ -142,6 +152,8 @@ def test_other_scales_have_a_result_a_study():
   made = _all.jobs(_scoreboard.studies(), 'ci')
   assert sorted(one.stem for one in made) == studies.names('experiments')
   assert {one.arguments for one in made} == {('--scale=ci',)}
+  shared = [one.stem for one in made if one.config == 'configs/figure1.py']
+  assert shared == ['ioffe2015_figure1', 'santurkar2018_shift']
 
 
 def test_a_study_that_there_is_not_is_named(capsys):
