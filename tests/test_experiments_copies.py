@@ -105,4 +105,4 @@ def test_a_result_keeps_its_numbers(tmp_path):
     folder / f'{stem}.json' for folder in (tmp_path, _scoreboard.RESULTS)
   )
   assert json.loads(copied.read_text()) == json.loads(kept.read_text())
-  assert copied.stat().st_size < kept.stat().st_size
+  assert copied.stat().st_size < 0.8 * kept.stat().st_size
