@@ -15,19 +15,18 @@ from typing import Any
 
 import bnresearch
 from bnresearch.reports.site import frame
-from experiments import _chart, _made_by, _prose, _rows, _scoreboard
+from experiments import _chart, _copies, _made_by, _prose, _rows, _scoreboard
 from experiments._scoreboard import Study
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 _FLAG = '--report'
 _MARK = '<meta name="generator" content="bnresearch scoreboard">'
-_THUMB = 960, 180  # pixels; the height is twice what is shown
 
 
 def write(
   folder: pathlib.Path,
   studies: Sequence[Study] | None = None,
-  results: pathlib.Path = _scoreboard.FOLDER / 'results',
+  results: pathlib.Path = _scoreboard.RESULTS,
 ) -> None:
   """Writes the site; it replaces one that stands there.
 
@@ -56,7 +55,7 @@ def pages(
 
   Args:
     studies: in the order of the site.
-    figures: {result: endings of its figures that there are}.
+    figures: {result: endings of its files that there are}.
   """
   render = frame.environment(
     _FLAG,
@@ -123,27 +122,10 @@ def _charted(study, result):
 
 
 def _copy(studies, results, made):
-  """Copies numbers and figures; returns {result: endings of its figures}."""
-  to, figures = made / 'results', {}
+  """Copies numbers and figures; returns {result: endings of its files}."""
+  to = made / 'results'
   to.mkdir()
-  for stem in [stem for study in studies for stem in study.results]:
-    figures[stem] = []
-    for file in (results / f'{stem}.{end}' for end in ('json', 'png', 'svg')):
-      if file.exists():
-        shutil.copy(file, to)
-        figures[stem].append(file.suffix)
-    if '.png' in figures[stem]:
-      _thumb(results / f'{stem}.png', to / f'{stem}.webp')
   for file in results.glob('*.csv'):
     shutil.copy(file, to)
-  return figures
-
-
-def _thumb(file, to):
-  """Writes a small copy of a picture."""
-  from PIL import Image
-
-  with Image.open(file) as picture:
-    small = picture.convert('RGB')
-    small.thumbnail(_THUMB)
-    small.save(to, quality=80)
+  stems = [stem for study in studies for stem in study.results]
+  return {stem: _copies.copy(stem, results, to) for stem in stems}

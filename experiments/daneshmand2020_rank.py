@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='Gaussian numbers',
     seeds=args.seeds,
     steps=0,
+    scale=args.scale,
     depth=depth,
     ranks={f'{norm}, width {d}': r.tolist() for (norm, d), r in found.items()},
     **provenance.collect(),

@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='Gaussian numbers',
     seeds=args.seeds,
     steps=0,
+    scale=args.scale,
     depth=depth,
     examples=N,
     squares={name: rows.tolist() for name, rows in found.items()},

@@ -105,7 +105,7 @@ def test_what_was_not_run_has_the_command_that_would_run_it(studies):
   }
   assert 'python -m experiments.ioffe2015_figure2 --scale=paper' in commands
   assert (
-    'python -m experiments.flowers --folder=FOLDER --seeds=2 --scale=full'
+    'python -m experiments.flowers --folder=FOLDER --seeds=2 --scale=paper'
     in commands
   )
 
