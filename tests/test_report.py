@@ -136,7 +136,9 @@ def test_a_sweep_has_every_point_and_what_they_differ_in(made):
 def test_a_sweep_has_the_best_settings_and_what_was_lost(made):
   text = re.sub(r'\s+', ' ', made['index'].text)
   best = 'norm batch, learning_rate 0.1 | 91.00% | 90.00% to 92.00% | 1 2'
-  assert best in cells(made['index'])
+  found = cells(made['index'])
+  assert best in found
+  assert found.index(best) < found.index('norm none, learning_rate 0.1')
   lost = text[text.index('Failed, diverged or') :]
   assert 'diverged norm=batch,learning_rate=9, step 1' in lost
   assert 'The loss is nan.' in lost

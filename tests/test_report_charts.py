@@ -74,6 +74,14 @@ def test_numbers_of_charts_are_short_and_finite(value, told):
   assert vega.number(value) == told
 
 
+@pytest.mark.parametrize(
+  ('value', 'told'),
+  [(3000, '3,000'), (0.12345, '0.1235'), (2e10, '2e+10'), (None, 'not finite')],
+)
+def test_numbers_of_tables_are_short(value, told):
+  assert vega.words(value) == told
+
+
 def test_steps_that_are_dense_early_have_an_axis_of_logarithms():
   early = vega.steps([0, 1, 2, 5, 10, 100, 1000])
   assert early['scale']['type'] == 'symlog'

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 COLORS = ('#2e75b6', '#c0504d', '#3c8d5a', '#8a63b8', '#b7791f', '#4a9aa8')
 SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json'
 _DIGITS = 5  # of a number in a chart
+_LONG = 1e7  # from which a whole number is written with an exponent
 
 
 class Chart(NamedTuple):
@@ -35,7 +36,8 @@ def words(value: float | None) -> str:
   """Writes a number of a table."""
   if value is None or not math.isfinite(value):
     return 'not finite'
-  return f'{value:,.0f}' if value == int(value) else f'{value:.4g}'
+  whole = value == int(value) and abs(value) < _LONG
+  return f'{value:,.0f}' if whole else f'{value:.4g}'
 
 
 def spec(

@@ -59,9 +59,9 @@ function encoded(field, { title, numeric, of }) {
   return { field, title, ...scaleOf(points.map(of), numeric) };
 }
 
-function colored(field, { title, numeric, of }, from = points) {
+function colored(field, { title, numeric, of }, from = points, apart = COLORS.length) {
   const values = [...new Set(from.map(of).filter((value) => value !== null))];
-  const few = !numeric || values.length <= COLORS.length;
+  const few = !numeric || values.length <= apart;
   if (few) values.sort((a, b) => (numeric ? a - b : place(a) - place(b)));
   return {
     field, title,
@@ -191,7 +191,7 @@ function parallel() {
         encoding: {
           x: across, y: up,
           detail: { field: 'p' },
-          color: colored('c', end),
+          color: colored('c', end, points, 0),
           tooltip: [{ field: 'run' }, { field: 'axis' }, { field: 'value' }],
         },
       },
@@ -233,7 +233,7 @@ function overlaid() {
   }))).filter((row) => row.y !== null);
   const across = {
     field: 'x', type: 'quantitative', title: 'step',
-    scale: { type: steps.value, nice: false }, axis: { format: '~s', labelOverlap: true, tickCount: 8 },
+    scale: { type: steps.value, nice: false }, axis: { format: '.3~s', labelOverlap: true, tickCount: 8 },
   };
   const up = { field: 'y', title: curve.value, ...scaleOf(rows.map((row) => row.y), true) };
   const shade = colored('c', by, firstOf);
