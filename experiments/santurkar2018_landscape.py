@@ -67,6 +67,12 @@ TITLES = {
   SMOOTHNESS: 'effective beta-smoothness',
   RELATIVE: "||G' - G|| / ||G||",
 }
+SHORT = {
+  RANGE: 'range of the loss',
+  CHANGE: "gradient's change",
+  SMOOTHNESS: 'beta-smoothness',
+  RELATIVE: 'relative change',
+}
 TICKS = {SMOOTHNESS: (2, 5, 10, 20), RELATIVE: (0.5, 1, 2, 5, 10)}
 LEARNS = (0.1, 2.0)  # nats of the training loss, in which a network learns
 ALL, LEARNING = WHEN = 'all steps', 'while it learns'
@@ -195,9 +201,12 @@ def _short(value):
 def curves(result: dict[str, Any]) -> _chart.Curves:
   """Returns the medians over seeds during training, for the site."""
   medians, rows = result['medians_over_seeds'], []
-  for name, values in medians['values'].items():
+  with_bn_first = sorted(
+    medians['values'].items(), key=lambda item: ', batch, ' not in item[0]
+  )
+  for name, values in with_bn_first:
     network, norm, quantity = name.split(', ')
-    title = f'{NAMES[network]}: {TITLES[quantity]}'
+    title = f'{NAMES[network]}: {SHORT[quantity]}'
     rows += [
       (title, NORMS[norm], step, value)
       for step, value in zip(medians['steps'], values)

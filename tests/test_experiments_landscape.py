@@ -77,12 +77,14 @@ def test_a_bin_has_the_median_of_its_records_in_each_run(recorded):
 
 
 def test_the_site_gets_the_medians_over_seeds_and_the_accuracies():
-  name = f'lenet, batch, {study.RANGE}'
-  medians = {'steps': [0.5, 10, 20], 'values': {name: [0.5, 0.1, None]}}
+  plain, normed = (f'lenet, {n}, {study.RANGE}' for n in ('none', 'batch'))
+  values = {plain: [0.9, None, None], normed: [0.5, 0.1, None]}
+  medians = {'steps': [0.5, 10, 20], 'values': values}
   made = study.curves({'medians_over_seeds': medians})
   assert [*made.rows] == [
-    ('LeNet: range of the loss, in nats', 'with BN', 0.5, 0.5),
-    ('LeNet: range of the loss, in nats', 'with BN', 10, 0.1),
+    ('LeNet: range of the loss', 'with BN', 0.5, 0.5),  # first: it is blue
+    ('LeNet: range of the loss', 'with BN', 10, 0.1),
+    ('LeNet: range of the loss', 'without BN', 0.5, 0.9),
   ]
   runs = [
     {'run': f'lenet_batch,seed={k}', 'test_accuracy': a}
