@@ -2,7 +2,7 @@
 
 Command:  python -m bnresearch.main --config=configs/landscape.py
 Expected: see experiments/santurkar2018_landscape.py, which plots it.
-Time:     about 15 s a point on one CPU core.
+Time:     about 10 s a point on one CPU core.
 
 After a colon, comma-separated:
   networks=lenet+mlp     joined by +

@@ -6,7 +6,6 @@ code, is reused; and so are the runs of one that was interrupted.
 
 import math
 import pathlib
-import re
 import shlex
 import signal
 import subprocess
@@ -46,8 +45,8 @@ def jobs(studies: Sequence[Study], scale: str) -> list[Job]:
   """
   found = []
   for study in studies:
-    named = re.match(r'configs/\w+\.py', study.fields['Config'])
-    config = named[0] if named else ''
+    config = study.fields['Config']
+    config = config if config.startswith('configs/') else ''
     if scale != _scale.SMALL:
       flags = (f'--scale={scale}',)
       found.append(Job(study.name, study.name, flags, config))

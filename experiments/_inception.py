@@ -118,6 +118,8 @@ def conduct(
   default these runs. The rows are written beside the claims.
   """
   published, trial = args.scale == 'paper', args.scale == 'ci'
+  if trial:  # studies run side by side then, so each has its own runs
+    args.folder = f'{args.folder}-{study}'
   scale = 'paper' if published else 'small'
   arg = f'study={study},scale={scale},seeds={args.seeds}'
   if not published:

@@ -31,7 +31,8 @@ class Job(NamedTuple):
     study: the module.
     stem: of the result's files.
     arguments: of the module.
-    config: its file; studies of one may share runs, and take turns.
+    config: '' if nothing is trained. Studies of one config share its runs, and
+      take turns.
   """
 
   study: str

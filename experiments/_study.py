@@ -23,9 +23,10 @@ from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console, explain, say
-from experiments import _scale
+from experiments import _figure, _scale
 
 _ROWS = 60  # most that a printed table has
+canvas, save = _figure.canvas, _figure.save
 
 # Both get what was measured: the runs, or what `measure` makes of them.
 Judge = Callable[[Any], list[claims.Claim]]
@@ -272,28 +273,3 @@ def plus_minus(values: Sequence[float] | np.ndarray, form: str) -> str:
 def seeds(count: int) -> str:
   """Writes how many seeds there are."""
   return f'{count} seed{"s" * (count > 1)}'
-
-
-def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
-  """Returns an empty figure and its panels, (rows, columns)."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot as plt
-
-  plt.rcParams.update({'font.size': 9, 'svg.hashsalt': 'bnresearch'})
-  figure, panels = plt.subplots(
-    rows, columns, figsize=size, layout='constrained', squeeze=False, **options
-  )
-  for panel in panels.flat:
-    panel.spines[['top', 'right']].set_visible(False)
-    panel.grid(alpha=0.3)
-  return figure, panels
-
-
-def save(figure, output: pathlib.Path) -> None:
-  """Writes `output`.png and .svg, the same bytes for the same numbers."""
-  figure.savefig(paths.made(output).with_suffix('.png'), dpi=130)
-  # The resolution is that of what is rasterized in it.
-  svg = output.with_suffix('.svg')
-  figure.savefig(svg, dpi=130, metadata={'Date': None})

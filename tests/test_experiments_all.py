@@ -115,7 +115,7 @@ def test_an_interrupt_ends_what_runs(started, tmp_path, monkeypatch):
   assert started['wait_60'].poll() is not None
 
 
-def test_studies_that_may_share_runs_take_turns():
+def test_studies_that_share_runs_take_turns():
   one, two = (job(name)._replace(config='configs/a.py') for name in 'ab')
   other, none = job('c')._replace(config='configs/b.py'), job('d')
   assert _all._next([one, two], {}) == one
@@ -152,8 +152,15 @@ def test_other_scales_have_a_result_a_study():
   made = _all.jobs(_scoreboard.studies(), 'ci')
   assert sorted(one.stem for one in made) == studies.names('experiments')
   assert {one.arguments for one in made} == {('--scale=ci',)}
-  shared = [one.stem for one in made if one.config == 'configs/figure1.py']
-  assert shared == ['ioffe2015_figure1', 'santurkar2018_shift']
+  figure2, figure3, figure4, spiral = (
+    next(one.config for one in made if one.stem == name)
+    for name in (
+      *('ioffe2015_figure2', 'ioffe2015_figure3', 'ioffe2015_figure4'),
+      'sandler2018_spiral',
+    )
+  )
+  assert figure2 == figure3 != figure4
+  assert spiral == '', 'nothing is trained'
 
 
 def test_a_study_that_there_is_not_is_named(capsys):

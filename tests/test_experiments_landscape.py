@@ -66,12 +66,25 @@ def test_verdicts_on_a_smoother_landscape():
   assert {c.verdict for c in swapped} == {'not reproduced'}
 
 
+def test_a_bin_has_the_median_of_its_records_in_each_run(recorded):
+  # The records of `recorded` are at steps 0, 100, 200 and so on.
+  one = recorded('one', **{RANGE: [5.0, 1.0, 2.0, 3.0, 7.0, 9.0]})
+  two = recorded('two', **{RANGE: [6.0, 1.0, 2.0, 3.0, 8.0, 8.0, 0.0]})
+  steps_B, values_RB = study.binned([one, two], study.RANGE)
+  middle = np.sqrt(300 * 400)
+  np.testing.assert_allclose(steps_B, [0.5, 100, 200, middle, 500], rtol=1e-10)
+  assert values_RB.tolist() == [[5, 1, 2, 5, 9], [6, 1, 2, 5.5, 8]]
+
+
 def test_the_site_gets_the_medians_over_seeds_and_the_accuracies():
-  name = f'LeNet, with BN, {study.RANGE}'
-  made = study.curves({'medians_over_seeds': {name: [[0, 0.5], [10, 0.1]]}})
+  plain, normed = (f'lenet, {n}, {study.RANGE}' for n in ('none', 'batch'))
+  values = {plain: [0.9, None, None], normed: [0.5, 0.1, None]}
+  medians = {'steps': [0.5, 10, 20], 'values': values}
+  made = study.curves({'medians_over_seeds': medians})
   assert [*made.rows] == [
-    ('LeNet: range of the loss, in nats', 'with BN', 0.5, 0.5),
-    ('LeNet: range of the loss, in nats', 'with BN', 10, 0.1),
+    ('LeNet: range of the loss', 'with BN', 0.5, 0.5),  # first: it is blue
+    ('LeNet: range of the loss', 'with BN', 10, 0.1),
+    ('LeNet: range of the loss', 'without BN', 0.5, 0.9),
   ]
   runs = [
     {'run': f'lenet_batch,seed={k}', 'test_accuracy': a}

@@ -6,7 +6,15 @@ import pathlib
 
 import pytest
 
-from experiments import _inception, _rows, _scale, _scoreboard, _site, _study
+from experiments import (
+  _inception,
+  _made_by,
+  _rows,
+  _scale,
+  _scoreboard,
+  _site,
+  _study,
+)
 from tests import studies
 from tests.hostile import of_text
 
@@ -30,7 +38,7 @@ def test_a_trial_has_one_seed_few_steps_and_the_digits():
   assert (usual.data, usual.scale) == ('fashion_mnist', 'small')
 
 
-@pytest.mark.parametrize(('steps', 'few'), [(100, 100), (300, 200), (8e4, 4e3)])
+@pytest.mark.parametrize(('steps', 'few'), [(100, 100), (300, 200), (5e3, 300)])
 def test_a_trial_has_a_twentieth_of_the_steps_if_that_is_enough(steps, few):
   assert _scale.trial(int(steps), {})['steps'] == few
 
@@ -132,3 +140,9 @@ def test_every_page_has_a_trial_to_copy(of_scale):
   _, pages = of_scale('small')
   copied = 'python -m experiments hostile --scale=ci --report=trial'
   assert f'data-copy="{copied}"' in pages['hostile.html']
+
+
+def test_runs_on_different_numbers_of_devices_are_told():
+  made = {'device': 'a CPU', 'devices': [1, 2]}
+  assert _made_by.device(made) == 'a CPU, 1 or 2 devices'
+  assert _made_by.device(made | {'devices': 1}) == 'a CPU, 1 device'
