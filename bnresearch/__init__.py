@@ -28,7 +28,7 @@ The tour, in the order of imports; each room's docstring says what it promises.
   runs              what a run leaves on disk: begin with session.py
   inference         a run opened again; several as an ensemble
   preflight         problems of a run, found before it begins
-  sweeps  reports   many runs; tables of them
+  sweeps  reports   many runs; tables and pages of them
   selftest          is the science the same on all devices here?
   norm_contract     does this normalizer keep what all of them promise?
   main  from_python  python -m bnresearch.main --help; the same from Python

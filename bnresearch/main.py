@@ -19,6 +19,7 @@ from bnresearch.reports import (
   side_by_side,
   summary,
 )
+from bnresearch.reports.site import report
 from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch, local
 from bnresearch.sweeps.points import points
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise configs.ConfigError(unused)
   if args.explain is not None:
     return _explain(args, values)
+  if args.mode == 'report':
+    return _report(args, values)
   if args.mode != 'train':
     return _use_run(args, values)
   if not args.config:
@@ -159,6 +162,29 @@ def _dry_run(chosen, console):
         line += f', its checkpoint restored: test accuracy {accuracy:.2%}'
       console.print(line, soft_wrap=True)
   return 0 if all(s == 'done' for s in result.values()) else 1
+
+
+def _report(args, values):
+  """Writes pages of runs, which it never opens to compute anything."""
+  if not args.workdir or not args.output:
+    raise configs.ConfigError(
+      '--mode=report needs --workdir=DIR, a run or a folder of runs, and '
+      '--output=FOLDER, where its pages go.'
+    )
+  if args.config or args.list or args.point is not None or values:
+    raise configs.ConfigError(
+      '--mode=report takes no --config, --list or --point: the runs have '
+      'their own configs.'
+    )
+  if why := paths.unwritable_folder(args.output):
+    raise configs.ConfigError(f'--output={args.output}: {why}')
+  made = report.Report(
+    args.output, args.workdir, args.target, watched=args.watch
+  )
+  report.show(made, args.output / 'index.html')
+  if args.watch:
+    report.watch(made)
+  return 0
 
 
 def _use_run(args, values):

@@ -54,6 +54,7 @@ from ml_collections import ConfigDict
 from configs import default
 
 NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is not a 2
+_TINY = ('digits', 'synthetic')  # images of 8 pixels
 _PAPERS_BATCH = 32
 
 
@@ -114,7 +115,7 @@ def _small(config: ConfigDict, data: str, steps: int) -> None:
   config.augment.crop = 'padded'
   config.augment.padding = 2
   config.augment.flip = data not in NOT_TO_MIRROR
-  config.model.stem = 'small' if data == 'digits' else 'medium'
+  config.model.stem = 'small' if data in _TINY else 'medium'
   config.model.width = 0.125
   config.model.min_width = 8
   config.norm.momentum = 0.99

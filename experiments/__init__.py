@@ -18,6 +18,10 @@ them. It comes from each study's file:
   curves      makes `_chart.Curves` of a result, if it has any
   COMMANDS    {result: command} of results that other flags than Command's made
 
+`--all --scale=ci` runs all of them as a trial, by `_all.py`; `_scale.py` says
+what the scales are. A parser takes `ci={'flag': value}` where the usual trial
+does not suit a study, and `paper={...}` if it has a published scale.
+
 `--report=FOLDER` writes the same as a site, by `_site.py` and the templates.
 `--verdicts=README.md` writes the verdicts on the paper's main claims between
 the lines <!-- verdicts --> and <!-- /verdicts -->.

@@ -5,12 +5,12 @@ A result has the accuracy of each of its runs; a study may have more, and its
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from bnresearch.reports.site.vega import COLORS, SCHEMA, Chart
 from bnresearch.terminal import printable
 
-_COLORS = ('#2e75b6', '#c0504d', '#3c8d5a', '#8a63b8', '#b7791f', '#4a9aa8')
 _ORDERED = 3  # values of a number that make an axis
 _COLORED = 5  # most values that have a color each
 _FEW_RUNS = 2
@@ -33,22 +33,6 @@ class Curves(NamedTuple):
   x: str
   y: str
   rows: Iterable[tuple[str, str, float, float]]
-  caption: str
-
-
-class Chart(NamedTuple):
-  """A chart, and the table behind it.
-
-  Attributes:
-    spec: in Vega-Lite.
-    columns: of the table.
-    rows: as many cells each.
-    caption: what a reader must know of it.
-  """
-
-  spec: Mapping[str, Any]
-  columns: Sequence[str]
-  rows: Sequence[Sequence[str]]
   caption: str
 
 
@@ -188,7 +172,7 @@ def _points(axes):
 def _spec(rows, unit, panel=''):
   """Returns a whole specification, with a panel for each value of `panel`."""
   of_all = {
-    '$schema': 'https://vega.github.io/schema/vega-lite/v6.json',
+    '$schema': SCHEMA,
     'data': {'values': rows},
     'background': None,
   }
@@ -207,7 +191,7 @@ def _color(field, values):
     'field': field,
     'type': 'nominal',
     'sort': None,
-    'scale': {'domain': sorted(values, key=_place), 'range': _COLORS},
+    'scale': {'domain': sorted(values, key=_place), 'range': COLORS},
     'title': None if field == 'line' else field,
     'legend': {'orient': 'top', 'columns': 4, 'labelLimit': 300},
   }

@@ -50,31 +50,45 @@ Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (R,)
 
 
 def parse(
-  name: str, text: str, argv: Sequence[str] | None, steps: int = 9000
+  name: str,
+  text: str,
+  argv: Sequence[str] | None,
+  steps: int = 9000,
+  trial: str = 'digits',
 ) -> argparse.Namespace:
-  """Returns the flags of such an experiment; `steps` are Inception's."""
-  parser = _study.parser(name, text, seeds=3, folder='inception')
+  """Returns the flags of such an experiment.
+
+  Args:
+    name: of the experiment.
+    text: its header.
+    argv: the arguments.
+    steps: Inception's.
+    trial: data of a trial.
+  """
+  parser = _study.parser(
+    *(name, text),
+    seeds=3,
+    folder='inception',
+    ci={'data': trial, 'steps': 300},
+    paper={},
+  )
   parser.set_defaults(seeds=None)
   parser.add_argument(
-    '--scale',
-    choices=('small', 'paper'),
-    default='small',
-    help='small: images of 28 to 32 pixels, the default; paper: ImageNet',
-  )
-  parser.add_argument(
-    '--data', help='of scale=small: fashion_mnist, the default, cifar10, ...'
+    '--data',
+    help='images of 28 to 32 pixels: fashion_mnist, the default, cifar10, ...; '
+    'of scale=paper: ImageNet',
   )
   parser.add_argument(
     '--steps',
     type=int,
-    help='of scale=small: those of Inception, a multiple of 300; default '
+    help='of Inception, but for scale=paper: a multiple of 300; default '
     f'{steps:,}',
   )
   parser.add_argument(
     '--batch', type=int, help='of scale=paper: 32, the default, 64, 128 or 256'
   )
   args = parser.parse_args(argv)
-  small = args.scale == 'small'
+  small = args.scale != 'paper'
   for key in ('batch',) if small else ('data', 'steps'):
     if getattr(args, key) is not None:
       parser.error(
@@ -103,8 +117,12 @@ def conduct(
   `judge`, `draw` and `rows` get what `measure` makes of the runs by label, by
   default these runs. The rows are written beside the claims.
   """
-  arg = f'study={study},scale={args.scale},seeds={args.seeds}'
-  if args.scale == 'small':
+  published, trial = args.scale == 'paper', args.scale == 'ci'
+  if trial:  # studies run side by side then, so each has its own runs
+    args.folder = f'{args.folder}-{study}'
+  scale = 'paper' if published else 'small'
+  arg = f'study={study},scale={scale},seeds={args.seeds}'
+  if not published:
     arg += f',data={args.data},steps={args.steps}'
   else:
     arg += f',batch={args.batch}'
@@ -114,14 +132,14 @@ def conduct(
     arg,
     judge,
     draw,
-    lambda measured: {'scale': args.scale, 'rows': rows(measured)},
+    lambda measured: {'rows': rows(measured)},
     lambda runs: measure(by_label(runs)),
     **overrides,
-    **({'model__blocks': _dry_blocks(study)} if args.dry_run else {}),
+    **({'model__blocks': _few(study)} if args.dry_run or trial else {}),
   )
 
 
-def _dry_blocks(study):
+def _few(study):
   # Members of the ensemble have a last BN, that of 5a, per activation.
   return '(0, 0, 1)' if study == 'ensemble' else '(0, 0, 0)'
 
@@ -133,7 +151,7 @@ def conduct_both(args: argparse.Namespace, study: str, judge, draw) -> int:
   """
   final = functools.partial(_final, study=study)
   few = {'eval__every': '500', 'checkpoint__every': '500'}
-  seldom = few if args.scale == 'small' else {}
+  seldom = {} if args.scale == 'paper' else few
   return conduct(args, study, judge, draw, final, _final_rows, **seldom)
 
 

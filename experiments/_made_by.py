@@ -15,8 +15,13 @@ def runs(result: dict[str, Any]) -> int:
 
 def device(result: dict[str, Any]) -> str:
   """Returns a result's device and how many there are."""
-  devices = count(result['devices'], 'device')
-  return f'{either(result["device"])}, {devices}'
+  devices = result['devices']
+  many = (
+    f'{either(devices)} devices'
+    if isinstance(devices, list)
+    else count(devices, 'device')
+  )
+  return f'{either(result["device"])}, {many}'
 
 
 def date(result: dict[str, Any]) -> str:

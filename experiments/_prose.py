@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import markdown_it
 
+from bnresearch.reports.site import frame
 from bnresearch.terminal import printable
 
 _ARXIV = re.compile(r'arXiv[\s:]+(\d{4}\.\d{4,5})')
@@ -38,7 +39,7 @@ def html(pages: Mapping[str, str], text: str, inline: bool = False):
         child.hidden = not kept.pop()
     if token.children:
       token.children = [c for c in token.children if not c.hidden]
-  return trusted(parser.renderer.render(tokens, parser.options, {}))
+  return frame.trusted(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _target(pages, href):
@@ -54,11 +55,4 @@ def linked(text: str):
 
   escaped = str(markupsafe.escape(printable(text)))
   url = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
-  return trusted(_ARXIV.sub(url, escaped))
-
-
-def trusted(text: str):
-  """Returns HTML that a template takes as it is."""
-  import markupsafe
-
-  return markupsafe.Markup(text)
+  return frame.trusted(_ARXIV.sub(url, escaped))

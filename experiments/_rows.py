@@ -79,6 +79,11 @@ class Row(NamedTuple):
     return _scoreboard.count(self.result['seeds'], 'seed')
 
   @property
+  def why(self) -> str:
+    """Why there is no result; '' of what its claim says by itself."""
+    return '' if self.study.results else self.study.why
+
+  @property
   def command(self) -> str:
     """What makes the result; of what was not run, what would."""
     command = self.study.command(self.stem)

@@ -11,14 +11,16 @@ import os
 import pathlib
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bnresearch.terminal import UserError
+from experiments import _scale
 from experiments._table import Table, escaped, markdown
 
 FOLDER = pathlib.Path(__file__).parent
 PAGE = FOLDER / 'README.md'
+RESULTS = FOLDER / 'results'
 MARKERS = '<!-- verdicts -->', '<!-- /verdicts -->'
 _FIGURE_1 = 'ioffe2015_figure1_mnist'
 _FIGURE_2 = 'ioffe2015_figure2_fashion_mnist'
@@ -53,6 +55,8 @@ class Study(NamedTuple):
     name: of its module.
     commands: its COMMANDS, {result: command} of those that other flags made.
     curves: its `curves`, which makes _chart.Curves of a result; None for none.
+    scale: of the results, one of `_scale.SCALES`.
+    why: it has no result, in words, if it has none.
   """
 
   title: str
@@ -64,6 +68,8 @@ class Study(NamedTuple):
   name: str
   commands: dict[str, str]
   curves: Callable[[dict[str, Any]], Any] | None
+  scale: str = _scale.SMALL
+  why: str = ''
 
   @property
   def link(self) -> str:
@@ -72,21 +78,36 @@ class Study(NamedTuple):
 
   def command(self, stem: str) -> str:
     """Returns the command that makes a result."""
+    if self.scale != _scale.SMALL:
+      return f'python -m experiments.{self.name} --scale={self.scale}'
     return self.commands.get(stem, self.fields['Command'])
 
 
-def studies() -> list[Study]:
-  """Reads all studies, those of the 2015 paper's figures first."""
+def studies(
+  results: pathlib.Path = RESULTS,
+  scale: str = _scale.SMALL,
+  reasons: Mapping[str, str] | None = None,
+) -> list[Study]:
+  """Reads all studies, those of the 2015 paper's figures first.
+
+  Args:
+    results: the folder of their results.
+    scale: of these.
+    reasons: {name: why it has none}.
+  """
   names = [file.stem for file in FOLDER.glob('[!_]*.py')]
-  return [
-    read(importlib.import_module(f'experiments.{name}'))
+  found = [
+    read(importlib.import_module(f'experiments.{name}'), results)
     for name in sorted(names, key=lambda n: (not n.startswith('ioffe'), n))
+  ]
+  unknown = 'there is no result of it here'
+  return [
+    s._replace(scale=scale, why=(reasons or {}).get(s.name, unknown))
+    for s in found
   ]
 
 
-def read(
-  module: types.ModuleType, results: pathlib.Path = FOLDER / 'results'
-) -> Study:
+def read(module: types.ModuleType, results: pathlib.Path = RESULTS) -> Study:
   """Reads a study from its module and from the folder of all results."""
   title, header, *method = inspect.getdoc(module).split('\n\n')
   fields = re.findall(r'^([A-Z][a-z ]+): +(.*(?:\n .*)*)', header, re.M)

@@ -14,28 +14,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bnresearch
-from bnresearch.terminal import UserError, printable
-from experiments import _chart, _made_by, _prose, _rows, _scoreboard
+from bnresearch.reports.site import frame
+from experiments import _chart, _copies, _made_by, _prose, _rows, _scoreboard
 from experiments._scoreboard import Study
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
-_ASSETS = 'style.css', 'board.js', 'charts.js'
-_VEGA = 'vega.js'
+_FLAG = '--report'
 _MARK = '<meta name="generator" content="bnresearch scoreboard">'
-_THUMB = 960, 180  # pixels; the height is twice what is shown
 
 
 def write(
   folder: pathlib.Path,
   studies: Sequence[Study] | None = None,
-  results: pathlib.Path = _scoreboard.FOLDER / 'results',
+  results: pathlib.Path = _scoreboard.RESULTS,
 ) -> None:
   """Writes the site; it replaces one that stands there.
 
   Raises:
     UserError: the folder has something else, or a package is not installed.
   """
-  _refuse_others(folder)
+  frame.refuse_others(folder, _MARK, _FLAG, 'scoreboard')
   studies = _scoreboard.studies() if studies is None else studies
   folder.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -44,24 +42,10 @@ def write(
     figures = _copy(studies, results, made)
     for name, text in pages(studies, figures).items():
       (made / name).write_text(text, encoding='utf-8')
-    for name in _ASSETS:
-      shutil.copy(_TEMPLATES / name, made / 'assets')
-    (made / 'assets' / _VEGA).write_text(_vega(), encoding='utf-8')
+    frame.assets(made / 'assets', _FLAG, _TEMPLATES / 'board.js')
     if folder.exists():
       shutil.rmtree(folder)
     made.rename(folder)
-
-
-def _refuse_others(folder):
-  """Refuses a folder that has anything but such a site."""
-  if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-    return
-  index = folder / 'index.html'
-  if not index.is_file() or _MARK not in index.read_text(errors='replace'):
-    raise UserError(
-      f'--report={folder}: has files that are no scoreboard, and the site '
-      'would replace them. Give a new folder.'
-    )
 
 
 def pages(
@@ -71,14 +55,20 @@ def pages(
 
   Args:
     studies: in the order of the site.
-    figures: {result: endings of its figures that there are}.
+    figures: {result: endings of its files that there are}.
   """
-  render = _environment()
+  render = frame.environment(
+    _FLAG,
+    _TEMPLATES,
+    made_by=_made_by,
+    room_of=_rows.room,
+    linked=_prose.linked,
+  )
   prose = functools.partial(
     _prose.html, {s.link: f'{s.name}.html' for s in studies}
   )
   common = {
-    'mark': _prose.trusted(_MARK),
+    'mark': frame.trusted(_MARK),
     'verdicts': _rows.VERDICTS,
     'version': bnresearch.__version__,
     'figures': figures,
@@ -131,84 +121,11 @@ def _charted(study, result):
   return _chart.of_runs(result)
 
 
-def _environment():
-  """Returns a function that renders a template, {{ }} escaped.
-
-  Raises:
-    UserError: Jinja2 is not installed.
-  """
-  try:
-    import jinja2
-  except ImportError:
-    raise _missing('jinja2') from None
-
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_TEMPLATES),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    finalize=_shown,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  # For texts that a template makes markup of before they are shown.
-  environment.filters['shown'] = _shown
-  environment.globals |= {
-    'made_by': _made_by,
-    'room_of': _rows.room,
-    'linked': _prose.linked,
-  }
-  return lambda name, **names: environment.get_template(name).render(**names)
-
-
-def _shown(value):
-  """Returns what a page shows of a text: control characters as escapes."""
-  if isinstance(value, str) and not hasattr(value, '__html__'):
-    return printable(value)
-  return value
-
-
-def _vega():
-  """Returns the library of the charts: Vega, Vega-Lite and Vega-Embed.
-
-  Raises:
-    UserError: vl-convert, which brings it, is not installed.
-  """
-  try:
-    import vl_convert
-  except ImportError:
-    raise _missing('vl-convert-python') from None
-  return vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')
-
-
-def _missing(package):
-  return UserError(
-    f'--report needs {package}, which is not installed: '
-    "pip install 'bnresearch[report]'."
-  )
-
-
 def _copy(studies, results, made):
-  """Copies numbers and figures; returns {result: endings of its figures}."""
-  to, figures = made / 'results', {}
+  """Copies numbers and figures; returns {result: endings of its files}."""
+  to = made / 'results'
   to.mkdir()
-  for stem in [stem for study in studies for stem in study.results]:
-    figures[stem] = []
-    for file in (results / f'{stem}.{end}' for end in ('json', 'png', 'svg')):
-      if file.exists():
-        shutil.copy(file, to)
-        figures[stem].append(file.suffix)
-    if '.png' in figures[stem]:
-      _thumb(results / f'{stem}.png', to / f'{stem}.webp')
   for file in results.glob('*.csv'):
     shutil.copy(file, to)
-  return figures
-
-
-def _thumb(file, to):
-  """Writes a small copy of a picture."""
-  from PIL import Image
-
-  with Image.open(file) as picture:
-    small = picture.convert('RGB')
-    small.thumbnail(_THUMB)
-    small.save(to, quality=80)
+  stems = [stem for study in studies for stem in study.results]
+  return {stem: _copies.copy(stem, results, to) for stem in stems}

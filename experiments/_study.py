@@ -8,7 +8,7 @@ import argparse
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,10 @@ from bnresearch.runs import run_directory
 from bnresearch.sweeps import launch
 from bnresearch.sweeps.points import Point, points
 from bnresearch.terminal import Console, explain, say
+from experiments import _figure, _scale
 
 _ROWS = 60  # most that a printed table has
+canvas, save = _figure.canvas, _figure.save
 
 # Both get what was measured: the runs, or what `measure` makes of them.
 Judge = Callable[[Any], list[claims.Claim]]
@@ -39,6 +41,8 @@ def parser(
   seeds: int = 1,
   folder: str | None = None,
   launcher: str = 'local',
+  ci: Mapping[str, Any] | None = None,
+  paper: Mapping[str, Any] | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the flags that every such experiment has.
 
@@ -49,13 +53,13 @@ def parser(
     seeds: default of --seeds.
     folder: of runs that several experiments share, instead of the name.
     launcher: of the runs.
+    ci: {flag: value} of a trial, where `_scale.trial` does not suit; one run at
+      a time, as studies run side by side then.
+    paper: the same of the published scale, if there is one.
   """
   folder = folder or name
-  result = argparse.ArgumentParser(
-    prog=f'python -m experiments.{name}',
-    description=text,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  trial = _scale.trial(steps, {'processes': 1} | dict(ci or {}))
+  result = _scale.Parser(name, text, trial, paper)
   result.set_defaults(name=name, folder=folder, launcher=launcher, processes=1)
   if steps:
     result.add_argument('--data', default='digits', help='digits, mnist, ...')
@@ -73,8 +77,8 @@ def parser(
   result.add_argument(
     '--workdir',
     type=paths.local,
-    help=f'of the runs, which are reused; default runs/{folder}-DATA, or in a '
-    'dry run one that is gone afterwards',
+    help=f'of the runs, which are reused; default runs/{folder}-DATA, of a '
+    f'trial runs/ci/{folder}-DATA, of a dry run one that is gone afterwards',
   )
   result.add_argument(
     '--output',
@@ -136,7 +140,8 @@ def conduct(
   """
   console = Console()
   with tempfile.TemporaryDirectory() as scratch:
-    shared = pathlib.Path('runs', f'{args.folder}-{args.data}')
+    apart = ('ci',) if args.scale == _scale.CI else ()
+    shared = pathlib.Path('runs', *apart, f'{args.folder}-{args.data}')
     default = pathlib.Path(scratch) if args.dry_run else shared
     workdir = args.workdir or default
     try:
@@ -155,6 +160,8 @@ def conduct(
     measured = measure(runs)
     judged = judge(measured)
     say(f'From {seeds(args.seeds)}.\n{claims.text(judged)}')
+    if args.scale == _scale.CI:
+      say(_scale.MEANING[_scale.CI])
     draw(measured, args)
     claims.write(
       args.output.with_suffix('.json'),
@@ -166,6 +173,7 @@ def conduct(
       runs=[_row(point, run) for point, run in zip(chosen, runs)],
       launcher=args.launcher,
       processes=args.processes,
+      scale=args.scale,
       **notes(measured),
       **_made_by(runs),
     )
@@ -265,26 +273,3 @@ def plus_minus(values: Sequence[float] | np.ndarray, form: str) -> str:
 def seeds(count: int) -> str:
   """Writes how many seeds there are."""
   return f'{count} seed{"s" * (count > 1)}'
-
-
-def canvas(rows: int, columns: int, size: tuple[float, float], **options: Any):
-  """Returns an empty figure and its panels, (rows, columns)."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot as plt
-
-  plt.rcParams.update({'font.size': 9, 'svg.hashsalt': 'bnresearch'})
-  figure, panels = plt.subplots(
-    rows, columns, figsize=size, layout='constrained', squeeze=False, **options
-  )
-  for panel in panels.flat:
-    panel.spines[['top', 'right']].set_visible(False)
-    panel.grid(alpha=0.3)
-  return figure, panels
-
-
-def save(figure, output: pathlib.Path) -> None:
-  """Writes `output`.png and .svg, the same bytes for the same numbers."""
-  figure.savefig(paths.made(output).with_suffix('.png'), dpi=130)
-  figure.savefig(output.with_suffix('.svg'), metadata={'Date': None})

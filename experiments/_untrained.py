@@ -1,12 +1,21 @@
 """What experiments that train nothing share: their flags."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
-from experiments import _study
+from experiments import _scale, _study
 
 
 def parser(
-  name: str, text: str, *, dry_run: str, seeds: int = 3, output: str = ''
+  name: str,
+  text: str,
+  *,
+  dry_run: str,
+  seeds: int = 3,
+  output: str = '',
+  ci: Mapping[str, Any] | None = None,
+  paper: Mapping[str, Any] | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the flags of an experiment that trains nothing.
 
@@ -16,12 +25,10 @@ def parser(
     dry_run: what a dry run is.
     seeds: default of --seeds.
     output: default of --output, instead of the name.
+    ci: {flag: value} of a trial, which else has one seed.
+    paper: the same of the published scale, if there is one.
   """
-  result = argparse.ArgumentParser(
-    prog=f'python -m experiments.{name}',
-    description=text,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  result = _scale.Parser(name, text, _scale.trial(None, ci or {}), paper)
   result.add_argument('--seeds', type=_study.at_least_one, default=seeds)
   result.add_argument(
     '--output',

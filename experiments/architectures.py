@@ -45,7 +45,9 @@ Measured = dict[str, dict[str, np.ndarray]]
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('architectures', __doc__, steps=300)
+  parser = _study.parser(
+    'architectures', __doc__, steps=300, ci={'models': 'mlp,lenet'}
+  )
   parser.add_argument(
     '--models', help='comma-separated; default all, in a dry run mlp,lenet'
   )

@@ -45,6 +45,7 @@ DEPTH, WIDTHS = 100, (16, 32, 64, 128, 256)
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
 COLORS = {'none': '#c0504d', 'batch': '#2e75b6'}
 COLLAPSED = 1.1
+_SIZES = {'small': (DEPTH, WIDTHS), 'ci': (40, WIDTHS[:2])}
 
 Ranks = dict[tuple[str, int], np.ndarray]  # {(norm, width): (seeds, depth)}
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     'daneshmand2020_rank', __doc__, dry_run='five narrow layers, one seed'
   )
   args = parser.parse_args(argv)
-  depth, widths = (5, (4, 8)) if args.dry_run else (DEPTH, WIDTHS)
+  depth, widths = (5, (4, 8)) if args.dry_run else _SIZES[args.scale]
   found = measure(depth, widths, 1 if args.dry_run else args.seeds)
   judged = judge(found)
   print(claims.text(judged))
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='Gaussian numbers',
     seeds=args.seeds,
     steps=0,
+    scale=args.scale,
     depth=depth,
     ranks={f'{norm}, width {d}': r.tolist() for (norm, d), r in found.items()},
     **provenance.collect(),

@@ -11,7 +11,7 @@ Config:   configs/flowers.py:seeds=2
 Command:  python -m experiments.flowers --folder=FOLDER --seeds=2
 Cost:     70 minutes on two cores of an AMD EPYC that also ran tests, 11 to 20
           minutes a run on one.
-Not run:  `--scale=full`, the recipe of the source documents: 224 pixels and
+Not run:  `--scale=paper`, the recipe of the source documents: 224 pixels and
           3,120 steps.
 Result:   experiments/results/flowers_*.{png,svg,json}
 
@@ -49,12 +49,27 @@ Training waited for data under 0.1% of the time.
 LABELS = {'batch': 'with BN', 'none': 'without'}
 COLORS = {'batch': '#2e75b6', 'none': '#777777'}
 _MISTAKES = 8
+# Of dry runs and trials; and of trials, which train.
+_TINY = {
+  'data__image_size': '32',
+  'model__auxiliary_heads': 'False',
+  'model__blocks': '(1, 1, 1)',
+  'model__width': '0.1',
+}
+_FEW = {
+  'train__steps': '100',
+  'eval__every': '50',
+  'checkpoint__every': '50',
+  'optim__decay_steps': '50',
+}
 
 
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('flowers', __doc__)
+  parser = _study.parser(
+    'flowers', __doc__, ci={'models': 'googlenet'}, paper={}
+  )
   originals = os.environ.get('BNRESEARCH_DATA_DIR', '')
   parser.add_argument(
     '--folder',
@@ -62,7 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     default=pathlib.Path(originals, 'flowers160') if originals else None,
     help='photographs; default $BNRESEARCH_DATA_DIR/flowers160',
   )
-  parser.add_argument('--scale', choices=study.SCALES, default='small')
   parser.add_argument('--models', default='all', help=', '.join(study.MODELS))
   parser.add_argument('--workers', type=int, default=0, help='that decode')
   parser.set_defaults(data='flowers')
@@ -74,20 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return 2
   models = args.models.replace(',', '+')
-  tiny = {
-    'data__image_size': '32',
-    'model__auxiliary_heads': 'False',
-    'model__blocks': '(1, 1, 1)',
-    'model__width': '0.1',
-  }
+  scale = 'full' if args.scale == 'paper' else 'small'
   return _study.conduct(
     args,
     study.get_config,
-    f'scale={args.scale},models={models},seeds={args.seeds}',
+    f'scale={scale},models={models},seeds={args.seeds}',
     judge,
     draw,
     lambda runs: {
-      'scale': args.scale,
       'best': [_study.best(run) for run in runs],
       'confusion': confusion(_shown(runs)).tolist(),
       'classes': _shown(runs).spec.class_names,
@@ -95,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     },
     data__folder=str(args.folder),
     data__workers=str(args.workers),
-    **(tiny if args.dry_run else {}),
+    **(_TINY if args.dry_run or args.scale == 'ci' else {}),
+    **(_FEW if args.scale == 'ci' else {}),
   )
 
 

@@ -55,7 +55,12 @@ STYLES = {'-': '—', '--': '- -', ':': '···'}  # of the layers, bottom to to
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('ioffe2015_figure1', __doc__, steps=50_000)
+  parser = _study.parser(
+    'ioffe2015_figure1',
+    __doc__,
+    steps=50_000,
+    paper={'data': 'mnist', 'seeds': 3},
+  )
   args = parser.parse_args(argv)
   arg = f'data={args.data},init=both,seeds={args.seeds},steps={args.steps}'
   return _study.conduct(

@@ -84,7 +84,7 @@ Errors = dict[str, list[dict[str, Any]]]
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, evaluates, draws; returns the exit status."""
-  args = _inception.parse('ioffe2015_figure4', __doc__, argv)
+  args = _inception.parse('ioffe2015_figure4', __doc__, argv, trial='synthetic')
   # A dry run of 144 crops would take long.
   crops = 144 if args.scale == 'paper' and not args.dry_run else 10
   if args.data in inception.NOT_TO_MIRROR:

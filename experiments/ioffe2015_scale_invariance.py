@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='Gaussian numbers',
     seeds=args.seeds,
     steps=0,
+    scale=args.scale,
     shape={'examples': N, 'inputs': D, 'units': C},
     factors=factors_A.tolist(),
     errors_are='relative; the largest over seeds, at each factor',

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     'learning_rate_tolerance', __doc__, steps=2000, launcher='vectorized'
   ).parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
-  if args.dry_run:
+  if args.dry_run or args.scale == 'ci':
     arg += ',rates=2,stds=2'
   return _study.conduct(
     args,

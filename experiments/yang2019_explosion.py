@@ -45,6 +45,7 @@ kernels it is as large at both.
 
 N, D, K = 256, 100, 10  # examples, inputs, classes
 DEPTH, WIDTHS = 40, (30, 100, 300, 1000)
+_SIZES = {'small': (DEPTH, WIDTHS), 'ci': (15, WIDTHS)}
 RELU = math.pi / (math.pi - 1)
 ACTIVATIONS = {'relu': '#2e75b6', 'tanh': '#c0504d', 'sigmoid': '#6a9a3c'}
 STDS = (0.01, 1.0)  # of the weights
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     'yang2019_explosion', __doc__, dry_run='six narrow layers, one seed'
   )
   args = parser.parse_args(argv)
-  depth, widths = (6, (8, 16)) if args.dry_run else (DEPTH, WIDTHS)
+  depth, widths = (6, (8, 16)) if args.dry_run else _SIZES[args.scale]
   found = measure(depth, widths, 1 if args.dry_run else args.seeds)
   judged = judge(found)
   print(claims.text(judged))
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data='Gaussian numbers',
     seeds=args.seeds,
     steps=0,
+    scale=args.scale,
     depth=depth,
     examples=N,
     squares={name: rows.tolist() for name, rows in found.items()},

@@ -1,6 +1,5 @@
 """The site of all results: it has all claims, opens anywhere, escapes all."""
 
-import html.parser
 import json
 import pathlib
 import re
@@ -15,57 +14,11 @@ from bnresearch import terminal
 from experiments import __main__ as command_line
 from experiments import _rows, _scoreboard, _site
 from tests.hostile import HEBREW, HOSTILE, PLAIN, of_text
+from tests.page import Page
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / 'experiments' / 'results'
 BIDI = re.compile('[\u202a-\u202e\u2066-\u2069]')
-
-
-class Page(html.parser.HTMLParser):
-  """A page's tags, links, ids and texts of cells, as a browser has them."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.tags, self.links, self.ids, self.cells, self.scripts = (
-      [],
-      [],
-      [],
-      [],
-      [],
-    )
-    # What stands in cells beside others, without a direction of its own.
-    self.text, self.turning, self._inside = '', '', []
-    self.feed(text)
-
-  def handle_starttag(self, tag, attrs):
-    """Keeps the names of attributes; values may differ."""
-    self.tags.append((tag, *sorted(name for name, _ in attrs)))
-    attrs = dict(attrs)
-    self.links += [attrs[k] for k in ('href', 'src') if k in attrs]
-    self.ids += [attrs['id']] if 'id' in attrs else []
-    if tag in ('td', 'th'):
-      self.cells.append('')
-    if tag == 'script':
-      self.scripts.append('')
-    if tag == 'img' and self.cells:
-      self.cells[-1] += attrs['alt']
-    self._inside.append(tag)
-
-  def handle_endtag(self, tag):
-    """Leaves the tag, and those in it that have no end."""
-    while self._inside.pop() != tag:
-      pass
-
-  def handle_data(self, data):
-    """Adds to the page's text, and to the cell or script that it stands in."""
-    if 'script' in self._inside:
-      self.scripts[-1] += data
-    else:
-      self.text += data
-    if {'td', 'th'} & {*self._inside}:
-      self.cells[-1] += data
-      if not {'bdi', 'code'} & {*self._inside}:
-        self.turning += data
 
 
 @pytest.fixture(scope='module')
@@ -152,7 +105,7 @@ def test_what_was_not_run_has_the_command_that_would_run_it(studies):
   }
   assert 'python -m experiments.ioffe2015_figure2 --scale=paper' in commands
   assert (
-    'python -m experiments.flowers --folder=FOLDER --seeds=2 --scale=full'
+    'python -m experiments.flowers --folder=FOLDER --seeds=2 --scale=paper'
     in commands
   )
 

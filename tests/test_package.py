@@ -126,6 +126,10 @@ def installed(tmp_path_factory):
   python = folder / 'venv' / 'bin' / 'python'
   pip('--python', str(python), 'install', *quick, str(wheel), cwd=folder)
   assert (packages / 'bnresearch' / 'py.typed').exists()
+  templates = packages / 'bnresearch' / 'reports' / 'site' / 'templates'
+  assert {'frame.html', 'style.css', 'sweep.js'} <= {
+    file.name for file in templates.iterdir()
+  }
   return python.parent
 
 

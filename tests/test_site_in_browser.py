@@ -3,32 +3,14 @@
 It needs Chromium, `pip install -e '.[browser]'` and the extra `report`.
 """
 
-import contextlib
-import pathlib
-import shutil
-
 import pytest
 
 from experiments import _site
+from tests import in_browser
 from tests.hostile import HOSTILE, of_text
+from tests.in_browser import SCREENS
 
 pytestmark = pytest.mark.study
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-OPTIONS = (
-  *('--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'),
-  *('--disable-background-networking', '--disable-component-update'),
-  '--disable-sync',
-)
-SCREENS = {
-  'desktop': {'viewport': {'width': 1400, 'height': 900}},
-  'laptop': {'viewport': {'width': 1290, 'height': 800}},
-  'tablet': {'viewport': {'width': 1000, 'height': 800}},
-  'phone': {'viewport': {'width': 390, 'height': 844}},
-  'dark': {
-    'viewport': {'width': 1400, 'height': 900},
-    'color_scheme': 'dark',
-  },
-}
 
 
 @pytest.fixture(scope='module')
@@ -41,43 +23,12 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def browser():
-  if not CHROMIUM:
-    pytest.skip('there is no Chromium here')
-  api = pytest.importorskip(
-    'playwright.sync_api', reason="needs pip install '.[browser]'"
-  )
-  with api.sync_playwright() as playwright:
-    chromium = playwright.chromium.launch(
-      executable_path=CHROMIUM, args=list(OPTIONS)
-    )
-    yield chromium
-    chromium.close()
+  yield from in_browser.launched()
 
 
 @pytest.fixture
 def opened(browser, site):
-  """Opens a page of the site; what the browser complains of fails the test."""
-  complaints, contexts = [], contextlib.ExitStack()
-
-  def complain(request):
-    if not request.url.startswith(('file:', 'data:')):
-      complaints.append(f'asks the network for {request.url}')
-
-  def make(name, screen='desktop', folder=site):
-    context = browser.new_context(**SCREENS[screen])
-    contexts.callback(context.close)
-    page = context.new_page()
-    page.on('console', lambda message: complaints.append(message.text))
-    page.on('pageerror', lambda error: complaints.append(str(error)))
-    page.on('request', complain)
-    page.goto((folder / f'{name}.html').as_uri())
-    if page.locator('.chart').count():
-      page.wait_for_selector('html[data-drawn]', state='attached')
-    return page
-
-  with contexts:
-    yield make
-  assert complaints == []
+  yield from in_browser.opening(browser, site)
 
 
 def shown(page):
@@ -103,10 +54,7 @@ def test_every_page_is_whole_and_fits_the_screen(opened, site, screen):
         }
       }"""
     )
-    wide = page.evaluate(
-      'document.documentElement.scrollWidth - window.innerWidth'
-    )
-    assert wide <= 0, f'{name} is {wide} pixels too wide'
+    in_browser.assert_fits(page, name)
     narrow = page.locator('.board td.claim').evaluate_all(
       'cells => Math.min(...cells.map(cell => cell.clientWidth))'
     )
@@ -118,18 +66,8 @@ def test_every_page_is_whole_and_fits_the_screen(opened, site, screen):
 
 @pytest.mark.parametrize('screen', SCREENS)
 def test_axe_finds_nothing_serious(opened, site, screen):
-  axe = pytest.importorskip('axe_playwright_python')
-  script = pathlib.Path(axe.__file__).with_name('axe.min.js').read_text()
   for name in ('index', 'batch_size', 'learning_rate_tolerance'):
-    page = opened(name, screen)
-    page.evaluate(script)
-    found = page.evaluate('axe.run({preload: false})')['violations']
-    serious = [
-      (v['id'], v['nodes'][0]['html'])
-      for v in found
-      if v['impact'] in ('serious', 'critical')
-    ]
-    assert serious == [], name
+    in_browser.assert_accessible(opened(name, screen), name)
 
 
 def test_rows_are_filtered_by_paper_verdict_room_and_words(opened):

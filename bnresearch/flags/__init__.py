@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from bnresearch import command, paths
-from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, RESULTS
+from bnresearch.flags.table import FLAGS, GENERAL, GROUPS, MODES, RESULTS
 
 _MODULE = 'python -m bnresearch.main'
 _EXAMPLES = """
@@ -42,6 +42,9 @@ evaluate runs alone and as an ensemble, on 10 or 144 crops of each image; write
 all predictions and a reliability diagram
   python -m bnresearch.main --mode=eval --crops=10 --workdir=runs/a \\
       --workdir=runs/b --predictions=both.parquet --figure=both.png
+write pages of a sweep, which open from disk; write them again as it goes on
+  python -m bnresearch.main --mode=report --workdir=runs/figure1 \\
+      --output=report --target=test/accuracy=0.95 --watch
 """
 
 
@@ -50,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
   prog = _called_by()
   result = command.parser(
     'main',
-    'Trains the points of a config, evaluates a checkpoint, or predicts with '
-    'one.',
+    'Trains the points of a config, evaluates a checkpoint, predicts with one, '
+    'or writes a report of runs.',
     _EXAMPLES.replace(_MODULE, prog),
   )
   result.prog = prog
@@ -106,7 +109,8 @@ def problems_of_a_dry_run(args: argparse.Namespace) -> Iterator[str]:
   run's with one more word.
   """
   for flag, value in _values(args):
-    if flag.modes == ('train',) and value and value != 'local':
+    trains = 'train' in flag.modes and flag.modes != MODES
+    if trains and value and value != 'local':
       yield (
         f'{flag.name}: has no effect on a dry run, which is made here, point '
         'after point, and kept nowhere. Leave it out, or '
@@ -127,10 +131,10 @@ def _is_given(value):
 
 def _of_several_runs(args):
   runs = args.workdir or []
-  if len(runs) > 1 and args.mode != 'eval':
+  if len(runs) > 1 and args.mode not in ('eval', 'report'):
     yield (
       f'--workdir is given {len(runs)} times: --mode={args.mode} takes one. '
-      'Several are for --mode=eval.'
+      'Several are for --mode=eval and --mode=report.'
     )
   for k, path in enumerate(runs):
     if path.resolve() in [other.resolve() for other in runs[:k]]:

@@ -15,7 +15,7 @@ from bnresearch.reports import (
 )
 from bnresearch.sweeps.launch import LAUNCHERS
 
-MODES = ('train', 'eval', 'predict', 'profile')
+MODES = ('train', 'eval', 'predict', 'profile', 'report')
 
 
 class Flag(NamedTuple):
@@ -66,7 +66,8 @@ GENERAL = (
     type=paths.local,
     action='append',
     help='the folder of the runs, default runs/<name of the config>; or the '
-    'run to evaluate, predict with or profile; repeat it to evaluate several',
+    'run to evaluate, predict with, profile or report; repeat it to evaluate '
+    'or report several; a report takes folders of runs too',
   ),
 )
 POINTS = (
@@ -145,10 +146,28 @@ RESULTS = (
   _flag(
     '--target',
     'train',
+    'report',
     metavar='METRIC=VALUE',
     type=_target,
     help='add a column: the step at which each point first reaches a value, '
     'such as test/accuracy=0.9, interpolated',
+  ),
+)
+REPORT = (
+  _flag(
+    '--output',
+    'report',
+    metavar='FOLDER',
+    type=paths.local,
+    help='where the pages are written: index.html, and a page for each run; '
+    "needs pip install 'bnresearch[report]'",
+  ),
+  _flag(
+    '--watch',
+    'report',
+    help='write them again as runs go on, until none has for a minute; an '
+    'open page shows the new numbers by itself',
+    **_SWITCH,
   ),
 )
 USE = (
@@ -210,5 +229,6 @@ GROUPS = {
   'to train': (*POINTS, *LAUNCHING),
   'to look at the points of a config': (LIST, EXPLAIN, *RESULTS),
   'to use a run': USE,
+  'to report runs as pages': REPORT,
 }
 FLAGS = (*GENERAL, *(flag for flags in GROUPS.values() for flag in flags))

@@ -1,1 +1,1 @@
-"""Reports: tables and figures, made from run directories and nothing else."""
+"""Reports: tables, figures and pages, from run directories and nothing else."""

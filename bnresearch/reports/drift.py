@@ -27,7 +27,11 @@ def of_layer(run: Run, layer: str) -> tuple[np.ndarray, np.ndarray]:
   probe after the start, in units of the nonlinearity's input.
   """
   steps, values_TQC = recorded.metrics(run)[f'{PERCENTILES}/{layer}']
-  return steps[1:], np.abs(values_TQC[1:] - values_TQC[1]).mean(axis=1)
+  return steps[1:], _moved(values_TQC)
+
+
+def _moved(values_TQC):
+  return np.abs(values_TQC[1:] - values_TQC[1]).mean(axis=1)
 
 
 def typical_unit(run: Run, layer: str = '') -> int:
@@ -37,7 +41,13 @@ def typical_unit(run: Run, layer: str = '') -> int:
     run: probed by `activation_percentiles`.
     layer: its name; the last one unless given.
   """
-  _, drift_TC = of_layer(run, layer or layers(run)[-1])
+  of = layer or layers(run)[-1]
+  return typical_of(recorded.metrics(run)[f'{PERCENTILES}/{of}'].values)
+
+
+def typical_of(values_TQC: np.ndarray) -> int:
+  """Returns the same of a layer's percentiles, of three records or more."""
+  drift_TC = _moved(values_TQC)
   order = np.argsort(drift_TC.max(axis=0), kind='stable')
   return int(order[len(order) // 2])
 
