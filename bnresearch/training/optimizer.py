@@ -81,10 +81,12 @@ def make(
   if not _is_off(l2):
     chain.append(optax.add_decayed_weights(l2, mask=is_kernel))
   whole = optax.chain(*chain, getattr(optax, name)(**options))
-  if trained == ALL:
-    return whole
+  return whole if trained == ALL else _of_some(whole, trained)
+
+
+def _of_some(whole, patterns):
   parts = {True: whole, False: optax.set_to_zero()}
-  return optax.partition(parts, lambda params: are_trained(params, trained))
+  return optax.partition(parts, lambda params: are_trained(params, patterns))
 
 
 def rate_of(
