@@ -60,12 +60,13 @@ def test_a_map_is_normalized_over_images_and_positions():
   random = np.random.RandomState(0)
   x_NHWC = random.normal(5, 1, (64, 32, 32, 3))
   x_NHWC += random.normal(size=(64, 1, 1, 3))  # images differ in their means
+  x_NHWC = x_NHWC.astype(np.float32)
   norm = Norm()
   variables = norm.init(jax.random.key(0), x_NHWC, train=False)
   shapes = jax.tree.map(jnp.shape, variables['params'])
   assert shapes == {'scale': (3,), 'bias': (3,)}
-  y_NHWC = np.asarray(train_mode(norm, jnp.asarray(x_NHWC, jnp.float32)))
-  x_MC = x_NHWC.reshape(65_536, 3)
+  y_NHWC = np.asarray(train_mode(norm, x_NHWC))
+  x_MC = x_NHWC.reshape(65_536, 3).astype(np.float64)
   expected = (x_MC - x_MC.mean(0)) / np.sqrt(x_MC.var(0) + 1e-5)
   np.testing.assert_allclose(y_NHWC.reshape(65_536, 3), expected, atol=1e-5)
   assert np.abs(y_NHWC.mean((1, 2))).max() > 1  # no image by itself
