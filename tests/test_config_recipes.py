@@ -1,6 +1,7 @@
 """Presets: slim's argument scopes, and the documents' recipe for flowers."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import knobs, models
+from bnresearch import knobs, lookup, models
 from bnresearch.assembly.data_set import DataSet
 from bnresearch.assembly.network import Network
 from bnresearch.data import Spec
 from bnresearch.sweeps.points import points
+from bnresearch.training import optimizer
 from tests.published import images, parameters
 
 
@@ -148,3 +150,21 @@ def test_the_documents_recipe_is_one_config_apart_from_the_norm():
   ]
   with pytest.raises(configs.ConfigError, match='recipe=documents is of googl'):
     configs.load('configs/flowers.py:recipe=documents,models=inception_v2')
+
+
+def test_the_documents_rate_falls_twice_in_their_30_epochs():
+  """Their StepLR steps once an update: after 14.4 epochs and after 28.8."""
+  config = first('flowers.py:recipe=documents,scale=full')
+  photographs = 3670 - (63 + 89 + 64 + 69 + 79)  # a tenth of each class
+  epoch = math.ceil(photographs / config.train.batch_size)
+  assert (photographs, epoch) == (3306, 104)
+  assert config.train.steps == 30 * epoch == 3120
+  assert config.eval.every == epoch
+  own = lookup.keywords(optimizer.rate_of, config.optim)
+  rate = optimizer.rate_of(config.train.steps, **own)
+  rates = np.asarray(jax.vmap(rate)(jnp.arange(3120)))
+  (falls,) = np.nonzero(np.diff(rates) < 0)
+  assert [round((step + 1) / epoch, 1) for step in falls] == [14.4, 28.8]
+  np.testing.assert_allclose(
+    rates[[0, 1499, 1500, 3000]], [1.5e-3, 1.5e-3, 1.5e-4, 1.5e-5], rtol=1e-6
+  )

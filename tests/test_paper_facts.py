@@ -8,12 +8,81 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnresearch.knobs import KNOBS
 from bnresearch.norms.batch import Norm
+from bnresearch.probes import saturation
+from tests import views
 
 
 def train_mode(norm, x):
   variables = norm.init(jax.random.key(0), x, train=False)
   return norm.apply(variables, x, train=True)
+
+
+def test_the_output_has_mean_beta_and_deviation_gamma():
+  """Whatever the input's are; with an epsilon, the deviation is smaller."""
+  random = np.random.RandomState(0)
+  gamma, beta = random.uniform(0.5, 2, 7), random.normal(size=7)
+  x_NC = random.normal(100, 7, (60, 7))
+  variables = {
+    'params': {'scale': gamma, 'bias': beta},
+    'batch_stats': {'mean': np.zeros(7), 'var': np.ones(7)},
+  }
+  with jax.enable_x64(True):
+    output = lambda epsilon: np.asarray(
+      Norm(epsilon=epsilon).apply(variables, x_NC, train=True)
+    )
+    y_NC = output(0.0)
+    np.testing.assert_allclose(y_NC.mean(0), beta, rtol=1e-12)
+    np.testing.assert_allclose(y_NC.std(0), gamma, rtol=1e-12)
+    assert np.all(output(0.1).std(0) < 0.9995 * gamma)
+
+
+def test_only_the_deviation_as_gamma_undoes_the_normalization():
+  """Section 3: gamma = sqrt(Var[x]); source document 0 has Var[x]."""
+  x_NC = np.random.RandomState(0).normal(2, 3, (60, 7))
+  with jax.enable_x64(True):
+
+    def error(gamma):
+      variables = {
+        'params': {'scale': gamma, 'bias': x_NC.mean(0)},
+        'batch_stats': {'mean': np.zeros(7), 'var': np.ones(7)},
+      }
+      y_NC = Norm(epsilon=0.0).apply(variables, x_NC, train=True)
+      return np.abs(y_NC - x_NC).max()
+
+    assert error(x_NC.std(0)) < 1e-13
+    assert error(x_NC.var(0)) > 1
+
+
+def test_a_map_is_normalized_over_images_and_positions():
+  """64 images of 32x32 pixels: 65,536 values of each of 3 channels."""
+  random = np.random.RandomState(0)
+  x_NHWC = random.normal(5, 1, (64, 32, 32, 3))
+  x_NHWC += random.normal(size=(64, 1, 1, 3))  # images differ in their means
+  x_NHWC = x_NHWC.astype(np.float32)
+  norm = Norm()
+  variables = norm.init(jax.random.key(0), x_NHWC, train=False)
+  shapes = jax.tree.map(jnp.shape, variables['params'])
+  assert shapes == {'scale': (3,), 'bias': (3,)}
+  y_NHWC = np.asarray(train_mode(norm, x_NHWC))
+  x_MC = x_NHWC.reshape(65_536, 3).astype(np.float64)
+  expected = (x_MC - x_MC.mean(0)) / np.sqrt(x_MC.var(0) + 1e-5)
+  np.testing.assert_allclose(y_NHWC.reshape(65_536, 3), expected, atol=1e-5)
+  assert np.abs(y_NHWC.mean((1, 2))).max() > 1  # no image by itself
+
+
+def test_a_sigmoid_is_flat_at_10():
+  """Where source document 1 says that it saturates; s' = s (1 - s)."""
+  slope = float(jax.grad(nn.sigmoid)(10.0))
+  assert slope == pytest.approx(math.exp(-10), rel=1e-3)
+  assert f'{slope:.1e}' == '4.5e-05'
+  threshold = KNOBS['probes.saturation_threshold'].default
+  x_NC = np.float32([[10, -10, 1, 0]])
+  measured = saturation.measure(
+    views.of_tap(x_NC), saturation_threshold=threshold
+  )
+  assert float(measured['tap']) == 2 / 4
 
 
 @pytest.mark.parametrize('a', [0.01, 3.0, 1000.0])
