@@ -8,6 +8,7 @@ After a colon, comma-separated:
   data=fashion_mnist     or digits, mnist
   seeds=1                runs seeds 0 ... seeds-1 of each point
   steps=1000
+  points=all             or activations: ReLU6 and ReLU, expansion 6
 
 Three stages of a small network, each of its units widened by 1 to 10 and
 narrowed by a 1x1 with ReLU6 or without; with the published expansion of 6 also
@@ -16,12 +17,19 @@ ReLU in place of ReLU6.
 
 from configs import default
 
-EXPANSIONS = (1, 2, 4, 6, 10)
+PUBLISHED = 6
+EXPANSIONS = (1, 2, 4, PUBLISHED, 10)
 
 
 def get_config(arg: str = ''):
   """Returns the sweep over expansions, projections, activations and seeds."""
-  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=1000)
+  chosen = default.parse(
+    arg, data='fashion_mnist', seeds=1, steps=1000, points='all'
+  )
+  if chosen['points'] not in ('all', 'activations'):
+    raise ValueError(
+      f'points={chosen["points"]} after the colon: needs all or activations.'
+    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.model.name = 'mobilenet_v2'
@@ -36,15 +44,24 @@ def get_config(arg: str = ''):
   config.optim.schedule = 'cosine'
   config.eval.every = chosen['steps']
   config.checkpoint.every = chosen['steps']
-  points = [
-    {'model.expansion': expansion, 'model.linear_projection': linear}
-    for expansion in EXPANSIONS
-    for linear in (True, False)
-  ]
-  points.append({'model.expansion': 6, 'model.activation': 'relu'})
+  points = {
+    'all': [
+      {'model.expansion': expansion, 'model.linear_projection': linear}
+      for expansion in EXPANSIONS
+      for linear in (True, False)
+    ],
+    'activations': [
+      {
+        'model.expansion': PUBLISHED,
+        'model.linear_projection': True,
+        **activation,
+      }
+      for activation in ({}, {'model.activation': 'relu'})
+    ],
+  }
   config.sweep = tuple(
     {**point, 'seed': seed}
     for seed in range(chosen['seeds'])
-    for point in points
+    for point in points[chosen['points']]
   )
   return config

@@ -154,7 +154,7 @@ def draw(
   shown = [('the spiral', spiral())]
   shown += [(f'n = {n}', embedded(n, seed=0)[1]) for n in DIMENSIONS]
   for panel, (title, points_N2) in zip(panels.flat, shown):
-    panel.scatter(*points_N2.T, c=color, cmap='viridis', s=3)
+    panel.scatter(*points_N2.T, c=color, cmap='viridis', s=3, rasterized=True)
     panel.set(title=title, xticks=[], yticks=[], aspect='equal')
     panel.grid(False)
   last = panels.flat[-1]

@@ -1,0 +1,261 @@
+"""BN and layer normalization in an LSTM, for fixed and variable lengths.
+
+Claim:    BN needs statistics of its own for each time step of a recurrent
+          network, and a small initial gamma; sequences of variable length are
+          hard for it. Layer normalization needs neither.
+Source:   Cooijmans et al. 2016 (arXiv 1603.09025); Ba et al. 2016 (arXiv
+          1607.06450); the source documents name RNNs as a weakness of BN.
+Scale:    an LSTM of 64 units that reads Fashion-MNIST row by row, 28 steps,
+          1,000 updates. The papers read MNIST pixel by pixel, and text.
+Room:     models
+Config:   configs/recurrent.py:seeds=3
+Command:  python -m experiments.cooijmans2016_recurrent --seeds=3
+Cost:     about 5 min on two CPU cores.
+Result:   experiments/results/cooijmans2016_recurrent_*.{png,svg,json}
+
+A sequence of variable length ends with an image's last row that is not blank.
+Training normalizes each time step by the batch's statistics of that step.
+*Shared* running statistics are the mean over all steps of what *separate* ones
+are at each. All points share optimizer and learning rate.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.progress import track
+
+import bnresearch as bnr
+from bnresearch import command
+from bnresearch.reports import claims
+from configs import recurrent as study
+from experiments import _study
+from experiments._table import Table
+
+NOTES = """
+"""
+
+NAMES = {
+  'none': 'no norm',
+  'separate': 'BN, separate',
+  'shared': 'BN, shared',
+  'gamma_1': 'BN, separate, gamma 1',
+  'layer': 'layer norm',
+}
+COLORS = dict(
+  zip(NAMES, ('#777777', '#2e75b6', '#c0504d', '#9ecae1', '#3c8d5a'))
+)
+SEQUENCES = {'whole': 'fixed length', 'until_blank': 'variable length'}
+
+
+class Found(NamedTuple):
+  """What R seeds of one network came to, on the test images.
+
+  Attributes:
+    steps: of the curve.
+    curve: accuracy at each step (R, T), by running statistics.
+    error: last error (R,), by running statistics.
+    by_batch: the same by the statistics of 1,000 test images.
+  """
+
+  steps: np.ndarray
+  curve: np.ndarray
+  error: np.ndarray
+  by_batch: np.ndarray
+
+
+Grid = dict[tuple[str, str], Found]  # by sequence and network
+
+
+@command.line()
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  parser = _study.parser('cooijmans2016_recurrent', __doc__, steps=1000)
+  parser.set_defaults(data='fashion_mnist')
+  args = parser.parse_args(argv)
+  arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
+  return _study.conduct(
+    args, study.get_config, arg, judge, draw, _rows, measure
+  )
+
+
+def measure(runs: Sequence[bnr.Run]) -> Grid:
+  """Returns what each network came to."""
+  keys = (
+    'model.sequence',
+    'norm.name',
+    'model.step_statistics',
+    'model.recurrent_scale',
+  )
+  names = {
+    (
+      of['norm.name'],
+      of.get('model.step_statistics', 'separate'),
+      of.get('model.recurrent_scale', 0.1),
+    ): name
+    for name, of in study.NETWORKS.items()
+  }
+  by_batch = {
+    run.path: run.evaluate(run.restore(), 'batch')['accuracy']
+    for run in track(runs, 'by batches', transient=True)
+    if not _study.diverged(run)
+  }
+  grid = {}
+  for (sequence, *point), group in _study.grouped(runs, *keys).items():
+    accuracy = [run.metrics['test/accuracy'] for run in group]
+    grid[sequence, names[tuple(point)]] = Found(
+      accuracy[0].steps,
+      np.array([of_run.values for of_run in accuracy]),
+      np.array([1 - _study.final(run) for run in group]),
+      np.array(
+        [1 - by_batch.get(run.path, _study.chance(run)) for run in group]
+      ),
+    )
+  return grid
+
+
+def judge(grid: Grid) -> list[claims.Claim]:
+  """Returns the claims, each by seed."""
+  return [
+    *_of_sequence(grid, 'whole'),
+    *_of_sequence(grid, 'until_blank'),
+    _cost_of_lengths(grid),
+  ]
+
+
+def _of_sequence(grid, sequence):
+  """Returns the claims about sequences of one kind."""
+  found = {name: grid[sequence, name] for name in NAMES}
+  error = {name: of.error for name, of in found.items()}
+
+  def claim(text, published, better, worse):
+    return claims.Claim(
+      SEQUENCES[sequence],
+      text,
+      published,
+      f'errors: {_percent(error[better])} ({NAMES[better]}), '
+      f'{_percent(error[worse])} ({NAMES[worse]})',
+      tuple((error[better] < error[worse]).tolist()),
+    )
+
+  return [
+    claim(
+      'BN with separate statistics learns better than no norm',
+      'it converges faster and generalizes better (Cooijmans); no number',
+      'separate',
+      'none',
+    ),
+    claim(
+      'separate statistics make fewer errors than shared ones',
+      'each step has its own (Cooijmans); no number',
+      'separate',
+      'shared',
+    ),
+    claim(
+      'a gamma of 0.1 is a better start than 1',
+      '0.1 keeps tanh from saturating (Cooijmans); no number',
+      'separate',
+      'gamma_1',
+    ),
+    claim(
+      'layer normalization makes no more errors than BN',
+      'the source documents: BN does not suit RNNs, layer norm does',
+      'layer',
+      'separate',
+    ),
+  ]
+
+
+def _cost_of_lengths(grid):
+  """Returns the claim about what variable lengths cost each norm."""
+  cost = {
+    name: 100 * (grid['until_blank', name].error - grid['whole', name].error)
+    for name in ('separate', 'layer')
+  }
+  return claims.Claim(
+    'variable length instead of fixed',
+    'costs BN more than layer normalization',
+    'the source documents: BN does not suit dynamic lengths',
+    'points more errors: '
+    + ', '.join(
+      f'{_study.plus_minus(points_R, "+.1f")} ({NAMES[name]})'
+      for name, points_R in cost.items()
+    ),
+    tuple((cost['separate'] > cost['layer']).tolist()),
+  )
+
+
+def _percent(error_R):
+  return _study.plus_minus(error_R, '.1%')
+
+
+def table(result: dict[str, Any]) -> Table:
+  """Returns errors by running and by the batch's statistics."""
+  rows = [
+    [
+      f'{NAMES[row["network"]]}, {SEQUENCES[row["sequence"]]}',
+      _percent(row['error']),
+      _percent(row['error_by_batch']),
+    ]
+    for row in result['rows']
+  ]
+  return Table(
+    ['errors on test images', 'running statistics', "the batch's"],
+    rows,
+    'Networks without running statistics have the same errors in both columns.',
+  )
+
+
+def draw(grid: Grid, args) -> None:
+  """Writes the figure: test accuracy by steps, and the last errors."""
+  figure, panels = _study.canvas(1, 3, (13, 4))
+  for panel, (sequence, title) in zip(panels[0], SEQUENCES.items()):
+    for name, label in NAMES.items():
+      found = grid[sequence, name]
+      mean = found.curve.mean(0)
+      panel.plot(found.steps, mean, '.-', color=COLORS[name], label=label)
+    panel.set(title=title, xlabel='training steps', ylabel='test accuracy')
+  panels[0, 0].sharey(panels[0, 1])
+  panels[0, 0].legend(frameon=False)
+  last = panels[0, 2]
+  places = [(s, name) for s in SEQUENCES for name in NAMES]
+  for k, (sequence, name) in enumerate(places):
+    found, y = grid[sequence, name], -k - (sequence != 'whole')
+    color = COLORS[name]
+    last.plot(found.error, [y + 0.12] * len(found.error), 'o', color=color)
+    last.plot(
+      found.by_batch,
+      [y - 0.12] * len(found.error),
+      'o',
+      color=color,
+      fillstyle='none',
+    )
+  last.set_yticks(
+    [-k - (s != 'whole') for k, (s, _) in enumerate(places)],
+    [f'{NAMES[name]}, {SEQUENCES[s].split()[0]}' for s, name in places],
+  )
+  last.set(xlabel='error on test images', title='● running  ○ of the batch')
+  figure.suptitle(
+    f'Normalizers of an LSTM that reads rows: {args.data} '
+    f'({_study.seeds(args.seeds)})'
+  )
+  _study.save(figure, args.output)
+
+
+def _rows(grid):
+  return {
+    'rows': [
+      {
+        'sequence': sequence,
+        'network': name,
+        'error': found.error.round(4).tolist(),
+        'error_by_batch': found.by_batch.round(4).tolist(),
+      }
+      for (sequence, name), found in grid.items()
+    ]
+  }
+
+
+if __name__ == '__main__':
+  sys.exit(main())
