@@ -7,7 +7,7 @@ Time:     about 30 s a point on one CPU core.
 After a colon, comma-separated:
   data=fashion_mnist     or digits, mnist
   seeds=1                runs seeds 0 ... seeds-1
-  steps=3000
+  steps=2000
 
 For `experiments/schneider2020_corruptions`, which corrupts the test images.
 """
@@ -17,7 +17,7 @@ from configs import default
 
 def get_config(arg: str = ''):
   """Returns the sweep over seeds."""
-  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=3000)
+  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=2000)
   config = default.get_config()
   config.data.name = chosen['data']
   config.model.name = 'lenet'

@@ -6,7 +6,7 @@ Claim:    Under covariate shift the statistics of training are the wrong ones.
 Source:   Nado et al. 2020, prediction-time batch normalization (arXiv
           2006.10963); Schneider et al. 2020 (arXiv 2006.16971: ImageNet-C);
           Wang et al. 2021, TENT (arXiv 2006.10726: CIFAR-10-C).
-Scale:    LeNet with ReLU and BN on Fashion-MNIST, 3,000 steps; the first 2,000
+Scale:    LeNet with ReLU and BN on Fashion-MNIST, 2,000 steps; the first 2,000
           test images. The published networks are ResNets on ImageNet-C and
           CIFAR-10-C.
 Room:     statistics
@@ -82,7 +82,7 @@ CLEAN, CORRUPTED = slice(0, 1), slice(1, None)
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, corrupts, draws, judges; returns the status."""
-  parser = _study.parser('schneider2020_corruptions', __doc__, steps=3000)
+  parser = _study.parser('schneider2020_corruptions', __doc__, steps=2000)
   parser.set_defaults(data='fashion_mnist')
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
