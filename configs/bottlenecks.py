@@ -37,7 +37,6 @@ def get_config(arg: str = ''):
   config.model.width = 0.5
   config.model.min_width = 8
   config.model.dropout_rate = 0.0
-  config.norm.momentum = 0.9
   config.train.steps = chosen['steps']
   config.optim.learning_rate = 0.05
   config.optim.momentum = 0.9

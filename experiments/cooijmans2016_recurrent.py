@@ -5,8 +5,8 @@ Claim:    BN needs statistics of its own for each time step of a recurrent
           hard for it. Layer normalization needs neither.
 Source:   Cooijmans et al. 2016 (arXiv 1603.09025); Ba et al. 2016 (arXiv
           1607.06450); the source documents name RNNs as a weakness of BN.
-Scale:    an LSTM of 64 units that reads Fashion-MNIST row by row, 28 steps,
-          1,000 updates. The papers read MNIST pixel by pixel, and text.
+Scale:    an LSTM of 32 units that reads Fashion-MNIST row by row, 28 steps,
+          500 updates. The papers read MNIST pixel by pixel, and text.
 Room:     models
 Config:   configs/recurrent.py:seeds=3
 Command:  python -m experiments.cooijmans2016_recurrent --seeds=3
@@ -71,7 +71,9 @@ Grid = dict[tuple[str, str], Found]  # by sequence and network
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('cooijmans2016_recurrent', __doc__, steps=1000)
+  parser = _study.parser(
+    'cooijmans2016_recurrent', __doc__, steps=500, launcher='vectorized'
+  )
   parser.set_defaults(data='fashion_mnist')
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
@@ -126,8 +128,11 @@ def judge(grid: Grid) -> list[claims.Claim]:
 
 def _of_sequence(grid, sequence):
   """Returns the claims about sequences of one kind."""
-  found = {name: grid[sequence, name] for name in NAMES}
-  error = {name: of.error for name, of in found.items()}
+  error = {
+    name: found.error
+    for (here, name), found in grid.items()
+    if here == sequence
+  }
 
   def claim(text, published, better, worse):
     return claims.Claim(
@@ -139,7 +144,7 @@ def _of_sequence(grid, sequence):
       tuple((error[better] < error[worse]).tolist()),
     )
 
-  return [
+  result = [
     claim(
       'BN with separate statistics learns better than no norm',
       'it converges faster and generalizes better (Cooijmans); no number',
@@ -153,18 +158,22 @@ def _of_sequence(grid, sequence):
       'shared',
     ),
     claim(
-      'a gamma of 0.1 is a better start than 1',
-      '0.1 keeps tanh from saturating (Cooijmans); no number',
-      'separate',
-      'gamma_1',
-    ),
-    claim(
-      'layer normalization makes no more errors than BN',
+      'layer normalization makes fewer errors than BN',
       'the source documents: BN does not suit RNNs, layer norm does',
       'layer',
       'separate',
     ),
   ]
+  if 'gamma_1' in error:
+    result.append(
+      claim(
+        'a gamma of 0.1 is a better start than 1',
+        '0.1 keeps tanh from saturating (Cooijmans); no number',
+        'separate',
+        'gamma_1',
+      )
+    )
+  return result
 
 
 def _cost_of_lengths(grid):
@@ -212,6 +221,8 @@ def draw(grid: Grid, args) -> None:
   figure, panels = _study.canvas(1, 3, (13, 4))
   for panel, (sequence, title) in zip(panels[0], SEQUENCES.items()):
     for name, label in NAMES.items():
+      if (sequence, name) not in grid:
+        continue
       found = grid[sequence, name]
       mean = found.curve.mean(0)
       panel.plot(found.steps, mean, '.-', color=COLORS[name], label=label)
@@ -219,7 +230,7 @@ def draw(grid: Grid, args) -> None:
   panels[0, 0].sharey(panels[0, 1])
   panels[0, 0].legend(frameon=False)
   last = panels[0, 2]
-  places = [(s, name) for s in SEQUENCES for name in NAMES]
+  places = [*grid]
   for k, (sequence, name) in enumerate(places):
     found, y = grid[sequence, name], -k - (sequence != 'whole')
     color = COLORS[name]
