@@ -49,6 +49,7 @@ def shaken(norm):
 def mixed(variables, x, prior, counted=slice(None)):
   """Returns the output of the two norms, by NumPy in float64."""
   x = np.asarray(x, np.float64)
+  variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
   n = len(x[counted])
   weight = prior / (prior + n)
   for k, name in enumerate(('first', 'second')):
@@ -60,8 +61,16 @@ def mixed(variables, x, prior, counted=slice(None)):
   return x
 
 
-@pytest.mark.parametrize('prior', [0.0, 2.0, 16.0])
-@pytest.mark.parametrize('options', [{}, {'debias': True}, {'group_size': 2}])
+@pytest.mark.parametrize(
+  ('prior', 'options'),
+  [
+    (0.0, {}),
+    (16.0, {}),
+    (2.0, {'debias': True}),
+    (2.0, {'group_size': 2}),
+    (2.0, {'frozen_statistics': True}),
+  ],
+)
 def test_each_norm_mixes_its_statistics_with_those_of_its_input(
   prior, options, assert_close
 ):
