@@ -177,6 +177,10 @@ BASES = {
     },
     ('',),
   ),
+  'lstm_of_batches': (
+    TINY | {'model.name': 'lstm', 'model.units': 8},
+    ('model.step_statistics',),
+  ),
   'lenet': (
     LENET
     | {
