@@ -156,7 +156,7 @@ def _of_few(found):
     claims.Claim(
       setting,
       'a single example helps',
-      '"Even adapting to a single sample improves robustness" (Schneider)',
+      'a single sample improves ResNet-50 (Schneider); no number',
       f'errors: {_percent(single)} with N = {PRIOR}, {_percent(running)} '
       'running',
       _all(single < running),
