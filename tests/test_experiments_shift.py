@@ -92,7 +92,13 @@ def test_verdicts_on_recurrent_norms_follow_from_the_errors():
     'layer': [0.1, 0.3],
   }
   found = lambda of, more: cooijmans2016_recurrent.Found(
-    np.arange(2), np.zeros((2, 2)), np.array(of) + more, np.array(of)
+    np.arange(2),
+    np.zeros((2, 2)),
+    {
+      'population': np.array(of) + more,
+      'ema': np.array([0.5, 0.1]),
+      'batch': np.array([0.2, 0.2]),
+    },
   )
   grid = {('whole', name): found(of, 0) for name, of in error.items()}
   error.pop('gamma_1')
@@ -102,7 +108,7 @@ def test_verdicts_on_recurrent_norms_follow_from_the_errors():
     for name, of in error.items()
   }
   judged = cooijmans2016_recurrent.judge(grid)
-  assert holds(judged) == [(True, False)] * 8
+  assert holds(judged) == [(True, False)] * 10
   assert '+2.5 ± 3.5 (BN, separate)' in judged[-1].measured
 
 
