@@ -125,24 +125,19 @@ def _errors(run):
   """Returns the last error on the test images by each of `STATISTICS`."""
   if _study.diverged(run) or not (state := run.restore()).collections:
     return dict.fromkeys(STATISTICS, 1 - _study.final(run))
-  return {
-    name: 1 - run.evaluate(state, name)['accuracy'] for name in STATISTICS
-  }
+  return {of: 1 - run.evaluate(state, of)['accuracy'] for of in STATISTICS}
 
 
 def judge(grid: Grid) -> list[claims.Claim]:
   """Returns the claims, each by seed."""
-  return [
-    *_of_sequence(grid, 'whole'),
-    *_of_sequence(grid, 'until_blank'),
-    _cost_of_lengths(grid),
-  ]
+  judged = [claim for of in SEQUENCES for claim in _of_sequence(grid, of)]
+  return [*judged, _cost_of_lengths(grid)]
 
 
 def _of_sequence(grid, sequence):
   """Returns the claims about sequences of one kind."""
   error = {
-    name: found.error
+    name: found.error['population']
     for (here, name), found in grid.items()
     if here == sequence
   }
@@ -272,7 +267,7 @@ def draw(grid: Grid, args) -> None:
   )
   last.set(
     xlabel='error on test images',
-    title='● population  × running  | of the batch',
+    title='● population  x running  | of the batch',
   )
   figure.suptitle(
     f'Normalizers of an LSTM that reads rows: {args.data} '
