@@ -116,6 +116,7 @@ def measure(runs: Sequence[bnr.Run]) -> dict[str, Found]:
 def _of_run(run):
   """Returns {format: points more errors}, and the largest tap."""
   state, source = run.restore(), run.source('test')
+  state = run.with_statistics(state, 'population')
   images, labels_N = source.images_NHWC[:EXAMPLES], source.labels_N[:EXAMPLES]
   logits_NK, taps = run.apply(state, images)
   error = _error(logits_NK, labels_N)

@@ -12,14 +12,16 @@ Command:  python -m experiments.sandler2018_bottlenecks --seeds=3
 Cost:     about 5 min on two CPU cores.
 Result:   experiments/results/sandler2018_bottlenecks_*.{png,svg,json}
 
-The first unit has no expansion, as published. All points share optimizer,
-learning rate and steps.
+The first unit has no expansion, as published. Population statistics normalize,
+Algorithm 2's, as running averages lag after so few steps. All points share
+optimizer, learning rate and steps.
 """
 
 import sys
 from collections.abc import Sequence
 
 import numpy as np
+from rich.progress import track
 
 import bnresearch as bnr
 from bnresearch import command
@@ -47,20 +49,27 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   return _study.conduct(
-    args, study.get_config, arg, judge, draw, measure=measure
+    args, study.get_config, arg, judge, draw, _rows, measure
   )
 
 
 def measure(runs: Sequence[bnr.Run]) -> Errors:
-  """Returns the last errors on the test images, of networks with ReLU6."""
-  keys = 'model.activation', 'model.expansion', 'model.linear_projection'
-  return {
-    (expansion, linear): np.array([1 - _study.final(run) for run in group])
-    for (activation, expansion, linear), group in _study.grouped(
-      runs, *keys
-    ).items()
-    if activation == 'own'
+  """Returns the last errors on the test images, by population statistics."""
+  keys = 'model.expansion', 'model.linear_projection'
+  errors = {
+    run.path: _error(run)
+    for run in track(runs, 'by the population', transient=True)
   }
+  return {
+    point: np.array([errors[run.path] for run in group])
+    for point, group in _study.grouped(runs, *keys).items()
+  }
+
+
+def _error(run):
+  if _study.diverged(run):
+    return 1 - _study.chance(run)
+  return 1 - run.evaluate(run.restore(), 'population')['accuracy']
 
 
 def judge(error: Errors) -> list[claims.Claim]:
@@ -127,6 +136,15 @@ def draw(error: Errors, args) -> None:
     f'Units of MobileNetV2: {args.data} ({_study.seeds(args.seeds)})'
   )
   _study.save(figure, args.output)
+
+
+def _rows(error):
+  return {
+    'error': [
+      {'expansion': e, 'linear': linear, 'error': of.round(4).tolist()}
+      for (e, linear), of in error.items()
+    ]
+  }
 
 
 if __name__ == '__main__':
