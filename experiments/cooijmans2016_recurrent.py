@@ -10,14 +10,14 @@ Scale:    an LSTM of 32 units that reads Fashion-MNIST row by row, 28 steps,
 Room:     models
 Config:   configs/recurrent.py:seeds=3
 Command:  python -m experiments.cooijmans2016_recurrent --seeds=3
-Cost:     about 5 min on two CPU cores.
+Cost:     about 4 min on two CPU cores.
 Result:   experiments/results/cooijmans2016_recurrent_*.{png,svg,json}
 
 A sequence of variable length ends with an image's last row that is not blank.
 Training normalizes each time step by the batch's statistics of that step.
 *Shared* statistics are the mean over all steps of what *separate* ones are at
-each. Networks are compared by population statistics, Algorithm 2's, of 100
-training batches. All points share optimizer and learning rate.
+each. Running statistics normalize the test images, or those of 1,000 test
+images at a time. All points share optimizer and learning rate.
 """
 
 import sys
@@ -35,6 +35,11 @@ from experiments import _study
 from experiments._table import Table
 
 NOTES = """
+BN trains the best networks, with 17% of errors against 19%, if test images are
+normalized together. By its running statistics it has 32%: after 500 steps
+they are far from the batch's, whether each time step has its own or not. Layer
+normalization has no such gap. Variable lengths change little for either. A
+gamma of 0.1 is no better than 1 here.
 """
 
 NAMES = {
@@ -48,12 +53,8 @@ COLORS = dict(
   zip(NAMES, ('#777777', '#2e75b6', '#c0504d', '#9ecae1', '#3c8d5a'))
 )
 SEQUENCES = {'whole': 'fixed length', 'until_blank': 'variable length'}
-STATISTICS = {
-  'population': 'population',
-  'ema': 'running',
-  'batch': 'of 1,000 test images',
-}
-MARKS = {'population': 'o', 'ema': 'x', 'batch': '|'}
+STATISTICS = {'ema': 'running', 'batch': 'of 1,000 test images'}
+MARKS = {'ema': 'o', 'batch': 'x'}
 
 
 class Found(NamedTuple):
@@ -137,54 +138,41 @@ def judge(grid: Grid) -> list[claims.Claim]:
 def _of_sequence(grid, sequence):
   """Returns the claims about sequences of one kind."""
   error = {
-    name: found.error['population']
+    name: found.error
     for (here, name), found in grid.items()
     if here == sequence
   }
 
-  def claim(text, published, better, worse):
+  def claim(text, published, better, worse, statistics):
+    first, second = (error[name][statistics] for name in (better, worse))
     return claims.Claim(
-      SEQUENCES[sequence],
+      f'{SEQUENCES[sequence]}, statistics {STATISTICS[statistics]}',
       text,
       published,
-      f'errors: {_percent(error[better])} ({NAMES[better]}), '
-      f'{_percent(error[worse])} ({NAMES[worse]})',
-      tuple((error[better] < error[worse]).tolist()),
+      f'errors: {_percent(first)} ({NAMES[better]}), '
+      f'{_percent(second)} ({NAMES[worse]})',
+      tuple((first < second).tolist()),
     )
 
+  faster = 'BN learns better than no norm'
   result = [
-    claim(
-      'BN with separate statistics learns better than no norm',
-      'it converges faster and generalizes better (Cooijmans); no number',
-      'separate',
-      'none',
-    ),
+    claim(faster, 'Cooijmans; no number', 'separate', 'none', 'batch'),
+    claim(faster, 'Cooijmans; no number', 'separate', 'none', 'ema'),
     claim(
       'separate statistics make fewer errors than shared ones',
       'each step has its own (Cooijmans); no number',
       'separate',
       'shared',
+      'ema',
     ),
     claim(
       'layer normalization makes fewer errors than BN',
       'the source documents: BN does not suit RNNs, layer norm does',
       'layer',
       'separate',
+      'ema',
     ),
   ]
-  own = grid[sequence, 'separate'].error
-  result.append(
-    claims.Claim(
-      SEQUENCES[sequence],
-      'the running averages of BN make more errors than the batch',
-      'the source documents: the statistics of training and test may differ',
-      'errors: '
-      + ', '.join(
-        f'{_percent(own[name])} {label}' for name, label in STATISTICS.items()
-      ),
-      tuple((own['ema'] > own['batch']).tolist()),
-    )
-  )
   if 'gamma_1' in error:
     result.append(
       claim(
@@ -192,6 +180,7 @@ def _of_sequence(grid, sequence):
         '0.1 keeps tanh from saturating (Cooijmans); no number',
         'separate',
         'gamma_1',
+        'batch',
       )
     )
   return result
@@ -202,8 +191,7 @@ def _cost_of_lengths(grid):
   cost = {
     name: 100
     * (
-      grid['until_blank', name].error['population']
-      - grid['whole', name].error['population']
+      grid['until_blank', name].error['ema'] - grid['whole', name].error['ema']
     )
     for name in ('separate', 'layer')
   }
@@ -267,7 +255,7 @@ def draw(grid: Grid, args) -> None:
   )
   last.set(
     xlabel='error on test images',
-    title='● population  x running  | of the batch',
+    title='● running  x of the batch',
   )
   figure.suptitle(
     f'Normalizers of an LSTM that reads rows: {args.data} '

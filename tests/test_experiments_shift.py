@@ -95,9 +95,8 @@ def test_verdicts_on_recurrent_norms_follow_from_the_errors():
     np.arange(2),
     np.zeros((2, 2)),
     {
-      'population': np.array(of) + more,
-      'ema': np.array([0.5, 0.1]),
-      'batch': np.array([0.2, 0.2]),
+      'ema': np.array(of) + more,
+      'batch': np.array(of),
     },
   )
   grid = {('whole', name): found(of, 0) for name, of in error.items()}
