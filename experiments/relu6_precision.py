@@ -38,6 +38,7 @@ from experiments import _study
 from experiments._table import Table
 
 NOTES = """
+Not run on three seeds yet.
 """
 
 EXAMPLES = 2000  # first test images
