@@ -53,6 +53,7 @@ if TYPE_CHECKING:
   from bnresearch.config import load as load_config  # noqa: F401
   from bnresearch.from_python import sweep as sweep
   from bnresearch.from_python import train as train
+  from bnresearch.inference.adapted import adapt_run as adapt_run
   from bnresearch.inference.ensemble import (
     evaluate_together as evaluate_together,
   )
@@ -70,6 +71,7 @@ __version__ = '0.2.0'
 # Where each public name is, 'module' or 'module:name'.
 _PUBLIC = {
   'Run': 'inference.run:Run',
+  'adapt_run': 'inference.adapted:adapt_run',
   'default_config': 'knobs.defaults:default_config',
   'evaluate_together': 'inference.ensemble:evaluate_together',
   'fold': 'statistics.folding:fold',

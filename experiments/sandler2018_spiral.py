@@ -150,7 +150,7 @@ def draw(
   found: dict[int, tuple[np.ndarray, np.ndarray]], output: pathlib.Path
 ) -> None:
   """Writes `output`.png and .svg: the spirals, and what is lost."""
-  figure, panels = _study.canvas(2, 4, (12, 6))
+  figure, panels = _study.canvas(2, 4, (9.6, 5))
   color = np.arange(POINTS)
   shown = [('the spiral', spiral())]
   shown += [(f'n = {n}', embedded(n, seed=0)[1]) for n in DIMENSIONS]

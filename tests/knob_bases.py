@@ -179,6 +179,10 @@ BASES = {
     },
     ('',),
   ),
+  'lstm_of_batches': (
+    TINY | {'model.name': 'lstm', 'model.units': 8},
+    ('model.step_statistics',),
+  ),
   'lenet': (
     LENET
     | {

@@ -22,6 +22,7 @@ LIBRARY = pathlib.Path(bnr.__file__).parent
 # Whoever changes these, says so in CHANGELOG.md.
 NAMES = [
   'Run',
+  'adapt_run',
   'default_config',
   'evaluate_together',
   'fold',

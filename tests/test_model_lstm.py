@@ -153,3 +153,87 @@ def test_nor_can_one_of_its_layers_have_lsuv():
   model = network('lstm', 'batch', 10, layers=layers)
   with pytest.raises(ValueError, match="'cell/input=lsuv' is not for the lstm"):
     models.shapes(model, SIZE)
+
+
+def of_options(**options):
+  """Returns a network with options, images, and shaken variables."""
+  model = network('lstm', 'batch', 10, units=UNITS, **options)
+  x_NHWC = images(SIZE, N=6)
+  _, _, variables = made('batch')
+  return model, x_NHWC, jax.tree.map(jnp.float32, variables)
+
+
+def test_shared_statistics_are_the_mean_over_the_steps(assert_close):
+  model, x_NHWC, variables = of_options(step_statistics='shared')
+  separate = network('lstm', 'batch', 10, units=UNITS)
+  options = {'train': True, 'mutable': ['batch_stats']}
+  _, of_steps = separate.apply(variables, x_NHWC, **options)
+  one = jax.tree.map(lambda x: x.mean(0), variables['batch_stats'])
+  variables = {**variables, 'batch_stats': one}
+  (logits_NK, _), new = model.apply(variables, x_NHWC, **options)
+  expected = jax.tree.map(lambda x: x.mean(0), of_steps['batch_stats'])
+  assert_close(new['batch_stats'], expected, rtol=1e-5)
+  init = model.init(jax.random.key(0), x_NHWC, train=False)
+  assert jax.tree.map(jnp.shape, init) == jax.tree.map(jnp.shape, variables)
+  # Evaluation has the same statistics at all steps.
+  again = jax.tree.map(lambda x: jnp.stack([x] * SIZE), one)
+  expected_NK, _ = separate.apply(
+    {**variables, 'batch_stats': again}, x_NHWC, train=False
+  )
+  found_NK, _ = model.apply(variables, x_NHWC, train=False)
+  assert_close(found_NK, expected_NK, rtol=1e-5)
+  assert np.abs(found_NK - logits_NK).max() > 1e-3
+
+
+def test_shared_statistics_serve_images_of_any_height():
+  model, _, variables = of_options(step_statistics='shared')
+  one = jax.tree.map(lambda x: x.mean(0), variables['batch_stats'])
+  tall = jnp.ones((2, SIZE + 3, SIZE, 3))
+  variables = {**variables, 'batch_stats': one}
+  logits_NK, _ = model.apply(variables, tall, train=False)
+  assert logits_NK.shape == (2, 10)
+
+
+def test_an_image_ends_with_its_last_row_that_is_not_blank(assert_close):
+  model, x_NHWC, variables = of_options(sequence='until_blank')
+  short, rows = x_NHWC.at[:, 3:].set(0.25), 3
+  found_NK, _ = model.apply(variables, short, train=False)
+  whole = network('lstm', 'batch', 10, units=UNITS)
+  first = jax.tree.map(lambda x: x[:rows], variables['batch_stats'])
+  expected_NK, _ = whole.apply(
+    {**variables, 'batch_stats': first}, short[:, :rows], train=False
+  )
+  assert_close(found_NK, expected_NK, rtol=1e-5)
+  # A blank row in the middle is read.
+  gap = x_NHWC.at[:, 2].set(0.25)
+  found, expected = (
+    each.apply(variables, gap, train=False)[0] for each in (model, whole)
+  )
+  assert_close(found, expected, rtol=1e-5)
+
+
+def test_images_that_have_ended_are_in_no_steps_statistics(assert_close):
+  model, x_NHWC, variables = of_options(sequence='until_blank')
+  mixed = x_NHWC.at[:2, 3:].set(0.25)
+  options = {'train': True, 'mutable': ['batch_stats']}
+  _, new = model.apply(variables, mixed, **options)
+  whole = network('lstm', 'batch', 10, units=UNITS)
+  masks = [jnp.ones(6, bool), jnp.arange(6) >= 2]
+  all_of, longer = (
+    whole.apply(variables, mixed, mask=mask, **options)[1] for mask in masks
+  )
+  stats = [
+    tree['batch_stats']['cell']['input']['norm']['mean']
+    for tree in (new, all_of, longer)
+  ]
+  found, of_all, of_longer = stats
+  assert_close(found[:3], of_all[:3], rtol=1e-5)
+  assert_close(found[3:], of_longer[3:], rtol=1e-5)
+  assert np.abs(of_all - of_longer).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['step_statistics', 'sequence'])
+def test_another_choice_is_refused(name):
+  model = network('lstm', 'batch', 10, **{name: 'both'})
+  with pytest.raises(ValueError, match=rf"{name} = 'both': this network has"):
+    models.shapes(model, SIZE)

@@ -3,9 +3,10 @@
 It runs inside the compiled step. Images of varying sizes are first cropped on
 the host, by `images/crops.py`. The files are
 
-  geometry   flips, crops, shifts, turns and scales of one image
-  colour     brightness, contrast, saturation and hue of one image
-  mixing     cutout; mixup and label smoothing, which also change the targets
+  geometry    flips, crops, shifts, turns and scales of one image
+  colour      brightness, contrast, saturation and hue of one image
+  mixing      cutout; mixup and label smoothing, which also change the targets
+  corruption  noise, blur, contrast, rotation of test images, in five strengths
 
 To add an augmentation of images, write `function(key, image_HWC, *, knobs)` in
 the file where it belongs. Add its knobs to `config.augment`, off by default,

@@ -32,7 +32,7 @@ from bnresearch.models._end_points import end_points
 from bnresearch.models._layer_options import Layers
 from bnresearch.models._network_call import AUXILIARY
 from bnresearch.models._normalizers import normalizers
-from bnresearch.models._order import Order, offset, order, replace
+from bnresearch.models._order import Order, change, offset, order, replace
 from bnresearch.models._size import TooSmall, shapes, smallest_size
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
   'Layers',
   'Order',
   'TooSmall',
+  'change',
   'convolves',
   'end_points',
   'measure',

@@ -129,3 +129,22 @@ def replace(
 
   with nn.intercept_methods(take):
     yield found
+
+
+@contextlib.contextmanager
+def change(function: Callable[[str, jax.Array], jax.Array]) -> Generator[None]:
+  """Lets networks that are applied in the body change their taps.
+
+  Args:
+    function: of a tap's site and value, which may be one time step's; it
+      returns an array of the same shape and dtype.
+  """
+
+  def changed(following, args, kwargs, context):
+    x = following(*args, **kwargs)
+    if isinstance(context.module, Tap):
+      return function(context.module.site, x)
+    return x
+
+  with nn.intercept_methods(changed):
+    yield

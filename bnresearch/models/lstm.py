@@ -17,6 +17,11 @@ from bnresearch.models._network_call import NetworkCall
 
 _INIT = nn.initializers.orthogonal()
 
+CHOICES = {
+  'step_statistics': ('separate', 'shared'),
+  'sequence': ('whole', 'until_blank'),
+}
+
 
 class Model(nn.Module):
   """Reads an image's rows, top to bottom; classifies by the last state.
@@ -30,7 +35,8 @@ class Model(nn.Module):
   bias; only the cell's normalizer, of the three, has a bias.
 
   *Differs from the paper:* it reads rows, not pixels, and has statistics for
-  exactly as many time steps as there are rows.
+  exactly as many time steps as there are rows. With shared statistics an image
+  may have any number of rows.
 
   Attributes:
     num_classes: K, the width of the logits.
@@ -41,6 +47,12 @@ class Model(nn.Module):
       tanh from saturating; layer normalization begins with 1.
     forget_bias: initial bias of the gate f; the others begin with 0.
       Jozefowicz et al. 2015 recommend 1.
+    step_statistics: 'separate', the paper's; or 'shared', the ablation: the
+      running statistics of all time steps are one, to which each step of a
+      batch contributes alike. Training always uses those of the step.
+    sequence: 'whole', or 'until_blank': an image ends with its last row that is
+      not of a single colour. Its last state is the one there, and it has no
+      part in the statistics of the steps after.
   """
 
   num_classes: int
@@ -48,6 +60,8 @@ class Model(nn.Module):
   units: int = 100
   recurrent_scale: float = 0.1
   forget_bias: float = 1.0
+  step_statistics: str = 'separate'
+  sequence: str = 'whole'
 
   convolves: ClassVar[bool] = False
 
@@ -62,6 +76,9 @@ class Model(nn.Module):
     _refuse(self.layers, call.activation)
     N, T, *_ = call.shape
     x_NTD = call.images_NHWC.reshape(N, T, -1)
+    rows = [x_NTD]
+    if self.sequence == 'until_blank':
+      rows.append(_until_blank(x_NTD))
     # Statistics are stacked over time; parameters are not.
     cell = nn.scan(
       _remat.of_a_loop(_Cell, self.layers.remat),
@@ -71,17 +88,22 @@ class Model(nn.Module):
       in_axes=1,
       out_axes=1,
     )
+    if self.step_statistics == 'shared':
+      cell = _with_shared_statistics(cell, T, init=self.is_initializing())
     D = call.features(self.units)
     zeros_ND = jnp.zeros((N, D), x_NTD.dtype)
     (h_ND, _), taps = cell(
       call, D, self.recurrent_scale, self.forget_bias, name='cell'
-    )((zeros_ND, zeros_ND), x_NTD)
+    )((zeros_ND, zeros_ND), *rows)
     call.taps.update(taps)
     return Logits(self.num_classes, name='logits')(h_ND, call), call.taps
 
 
 class _Cell(nn.Module):
-  """One time step. It returns its taps, as their arrays belong to the loop."""
+  """One time step. It returns its taps, as their arrays belong to the loop.
+
+  `reads_N` says which examples have a row at this step; None for all.
+  """
 
   call: NetworkCall
   units: int
@@ -89,9 +111,11 @@ class _Cell(nn.Module):
   forget_bias: float
 
   @nn.compact
-  def __call__(self, state, x_ND):
+  def __call__(self, state, x_ND, reads_N=None):
     (h_ND, c_ND), D = state, self.units
     call = self.call.with_own_taps()
+    if reads_N is not None:
+      call.mask = reads_N if call.mask is None else call.mask & reads_N
     sums = _Normalized(4 * D, self.recurrent_scale, name='input')(x_ND, call)
     sums += _Normalized(4 * D, self.recurrent_scale, name='hidden')(h_ND, call)
     bias = self.param('bias', _gate_biases(self.forget_bias), (4 * D,))
@@ -105,6 +129,11 @@ class _Cell(nn.Module):
     c_ND = nn.sigmoid(f) * c_ND + nn.sigmoid(i) * g_ND
     output_ND = _Normalized(0, self.recurrent_scale, name='output')(c_ND, call)
     h_ND = nn.sigmoid(o) * nonlinear(output_ND, 'output')
+    if reads_N is not None:
+      h_ND, c_ND = (
+        jnp.where(reads_N[:, None], new, old)
+        for new, old in zip((h_ND, c_ND), state)
+      )
     return (h_ND, c_ND), call.taps
 
 
@@ -124,6 +153,31 @@ class _Normalized(nn.Module):
       )
     norm = call.norm(self, **wanted)
     return norm(x_ND, train=call.train, mask=call.mask)
+
+
+def _with_shared_statistics(cell, T, *, init):
+  """Returns the loop's class with one value of what each of T steps had."""
+
+  def to_steps(stored):
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (T, *x.shape)), stored)
+
+  def to_one(of_steps):
+    # A count is the same at all steps.
+    return jax.tree.map(
+      lambda x: x.mean(0) if jnp.issubdtype(x.dtype, jnp.floating) else x[0],
+      of_steps,
+    )
+
+  return nn.map_variables(
+    cell, 'batch_stats', to_steps, to_one, init=init, mutable=True
+  )
+
+
+def _until_blank(x_NTD):
+  """Returns which rows are read (N, T): up to the last of several colours."""
+  varied_NT = x_NTD.max(-1) > x_NTD.min(-1)
+  reads_NT = jnp.flip(jnp.cumsum(jnp.flip(varied_NT, 1), 1), 1) > 0
+  return reads_NT.at[:, 0].set(True)  # a blank image has one row
 
 
 def _gate_biases(forget_bias):
