@@ -1,0 +1,66 @@
+"""Convolutions and poolings that papers exchange: which gives more for less?
+
+Command:  python -m bnresearch.main --config=configs/convolutions.py
+Expected: see experiments/convolutions.py.
+Time:     see there.
+
+After a colon, comma-separated:
+  data=fashion_mnist     or mnist, cifar10, ...
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=600              of 60 images
+
+Each network is a published one, an eighth as wide and with few modules; points
+of a network differ by one knob. Maps are large enough for the windows: 28x28
+where there are 5x5, 13x13 where there are 7x7. Optimizer and learning rate are
+the same for all, and none is tuned.
+"""
+
+from configs import default
+
+NETWORKS = {
+  'googlenet': {
+    'model.stem': 'small',
+    'model.blocks': (1, 0, 0),
+    'model.lrn': 'no',
+  },
+  'inception_v3': {'model.stem': 'small', 'model.blocks': (0, 1, 0)},
+  'inception_v2': {'model.stem': 'medium', 'model.blocks': (0, 0, 0)},
+}
+# {label: (network, overrides)}.
+POINTS = {
+  '5x5': ('googlenet', {'model.five_by_five': '5x5'}),
+  'two_3x3': ('googlenet', {'model.five_by_five': 'two_3x3'}),
+  'one_3x3': ('googlenet', {'model.five_by_five': '3x3'}),
+  '7x7': ('inception_v3', {'model.asymmetric': False}),
+  '1x7_7x1': ('inception_v3', {'model.asymmetric': True}),
+  'pooled': ('inception_v2', {'model.reduction': 'pooled'}),
+  'strided': ('inception_v2', {'model.reduction': 'strided'}),
+  'dense': ('inception_v2', {'model.last_pooling': 'none'}),
+}
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over the points and seeds."""
+  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=600)
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.model.width = 0.125
+  config.model.min_width = 4
+  config.model.dropout_rate = 0.0
+  config.norm.momentum = 0.9  # with 0.99, forgetting takes 458 steps
+  config.train.steps = chosen['steps']
+  config.train.log_every = 50
+  config.optim.learning_rate = 0.1
+  config.optim.momentum = 0.9
+  config.optim.schedule = 'cosine'
+  config.eval.every = chosen['steps']
+  config.eval.batch_size = 500
+  config.checkpoint.every = chosen['steps']
+  config.sweep = tuple(
+    {'label': label, 'model.name': network, 'seed': seed}
+    | NETWORKS[network]
+    | overrides
+    for seed in range(chosen['seeds'])
+    for label, (network, overrides) in POINTS.items()
+  )
+  return config

@@ -1,0 +1,73 @@
+"""From LeNet to AlexNet: consecutive convolutions, dropout, augmentation.
+
+Command:  python -m bnresearch.main --config=configs/lenet_to_alexnet.py
+Expected: see experiments/lenet_to_alexnet.py.
+Time:     see there.
+
+After a colon, comma-separated:
+  data=fashion_mnist     or mnist, digits, cifar10, ...
+  seeds=1                runs seeds 0 ... seeds-1 of each point
+  steps=900              of 60 images
+  examples=3000          drawn from the training images; few, to overfit
+
+The points are all combinations of the three. The network is AlexNet an eighth
+as wide, for small images, as published without BN; where it lacks consecutive
+convolutions, it pools after each, as LeNet does.
+"""
+
+import itertools
+
+from configs import default
+from configs.inception import NOT_TO_MIRROR
+
+
+def parts(data: str) -> dict[str, dict]:
+  """Returns what AlexNet adds, each as overrides.
+
+  Args:
+    data: name of the data set, which may be one not to mirror.
+  """
+  cropped = {'augment.crop': 'padded', 'augment.padding': 2}
+  return {
+    'convolutions': {'model.blocks': (1, 1, 3)},
+    'dropout': {'model.dropout_rate': 0.5},
+    'augmentation': cropped | {'augment.flip': data not in NOT_TO_MIRROR},
+  }
+
+
+def label(chosen: tuple[str, ...]) -> str:
+  """Returns the name of a point, from the parts that it has."""
+  return '+'.join(chosen) or 'none'
+
+
+def get_config(arg: str = ''):
+  """Returns the sweep over all combinations, and seeds."""
+  chosen = default.parse(
+    arg, data='fashion_mnist', seeds=1, steps=900, examples=3000
+  )
+  config = default.get_config()
+  config.data.name = chosen['data']
+  config.data.train_examples = chosen['examples']
+  config.model.name = 'alexnet'
+  config.model.stem = 'small'
+  config.model.width = 0.125
+  config.model.min_width = 8
+  config.norm.name = 'none'
+  config.train.steps = chosen['steps']
+  config.train.log_every = 50
+  config.optim.learning_rate = 0.02
+  config.optim.momentum = 0.9
+  config.optim.schedule = 'cosine'
+  config.eval.every = chosen['steps']
+  config.checkpoint.every = chosen['steps']
+  every = parts(chosen['data'])
+  lenets = {'model.blocks': (1, 1, 1), 'model.dropout_rate': 0.0}
+  config.sweep = tuple(
+    {'label': label(names), 'seed': seed}
+    | lenets
+    | {key: value for name in names for key, value in every[name].items()}
+    for seed in range(chosen['seeds'])
+    for count in range(len(every) + 1)
+    for names in itertools.combinations(every, count)
+  )
+  return config
