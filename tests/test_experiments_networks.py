@@ -17,7 +17,7 @@ from experiments import convolutions, ioffe2015_modifications, lenet_to_alexnet
 
 def of_points(**accuracies):
   """Returns points whose costs grow from one to the next."""
-  names = {label: 0.8 for label in exchanged.POINTS} | accuracies
+  names = dict.fromkeys(exchanged.POINTS, 0.8) | accuracies
   return {
     label: convolutions.Found(np.full(2, accuracy), 100 + n, 1000 + n)
     for n, (label, accuracy) in enumerate(names.items())
