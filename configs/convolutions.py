@@ -7,30 +7,26 @@ Time:     see there.
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, cifar10, ...
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  steps=600              of 60 images
+  steps=200              of 32 images
 
-Each network is a published one, an eighth as wide and with few modules; points
-of a network differ by one knob. Maps are large enough for the windows: 28x28
-where there are 5x5, 13x13 where there are 7x7. Optimizer and learning rate are
-the same for all, and none is tuned.
+Each network is a published one, a sixteenth as wide, and those of Inception
+have few modules; points of a network differ by one knob. 5x5 are on maps from
+28x28 down to one pixel, which VGG pools; 7x7 are on maps of 13x13. Optimizer
+and learning rate are the same for all, and none is tuned.
 """
 
 from configs import default
 
 NETWORKS = {
-  'googlenet': {
-    'model.stem': 'small',
-    'model.blocks': (1, 0, 0),
-    'model.lrn': 'no',
-  },
+  'vgg': {'model.stem': 'small'},
   'inception_v3': {'model.stem': 'small', 'model.blocks': (0, 1, 0)},
   'inception_v2': {'model.stem': 'medium', 'model.blocks': (0, 0, 0)},
 }
 # {label: (network, overrides)}.
 POINTS = {
-  '5x5': ('googlenet', {'model.five_by_five': '5x5'}),
-  'two_3x3': ('googlenet', {'model.five_by_five': 'two_3x3'}),
-  'one_3x3': ('googlenet', {'model.five_by_five': '3x3'}),
+  '5x5': ('vgg', {'model.variant': '8_5x5'}),
+  'two_3x3': ('vgg', {'model.variant': '13'}),
+  'one_3x3': ('vgg', {'model.variant': '8'}),
   '7x7': ('inception_v3', {'model.asymmetric': False}),
   '1x7_7x1': ('inception_v3', {'model.asymmetric': True}),
   'pooled': ('inception_v2', {'model.reduction': 'pooled'}),
@@ -41,13 +37,14 @@ POINTS = {
 
 def get_config(arg: str = ''):
   """Returns the sweep over the points and seeds."""
-  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=600)
+  chosen = default.parse(arg, data='fashion_mnist', seeds=1, steps=200)
   config = default.get_config()
   config.data.name = chosen['data']
-  config.model.width = 0.125
+  config.model.width = 0.0625
   config.model.min_width = 4
   config.model.dropout_rate = 0.0
   config.norm.momentum = 0.9  # with 0.99, forgetting takes 458 steps
+  config.train.batch_size = 32
   config.train.steps = chosen['steps']
   config.train.log_every = 50
   config.optim.learning_rate = 0.1

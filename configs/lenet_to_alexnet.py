@@ -7,8 +7,8 @@ Time:     see there.
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, digits, cifar10, ...
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  steps=900              of 60 images
-  examples=3000          drawn from the training images; few, to overfit
+  steps=500              of 32 images
+  examples=1000          drawn from the training images; few, to overfit
 
 The points are all combinations of the three. The network is AlexNet an eighth
 as wide, for small images, as published without BN; where it lacks consecutive
@@ -43,7 +43,7 @@ def label(chosen: tuple[str, ...]) -> str:
 def get_config(arg: str = ''):
   """Returns the sweep over all combinations, and seeds."""
   chosen = default.parse(
-    arg, data='fashion_mnist', seeds=1, steps=900, examples=3000
+    arg, data='fashion_mnist', seeds=1, steps=500, examples=1000
   )
   config = default.get_config()
   config.data.name = chosen['data']
@@ -55,8 +55,9 @@ def get_config(arg: str = ''):
   config.norm.name = 'none'
   config.train.steps = chosen['steps']
   config.train.log_every = 50
-  config.optim.learning_rate = 0.02
-  config.optim.momentum = 0.9
+  config.train.batch_size = 32
+  config.optim.name = 'adam'
+  config.optim.learning_rate = 0.001
   config.optim.schedule = 'cosine'
   config.eval.every = chosen['steps']
   config.checkpoint.every = chosen['steps']
