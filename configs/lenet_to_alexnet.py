@@ -7,7 +7,7 @@ Time:     see there.
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, digits, cifar10, ...
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  steps=500              of 32 images
+  steps=400              of 32 images
   examples=1000          drawn from the training images; few, to overfit
 
 The points are all combinations of the three. The network is AlexNet an eighth
@@ -43,7 +43,7 @@ def label(chosen: tuple[str, ...]) -> str:
 def get_config(arg: str = ''):
   """Returns the sweep over all combinations, and seeds."""
   chosen = default.parse(
-    arg, data='fashion_mnist', seeds=1, steps=500, examples=1000
+    arg, data='fashion_mnist', seeds=1, steps=400, examples=1000
   )
   config = default.get_config()
   config.data.name = chosen['data']

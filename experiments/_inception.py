@@ -50,9 +50,20 @@ Accuracies = dict[str, dict[str, np.ndarray]]  # by network, variant; (R,)
 
 
 def parse(
-  name: str, text: str, argv: Sequence[str] | None, steps: int = 9000
+  name: str,
+  text: str,
+  argv: Sequence[str] | None,
+  steps: int = 9000,
+  data: str = 'fashion_mnist',
 ) -> argparse.Namespace:
-  """Returns the flags of such an experiment; `steps` are Inception's."""
+  """Returns the flags of such an experiment.
+
+  Args:
+    name, text: as in `_study.parser`.
+    argv: the command line.
+    steps: default of --steps, which are Inception's.
+    data: default of --data.
+  """
   parser = _study.parser(name, text, seeds=3, folder='inception')
   parser.set_defaults(seeds=None)
   parser.add_argument(
@@ -62,7 +73,7 @@ def parse(
     help='small: images of 28 to 32 pixels, the default; paper: ImageNet',
   )
   parser.add_argument(
-    '--data', help='of scale=small: fashion_mnist, the default, cifar10, ...'
+    '--data', help=f'of scale=small: mnist, cifar10, ...; default {data}'
   )
   parser.add_argument(
     '--steps',
@@ -83,7 +94,7 @@ def parse(
       )
   if args.seeds is None:
     args.seeds = 1 if args.dry_run else 3
-  args.data = (args.data or 'fashion_mnist') if small else 'imagenet2012'
+  args.data = (args.data or data) if small else 'imagenet2012'
   args.steps = steps if args.steps is None else args.steps
   args.batch = 32 if args.batch is None else args.batch
   return args

@@ -4,7 +4,7 @@ Claim:    AlexNet is better than LeNet, because it has several convolutions
           before a pooling, dropout and augmented images.
 Source:   the source documents, which name the three and give a number for
           dropout, 1 to 2 points (Krizhevsky et al. 2012, NIPS, for AlexNet).
-Scale:    AlexNet an eighth as wide, 3,000 images of Fashion-MNIST, 18 epochs.
+Scale:    AlexNet an eighth as wide, 1,000 images of Fashion-MNIST, 13 epochs.
           The paper has 1.2 million images of ImageNet.
 Room:     models
 Config:   configs/lenet_to_alexnet.py:seeds=3
@@ -66,7 +66,7 @@ Points = dict[str, Found]  # by label
 @command.line()
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
-  parser = _study.parser('lenet_to_alexnet', __doc__, steps=900)
+  parser = _study.parser('lenet_to_alexnet', __doc__, steps=400)
   parser.set_defaults(data='fashion_mnist')
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
