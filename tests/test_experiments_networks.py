@@ -70,6 +70,7 @@ def costs():
   return found
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
   ('cheap', 'dear', 'cost'),
   [
@@ -83,11 +84,14 @@ def test_the_cheaper_of_a_pair_is_cheaper(costs, cheap, dear, cost):
   assert getattr(costs[cheap], cost) < getattr(costs[dear], cost)
 
 
-def test_windows_are_of_the_points_and_fit_into_their_maps(costs):
-  for label, side in (('5x5', 5), ('7x7', 7)):
-    wide = [x for x in costs[label].layers if x.kernel[:2] == (side, side)]
-    assert wide
-    assert all(min(layer.output[:2]) > side for layer in wide)
+@pytest.mark.study
+@pytest.mark.parametrize(
+  ('label', 'side', 'maps'), [('5x5', 5, [28, 14, 7, 3, 1]), ('7x7', 7, [13])]
+)
+def test_windows_are_on_maps_of_the_stated_sizes(costs, label, side, maps):
+  layers = costs[label].layers
+  wide = [x.output[0] for x in layers if x.kernel[:2] == (side, side)]
+  assert sorted({*wide}, reverse=True) == maps
 
 
 # From LeNet to AlexNet.
