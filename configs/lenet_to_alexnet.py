@@ -15,10 +15,9 @@ as wide, for small images, as published without BN; where it lacks consecutive
 convolutions, it pools after each, as LeNet does.
 """
 
-import itertools
-
 from configs import default
-from configs.inception import NOT_TO_MIRROR
+
+_NOT_TO_MIRROR = ('digits', 'mnist', 'svhn')  # a mirrored 2 is not a 2
 
 
 def parts(data: str) -> dict[str, dict]:
@@ -31,7 +30,7 @@ def parts(data: str) -> dict[str, dict]:
   return {
     'convolutions': {'model.blocks': (1, 1, 3)},
     'dropout': {'model.dropout_rate': 0.5},
-    'augmentation': cropped | {'augment.flip': data not in NOT_TO_MIRROR},
+    'augmentation': cropped | {'augment.flip': data not in _NOT_TO_MIRROR},
   }
 
 
@@ -68,7 +67,14 @@ def get_config(arg: str = ''):
     | lenets
     | {key: value for name in names for key, value in every[name].items()}
     for seed in range(chosen['seeds'])
-    for count in range(len(every) + 1)
-    for names in itertools.combinations(every, count)
+    for names in _combinations(tuple(every))
   )
   return config
+
+
+def _combinations(names):
+  """Returns all subsets of the names, small ones first."""
+  found = [()]
+  for name in reversed(names):
+    found = [(name, *rest) for rest in found] + found
+  return sorted(found, key=len)
