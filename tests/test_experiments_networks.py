@@ -217,6 +217,7 @@ def test_a_modification_is_judged_added_and_left_out(networks):
   assert said['no dropout', left_out] == 'not reproduced'
   assert said['learning rate 5 times higher', added] == 'not reproduced'
   assert said['learning rate 5 times higher', left_out] == 'reproduced'
+  assert said['L2 divided by 5', left_out] == 'not reproduced'  # no difference
   most = 'the learning rate, first in the list of the paper, matters most'
   assert said['added alone', most] == 'not reproduced'
   assert said['left out alone', most] == 'reproduced'
