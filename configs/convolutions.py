@@ -1,8 +1,9 @@
 """Convolutions and poolings that papers exchange: which gives more for less?
 
 Command:  python -m bnresearch.main --config=configs/convolutions.py
-Expected: see experiments/convolutions.py.
-Time:     see there.
+Expected: on Fashion-MNIST, 60% to 80% test accuracy; see
+          experiments/convolutions.py.
+Time:     about 10 s a point on one core of an AMD EPYC.
 
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, cifar10, ...
