@@ -1,8 +1,9 @@
 """From LeNet to AlexNet: consecutive convolutions, dropout, augmentation.
 
 Command:  python -m bnresearch.main --config=configs/lenet_to_alexnet.py
-Expected: see experiments/lenet_to_alexnet.py.
-Time:     see there.
+Expected: on Fashion-MNIST, 82% test accuracy with none of the three, 74% with
+          all; see experiments/lenet_to_alexnet.py.
+Time:     about 8 s a point on one core of an AMD EPYC.
 
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, digits, cifar10, ...
