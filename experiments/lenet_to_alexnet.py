@@ -33,9 +33,9 @@ from experiments._table import Table
 
 NOTES = """
 Dropout and augmentation do what they are for: the gap falls from 14 points to 7
-and to 5. They also slow training, and 400 steps are too few to gain by them: with
-either, the network fits its training images less well. Consecutive convolutions
-make no difference beyond that of seeds.
+and to 5. They also slow training, and 400 steps are too few to gain by them:
+with either, the network fits its training images less well. Consecutive
+convolutions make no difference beyond that of seeds.
 """
 
 PARTS = {
