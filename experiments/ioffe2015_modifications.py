@@ -11,7 +11,7 @@ Scale:    two modules of Inception, a sixteenth as wide, digits of 8x8 pixels,
 Room:     training
 Config:   configs/inception.py:study=modifications,data=digits,steps=600,seeds=3
 Command:  python -m experiments.ioffe2015_modifications --seeds=3
-Cost:     to be measured.
+Cost:     2 minutes for the 48 runs of three seeds, on two cores of an AMD EPYC.
 Result:   experiments/results/ioffe2015_modifications_*.{png,svg,json}
 
 Each modification is judged twice: added to BN-Baseline, which has none, and
@@ -33,6 +33,12 @@ from experiments._inception import CURVES
 from experiments._table import Table
 
 NOTES = """
+Two of the seven pay off in every seed, added or left out: no dropout, and
+weaker distortions. The higher learning rate matters most in BN-x5 and gives
+BN-Baseline nothing. Added alone, the faster decay costs 16 points. The paper
+lists the seven without an order of importance. After 200 steps the seeds of one
+network lie up to 39 points apart, so nothing can be said of the shuffle's 1%,
+nor of L2 and local response normalization.
 """
 
 # In the order of the paper.
