@@ -200,6 +200,7 @@ def tiny(config: Config) -> Config:
       'train.steps': 2,
       'train.log_every': 1,
       'train.batch_size': 8,
+      'data.train_examples': min(config.data.train_examples, 16),
       'train.microbatches': min(config.train.microbatches, 2),
       'optim.warmup_steps': min(config.optim.warmup_steps, 1),
       # Divides the examples that they share then.

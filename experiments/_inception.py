@@ -54,6 +54,7 @@ def parse(
   text: str,
   argv: Sequence[str] | None,
   steps: int = 9000,
+  data: str = 'fashion_mnist',
   trial: str = 'digits',
 ) -> argparse.Namespace:
   """Returns the flags of such an experiment.
@@ -63,7 +64,8 @@ def parse(
     text: its header.
     argv: the arguments.
     steps: Inception's.
-    trial: data of a trial.
+    data: default of --data.
+    trial: that of a trial.
   """
   parser = _study.parser(
     *(name, text),
@@ -75,8 +77,7 @@ def parse(
   parser.set_defaults(seeds=None)
   parser.add_argument(
     '--data',
-    help='images of 28 to 32 pixels: fashion_mnist, the default, cifar10, ...; '
-    'of scale=paper: ImageNet',
+    help=f'images of 28 to 32 pixels, default {data}; of scale=paper: ImageNet',
   )
   parser.add_argument(
     '--steps',
@@ -97,7 +98,7 @@ def parse(
       )
   if args.seeds is None:
     args.seeds = 1 if args.dry_run else 3
-  args.data = (args.data or 'fashion_mnist') if small else 'imagenet2012'
+  args.data = (args.data or data) if small else 'imagenet2012'
   args.steps = steps if args.steps is None else args.steps
   args.batch = 32 if args.batch is None else args.batch
   return args

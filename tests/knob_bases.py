@@ -14,6 +14,7 @@ OTHERS = {
   'data.examples': 500,
   'data.folder': 'elsewhere',
   'data.held_out': 0.25,
+  'data.train_examples': 9,
   'data.validation': 0.5,
   'data.split_seed': 1,
   'data.tfds_name': 'other',

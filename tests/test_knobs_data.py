@@ -20,6 +20,7 @@ def problems(**values):
     ({'data__folder': 'x'}, "data.folder = 'x': data.name = 'digits' has no"),
     ({'data__split_seed': 1}, "data.split_seed = 1: data.name = 'digits'"),
     ({'data__held_out': 1.0}, 'at least 0 and below 1'),
+    ({'data__train_examples': -1}, 'needs an int of at least 0'),
     ({'data__image_size': 64, 'data__name': 'mnist'}, 'data.image_size = 64'),
     ({'data__shards': 8}, "as data.shuffle is 'full'"),
     ({'augment__padding': 2}, "as augment.crop is 'none'. Leave it at 4"),
@@ -57,6 +58,7 @@ def test_a_knob_without_effect_is_refused(values, message):
   [
     {'data__name': 'image_folder', 'data__folder': 'x', 'data__skip_bad': True},
     {'data__split_seed': 1, 'data__held_out': 0.1},
+    {'data__split_seed': 1, 'data__train_examples': 100},
     {'data__shards': 8, 'data__shuffle': 'within_shard'},
     {'augment__padding': 2, 'augment__crop': 'padded'},
     {'augment__hue': 0.4, 'augment__photometric': 0.5},

@@ -188,3 +188,21 @@ def test_with_a_small_stem_it_takes_small_images(size, last):
   params = models.shapes(model, size)['params']
   assert params['conv_1']['kernel'].shape == (3, 3, 3, 64)
   assert params['hidden_1']['kernel'].shape[:2] == (last, last)
+
+
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_it_pools_after_as_many_convolutions_as_wanted(count):
+  model = network('alexnet', 'none', 10, stem='small', blocks=(1, 1, count))
+  params = models.shapes(model, 28)['params']
+  convs = [name for name in params if name.startswith('conv')]
+  assert convs == [f'conv_{n}' for n in range(1, 3 + count)]
+  # Of 28 pixels, three poolings leave 4.
+  channels = (384, 256, 256)[count - 1]
+  assert params['hidden_1']['kernel'].shape == (4 * 4 * channels, 4096)
+
+
+@pytest.mark.parametrize('blocks', [(1, 1), (1, 1, 0), (1, 1, 4), (2, 1, 3)])
+def test_other_numbers_of_convolutions_are_refused(blocks):
+  model = network('alexnet', 'none', 10, stem='small', blocks=blocks)
+  with pytest.raises(ValueError, match=r'needs \(1, 1, n\), n convolutions'):
+    models.shapes(model, 28)

@@ -1,6 +1,7 @@
 """VGG: published counts, equality with Keras and PyTorch, small images."""
 
 import functools
+import itertools
 
 import jax
 import keras
@@ -26,6 +27,15 @@ from tests.published import (
 SIZE = 64
 
 
+def sum_of_convolutions(weights):
+  """Returns the parameters of one convolution a block."""
+  channels = 3, 64, 128, 256, 512, 512
+  return sum(
+    weights * before * after + after
+    for before, after in itertools.pairwise(channels)
+  )
+
+
 @pytest.mark.parametrize(
   ('variant', 'count'),
   [
@@ -35,6 +45,9 @@ SIZE = 64
     ('16', 138_357_544),
     ('16c', 133_638_952),
     ('19', 143_667_240),
+    # Counted by hand: 25 or 9 weights for a pair of maps, and the dense layers.
+    ('8_5x5', 123_642_856 + sum_of_convolutions(25)),
+    ('8', 123_642_856 + sum_of_convolutions(9)),
   ],
 )
 def test_the_number_of_parameters_is_the_published_one(variant, count):

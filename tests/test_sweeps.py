@@ -3,6 +3,7 @@
 The runs here are written by hand; nothing is trained but two steps.
 """
 
+import concurrent.futures
 import contextlib
 import csv
 import glob
@@ -10,6 +11,7 @@ import io
 import re
 import signal
 import sys
+import threading
 
 import numpy as np
 import pyarrow.parquet
@@ -546,6 +548,23 @@ def test_a_second_request_has_its_usual_effect():
     assert interrupted()
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
+
+
+def test_points_that_a_stopped_sweep_never_begins_are_not_waited_for():
+  begun, go_on = threading.Event(), threading.Event()
+
+  def train():
+    begun.set()
+    return go_on.wait(10)
+
+  pool = concurrent.futures.ThreadPoolExecutor(1)
+  futures = [pool.submit(train) for _ in range(3)]
+  assert begun.wait(10)
+  pool.shutdown(wait=False, cancel_futures=True)  # as a signal's handler does
+  go_on.set()
+  ended = [*local._as_ended(futures)]
+  assert {*ended} == {*futures}
+  assert [future.cancelled() for future in futures] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -149,12 +149,17 @@ class Part:
 
 
 def held_out(
-  source: Source, split: str, *, held_out: float = 0.0, split_seed: int = 0
+  source: Source,
+  split: str,
+  *,
+  held_out: float = 0.0,
+  train_examples: int = 0,
+  split_seed: int = 0,
 ) -> Source:
   """Returns the part of a source that belongs to a split.
 
-  'validation' is a part of the training split; 'train' is the rest, in its
-  order; 'test' is the whole source. The validation examples are drawn uniformly
+  'validation' is a part of the training split; 'train' is the rest or some of
+  it, in its order; 'test' is the whole source. The examples are drawn uniformly
   from all classes together.
 
   Args:
@@ -162,22 +167,29 @@ def held_out(
     split: see above.
     held_out: the fraction for 'validation', rounded down to at least one
       example; 0 for none.
-    split_seed: chooses the validation examples.
+    train_examples: how many of the rest 'train' has; 0 for all. A larger number
+      adds to those of a smaller one.
+    split_seed: chooses the examples of both.
 
   Raises:
-    DamagedData: nothing would be left to train on.
+    DamagedData: too few would be left to train on.
   """
-  if split == 'test' or not held_out:
+  if split == 'test' or not (held_out or train_examples):
     return source
-  N, count = len(source), count_of(len(source), held_out)
+  N, count = len(source), count_of(len(source), held_out) if held_out else 0
   if count == N:
     raise DamagedData(
       f'data.held_out = {held_out}: there is one training image only. Set it '
       'to 0.'
     )
+  if train_examples > N - count:
+    raise DamagedData(
+      f'data.train_examples = {train_examples:,}: there are {N - count:,} to '
+      'train on. Take as many or fewer, or 0 for all.'
+    )
   order = np.random.RandomState([split_seed, _HELD_OUT]).permutation(N)
-  chosen = order[:count] if split == 'validation' else order[count:]
-  numbers = np.sort(chosen)
+  rest = order[count:][: train_examples or None]
+  numbers = np.sort(order[:count] if split == 'validation' else rest)
   if not isinstance(source, Arrays):
     return Part(source, numbers)
   return dataclasses.replace(

@@ -172,8 +172,9 @@ def _follow(key, values):
 
 
 def _splits(key, values):
-  """Returns why no split is drawn; data.held_out draws one of any data set."""
-  return '' if values['data.held_out'] else DATA.obstacle(key, values)
+  """Returns why nothing is drawn; two knobs draw from any data set."""
+  drawn = values['data.held_out'] or values['data.train_examples']
+  return '' if drawn else DATA.obstacle(key, values)
 
 
 def _model(values):
@@ -183,8 +184,11 @@ def _model(values):
 MODEL, NORM, DATA = (_option_of(room) for room in ('model', 'norm', 'data'))
 SPLIT = Condition(
   _splits,
-  lambda key, values: 'set data.held_out',
-  lambda key: f'needs data.held_out to be set, or {DATA.words(key)}',
+  lambda key, values: 'set data.held_out or data.train_examples',
+  lambda key: (
+    'needs data.held_out or data.train_examples to be set, or '
+    f'{DATA.words(key)}'
+  ),
 )
 OPTIMIZER, PROBE = _option_of('optim'), _option_of('probes')
 NORM_OF_BATCHES = _option_of('norm', 'momentum', 'running statistics')

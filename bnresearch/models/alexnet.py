@@ -1,5 +1,6 @@
 """AlexNet. Krizhevsky et al. 2012, NIPS; Krizhevsky 2014, 1404.5997."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -11,7 +12,8 @@ from bnresearch.models._layer_options import Layers
 from bnresearch.models._layers import Conv, Logits, pool
 from bnresearch.models._network_call import NetworkCall
 
-WINDOWS = (11, 5, 3, 3, 3)  # of the convolutions; pooling after 1, 2 and 5
+WINDOWS = (11, 5, 3, 3, 3)  # of the convolutions
+BLOCKS = (1, 1, 3)  # convolutions before each pooling
 HIDDEN = (4096, 4096)
 
 
@@ -78,6 +80,9 @@ class Model(nn.Module):
     variant: one of `VARIANTS`: 'one_weird_trick', as in torchvision; '2012';
       '2012_groups', with channels in two groups, one for each of its GPUs;
       'slim_v2', as in TF-Slim.
+    blocks: number of convolutions before each of the three poolings; the last
+      ones before the third may be left out. (1, 1, 1) pools after each, as
+      LeNet does.
     stem: 'paper', 11x11/4, or 'small', 3x3, with pooling that takes 8 pixels
       down to 1. The latter is not published.
     head: kind of the hidden layers: 'dense', or 'conv', fully convolutional,
@@ -91,6 +96,7 @@ class Model(nn.Module):
   num_classes: int
   layers: Layers
   variant: str = 'one_weird_trick'
+  blocks: Sequence[int] = BLOCKS
   stem: str = 'paper'
   head: str | None = None
   lrn: bool | None = None
@@ -105,8 +111,9 @@ class Model(nn.Module):
     own = VARIANTS[self.variant]
     lrn = own.lrn if self.lrn is None else self.lrn
     small, x = self.stem == 'small', call.images_NHWC
-    table = zip(own.features, WINDOWS, own.groups, strict=True)
-    for n, (features, window, groups) in enumerate(table, start=1):
+    table = [*zip(own.features, WINDOWS, own.groups, strict=True)]
+    last = _count(self.blocks)
+    for n, (features, window, groups) in enumerate(table[:last], start=1):
       strides, padding = 1, 'SAME'
       if n == 1 and small:
         window = 3
@@ -117,7 +124,7 @@ class Model(nn.Module):
       x = call.block(Conv(features, *shape, kernel_init=own.init, name=name), x)
       if lrn and n in (1, 2):
         x = _local_response.normalize(x)
-      if n in (1, 2, 5):
+      if n in (1, 2, last):
         x = pool('max', x, 3, 2, 1 if small else 'VALID', call)
 
     init = own.dense_init or own.init
@@ -131,6 +138,16 @@ class Model(nn.Module):
         x = call.dropout(x, self.dropout_rate)
     logits = Logits(self.num_classes, kernel_init=init, name='logits')
     return logits(x, call), call.taps
+
+
+def _count(blocks):
+  """Returns the number of convolutions."""
+  if tuple(blocks) not in ((1, 1, 1), (1, 1, 2), BLOCKS):
+    raise ValueError(
+      f'blocks = {tuple(blocks)}: needs (1, 1, n), n convolutions of 1 to '
+      f'{BLOCKS[-1]} before the third pooling.'
+    )
+  return sum(blocks)
 
 
 def _check_groups(x_NHWC, groups, name):

@@ -11,7 +11,8 @@ from bnresearch.models._network_call import NetworkCall
 from bnresearch.models._rows import Row
 
 # Table 1: the windows of each block's convolutions; '331' is 3x3, 3x3, 1x1.
-# The columns are A, A-LRN, B, D, C and E.
+# The columns are A, A-LRN, B, D, C and E. '8_5x5' is not in the table: section
+# 4.1 compares it with B, which has two 3x3 in place of each 5x5.
 _A = ('3', '3', '33', '33', '33')
 VARIANTS = {
   '11': _A,
@@ -20,6 +21,8 @@ VARIANTS = {
   '16': ('33', '33', '333', '333', '333'),
   '16c': ('33', '33', '331', '331', '331'),
   '19': ('33', '33', '3333', '3333', '3333'),
+  '8_5x5': ('5', '5', '5', '5', '5'),
+  '8': ('3', '3', '3', '3', '3'),
 }
 FEATURES = (64, 128, 256, 512, 512)
 HIDDEN = (4096, 4096)
@@ -39,7 +42,8 @@ class Model(nn.Module):
       its deeper networks from trained layers of the shallowest; it found later
       that Xavier's initial kernels make that unnecessary.
     variant: one of `VARIANTS`, by the number of layers with kernels: the
-      paper's A, A-LRN, B, D, C (with 1x1) and E.
+      paper's A, A-LRN, B, D, C (with 1x1) and E; its shallow net of section
+      4.1, one 5x5 for each two 3x3 of B; and '8', not published, one 3x3 each.
     stem: 'paper', or 'small', usual for CIFAR: no hidden layers, and the last
       map's logits averaged. It stops pooling at a single pixel: 32 pixels are
       pooled five times, 28 four times and 8 three times.

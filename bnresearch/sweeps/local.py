@@ -161,9 +161,25 @@ def _train_in_processes(points, workdir, processes, devices):
       ): point
       for point in points
     }
-    for future in concurrent.futures.as_completed(futures):
+    for future in _as_ended(futures):
       if not future.cancelled():
         yield futures[future], future.exception() or future.result()
+
+
+def _as_ended(futures):
+  """Yields futures once they are done or cancelled.
+
+  `as_completed` does not hear of those that the shutdown of a pool cancels, and
+  would wait for them forever.
+  """
+  waiting = {*futures}
+  while waiting:
+    ended, _ = concurrent.futures.wait(
+      waiting, timeout=1, return_when=concurrent.futures.FIRST_COMPLETED
+    )
+    ended |= {future for future in waiting if future.cancelled()}
+    waiting -= ended
+    yield from ended
 
 
 def _begin_worker(parent, devices):
