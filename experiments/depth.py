@@ -1,0 +1,262 @@
+"""Vanishing gradients: do BN and shortcuts let networks be deep?
+
+Claim:    Gradients vanish on their way down a deep network. BN alone does not
+          cure that; shortcuts do.
+Source:   the source documents, on ResNet (He et al. 2015, arXiv 1512.03385);
+          on BN, Yang et al. 2019 (arXiv 1902.08129).
+Scale:    networks of 64 units a layer on digits of 8 x 8 pixels, each shortcut
+          around one layer. ResNet is convolutional, and its shortcuts are
+          around two or three layers.
+Room:     models
+Config:   configs/depth.py:seeds=3
+Command:  python -m experiments.depth --seeds=3
+Cost:     about 5 minutes on two CPU cores.
+Result:   experiments/results/depth_*.{png,svg,json}
+
+The gradient is that of the loss by a layer's pre-activations, for the same 60
+training images, before the first update. Its growth is its norm at the lowest
+layer over that at the highest. It vanishes below 0.01; 0.1 to 10 is healthy.
+Sigmoid and tanh start from Xavier's weights, ReLU from Kaiming's. A deep
+network trains if it is at most 5 points less accurate than the shallowest one
+of the same kind.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import bnresearch as bnr
+from bnresearch import command
+from bnresearch.reports import claims
+from configs import depth as study
+from experiments import _study
+from experiments._table import Table
+
+NOTES = """
+TODO
+"""
+
+VANISHED, HEALTHY = 0.01, (0.1, 10.0)  # growth of the gradient
+LOST = 0.05  # of the accuracy, in a network that is too deep
+NAMES = {
+  'neither': 'neither',
+  'BN': 'BN',
+  'shortcuts': 'shortcuts',
+  'both': 'BN and shortcuts',
+}
+COLORS = {
+  'neither': '#c0504d',
+  'BN': '#2e75b6',
+  'shortcuts': '#e08a1e',
+  'both': '#6a9a3c',
+}
+_CURES = {value: cure for cure, value in study.CURES.items()}
+_GRADIENT = 'probe/backpropagated'
+
+
+class Found(NamedTuple):
+  """What was measured of one kind of network, for S seeds.
+
+  Attributes:
+    accuracy_S: on the test images, in the end.
+    gradient_SL: norms at the start, by layer, bottom to top.
+  """
+
+  accuracy_S: np.ndarray
+  gradient_SL: np.ndarray
+
+  @property
+  def growth_S(self) -> np.ndarray:
+    """The gradient's norm at the lowest layer over that at the highest."""
+    return self.gradient_SL[:, 0] / self.gradient_SL[:, -1]
+
+
+Kinds = dict[tuple[str, str, int], Found]  # by activation, cure and depth
+
+
+@command.line()
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs or reuses the runs, draws, judges; returns the exit status."""
+  args = _study.parser(
+    'depth', __doc__, steps=500, launcher='vectorized'
+  ).parse_args(argv)
+  arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
+  if args.dry_run:
+    arg += ',activations=tanh,depths=2+3'
+  return _study.conduct(
+    args, study.get_config, arg, judge, draw, _notes, measure
+  )
+
+
+def measure(runs: Sequence[bnr.Run]) -> Kinds:
+  """Returns accuracies and gradients by kind of network."""
+  keys = 'model.activation', 'norm.name', 'model.residual', 'model.features'
+  found = {}
+  for (activation, *cure, widths), group in _study.grouped(runs, *keys).items():
+    gradients = [
+      [
+        run.metrics[f'{_GRADIENT}/hidden_{layer}'].values[0]
+        for layer in range(1, len(widths) + 1)
+      ]
+      for run in group
+    ]
+    found[activation, _CURES[tuple(cure)], len(widths)] = Found(
+      np.array([_study.final(run) for run in group]), np.array(gradients)
+    )
+  return found
+
+
+def judge(kinds: Kinds) -> list[claims.Claim]:
+  """Returns the claims on each activation, by seed."""
+  activations = dict.fromkeys(activation for activation, _, _ in kinds)
+  return [claim for name in activations for claim in _judge_one(kinds, name)]
+
+
+def _judge_one(kinds, activation):
+  depths = sorted({depth for _, _, depth in kinds})
+  shallow, deep = (
+    {cure: kinds[activation, cure, depth] for cure in study.CURES}
+    for depth in (depths[0], depths[-1])
+  )
+  growth = {cure: deep[cure].growth_S for cure in deep}
+  trains = {
+    cure: deep[cure].accuracy_S >= shallow[cure].accuracy_S - LOST
+    for cure in deep
+  }
+  low, high = HEALTHY
+  healthy = {c: (low <= x) & (x <= high) for c, x in growth.items()}
+
+  def grows(cure):
+    return f'growth {_study.plus_minus(growth[cure], ".2g")}'
+
+  def accuracies(cure):
+    return ', '.join(
+      f'{_study.plus_minus(of[cure].accuracy_S, ".1%")} with {depth} layers'
+      for depth, of in ((depths[0], shallow), (depths[-1], deep))
+    )
+
+  both = _study.plus_minus(deep['both'].accuracy_S, '.1%')
+  rest = {
+    c: _study.plus_minus(of.accuracy_S, '.1%')
+    for c, of in deep.items()
+    if c != 'both'
+  }
+  best_S = np.max([deep[cure].accuracy_S for cure in rest], axis=0)
+  documents = 'the source documents'
+  rows = [
+    (
+      'without BN and shortcuts the gradient vanishes',
+      'the source documents',
+      grows('neither'),
+      growth['neither'] < VANISHED,
+    ),
+    (
+      'BN alone does not keep the gradient healthy',
+      f'{documents}; it explodes, Yang et al. 2019',
+      grows('BN'),
+      ~healthy['BN'],
+    ),
+    (
+      'shortcuts alone keep the gradient healthy',
+      documents,
+      f'{grows("shortcuts")}; with both {grows("both")}',
+      healthy['shortcuts'],
+    ),
+    (
+      'with BN alone a deep network does not train',
+      documents,
+      f'{accuracies("BN")}; without: {accuracies("neither")}',
+      ~trains['BN'],
+    ),
+    (
+      'with shortcuts alone it does',
+      documents,
+      accuracies('shortcuts'),
+      trains['shortcuts'],
+    ),
+    (
+      'with both it is more accurate than with one of them',
+      'ResNet has both',
+      f'{both}; ' + ', '.join(f'{c} {text}' for c, text in rest.items()),
+      deep['both'].accuracy_S > best_S,
+    ),
+  ]
+  return [
+    claims.Claim(
+      f'{activation}, {depths[-1]} layers', *words, tuple(holds_S.tolist())
+    )
+    for *words, holds_S in rows
+  ]
+
+
+def _notes(kinds):
+  return {
+    'growth': {
+      f'{activation}, {cure}, {depth}': [float(f'{x:.3g}') for x in of.growth_S]
+      for (activation, cure, depth), of in kinds.items()
+    }
+  }
+
+
+def table(result: dict[str, Any]) -> Table:
+  """Returns accuracies and growths: a row for each activation and cure."""
+  accuracies: dict[str, list[float]] = {}
+  for run in result['runs']:
+    label, _, _ = run['run'].partition(',seed=')
+    activation, depth, cure = label.split('_')
+    key = f'{activation}, {cure}, {depth}'
+    accuracies.setdefault(key, []).append(run['test_accuracy'])
+  rows: dict[str, list[str]] = {}
+  depths = []
+  for key, growth in result['growth'].items():
+    of, _, depth = key.rpartition(', ')
+    accuracy = _study.plus_minus(accuracies[key], '.1%')
+    rows.setdefault(of, []).append(f'{accuracy}, growth {np.mean(growth):.2g}')
+    depths.append(depth)
+  return Table(
+    ['test accuracy, growth', *(f'{d} layers' for d in dict.fromkeys(depths))],
+    [[of, *cells] for of, cells in rows.items()],
+  )
+
+
+def draw(kinds: Kinds, args) -> None:
+  """Writes the figure: gradients by layer, and accuracy by depth."""
+  activations = [*dict.fromkeys(activation for activation, _, _ in kinds)]
+  depths = sorted({depth for _, _, depth in kinds})
+  figure, panels = _study.canvas(
+    2, len(activations), (4 * len(activations), 6.4), sharey='row'
+  )
+  for (above, below), activation in zip(panels.T, activations):
+    for cure, color in COLORS.items():
+      gradient_SL = kinds[activation, cure, depths[-1]].gradient_SL
+      of_top_SL = gradient_SL / gradient_SL[:, -1:]
+      layer_L = np.arange(1, depths[-1] + 1)
+      above.plot(layer_L, of_top_SL.T, color=color, lw=1)
+      accuracy_DS = [kinds[activation, cure, d].accuracy_S for d in depths]
+      below.plot(
+        depths, np.mean(accuracy_DS, 1), color=color, label=NAMES[cure]
+      )
+      below.plot(depths, accuracy_DS, 'o', color=color, ms=3)
+    above.axhspan(*HEALTHY, color='0.93', zorder=0)
+    above.set(title=activation, yscale='log', xlabel='layer, from the bottom')
+    below.set(xlabel='hidden layers', xscale='log')
+    below.set_xticks(depths, [str(d) for d in depths])
+    below.minorticks_off()
+    below.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
+  panels[0, 0].set_ylabel(
+    f'gradient at the start / that at the top,\n{depths[-1]} layers'
+  )
+  panels[1, 0].set_ylabel(f'test accuracy after {args.steps:,} steps')
+  lines = panels[1, 0].get_legend_handles_labels()
+  figure.legend(*lines, loc='outside lower center', ncols=4, frameon=False)
+  figure.suptitle(
+    f'Gradients and accuracy by depth: MLP, {args.data} '
+    f'({_study.seeds(args.seeds)})'
+  )
+  _study.save(figure, args.output)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
