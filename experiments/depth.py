@@ -39,6 +39,7 @@ TODO
 """
 
 VANISHED, HEALTHY = 0.01, (0.1, 10.0)  # growth of the gradient
+DOCUMENTS = 'the source documents'
 LOST = 0.05  # of the accuracy, in a network that is too deep
 NAMES = {
   'neither': 'neither',
@@ -71,6 +72,11 @@ class Found(NamedTuple):
   def growth_S(self) -> np.ndarray:
     """The gradient's norm at the lowest layer over that at the highest."""
     return self.gradient_SL[:, 0] / self.gradient_SL[:, -1]
+
+  @property
+  def depth(self) -> int:
+    """The number of hidden layers."""
+    return self.gradient_SL.shape[1]
 
 
 Kinds = dict[tuple[str, str, int], Found]  # by activation, cure and depth
@@ -110,85 +116,90 @@ def measure(runs: Sequence[bnr.Run]) -> Kinds:
 
 def judge(kinds: Kinds) -> list[claims.Claim]:
   """Returns the claims on each activation, by seed."""
-  activations = dict.fromkeys(activation for activation, _, _ in kinds)
-  return [claim for name in activations for claim in _judge_one(kinds, name)]
+  depths = [depth for _, _, depth in kinds]
+  result = []
+  for activation in dict.fromkeys(activation for activation, _, _ in kinds):
+    shallow, deep = (
+      {cure: kinds[activation, cure, depth] for cure in study.CURES}
+      for depth in (min(depths), max(depths))
+    )
+    result += [
+      claims.Claim(
+        f'{activation}, {max(depths)} layers', *words, tuple(holds_S.tolist())
+      )
+      for *words, holds_S in (
+        *_of_gradients(deep),
+        *_of_accuracy(shallow, deep),
+      )
+    ]
+  return result
 
 
-def _judge_one(kinds, activation):
-  depths = sorted({depth for _, _, depth in kinds})
-  shallow, deep = (
-    {cure: kinds[activation, cure, depth] for cure in study.CURES}
-    for depth in (depths[0], depths[-1])
-  )
-  growth = {cure: deep[cure].growth_S for cure in deep}
-  trains = {
-    cure: deep[cure].accuracy_S >= shallow[cure].accuracy_S - LOST
-    for cure in deep
+def _of_gradients(deep):
+  """Yields claim, published, measured and what holds, for each seed."""
+  growth = {cure: of.growth_S for cure, of in deep.items()}
+  text = {
+    cure: f'growth {_study.plus_minus(growth_S, ".2g")}'
+    for cure, growth_S in growth.items()
   }
   low, high = HEALTHY
-  healthy = {c: (low <= x) & (x <= high) for c, x in growth.items()}
+  healthy = {c: (low <= x_S) & (x_S <= high) for c, x_S in growth.items()}
+  yield (
+    'without BN and shortcuts the gradient vanishes',
+    DOCUMENTS,
+    text['neither'],
+    growth['neither'] < VANISHED,
+  )
+  yield (
+    'BN alone does not keep the gradient healthy',
+    f'{DOCUMENTS}; it explodes, Yang et al. 2019',
+    text['BN'],
+    ~healthy['BN'],
+  )
+  yield (
+    'shortcuts alone keep the gradient healthy',
+    DOCUMENTS,
+    f'{text["shortcuts"]}; with both {text["both"]}',
+    healthy['shortcuts'],
+  )
 
-  def grows(cure):
-    return f'growth {_study.plus_minus(growth[cure], ".2g")}'
 
-  def accuracies(cure):
-    return ', '.join(
-      f'{_study.plus_minus(of[cure].accuracy_S, ".1%")} with {depth} layers'
-      for depth, of in ((depths[0], shallow), (depths[-1], deep))
-    )
-
-  both = _study.plus_minus(deep['both'].accuracy_S, '.1%')
-  rest = {
-    c: _study.plus_minus(of.accuracy_S, '.1%')
-    for c, of in deep.items()
-    if c != 'both'
+def _of_accuracy(shallow, deep):
+  """Yields the same of the accuracy after training."""
+  said = {
+    cure: _study.plus_minus(of.accuracy_S, '.1%') for cure, of in deep.items()
   }
-  best_S = np.max([deep[cure].accuracy_S for cure in rest], axis=0)
-  documents = 'the source documents'
-  rows = [
-    (
-      'without BN and shortcuts the gradient vanishes',
-      'the source documents',
-      grows('neither'),
-      growth['neither'] < VANISHED,
-    ),
-    (
-      'BN alone does not keep the gradient healthy',
-      f'{documents}; it explodes, Yang et al. 2019',
-      grows('BN'),
-      ~healthy['BN'],
-    ),
-    (
-      'shortcuts alone keep the gradient healthy',
-      documents,
-      f'{grows("shortcuts")}; with both {grows("both")}',
-      healthy['shortcuts'],
-    ),
-    (
-      'with BN alone a deep network does not train',
-      documents,
-      f'{accuracies("BN")}; without: {accuracies("neither")}',
-      ~trains['BN'],
-    ),
-    (
-      'with shortcuts alone it does',
-      documents,
-      accuracies('shortcuts'),
-      trains['shortcuts'],
-    ),
-    (
-      'with both it is more accurate than with one of them',
-      'ResNet has both',
-      f'{both}; ' + ', '.join(f'{c} {text}' for c, text in rest.items()),
-      deep['both'].accuracy_S > best_S,
-    ),
-  ]
-  return [
-    claims.Claim(
-      f'{activation}, {depths[-1]} layers', *words, tuple(holds_S.tolist())
+  trains = {
+    cure: of.accuracy_S >= shallow[cure].accuracy_S - LOST
+    for cure, of in deep.items()
+  }
+
+  def beside_shallow(cure):
+    few, accuracy_S = shallow[cure].depth, shallow[cure].accuracy_S
+    return (
+      f'{said[cure]}; {_study.plus_minus(accuracy_S, ".1%")} with {few} layers'
     )
-    for *words, holds_S in rows
-  ]
+
+  yield (
+    'with BN alone a deep network does not train',
+    DOCUMENTS,
+    f'{beside_shallow("BN")}; {said["neither"]} with neither',
+    ~trains['BN'],
+  )
+  yield (
+    'with shortcuts alone it does',
+    DOCUMENTS,
+    beside_shallow('shortcuts'),
+    trains['shortcuts'],
+  )
+  rest = [cure for cure in deep if cure != 'both']
+  best_S = np.max([deep[cure].accuracy_S for cure in rest], axis=0)
+  yield (
+    'with both it is more accurate than with one of them',
+    'ResNet has both',
+    f'{said["both"]}; ' + ', '.join(f'{cure} {said[cure]}' for cure in rest),
+    deep['both'].accuracy_S > best_S,
+  )
 
 
 def _notes(kinds):
