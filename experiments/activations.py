@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   arg = f'data={args.data},seeds={args.seeds},steps={args.steps}'
   if args.dry_run:
-    arg += ',layers=2'
+    arg += ',layers=2,activations=relu+tanh'
   return _study.conduct(
     args, study.get_config, arg, judge, draw, measure=accuracies
   )
@@ -91,19 +91,25 @@ def spreads(found: Accuracies, norm: str) -> dict[str, np.ndarray]:
     activation: np.ptp(
       [found[activation, init, norm] for init in study.INITIALIZERS], axis=0
     )
-    for activation in study.ACTIVATIONS
+    for activation in _activations(found)
   }
 
 
+def _activations(found):
+  return list(dict.fromkeys(activation for activation, _, _ in found))
+
+
 def judge(found: Accuracies) -> list[claims.Claim]:
-  """Returns the claims, by seed."""
+  """Returns the claims that the activations decide, by seed."""
+  there = _activations(found)
+  beside_relu = (name for name in PUBLISHED if name != 'relu')
   return [
     _care(found),
-    *(_made_for(found, activation) for activation in MADE_FOR),
+    *(_made_for(found, name) for name in MADE_FOR if name in there),
     _lsuv(found),
-    _saturating(found),
-    *(_beside_relu(found, name) for name in PUBLISHED if name != 'relu'),
-    _relu6(found),
+    *(_saturating(found) for name in there if name == 'sigmoid'),
+    *(_beside_relu(found, name) for name in beside_relu if name in there),
+    *(_relu6(found) for name in there if name == 'relu6'),
   ]
 
 
@@ -140,7 +146,7 @@ def _made_for(found, activation):
 
 def _lsuv(found):
   ahead = {}
-  for name in study.ACTIVATIONS:
+  for name in _activations(found):
     xavier_S, kaiming_S, lsuv_S = (
       found[name, init, 'none'] for init in study.INITIALIZERS
     )
@@ -231,9 +237,10 @@ def table(result: dict[str, Any]) -> Table:
 
 def draw(found: Accuracies, args) -> None:
   """Writes the figure: accuracies by activation, a panel for each norm."""
+  names = _activations(found)
   figure, panels = _study.canvas(1, len(NORMS), (11, 4))
   for panel, (norm, title) in zip(panels[0], NORMS.items()):
-    for at, activation in enumerate(study.ACTIVATIONS):
+    for at, activation in enumerate(names):
       for k, init in enumerate(study.INITIALIZERS):
         value_S = found[activation, init, norm]
         x, color = at + 0.22 * (k - 1), COLORS[init]
@@ -246,7 +253,7 @@ def draw(found: Accuracies, args) -> None:
           markersize=14,
           label=None if at else init,
         )
-    panel.set_xticks(range(len(study.ACTIVATIONS)), study.ACTIVATIONS)
+    panel.set_xticks(range(len(names)), names)
     panel.set(title=title)
     panel.yaxis.set_major_formatter(lambda y, _: f'{y:.0%}')
   panels[0, 0].set_ylabel(f'test accuracy after {args.steps:,} steps')

@@ -162,6 +162,14 @@ def test_verdicts_on_activations_that_are_all_the_same():
   assert {c.verdict for c in judged} == {'reproduced', 'not reproduced'}
 
 
+def test_activations_that_were_not_trained_are_not_judged():
+  found = grid(as_published)
+  few = {key: found[key] for key in found if key[0] in ('relu', 'elu')}
+  care, made_for, lsuv, elu = activations.judge(few)
+  assert len(care.holds) == len(lsuv.holds) == 4
+  assert (made_for.setting, elu.setting) == ('relu, without BN', 'elu')
+
+
 def test_accuracies_of_activations_have_the_published_beside_them():
   result = {
     'runs': [
