@@ -38,6 +38,18 @@ def get_config(arg: str = ''):
     seeds=1,
     steps=500,
   )
+  names, depths = (chosen[k].split('+') for k in ('activations', 'depths'))
+  for name in names:
+    if name not in INITIALIZERS:
+      raise ValueError(
+        f'activations={chosen["activations"]} after the colon: {name!r} is none '
+        f'of {", ".join(INITIALIZERS)}, joined by +.'
+      )
+  if not all(map(str.isdecimal, depths)):
+    raise ValueError(
+      f'depths={chosen["depths"]} after the colon: needs whole numbers, joined '
+      'by +.'
+    )
   config = default.get_config()
   config.data.name = chosen['data']
   config.norm.momentum = 0.9  # forgets the initial statistics in 100 steps
@@ -59,8 +71,8 @@ def get_config(arg: str = ''):
       'seed': seed,
     }
     for seed in range(chosen['seeds'])
-    for activation in chosen['activations'].split('+')
-    for depth in chosen['depths'].split('+')
+    for activation in names
+    for depth in depths
     for cure, (norm, residual) in CURES.items()
   )
   return config

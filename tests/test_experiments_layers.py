@@ -116,6 +116,18 @@ def test_each_point_of_the_depths_has_a_name_and_its_own_initializer():
   assert by_name['tanh_2_BN,seed=0'].model.residual is False
 
 
+@pytest.mark.parametrize(
+  ('arg', 'message'),
+  [
+    ('activations=relu+gelu', "'gelu' is none of sigmoid, tanh, relu, joined"),
+    ('depths=3+four', r'depths=3\+four after the colon: needs whole numbers'),
+  ],
+)
+def test_a_kind_of_network_that_is_none_is_refused(arg, message):
+  with pytest.raises(ValueError, match=message):
+    depth_config.get_config(arg)
+
+
 # Activations and initializers.
 
 
