@@ -42,8 +42,8 @@ def get_config(arg: str = ''):
   for name in names:
     if name not in INITIALIZERS:
       raise ValueError(
-        f'activations={chosen["activations"]} after the colon: {name!r} is none '
-        f'of {", ".join(INITIALIZERS)}, joined by +.'
+        f'activations={chosen["activations"]} after the colon: {name!r} is '
+        f'none of {", ".join(INITIALIZERS)}, joined by +.'
       )
   if not all(map(str.isdecimal, depths)):
     raise ValueError(
