@@ -11,7 +11,7 @@ After a colon, comma-separated:
   initializers=xavier+kaiming+lsuv
   layers=10              each of 64 units
   seeds=1                runs seeds 0 ... seeds-1 of each point
-  steps=1000
+  steps=500
 
 The network is deep enough for an initializer to matter. All points share
 optimizer and learning rate.
@@ -34,7 +34,7 @@ def get_config(arg: str = ''):
     initializers='+'.join(INITIALIZERS),
     layers=LAYERS,
     seeds=1,
-    steps=1000,
+    steps=500,
   )
   config = default.get_config()
   config.data.name = chosen['data']

@@ -6,7 +6,7 @@ Claim:    With BN the initial weights need less care, and saturating
 Source:   the source documents, which name the activations and initializers;
           Ioffe & Szegedy 2015, sections 3.3 and 4.2.2 (arXiv 1502.03167);
           caffenet-benchmark (ducha-aiki, batchnorm.md at e47c4ff).
-Scale:    ten layers of 64 units on Fashion-MNIST, one epoch, BN before the
+Scale:    ten layers of 64 units on Fashion-MNIST, half an epoch, BN before the
           activation. CaffeNet is convolutional, on ImageNet at 128 pixels, with
           BN after it.
 Room:     models
@@ -64,7 +64,7 @@ Accuracies = dict[tuple[str, str, str], np.ndarray]  # of each seed
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs or reuses the runs, draws, judges; returns the exit status."""
   parser = _study.parser(
-    'activations', __doc__, steps=1000, launcher='vectorized'
+    'activations', __doc__, steps=500, launcher='vectorized'
   )
   parser.set_defaults(data='fashion_mnist')
   args = parser.parse_args(argv)
