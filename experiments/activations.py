@@ -34,10 +34,6 @@ from configs import activations as study
 from experiments import _study
 from experiments._table import Table
 
-NOTES = """
-TODO
-"""
-
 # CaffeNet's accuracies with BN after each activation.
 PUBLISHED = {
   'relu': 0.499,
