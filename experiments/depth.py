@@ -15,9 +15,10 @@ Result:   experiments/results/depth_*.{png,svg,json}
 
 The gradient is that of the loss by a layer's pre-activations, for the same 60
 training images, before the first update. Its growth is its norm at the lowest
-layer over that at the highest; below 0.01 it has vanished. Sigmoid and tanh
-start from Xavier's weights, ReLU from Kaiming's. A deep network trains if it is
-at most 5 points less accurate than the best of the shallow ones.
+layer over that at the highest; below 0.01 it has vanished, and it is 0 where
+float32 cannot hold its square. Sigmoid and tanh start from Xavier's weights,
+ReLU from Kaiming's. A deep network trains if it is at most 5 points less
+accurate than the best of the shallow ones.
 """
 
 import sys
@@ -239,7 +240,7 @@ def draw(kinds: Kinds, args) -> None:
       gradient_SL = kinds[activation, cure, depths[-1]].gradient_SL
       of_top_SL = gradient_SL / gradient_SL[:, -1:]
       layer_L = np.arange(1, depths[-1] + 1)
-      above.plot(layer_L, of_top_SL.T, color=color, lw=1)
+      above.plot(layer_L, np.median(of_top_SL, 0), color=color, lw=1.5)
       accuracy_DS = [kinds[activation, cure, d].accuracy_S for d in depths]
       below.plot(
         depths, np.mean(accuracy_DS, 1), color=color, label=NAMES[cure]
