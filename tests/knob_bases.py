@@ -250,6 +250,7 @@ BASES = {
     TINY | NARROW | {'model.name': 'densenet', 'model.blocks': (1, 1)},
     ('model.growth', 'model.compression'),
   ),
+  'deep': (MLP | {'model.features': (20, 20)}, ('model.residual',)),
   'probed': (MLP | PROBES, ('probes.',)),
   'walked': (
     MLP

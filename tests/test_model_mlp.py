@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from bnresearch import config as configs
-from bnresearch import lookup
+from bnresearch import lookup, models
 from bnresearch.assembly import assemble
+from bnresearch.preflight import Machine
+from bnresearch.preflight.network import check_network
 from configs import default
 from tests.traits import says
 
@@ -109,7 +111,7 @@ def normalize(u_NC, params, mean_C, var_C, epsilon=1e-5):
   )
 
 
-def recomputed(variables, x_NHWC, norm, activation, *, train):
+def recomputed(variables, x_NHWC, norm, activation, *, train, residual=False):
   """Returns logits and what enters each activation."""
   variables = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
   params, stats = variables['params'], variables.get('batch_stats')
@@ -130,7 +132,9 @@ def recomputed(variables, x_NHWC, norm, activation, *, train):
       )
       u_NC = normalize(u_NC, params[layer]['norm'], mean_C, var_C)
     taps[layer] = u_NC
-    x_ND = ACTIVATIONS[activation](u_NC)
+    y_NC = ACTIVATIONS[activation](u_NC)
+    adds = residual and i > 1 and y_NC.shape == x_ND.shape
+    x_ND = x_ND + y_NC if adds else y_NC
   logits = params['logits']
   return x_ND @ logits['kernel'] + logits['bias'], taps
 
@@ -167,6 +171,34 @@ def test_taps_are_what_enters_the_activations(
   )
   assert_close(taps, expected_taps, rtol=1e-5)
   assert_close(logits_NK, expected_logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+def test_a_residual_layer_adds_its_input_if_that_has_its_width(
+  norm, assert_close
+):
+  """The first layer never does, though the images have as many pixels."""
+  values = {'model.features': (8, 8, 5, 5), 'model.activation': 'relu'}
+  model = network(norm, **values, **{'model.residual': True})
+  random = np.random.RandomState(1)
+  x_NHWC = jnp.asarray(random.normal(0.5, 1, (12, 2, 2, 2)), jnp.float32)
+  variables = shaken(initial(model, x_NHWC))
+  found = model.apply(variables, x_NHWC, train=True)
+  plain = network(norm, **values)
+  assert models.shapes(plain, 2, 2) == models.shapes(model, 2, 2)
+  expected = recomputed(
+    variables, x_NHWC, norm, 'relu', train=True, residual=True
+  )
+  assert_close(found, expected, rtol=1e-5)
+
+
+def test_residual_is_refused_where_no_layer_has_the_width_below_it():
+  config = default.get_config()
+  values = {'model.residual': True, 'model.features': (6, 5, 4)}
+  assert configs.override(config, values) == []
+  message = 'model.residual = True: is without effect in this network'
+  with pytest.raises(configs.ConfigError, match=message):
+    check_network(assemble(config), Machine(1, 'cpu', 0))
 
 
 def test_dropout_is_of_what_each_hidden_layer_passes_on():

@@ -30,12 +30,15 @@ class Model(nn.Module):
     features: width of each hidden layer, bottom to top. The paper has three
       times 100.
     dropout_rate: dropout on each hidden layer's output. The paper has none.
+    residual: whether a hidden layer as wide as the one below adds its input to
+      its output (He et al. 2015, 1512.03385). Dropout is before the sum.
   """
 
   num_classes: int
   layers: Layers
   features: Sequence[int] = (100, 100, 100)
   dropout_rate: float = 0.0
+  residual: bool = False
 
   convolves: ClassVar[bool] = False
 
@@ -50,6 +53,9 @@ class Model(nn.Module):
     )
     x = call.images_NHWC
     for layer, width in enumerate(self.features, start=1):
-      x = call.block(Dense(width, name=f'hidden_{layer}'), x)
+      below = x
+      x = call.block(Dense(width, name=f'hidden_{layer}'), below)
       x = call.dropout(x, self.dropout_rate)
+      if self.residual and below.shape == x.shape:
+        x += below
     return Logits(self.num_classes, name='logits')(x, call), call.taps
