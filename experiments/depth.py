@@ -38,10 +38,10 @@ from experiments._table import Table
 NOTES = """
 From its own initializer, only the network of sigmoids has a gradient that
 vanishes. BN alone cures that: 50 layers of sigmoids train as well as any. With
-ReLU and tanh, BN makes the gradient explode, and 50 layers learn less with BN
-than without. Shortcuts alone keep the gradient up; without BN that of ReLU
-explodes, and 50 layers diverge. With both, 50 layers train with every
-activation.
+ReLU and tanh, BN makes the gradient explode, and 50 layers learn less on
+average with BN than without. Shortcuts alone keep the gradient up; without BN
+that of ReLU explodes, and 50 layers diverge. With both, 50 layers train with
+every activation.
 """
 
 VANISHED = 0.01  # growth of the gradient
