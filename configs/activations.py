@@ -2,8 +2,9 @@
 
 Command:  python -m bnresearch.main --config=configs/activations.py \\
               --launcher=vectorized
-Expected: see experiments/activations.py.
-Time:     2 minutes a seed on two CPU cores, half of it to compile.
+Expected: with BN, test accuracy of 80 to 85%; without, 71 to 84%, or a guess
+          where the activation does not train from an initializer.
+Time:     140 s for three seeds on two cores of an AMD EPYC.
 
 After a colon, comma-separated:
   data=fashion_mnist     or mnist, digits, cifar10, ...

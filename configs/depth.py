@@ -2,8 +2,10 @@
 
 Command:  python -m bnresearch.main --config=configs/depth.py \\
               --launcher=vectorized
-Expected: see experiments/depth.py.
-Time:     2 minutes a seed on two CPU cores, most of it to compile.
+Expected: with both, 94 to 98% at every depth; with 50 layers of ReLU 25 to 38%
+          with BN, 44 to 74% with neither, and divergence with shortcuts.
+Time:     9 minutes for three seeds on two busy cores of an AMD EPYC,
+          most of it to compile.
 
 After a colon, comma-separated:
   data=digits|mnist|fashion_mnist
