@@ -38,7 +38,12 @@ from experiments import _study
 from experiments._table import Table
 
 NOTES = """
-Not run on three seeds yet.
+Sixteen bits cost nothing, and eight cost a tenth of a point at most, with ReLU
+as with ReLU6: outputs of this network's ReLUs are 13 at most, so few of them
+are clipped. Four bits cost 2 points if the levels reach up to the largest
+value, and then neither has an advantage beyond its deviation. In fixed point
+with a range of 8, four bits leave one for the fraction, and ReLU6 bears that
+worse.
 """
 
 EXAMPLES = 2000  # first test images
