@@ -54,6 +54,7 @@ def parse(
   text: str,
   argv: Sequence[str] | None,
   steps: int = 9000,
+  *,
   data: str = 'fashion_mnist',
   trial: str = 'digits',
 ) -> argparse.Namespace:

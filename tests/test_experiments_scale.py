@@ -91,8 +91,9 @@ def test_no_committed_result_is_of_a_trial():
 def test_a_trial_of_inception_is_small_and_its_ensemble_has_ten_crops():
   args = _inception.parse('ioffe2015_figure2', 'Title.', ['--scale=ci'])
   assert (args.data, args.steps, args.seeds) == ('digits', 300, 1)
-  given = ['--scale=ci'], 9000, 'synthetic'
-  args = _inception.parse('ioffe2015_figure4', 'Title.', *given)
+  args = _inception.parse(
+    'ioffe2015_figure4', 'Title.', ['--scale=ci'], trial='synthetic'
+  )
   assert args.data == 'synthetic', 'of digits it has no mirrored crops'
 
 
