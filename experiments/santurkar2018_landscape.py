@@ -51,7 +51,8 @@ and its landscape as flat.
 
 For its first 50 to 100 steps a plain network stands on a plateau, near the loss
 of a guess. There its landscape is flatter by every measure than that of the
-network with BN, which learns from the first step.
+network with BN, which learns from the first step. We added the window of losses
+in which a network learns after first trials had shown that plateau.
 """
 
 NORMS = {'none': 'without BN', 'batch': 'with BN'}
