@@ -1,5 +1,6 @@
 """The page of all studies: what it says is what files and results say."""
 
+import functools
 import itertools
 import json
 import pathlib
@@ -86,9 +87,14 @@ def broken_links(file, text):
         yield link
       elif anchor:
         content = content or target.read_text(encoding='utf-8')
-        headings = (shown(t) for kind, t in parsed(content) if kind[0] == 'h')
-        if anchor not in map(slug, headings):
+        if anchor not in anchors(content):
           yield link
+
+
+@functools.cache
+def anchors(text):
+  headings = (shown(token) for kind, token in parsed(text) if kind[0] == 'h')
+  return {slug(heading) for heading in headings}
 
 
 # The page.
