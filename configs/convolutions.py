@@ -1,8 +1,8 @@
 """Convolutions and poolings that papers exchange: which gives more for less?
 
 Command:  python -m bnresearch.main --config=configs/convolutions.py
-Expected: on Fashion-MNIST, 82% to 85% test accuracy, less with a dense layer; see
-          experiments/convolutions.py.
+Expected: on Fashion-MNIST, 82% to 85% test accuracy, less with a dense layer;
+          see experiments/convolutions.py.
 Time:     about 40 s a point on one core of an AMD EPYC.
 
 After a colon, comma-separated:
