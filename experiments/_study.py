@@ -270,6 +270,16 @@ def plus_minus(values: Sequence[float] | np.ndarray, form: str) -> str:
   return f'{mean} ± {np.std(values, ddof=1):{form.lstrip("+")}}'
 
 
+def in_points(share_R: np.ndarray) -> str:
+  """Writes a difference of shares in percentage points, with its sign."""
+  return f'{plus_minus(100 * share_R, "+.2f")} points'
+
+
+def by_seed(holds_R: Sequence[bool] | np.ndarray) -> tuple[bool, ...]:
+  """Returns whether a claim holds for each seed, as JSON has it."""
+  return tuple(map(bool, holds_R))
+
+
 def seeds(count: int) -> str:
   """Writes how many seeds there are."""
   return f'{count} seed{"s" * (count > 1)}'

@@ -124,14 +124,14 @@ def judge(grid: Grid) -> list[claims.Claim]:
       'the network learns',
       '82% on CIFAR-10, sufficiently deep',
       f'{accuracy(ONLY)}; all trained: {accuracy(ALL)}',
-      _holds(only[deep].accuracy_R >= FAR),
+      _study.by_seed(only[deep].accuracy_R >= FAR),
     ),
     claims.Claim(
       'only gamma and beta are trained',
       'the deeper the network, the more it learns',
       'sufficiently deep ones reach 82%',
       accuracy(ONLY),
-      _holds(only[deep].accuracy_R > only[shallow].accuracy_R),
+      _study.by_seed(only[deep].accuracy_R > only[shallow].accuracy_R),
     ),
     claims.Claim(
       'only gamma and beta are trained',
@@ -140,7 +140,7 @@ def judge(grid: Grid) -> list[claims.Claim]:
       f'logits: {accuracy(LOGITS)}; '
       f'{only[deep].trained:,} and {grid[deep, LOGITS].trained:,} parameters '
       'in the deepest',
-      _holds(only[deep].accuracy_R > grid[deep, LOGITS].accuracy_R),
+      _study.by_seed(only[deep].accuracy_R > grid[deep, LOGITS].accuracy_R),
     ),
     claims.Claim(
       'only gamma and beta are trained',
@@ -149,13 +149,9 @@ def judge(grid: Grid) -> list[claims.Claim]:
       f'|gamma| < {DISABLED}: {_study.plus_minus(off, ".1%")} of them, '
       f'{_study.plus_minus(grid[deep, ALL].disabled_R, ".1%")} if all '
       'parameters are trained',
-      _holds(abs(off - 1 / 3) < 1 / 6),
+      _study.by_seed(abs(off - 1 / 3) < 1 / 6),
     ),
   ]
-
-
-def _holds(of_seeds):
-  return tuple(map(bool, of_seeds))
 
 
 def _layers(units):

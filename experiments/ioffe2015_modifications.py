@@ -135,8 +135,8 @@ def judge(networks: Networks) -> list[claims.Claim]:
       'all seven',
       f'{CURVES["bn_x5"].title} is ahead of {CURVES["bn_baseline"].title}',
       '2.1 against 13.3 million steps to 72.2%',
-      f'{_points(every_R)}, after as many steps',
-      _each(every_R > 0),
+      f'{_study.in_points(every_R)}, after as many steps',
+      _study.by_seed(every_R > 0),
     )
   ]
   for name, title in NAMES.items():
@@ -147,15 +147,15 @@ def judge(networks: Networks) -> list[claims.Claim]:
         title,
         'added alone, it raises the accuracy',
         published,
-        _points(added_R),
-        _each(added_R > 0),
+        _study.in_points(added_R),
+        _study.by_seed(added_R > 0),
       ),
       claims.Claim(
         title,
         'left out alone, it lowers the accuracy',
         published,
-        _points(-beside_R),
-        _each(beside_R > 0),
+        _study.in_points(-beside_R),
+        _study.by_seed(beside_R > 0),
       ),
     ]
   for k, setting in enumerate(('added alone', 'left out alone')):
@@ -167,18 +167,10 @@ def judge(networks: Networks) -> list[claims.Claim]:
         'the learning rate, first in the list of the paper, matters most',
         'no number',
         f'the means, from the most to the least: {", ".join(order)}',
-        _each(brought_MR.argmax(0) == 0),
+        _study.by_seed(brought_MR.argmax(0) == 0),
       )
     )
   return result
-
-
-def _points(value_R):
-  return f'{_study.plus_minus(100 * value_R, "+.2f")} points'
-
-
-def _each(holds_R):
-  return tuple(holds_R.tolist())
 
 
 def table(result: dict[str, Any]) -> Table:

@@ -108,8 +108,8 @@ def judge(points: Points) -> list[claims.Claim]:
       'all three',
       'the network with them is more accurate than that without',
       'no number',
-      _points(every),
-      _each(every > 0),
+      _study.in_points(every),
+      _study.by_seed(every > 0),
     )
   ]
   for part, name in PARTS.items():
@@ -121,15 +121,15 @@ def judge(points: Points) -> list[claims.Claim]:
         name,
         'alone, it raises the accuracy',
         published,
-        _points(alone),
-        _each(alone > 0),
+        _study.in_points(alone),
+        _study.by_seed(alone > 0),
       ),
       claims.Claim(
         name,
         'beside the other two, it raises the accuracy',
         published,
-        _points(beside),
-        _each(beside > 0),
+        _study.in_points(beside),
+        _study.by_seed(beside > 0),
       ),
     ]
   for part in ('dropout', 'augmentation'):
@@ -139,19 +139,11 @@ def judge(points: Points) -> list[claims.Claim]:
         PARTS[part],
         'alone, it narrows the gap of training and test',
         'no number',
-        f'by {_points(narrowed)} of {points[NONE].gap_R.mean():.1%}',
-        _each(narrowed > 0),
+        f'by {_study.in_points(narrowed)} of {points[NONE].gap_R.mean():.1%}',
+        _study.by_seed(narrowed > 0),
       )
     )
   return result
-
-
-def _points(value_R):
-  return f'{_study.plus_minus(100 * value_R, "+.2f")} points'
-
-
-def _each(holds_R):
-  return tuple(holds_R.tolist())
 
 
 def table(result: dict[str, Any]) -> Table:

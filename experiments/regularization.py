@@ -111,7 +111,7 @@ def judge(grid: Grid) -> list[claims.Claim]:
     norm: np.max([grid[norm, *rest].test_R for _, *rest in grid], axis=0)
     for norm in NORMS
   }
-  points = lambda value_R: f'{_study.plus_minus(100 * value_R, "+.2f")} points'
+  points = _study.in_points
   return [
     claims.Claim(
       'dropout',

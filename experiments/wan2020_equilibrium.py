@@ -158,7 +158,7 @@ def judge(found: dict[Setting, Found]) -> list[claims.Claim]:
         ', '.join(
           _study.plus_minus(1e3 * f.angle_R, '.1f') for f in of.values()
         ),
-        _holds(abs(np.array([*ratios.values()]) - 1).max(0) <= NEAR),
+        _study.by_seed(abs(np.array([*ratios.values()]) - 1).max(0) <= NEAR),
       ),
       claims.Claim(
         setting,
@@ -167,7 +167,7 @@ def judge(found: dict[Setting, Found]) -> list[claims.Claim]:
         f'{_study.plus_minus(one / other, ".3f")} of each other, for '
         f'{study.RATES[0]:g} x {study.L2[1]:g} and '
         f'{study.RATES[1]:g} x {study.L2[0]:g}',
-        _holds(abs(one / other - 1) <= NEAR),
+        _study.by_seed(abs(one / other - 1) <= NEAR),
       ),
       claims.Claim(
         setting,
@@ -178,7 +178,7 @@ def judge(found: dict[Setting, Found]) -> list[claims.Claim]:
           for s, f in of.items()
         )
         + ' of the predicted angle',
-        _holds(
+        _study.by_seed(
           [
             any(abs(f.logits_R[k] / s.angle - 1) > NEAR for s, f in of.items())
             for k in range(len(one))
@@ -193,14 +193,10 @@ def judge(found: dict[Setting, Found]) -> list[claims.Claim]:
       'the norm comes to rest where gradients and L2 balance',
       '||w||^2 = rate ||gradient||^2 / (2 L2)',
       ', '.join(_study.plus_minus(b, '.2f') for b in plain) + ' of it',
-      _holds(abs(np.array(plain) - 1).max(0) <= NEAR),
+      _study.by_seed(abs(np.array(plain) - 1).max(0) <= NEAR),
     )
   )
   return judged
-
-
-def _holds(of_seeds):
-  return tuple(map(bool, of_seeds))
 
 
 def draw(found: dict[Setting, Found], args) -> None:
