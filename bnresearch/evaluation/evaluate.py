@@ -16,6 +16,23 @@ from bnresearch.training import accumulation, objective, parallel, stream
 STATISTICS = ('ema', 'population', 'pooled', 'batch')
 
 
+def check_constant(statistics: str, why: str) -> None:
+  """Refuses statistics that are none, or depend on the batch.
+
+  Args:
+    statistics: one of `STATISTICS`, perhaps.
+    why: they must be constant; it ends the sentence that lists them.
+
+  Raises:
+    ValueError: names those that are constant, and says why.
+  """
+  known = [name for name in STATISTICS if name != 'batch']
+  if statistics not in known:
+    raise ValueError(
+      f'statistics = {statistics!r}: needs one of {", ".join(known)}{why}'
+    )
+
+
 def make_forward(
   model: nn.Module, statistics: str
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:

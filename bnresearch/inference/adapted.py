@@ -37,12 +37,8 @@ def adapt_run(run: Run, state: State, statistics: str = 'ema') -> Apply:
   Raises:
     ValueError: there are no such statistics, or they are the batch's.
   """
-  known = [name for name in evaluate.STATISTICS if name != 'batch']
-  if statistics not in known:
-    raise ValueError(
-      f'statistics = {statistics!r}: needs one of {", ".join(known)}, which '
-      "are mixed with the images' own."
-    )
+  why = ", which are mixed with the images' own."
+  evaluate.check_constant(statistics, why)
   state = run.with_statistics(state, statistics)
   forward = evaluate.make_forward(run.model, statistics)
   pixels = run.parts.images.pixels

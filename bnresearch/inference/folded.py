@@ -52,12 +52,7 @@ def fold_run(
   Raises:
     ValueError: there are no such statistics, or they are the batch's.
   """
-  known = [name for name in evaluate.STATISTICS if name != 'batch']
-  if statistics not in known:
-    raise ValueError(
-      f'statistics = {statistics!r}: needs one of {", ".join(known)}. Only '
-      'constants fold into a kernel.'
-    )
+  evaluate.check_constant(statistics, '. Only constants fold into a kernel.')
   state = run.with_statistics(state, statistics, average=average)
   x_NHWC = jax.ShapeDtypeStruct(
     (1, *run.parts.network.input_shape), jnp.float32
