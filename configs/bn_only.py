@@ -1,4 +1,4 @@
-"""Residual networks of which only gamma and beta are trained.
+"""Residual networks that train gamma and beta only.
 
 Command:  python -m bnresearch.main --config=configs/bn_only.py
 Expected: see experiments/frankle2021_bn_only.py.

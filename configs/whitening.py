@@ -12,8 +12,8 @@ After a colon, comma-separated:
   steps=600
 
 The network has three layers of 100 ReLUs, which IterNorm whitens in blocks of
-50, or of 10. Each method has the same learning
-rates, of which a study may take the one that suits it.
+50, or of 10. Each method has the same learning rates; a study may take the one
+that suits it.
 """
 
 from configs import default

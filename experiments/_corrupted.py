@@ -16,7 +16,7 @@ EXAMPLES = 2000  # first test images
 BATCH = 200  # TENT's
 SIZES = (1, 4, 16, 64, 200)  # n, examples that a mixture sees
 PRIORS = (0, 4, 16, 64)  # N; 0 is the batch alone
-PRIOR, FEW, MIDDLE = 16, 4, 3  # by which mixtures are judged; a strength
+PRIOR, FEW, MIDDLE = 16, 4, 3  # N and n that judge mixtures; a strength
 NAMES = {
   'ema': 'running',
   'population': 'population',

@@ -44,8 +44,8 @@ def test_a_family_trains_on_the_devices_that_a_user_has(name, tmp_path):
   options = dict(published.SMALL.get(name, {}))
   if 'stem' in fields:
     options['stem'] = 'small'
-  if blocks := fields.get('blocks'):  # the Inceptions do without
-    options['blocks'] = blocks if name == 'alexnet' else (0,) * len(blocks)
+  if 'blocks' in options and (blocks := fields.get('blocks')):
+    options['blocks'] = (0,) * len(blocks)  # the Inceptions do without
   convolves = models.convolves(model)
   if convolves:
     options |= {'width': 0.125}

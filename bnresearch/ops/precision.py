@@ -10,7 +10,7 @@ FLOATS = {'float16': (5, 10), 'bfloat16': (8, 7)}
 def floating(x: jax.Array, dtype: str) -> jax.Array:
   """Returns `x` rounded to a floating format; what is too large is infinite.
 
-  Not by `astype`, of which XLA may remove a pair.
+  XLA may remove `astype` to a format and back, so it is not used.
 
   Args:
     x: float32, any shape.

@@ -16,5 +16,5 @@ def metrics(run: Run) -> dict[str, logbook.Series]:
 
 @functools.lru_cache(maxsize=4)
 def _read(file: pathlib.Path, changed: int, size: int):
-  del changed, size  # of which this is a record
+  del changed, size  # they tell one state of the file from another
   return logbook.read(file)

@@ -57,7 +57,7 @@ def spec(
     panels: in order; one panel has the whole width.
     columns: of panels, at most; a narrow screen has fewer.
     height: of a panel, in pixels.
-    independent: the channels of which each panel has a scale of its own.
+    independent: the channels that have a scale of their own in each panel.
   """
   of_all = {'$schema': SCHEMA, 'data': {'values': rows}, 'background': None}
   if len(panels) < 2:
